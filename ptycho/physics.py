@@ -1,0 +1,189 @@
+"""The forward model, in NumPy: illuminate, diffract, detect.
+
+This is the reference that the network layers and the iterative solver are tested against. Pixel (0, 0) is at
+coordinate 0.0; a position is the centre of a patch, pixel index N/2 of its window.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def split_position(coordinate):
+    """Split positions into the nearest pixel and the sub-pixel rest.
+
+    Ties round up, so that the split does not depend on an integer offset of the origin.
+
+    Parameters
+    ----------
+    coordinate : array_like, float64
+        Patch centres [px].
+
+    Returns
+    -------
+    pixel : array, int64
+        The nearest pixel.
+    rest : array, float64
+        Position minus pixel, in [-0.5, 0.5) [px].
+    """
+    coordinate = np.asarray(coordinate, dtype=np.float64)
+    pixel = np.floor(coordinate + 0.5)
+    return pixel.astype(np.int64), coordinate - pixel
+
+
+def window_start(coordinate, n: int):
+    """First row (or column) of the n-pixel window whose pixel n // 2 is the one nearest to the position."""
+    return split_position(coordinate)[0] - n // 2
+
+
+def shift_probe(probe, shift_y, shift_x):
+    """Shift waves by a fraction of a pixel with the Fourier shift theorem (periodic, exact for band-limited waves).
+
+    Parameters
+    ----------
+    probe : (..., n, n) complex
+        Waves, sample-centred.
+    shift_y, shift_x : (...) float
+        Shift towards larger row and column [px]; their shape is broadcast against the leading axes of `probe`.
+
+    Returns
+    -------
+    (..., n, n) complex
+    """
+    n = probe.shape[-1]
+    frequency = np.fft.fftfreq(n)
+    shift_y, shift_x = np.asarray(shift_y)[..., None, None], np.asarray(shift_x)[..., None, None]
+    ramp = np.exp(-2j * np.pi * (shift_y * frequency[:, None] + shift_x * frequency[None, :]))
+    return np.fft.ifft2(np.fft.fft2(probe) * ramp)
+
+
+def diffract(exit_waves):
+    """Propagate exit waves to the detector; unitary (intensity is kept).
+
+    Parameters
+    ----------
+    exit_waves : (..., n, n) complex
+        Waves leaving the sample, sample-centred [sqrt(photon)].
+
+    Returns
+    -------
+    (..., n, n) complex
+        Waves at the detector, zero frequency at [n // 2, n // 2] [sqrt(photon)].
+    """
+    shifted = np.fft.ifftshift(exit_waves, axes=(-2, -1))
+    return np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
+
+
+def undiffract(waves):
+    """Propagate detector waves back to the sample: the inverse, and the adjoint, of `diffract`."""
+    shifted = np.fft.ifftshift(waves, axes=(-2, -1))
+    return np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=(-2, -1))
+
+
+def as_modes(probe):
+    """Return the probe as (modes, n, n); a coherent (n, n) probe is one mode."""
+    probe = np.asarray(probe)
+    return probe[None] if probe.ndim == 2 else probe
+
+
+def cut_patches(obj, xcoords, ycoords, n: int, origin_px=(0, 0)):
+    """Cut the n × n window of the object under each exposure.
+
+    Parameters
+    ----------
+    obj : (H, W) array
+        Object (or any image).
+    xcoords, ycoords : (M,) float64
+        Patch centres [px], in the coordinates in which pixel [0, 0] of `obj` is at `origin_px` (y, x).
+
+    Returns
+    -------
+    (M, n, n) array
+        Copies.
+
+    Raises
+    ------
+    ValueError
+        If a window leaves the object.
+    """
+    top = window_start(ycoords, n) - origin_px[0]
+    left = window_start(xcoords, n) - origin_px[1]
+    height, width = obj.shape
+    if len(top) and (min(top.min(), left.min()) < 0 or top.max() + n > height or left.max() + n > width):
+        raise ValueError(
+            f"windows of {n} px span rows {top.min()}..{top.max() + n} and columns {left.min()}..{left.max() + n}, "
+            f"but the object has {height} × {width} px"
+        )
+    return np.lib.stride_tricks.sliding_window_view(obj, (n, n))[top, left]
+
+
+def predict_intensity(obj, probe, xcoords, ycoords, origin_px=(0, 0)):
+    """Mean counts on the detector: I_j = Σ_modes |F(O[window at r_j] · shift(P, δ_j))|².
+
+    Parameters
+    ----------
+    obj : (H, W) complex
+        Transmittance of the sample.
+    probe : (n, n) or (modes, n, n) complex
+        Illumination, Σ|P|² = incident photons [sqrt(photon)].
+    xcoords, ycoords : (M,) float64
+        Patch centres [px].
+    origin_px : (int, int)
+        Row and column coordinate of the object's first pixel.
+
+    Returns
+    -------
+    (M, n, n) float64
+        Mean counts, zero frequency at [n // 2, n // 2] [photon].
+    """
+    probe = as_modes(probe).astype(np.complex128)
+    _, rest_y = split_position(ycoords)
+    _, rest_x = split_position(xcoords)
+    patches = cut_patches(obj, xcoords, ycoords, probe.shape[-1], origin_px)
+    intensity = np.zeros(patches.shape, np.float64)
+    for mode in probe:
+        intensity += np.abs(diffract(patches * shift_probe(mode, rest_y, rest_x))) ** 2
+    return intensity
+
+
+def detect(intensity, rng: np.random.Generator):
+    """Count photons: amplitude = sqrt(Poisson(intensity)), float32."""
+    return np.sqrt(rng.poisson(intensity)).astype(np.float32)
+
+
+def blocks(n_items: int, block_size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `block_size` that cover `range(n_items)`."""
+    return (slice(start, min(start + block_size, n_items)) for start in range(0, n_items, block_size))
+
+
+def illumination(probe, xcoords, ycoords, shape, origin_px=(0, 0)):
+    """Photons that reached each object pixel: Σ_j |P_j|², every exposure with its sub-pixel shift.
+
+    Parameters
+    ----------
+    probe : (n, n) or (modes, n, n) complex
+        Illumination [sqrt(photon)].
+    xcoords, ycoords : (M,) float64
+        Patch centres [px].
+    shape : (int, int)
+        Rows and columns of the map.
+    origin_px : (int, int)
+        Row and column coordinate of the map's first pixel; what falls outside the map is left out.
+
+    Returns
+    -------
+    (H, W) float64
+        Incident photons per object pixel.
+    """
+    probe = as_modes(probe).astype(np.complex128)
+    n = probe.shape[-1]
+    padded = np.zeros((shape[0] + 2 * n, shape[1] + 2 * n))
+    _, rest_y = split_position(ycoords)
+    _, rest_x = split_position(xcoords)
+    top = np.clip(window_start(ycoords, n) - origin_px[0] + n, 0, shape[0] + n)
+    left = np.clip(window_start(xcoords, n) - origin_px[1] + n, 0, shape[1] + n)
+    for block in blocks(len(top), 256):
+        intensity = sum(np.abs(shift_probe(mode, rest_y[block], rest_x[block])) ** 2 for mode in probe)
+        for y, x, spot in zip(top[block], left[block], intensity, strict=True):
+            padded[y : y + n, x : x + n] += spot
+    return padded[n:-n, n:-n]

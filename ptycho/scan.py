@@ -1,0 +1,324 @@
+"""The data contract: one uncompressed NPZ a scan, opened lazily, checked, written block by block.
+
+Keys, shapes and meanings are listed in docs/conventions.md. Opening reads a few hundred bytes; frames are read from
+the memory map when they are indexed, and their pages are given back at once, so that a scan of any size can be used.
+"""
+
+import json
+import mmap
+import os
+import zipfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ptycho.physics import as_modes, blocks, cut_patches
+
+LEGACY_KEYS = {"diff3d", "intensity"}
+REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "metadata")
+
+
+class ScanError(ValueError):
+    """A file does not hold what the contract says: the message names file, key, what was found and what is wanted."""
+
+
+class MappedArray:
+    """An array in a file that is read when indexed and keeps nothing: shape, dtype, len, and `[index]` as a copy.
+
+    Parameters
+    ----------
+    path : Path
+        File that holds the array's bytes in C order.
+    offset : int
+        Where they start.
+    shape, dtype
+        As of the array.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype):
+        self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
+        self._map = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self._map.nbytes
+
+    def __getitem__(self, index):
+        """Return a copy of the part, and drop the pages that reading it made resident."""
+        part = np.array(self._map[index])
+        self._map._mmap.madvise(mmap.MADV_DONTNEED)
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self[...], dtype=dtype)
+
+
+def open_member(path: Path, key: str) -> MappedArray:
+    """Memory-map one array of an uncompressed NPZ.
+
+    Raises
+    ------
+    ScanError
+        If the member is missing, compressed, of objects, or in Fortran order.
+    """
+    path = Path(path)
+    with zipfile.ZipFile(path) as archive:
+        try:
+            info = archive.getinfo(f"{key}.npy")
+        except KeyError:
+            raise ScanError(f"{path}: no key '{key}'; found {_keys(archive)}") from None
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ScanError(f"{path}: '{key}' is compressed; wanted an uncompressed NPZ (np.savez): convert it once")
+        with archive.open(info) as member:
+            shape, fortran, dtype = _read_header(member)
+            header_size = member.tell()
+    if dtype.hasobject or fortran:
+        raise ScanError(f"{path}: '{key}' holds {'objects' if dtype.hasobject else 'Fortran order'}; wanted plain C order")
+    with path.open("rb") as file:  # the local header's own lengths, which may differ from the directory's
+        file.seek(info.header_offset + 26)
+        name_size, extra_size = np.frombuffer(file.read(4), "<u2")
+    offset = info.header_offset + 30 + int(name_size) + int(extra_size) + header_size
+    return MappedArray(path, offset, shape, dtype)
+
+
+def _keys(archive: zipfile.ZipFile) -> list[str]:
+    return sorted(name.removesuffix(".npy") for name in archive.namelist())
+
+
+def _read_header(member):
+    version = np.lib.format.read_magic(member)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    return read(member)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """One scan. Frames and truth are lazy; positions and probe are small and in memory."""
+
+    path: Path
+    diffraction: MappedArray = field(repr=False)
+    """(M, N, N) float32 amplitude, sqrt(counts)."""
+    xcoords: np.ndarray = field(repr=False)
+    ycoords: np.ndarray = field(repr=False)
+    """(M,) float64 patch centres [px]."""
+    probe: np.ndarray = field(repr=False)
+    """(modes, N, N) complex64 [sqrt(photon)]."""
+    object: MappedArray = field(repr=False)
+    """(H, W) complex64 truth (simulated) or reference (measured)."""
+    metadata: dict
+
+    def __len__(self) -> int:
+        return len(self.diffraction)
+
+    @property
+    def n_pixels(self) -> int:
+        """N, the detector's side."""
+        return self.diffraction.shape[-1]
+
+    def patches(self, exposures):
+        """Cut the truth under some exposures, reading only the rows of the object that they need."""
+        x, y = self.xcoords[exposures], self.ycoords[exposures]
+        n = self.n_pixels
+        top = max(int(np.floor(y.min())) - n // 2 - 1, 0)
+        rows = self.object[top : int(np.ceil(y.max())) + n // 2 + 2]
+        return cut_patches(rows, x, y, n, (top, 0))
+
+
+def open_scan(path) -> Scan:
+    """Open a scan without reading its frames.
+
+    Raises
+    ------
+    ScanError
+        If the file is not a scan of the contract.
+    """
+    path = Path(path)
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        keys = _keys(archive)
+    missing = [key for key in REQUIRED if key not in keys]
+    if missing:
+        hint = "a legacy file: convert it once with ptycho.formats" if LEGACY_KEYS & set(keys) else "not a scan"
+        raise ScanError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
+    metadata = json.loads(str(open_member(path, "metadata")[()]))
+    scan = Scan(
+        path=path,
+        diffraction=open_member(path, "diffraction"),
+        xcoords=open_member(path, "xcoords")[...],
+        ycoords=open_member(path, "ycoords")[...],
+        probe=as_modes(open_member(path, "probeGuess")[...]),
+        object=open_member(path, "objectGuess"),
+        metadata=metadata,
+    )
+    check_scan(scan)
+    return scan
+
+
+@contextmanager
+def _readable(path: Path):
+    try:
+        yield
+    except FileNotFoundError:
+        raise ScanError(f"{path}: no such file") from None
+    except zipfile.BadZipFile:
+        raise ScanError(f"{path}: not an NPZ, or cut short") from None
+
+
+def check_scan(scan: Scan) -> None:
+    """Hold a scan against the contract: dtypes, shapes, positions inside the object.
+
+    Raises
+    ------
+    ScanError
+        At the first difference.
+    """
+    frames = scan.diffraction
+    wanted = {
+        "diffraction": (frames, np.float32, 3),
+        "xcoords": (scan.xcoords, np.float64, 1),
+        "ycoords": (scan.ycoords, np.float64, 1),
+        "probeGuess": (scan.probe, np.complex64, 3),
+        "objectGuess": (scan.object, np.complex64, 2),
+    }
+    for key, (array, dtype, ndim) in wanted.items():
+        if array.dtype != dtype or len(array.shape) != ndim:
+            raise ScanError(
+                f"{scan.path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {ndim} axes of {np.dtype(dtype)}"
+            )
+    count, n = frames.shape[0], frames.shape[-1]
+    if not len(scan.xcoords) == len(scan.ycoords) == count:
+        raise ScanError(f"{scan.path}: {count} patterns but {len(scan.xcoords)} x- and {len(scan.ycoords)} y-coordinates")
+    if frames.shape[1] != n or scan.probe.shape[1:] != (n, n) or n % 2:
+        raise ScanError(f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N")
+    _check_positions(scan, n)
+
+
+def _check_positions(scan: Scan, n: int) -> None:
+    for key, coords, size in (("ycoords", scan.ycoords, scan.object.shape[0]), ("xcoords", scan.xcoords, scan.object.shape[1])):
+        if not np.isfinite(coords).all():
+            raise ScanError(f"{scan.path}: '{key}' holds values that are not finite")
+        if coords.size and (coords.min() < n // 2 - 0.5 or coords.max() >= size - n // 2 + 0.5):
+            raise ScanError(
+                f"{scan.path}: '{key}' spans {coords.min():.1f}..{coords.max():.1f}; wanted {n // 2}..{size - n // 2} "
+                f"so that every {n} px window lies in the object of {size} px"
+            )
+
+
+@contextmanager
+def replacing(path):
+    """Give a temporary name beside `path` to write to; rename it when the block ends well, remove it otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_arrays(path, **arrays) -> None:
+    """Write an uncompressed NPZ that is either whole or not there."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+class ScanWriter:
+    """Write a scan block by block; what is on disk under its name is always whole.
+
+    Parameters
+    ----------
+    path : Path
+        Where; a temporary name beside it is renamed on success.
+    n_exposures, n_pixels : int
+        M and N, known from the start.
+    fields : arrays
+        Every other key of the contract; `metadata` is a dict.
+
+    Examples
+    --------
+    >>> with ScanWriter(path, 400, 64, xcoords=x, ycoords=y, probeGuess=p, objectGuess=o, metadata={}) as scan:
+    ...     for frames in simulated:
+    ...         scan.write(frames)
+    """
+
+    def __init__(self, path, n_exposures: int, n_pixels: int, **fields):
+        self.shape = (n_exposures, n_pixels, n_pixels)
+        self._fields = {**fields, "metadata": np.array(json.dumps(fields["metadata"]))}
+        self._context, self._written = replacing(path), 0
+
+    def __enter__(self) -> "ScanWriter":
+        self._archive = zipfile.ZipFile(self._context.__enter__(), "w", zipfile.ZIP_STORED)
+        for key, array in self._fields.items():
+            with self._archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+        self._member = self._archive.open("diffraction.npy", "w", force_zip64=True)
+        header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(self._member, header)
+        return self
+
+    def write(self, frames) -> None:
+        """Append a block of (b, N, N) float32 amplitudes."""
+        if frames.shape[1:] != self.shape[1:] or frames.dtype != np.float32:
+            raise ScanError(f"a block of {frames.dtype} {frames.shape}; wanted float32 (b, {self.shape[1]}, {self.shape[2]})")
+        self._member.write(np.ascontiguousarray(frames).tobytes())
+        self._written += len(frames)
+
+    def __exit__(self, kind, error, trace) -> bool | None:
+        self._member.close()
+        self._archive.close()
+        if kind is None and self._written != self.shape[0]:
+            error = ScanError(f"{self._written} patterns written, {self.shape[0]} announced")
+            self._context.__exit__(type(error), error, None)
+            raise error
+        return self._context.__exit__(kind, error, trace)
+
+
+def mean_counts(diffraction, block_size: int = 256) -> float:
+    """Mean detected photons per exposure, read block by block."""
+    total = sum(float(np.sum(np.square(diffraction[block], dtype=np.float64))) for block in blocks(len(diffraction), block_size))
+    return total / len(diffraction)
+
+
+def split_rows(ycoords, height_px: float, train_fraction: float):
+    """Split a scan along y into train (smaller y) and test, with a guard band between them.
+
+    Parameters
+    ----------
+    ycoords : (M,) float64
+        Patch centres [px].
+    height_px : float
+        Smallest distance in y between a train and a test centre.
+    train_fraction : float
+        Wanted share of train among the exposures that are used.
+
+    Returns
+    -------
+    train, test : arrays of int64
+        Exposures of either split, ascending.
+
+    Raises
+    ------
+    ScanError
+        If a split would be empty.
+    """
+    ordered = np.sort(ycoords)
+    starts = np.unique(ordered)
+    n_train = np.searchsorted(ordered, starts, side="right")
+    n_test = len(ordered) - np.searchsorted(ordered, starts + height_px, side="left")
+    good = (n_train > 0) & (n_test > 0)
+    if not good.any():
+        raise ScanError(
+            f"the scan spans {np.ptp(ordered):.0f} px in y, but the guard band between train and test alone needs {height_px:.0f} px"
+        )
+    share = np.where(good, n_train / (n_train + n_test), np.inf)
+    last_train = starts[np.argmin(np.abs(share - train_fraction))]
+    return np.flatnonzero(ycoords <= last_train), np.flatnonzero(ycoords >= last_train + height_px)

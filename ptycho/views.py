@@ -1,0 +1,153 @@
+"""Overlap views of a scan: the exposures that are kept, their roles, their groups, and a page of numbers on them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptycho import grouping
+from ptycho.physics import illumination, split_position
+from ptycho.probes import diameter_px
+from ptycho.scan import Scan, ScanError, mean_counts, open_member, save_arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """How exposures are put together."""
+
+    gridsize: int
+    """C = gridsize² exposures in a group."""
+    neighbours: int
+    """K, nearest neighbours of the seed to choose from."""
+    n_groups: int
+    """Groups wanted in a view."""
+    max_spread_px: float
+    """Largest extent of a group along either axis [px]."""
+    held_share: float
+    """Share of a view that is `holdout`, and of the rest that is `stop`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A view: indices into its scan, nothing of the frames."""
+
+    exposures: np.ndarray
+    """(m,) int64 kept exposures."""
+    role: np.ndarray
+    """(m,) int8: 0 fit, 1 stop, 2 holdout."""
+    nn_indices: np.ndarray
+    """(B, C) int64 exposures of each group; none is holdout."""
+    metadata: dict
+
+    def of_role(self, *roles: int):
+        """Exposures that have one of the roles, ascending."""
+        return self.exposures[np.isin(self.role, roles)]
+
+
+def make_view(scan: Scan, target: float, options: Grouping, rng: np.random.Generator) -> View:
+    """Select, draw roles, group, and measure.
+
+    Raises
+    ------
+    ptycho.grouping.ViewError
+        If the overlap cannot be met, or exposures are too few.
+    """
+    points = np.stack([scan.ycoords, scan.xcoords], axis=1)
+    diameter = diameter_px(scan.probe)
+    kept = grouping.select_view(points, diameter, target)
+    role = grouping.draw_roles(len(kept), options.held_share, rng)
+    usable = kept[role != grouping.HOLDOUT]
+    groups = grouping.group_neighbours(
+        points[usable],
+        options.gridsize**2,
+        neighbours=options.neighbours,
+        n_groups=options.n_groups,
+        max_spread_px=options.max_spread_px,
+        rng=rng,
+    )
+    spacing = grouping.nearest_distances(points[kept])
+    metadata = {
+        "target_overlap": target,
+        "overlap": {
+            **grouping.measure_overlap(points[usable], groups, diameter),
+            "between_exposures": grouping.measure_overlap(points[kept], groups, diameter)["between_exposures"],
+        },
+        "diameter_px": diameter,
+        "counts": {
+            "exposures_of_scan": len(scan),
+            "exposures": len(kept),
+            **{name: int((role == code).sum()) for code, name in enumerate(grouping.ROLES)},
+            "groups": len(groups),
+            "groups_wanted": options.n_groups,
+        },
+        "gridsize": options.gridsize,
+        "spacing_px": {f"q{q:02d}": float(np.percentile(spacing, q)) for q in (5, 25, 50, 75, 95)},
+        "dose_photons": float(scan.metadata["dose"]),
+        "mean_detected_photons": mean_counts(scan.diffraction),
+        "fluence_photons_per_px": fluence(scan, kept),
+    }
+    return View(exposures=kept, role=role, nn_indices=usable[groups], metadata=metadata)
+
+
+def fluence(scan: Scan, exposures) -> float:
+    """Incident photons per object pixel: median of Σ_j|P_j|² over the box of the patch centres."""
+    x, y = scan.xcoords[exposures], scan.ycoords[exposures]
+    (top, left), (bottom, right) = ((split_position(edge)[0]) for edge in ((y.min(), x.min()), (y.max(), x.max())))
+    shape = int(bottom - top) + 1, int(right - left) + 1
+    return float(np.median(illumination(scan.probe, x, y, shape, (int(top), int(left)))))
+
+
+def save_view(path, view: View) -> None:
+    """Write a view as NPZ and its numbers as JSON beside it."""
+    metadata = json.dumps(view.metadata, indent=2)
+    save_arrays(path, exposures=view.exposures, role=view.role, nn_indices=view.nn_indices, metadata=np.array(metadata))
+    Path(path).with_suffix(".json").write_text(metadata + "\n")
+
+
+def open_view(path) -> View:
+    """Read a view; its groups stay small (8 bytes an index)."""
+    arrays = {key: open_member(path, key)[...] for key in ("exposures", "role", "nn_indices")}
+    return View(**arrays, metadata=json.loads(str(open_member(path, "metadata")[()])))
+
+
+def scored_region(illuminations, threshold: float = 0.1) -> tuple[int, int, int, int]:
+    """Find the largest rectangle in which every view is illuminated.
+
+    A pixel counts as illuminated where a view's Σ_j|P_j|² is at least `threshold` of the median over the view's lit
+    pixels (more than 1e-3 of its peak).
+
+    Parameters
+    ----------
+    illuminations : list of (H, W) float64
+        One a view, on the same pixels.
+
+    Returns
+    -------
+    y0, y1, x0, x1 : int
+        Half-open rectangle.
+
+    Raises
+    ------
+    ScanError
+        If no pixel is lit in every view.
+    """
+    mask = np.ones(illuminations[0].shape, bool)
+    for light in illuminations:
+        mask &= light >= threshold * np.median(light[light > 1.0e-3 * light.max()])
+    best, area = (0, 0, 0, 0), 0
+    depth = np.zeros(mask.shape[1] + 1, np.int64)  # lit pixels above, and a zero that closes the last rectangle
+    for row in range(mask.shape[0]):
+        depth[:-1] = np.where(mask[row], depth[:-1] + 1, 0)
+        stack: list[tuple[int, int]] = []
+        for column, height in enumerate(depth.tolist()):
+            start = column
+            while stack and stack[-1][1] > height:
+                start, top = stack.pop()
+                if top * (column - start) > area:
+                    best, area = (row - top + 1, row + 1, start, column), top * (column - start)
+            if not stack or stack[-1][1] < height:
+                stack.append((start, height))
+    if not area:
+        raise ScanError("no pixel of the object is lit in every view: nothing can be compared")
+    return best
