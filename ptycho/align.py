@@ -1,12 +1,12 @@
 """Remove what a reconstruction cannot know — scale, phase, phase ramp, shift — the same way for every method.
 
-The model, with r₀ the centre of the scored region (pixel (n - 1)/2 of its rows and columns):
+The model, with r₀ the centre of the scored region (index (n - 1)/2 of its n rows or columns):
 
     estimate(r) ≈ scale · exp(i (phase + ramp · (r - r₀))) · truth(r - shift)
 
-`align` fits the six numbers and undoes them. It starts from a ramp found in each image by itself (which no shift can
-disturb), alternates a bounded search over whole pixels with deramping, and ends with a joint least-squares fit of all
-six. The truth is what the estimate is regressed on: it is free of noise, so noise in the estimate biases nothing.
+`align` fits the six numbers and undoes them: a bounded search over whole pixels alternates with deramping until both
+stand still, then one least-squares fit of all six together. The truth is what the estimate is regressed on: it has no
+noise, so noise in the estimate biases no number (the other way round it would shrink the scale).
 """
 
 import math
@@ -16,17 +16,19 @@ import numpy as np
 from scipy import fft, ndimage, signal
 
 NO_SHIFT_PX = 1e-3
-"""A shift below this is left alone: moving an image by ε px changes its finest detail (π rad/px) by at most π·ε = 0.3 %
-and the rest by less, which is under the noise of any reconstruction scored here, so interpolating has nothing to give."""
+"""A rest of a shift below this is not interpolated. Moving an image by ε px changes its finest detail (π rad/px) by
+π ε = 0.3 % of that detail's contrast and all other detail by less: below the noise of any image scored here."""
 
 TAPER_PX = 16
-"""Margin over which the image fades to its mean before its Fourier transform is taken, so that edges do not ring."""
+"""Margin in which an image fades to its mean before it is Fourier transformed, so that its edges do not ring."""
 
+_STEPS = 50
 _MAX_STEP_PX = 0.5
-_TOLERANCE = 1e-5  # of a fitting step [px, and rad at the edge of the region]
-_SIGNIFICANT = 4.0  # peak over the rms of chance correlation: reached by chance at one shift in exp(16) = 9e6
-_CORRELATED = 0.5
-_FLAT = 1e-6  # structure over mean level, rms
+_TOLERANCE = 1e-5  # of a step of the fit [px, and rad at the region's edge]
+_SIGNIFICANT = 4.0  # peak / rms of chance correlation; one random shift in exp(16) = 9e6 gets there
+_CORRELATED = 0.5  # periodic samples correlate with themselves at many shifts: no significance, but this
+_ALIKE = 0.9  # peaks this close to the highest are told apart by distance: the nearest wins
+_FLAT = 1e-6  # rms structure / rms
 
 
 class AlignmentError(ValueError):
@@ -35,18 +37,18 @@ class AlignmentError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Gauge:
-    """What `align` removed from an estimate (see the module's docstring for the model)."""
+    """What `align` removed from an estimate; the module's docstring has the model."""
 
     scale: float
     """Modulus of the estimate over that of the truth."""
     phase_rad: float
-    """Global phase at the centre of the region, in (-π, π]."""
+    """Global phase at the centre of the region, in [-π, π]."""
     ramp_y_rad_per_px: float
     """Phase gained per row."""
     ramp_x_rad_per_px: float
     """Phase gained per column."""
     shift_y_px: float
-    """Displacement of the estimate's content towards larger row; 0 if it was too small to be worth interpolating."""
+    """Displacement of the estimate's content towards larger row."""
     shift_x_px: float
     """Displacement of the estimate's content towards larger column."""
 
@@ -62,72 +64,215 @@ class Gauge:
 
 
 def align(estimate, truth, weight, region, *, max_shift_px: float = 8.0):
-    """Fit an estimate's gauge to the truth and remove it.
+    """Fit an estimate's gauge against the truth and remove it.
 
     Parameters
     ----------
     estimate, truth : (H, W) complex
-        Objects on one grid. Give more than the region where there is more: shifting then brings in real data, where
-        it would otherwise bring in the image mirrored at the edge. Outside the region NaN is allowed.
+        Objects on one grid. Give more than the region where there is more: a shift then brings in real data, where
+        it would otherwise bring in the image mirrored at its edge. NaN is allowed outside the region.
     weight : (H, W) float
-        Illumination, the weight of a pixel in every fit [any unit].
+        Illumination: the weight of a pixel in every fit, as its noise variance goes with 1 / illumination [any unit].
     region : (slice, slice)
         Scored rows and columns.
     max_shift_px : float
-        No shift beyond this, along either axis, is looked for. With 0 nothing is registered: scale, phase and ramp
-        are fitted in place, which also works where registration raises.
+        Largest shift along either axis that is looked for. With 0 nothing is registered: scale, phase and ramp are
+        fitted in place, which also works on an estimate that cannot be registered.
 
     Returns
     -------
     aligned : (h, w) complex128
-        The region of the estimate with the gauge removed; interpolated at most once, by the Fourier shift theorem.
+        The region of the estimate with the gauge removed, interpolated at most once (Fourier shift theorem).
     gauge : Gauge
         What was removed.
 
     Raises
     ------
     AlignmentError
-        If an image is flat, if the two have nothing in common, or if the best shift lies beyond `max_shift_px`.
+        If an image is flat or zero, if the two have nothing in common, or if the best shift exceeds `max_shift_px`.
     ValueError
-        If shapes differ, the region is empty or leaves the image, or values inside it are not finite.
+        If shapes differ, the region is empty or leaves the image, or it holds values that are not finite.
 
     Notes
     -----
-    Search and fit compare complex fields: a pure-phase sample has no amplitude to register, and a wrapped phase is
-    no image. Joint fit: Gauss-Newton on Σ w |A/c - T|², Guizar-Sicairos and Fienup, Opt. Express 16, 7264 (2008), sec. 2.
+    Search and fit compare complex fields with the ramp removed: a pure-phase sample has no amplitude to register and
+    a wrapped phase is no image. Invariances: Fienup, Appl. Opt. 36, 8352 (1997); Guizar-Sicairos et al.,
+    Opt. Lett. 33, 156 (2008).
     """
-    estimate, truth, weight, region = _checked(estimate, truth, weight, region)
+    region = _checked(estimate, truth, weight, region)
     reach = math.ceil(max_shift_px)
-    moving = _Moving(_extend(estimate, region, reach + TAPER_PX))
-    target = _Target(_extend(truth, region, TAPER_PX), weight[region])
-    ramp = _ramp(moving.inner(), target.weight) - _ramp(target.image, target.weight)
-    shift = np.zeros(2)
+    moving = _extend(estimate, region, reach + 1 + TAPER_PX)
+    target = _Target(_extend(truth, region, TAPER_PX), np.asarray(weight, np.float64)[region])
+    shape = target.image.shape
+    ramp, shift = _ramp(_cut(moving, shape), target.weight) - _ramp(target.image, target.weight), np.zeros(2)
     if reach:
         ramp, shift = _search(moving, target, ramp, reach)
-    ramp, shift = _fit(moving, target, ramp, shift, bound_px=max_shift_px)
-    if math.hypot(*shift) < NO_SHIFT_PX:
-        shift = np.zeros(2)
-    placed = moving.undo(ramp, shift)
+    ramp, shift = _fit(moving, target, ramp, shift, max_shift_px)
+    whole = np.rint(shift)
+    shift = whole if math.hypot(*(shift - whole)) < NO_SHIFT_PX else shift
+    placed = _place(moving, shape, ramp, shift)
     factor = target.project(placed)
-    gauge = Gauge(
-        scale=float(abs(factor)),
-        phase_rad=float(np.angle(factor)),
-        ramp_y_rad_per_px=float(ramp[0]),
-        ramp_x_rad_per_px=float(ramp[1]),
-        shift_y_px=float(shift[0]),
-        shift_x_px=float(shift[1]),
-    )
-    return placed / factor, gauge
+    names = ("ramp_y_rad_per_px", "ramp_x_rad_per_px", "shift_y_px", "shift_x_px")
+    numbers = dict(zip(names, map(float, (*ramp, *shift)), strict=True))
+    return placed / factor, Gauge(scale=float(abs(factor)), phase_rad=float(np.angle(factor)), **numbers)
 
 
-class _Moving:
-    """The estimate on the region and a margin around it."""
+class _Target:
+    """The truth on the region, its weights, and how it changes when the gauge does."""
 
-    def __init__(self, field):
-        self.field = field
+    def __init__(self, extended, weight):
+        self.weight = weight / weight.mean()
+        self.image = image = extended[TAPER_PX:-TAPER_PX, TAPER_PX:-TAPER_PX]
+        spectrum = fft.fft2(_fade(extended))
+        y, x = _centred(image.shape)
+        slopes = [_cut(fft.ifft2(2j * np.pi * f * spectrum), image.shape) for f in _frequencies(extended.shape)]
+        changes = np.stack([image, 1j * image, 1j * y * image, 1j * x * image, -slopes[0], -slopes[1]])
+        self.changes = changes.reshape(6, -1)
 
-    def inner(self, margin: int = 0):
-        """The region and `margin` pixels around it."""
-        
-    def undo(self, ramp, shift):
-        """The region with ramp and shift removed."""
+    def project(self, image) -> complex:
+        """Factor c that makes c · truth the closest to the image, Σ w |image - c truth|²."""
+        power = np.sum(self.weight * np.abs(self.image) ** 2)
+        factor = np.sum(self.weight * self.image.conj() * image) / power if power else 0.0
+        if abs(factor) ** 2 * power <= _FLAT**2 * np.sum(self.weight * np.abs(image) ** 2):
+            raise AlignmentError("the estimate has no component along the truth: one of them is zero, or all is noise")
+        return complex(factor)
+
+    def solver(self, free: int):
+        """Matrix (free, pixels) that turns a residual into the first `free` changes; undetermined ones stay 0."""
+        changes, weight = self.changes[:free], self.weight.ravel()
+        normal = np.real(changes.conj() * weight @ changes.T)
+        size = np.sqrt(np.maximum(np.diag(normal), np.finfo(float).tiny))
+        inverse = np.linalg.pinv(normal / np.outer(size, size), rcond=1e-6, hermitian=True) / np.outer(size, size)
+        return inverse @ (changes.conj() * weight)
+
+
+def _search(moving, target, ramp, reach):
+    """Whole-pixel registration alternated with deramping, until the shift stands still."""
+    shape, shift = target.image.shape, np.full(2, np.nan)
+    for _ in range(_STEPS):
+        window = _place(moving, tuple(n + 2 * reach for n in shape), ramp, np.zeros(2))
+        found = _peak(window, target) - reach
+        placed = _place(moving, shape, ramp, found)
+        if np.array_equal(found, shift):
+            break
+        shift = found
+        ramp = ramp + _ramp(placed * target.image.conj(), target.weight)
+    _check_significance(placed, target)
+    return ramp, shift
+
+
+def _peak(window, target):
+    """Index of the best place of the truth in a larger window: peak of the weighted complex correlation coefficient."""
+    weight, detail = target.weight, target.image - np.average(target.image, weights=target.weight)
+    if np.sum(weight * np.abs(detail) ** 2) <= _FLAT**2 * np.sum(weight * np.abs(target.image) ** 2):
+        raise AlignmentError("the truth is flat in the scored region: there is nothing to register to")
+
+    def slide(image, kernel):
+        return signal.fftconvolve(image, kernel.conj()[::-1, ::-1], mode="valid")
+
+    power = slide(np.abs(window) ** 2, weight)
+    energy = power - np.abs(slide(window, weight)) ** 2 / weight.sum()
+    if np.all(energy <= _FLAT**2 * power):
+        raise AlignmentError("the estimate is flat in the scored region: there is nothing to register")
+    correlation = np.abs(slide(window, weight * detail)) / np.sqrt(np.maximum(energy, _FLAT**2 * power.max()))
+    tops = correlation == ndimage.maximum_filter(correlation, size=3, mode="nearest")
+    places = np.argwhere(tops & (correlation >= _ALIKE * correlation.max()))
+    return places[np.linalg.norm(places - np.array(correlation.shape) // 2, axis=1).argmin()].astype(float)
+
+
+def _check_significance(placed, target):
+    """Raise unless the two correlate better than chance: peak over rms of their correlation at all cyclic shifts."""
+    root = np.sqrt(target.weight)
+    one, two = (root * (f - np.average(f, weights=target.weight)) for f in (placed, target.image))
+    peak = abs(np.vdot(one, two))
+    coefficient = peak / (np.linalg.norm(one) * np.linalg.norm(two))
+    chance = np.linalg.norm(fft.fft2(one) * fft.fft2(two).conj()) / one.size
+    if peak < _SIGNIFICANT * chance and coefficient < _CORRELATED:
+        raise AlignmentError(
+            f"estimate and truth have nothing in common: correlation {coefficient:.3f} at the best shift is "
+            f"{peak / chance:.1f} times its rms by chance; at least {_SIGNIFICANT:g} times are wanted"
+        )
+
+
+def _fit(moving, target, ramp, shift, max_shift_px):
+    """All six numbers together, Gauss-Newton on Σ w |placed / c - truth|²; the image is moved from the original each time."""
+    solver = target.solver(6 if max_shift_px > 0 else 4)
+    edge = max(target.image.shape) / 2
+    for _ in range(_STEPS):
+        placed = _place(moving, target.image.shape, ramp, shift)
+        step = np.real(solver @ (placed / target.project(placed) - target.image).ravel())
+        move = np.clip(step[4:], -_MAX_STEP_PX, _MAX_STEP_PX) if len(step) > 4 else np.zeros(2)
+        ramp, shift = ramp + step[2:4], shift + move
+        if np.abs(shift).max() > max_shift_px + 0.5:
+            raise AlignmentError(f"the best shift, {np.round(shift, 1)} px, exceeds max_shift_px = {max_shift_px:g}")
+        if max(np.abs(move).max(), np.abs(step[2:4]).max() * edge) < _TOLERANCE:
+            break
+    return ramp, shift
+
+
+def _place(field, shape, ramp, shift):
+    """Middle of the field with ramp and shift removed; whole pixels are cut, the rest is a Fourier shift."""
+    y, x = _centred(field.shape)
+    field = field * np.exp(-1j * (ramp[0] * y + ramp[1] * x))
+    whole = np.rint(shift).astype(int)
+    rest = shift - whole
+    if rest.any():
+        f_y, f_x = _frequencies(field.shape)
+        field = fft.ifft2(fft.fft2(_fade(field)) * np.exp(2j * np.pi * (rest[0] * f_y + rest[1] * f_x)))
+    return _cut(field, shape, whole)
+
+
+def _ramp(field, weight):
+    """Weighted mean phase between neighbours along y and x [rad/px]: no unwrapping."""
+    down = np.sum(np.sqrt(weight[1:] * weight[:-1]) * field[1:] * field[:-1].conj())
+    right = np.sum(np.sqrt(weight[:, 1:] * weight[:, :-1]) * field[:, 1:] * field[:, :-1].conj())
+    return np.angle([down, right])
+
+
+def _cut(field, shape, offset=(0, 0)):
+    """Middle of a field, displaced by whole pixels."""
+    top, left = ((n - m) // 2 + int(d) for n, m, d in zip(field.shape, shape, offset, strict=True))
+    return field[top : top + shape[0], left : left + shape[1]]
+
+
+def _extend(image, region, margin):
+    """Region and margin around it: real data where there are (held to the region's range), mirrored beyond."""
+    spans = [(s.start - margin, s.stop + margin, n) for s, n in zip(region, image.shape, strict=True)]
+    field = np.asarray(image, np.complex128)[tuple(slice(max(a, 0), min(b, n)) for a, b, n in spans)]
+    field = np.where(np.isfinite(field), field, 0)
+    field = np.pad(field, [(max(-a, 0), max(b - n, 0)) for a, b, n in spans], mode="symmetric")
+    largest = np.abs(image[region]).max()
+    return field * np.minimum(1, largest / np.maximum(np.abs(field), np.finfo(float).tiny))
+
+
+def _fade(field):
+    """Let the outer TAPER_PX go smoothly to the mean."""
+    level = field[TAPER_PX:-TAPER_PX, TAPER_PX:-TAPER_PX].mean()
+    rise = np.sin(np.pi / 2 * (np.arange(TAPER_PX) + 0.5) / TAPER_PX) ** 2
+    down, across = (np.concatenate([rise, np.ones(n - 2 * TAPER_PX), rise[::-1]]) for n in field.shape)
+    return level + (field - level) * down[:, None] * across
+
+
+def _frequencies(shape):
+    return fft.fftfreq(shape[0])[:, None], fft.fftfreq(shape[1])[None, :]
+
+
+def _centred(shape):
+    return (np.arange(shape[0]) - (shape[0] - 1) / 2)[:, None], (np.arange(shape[1]) - (shape[1] - 1) / 2)[None, :]
+
+
+def _checked(estimate, truth, weight, region):
+    """Slices with both ends given, after everything that can be wrong with the input has been looked at."""
+    if not np.ndim(estimate) == 2 or not np.shape(estimate) == np.shape(truth) == np.shape(weight):
+        shapes = f"{np.shape(estimate)}, {np.shape(truth)}, {np.shape(weight)}"
+        raise ValueError(f"estimate, truth and weight have shapes {shapes}; wanted three times the same (H, W)")
+    spans = [(s.start or 0, n if s.stop is None else s.stop, n) for s, n in zip(region, np.shape(truth), strict=True)]
+    if any(not 0 <= start < stop <= n for start, stop, n in spans):
+        raise ValueError(f"region {region} is empty or leaves the image of {np.shape(truth)} px")
+    region = tuple(slice(start, stop) for start, stop, _ in spans)
+    for name, image in {"estimate": estimate, "truth": truth, "weight": weight}.items():
+        if not np.isfinite(image[region]).all():
+            raise ValueError(f"the {name} is not finite everywhere in the scored region")
+    if np.min(weight[region]) < 0 or not np.any(weight[region]):
+        raise ValueError("weights must be at least 0 and not all 0 in the scored region")
+    return region
