@@ -22,6 +22,7 @@ NO_SHIFT_PX = 1e-3
 TAPER_PX = 16
 """Margin in which an image fades to its mean before it is Fourier transformed, so that its edges do not ring."""
 
+_ROUNDS = 5
 _STEPS = 50
 _MAX_STEP_PX = 0.5
 _TOLERANCE = 1e-5  # of a step of the fit [px, and rad at the region's edge]
@@ -104,10 +105,11 @@ def align(estimate, truth, weight, region, *, max_shift_px: float = 8.0):
     moving = _extend(estimate, region, reach + 1 + TAPER_PX)
     target = _Target(_extend(truth, region, TAPER_PX), np.asarray(weight, np.float64)[region])
     shape = target.image.shape
-    ramp, shift = _ramp(_cut(moving, shape), target.weight) - _ramp(target.image, target.weight), np.zeros(2)
+    ramp = _ramp(_cut(moving, shape), target.weight) - _ramp(target.image, target.weight)
     if reach:
-        ramp, shift = _search(moving, target, ramp, reach)
-    ramp, shift = _fit(moving, target, ramp, shift, max_shift_px)
+        ramp, shift = _register(moving, target, ramp, reach, max_shift_px)
+    else:
+        ramp, shift = _fit(moving, target, ramp, np.zeros(2), max_shift_px)
     whole = np.rint(shift)
     shift = whole if math.hypot(*(shift - whole)) < NO_SHIFT_PX else shift
     placed = _place(moving, shape, ramp, shift)
@@ -146,18 +148,15 @@ class _Target:
         return inverse @ (changes.conj() * weight)
 
 
-def _search(moving, target, ramp, reach):
-    """Whole-pixel registration alternated with deramping, until the shift stands still."""
-    shape, shift = target.image.shape, np.full(2, np.nan)
-    for _ in range(_STEPS):
-        window = _place(moving, tuple(n + 2 * reach for n in shape), ramp, np.zeros(2))
-        found = _peak(window, target) - reach
-        placed = _place(moving, shape, ramp, found)
-        if np.array_equal(found, shift):
+def _register(moving, target, ramp, reach, max_shift_px):
+    """Whole-pixel search alternated with the fit, until the search finds the shift that has been fitted."""
+    shift = np.full(2, np.inf)
+    for _ in range(_ROUNDS):
+        found = _peak(_place(moving, tuple(n + 2 * reach for n in target.image.shape), ramp, np.zeros(2)), target) - reach
+        if np.abs(found - shift).max() <= 1:
             break
-        shift = found
-        ramp = ramp + _ramp(placed * target.image.conj(), target.weight)
-    _check_significance(placed, target)
+        ramp, shift = _fit(moving, target, ramp, found, max_shift_px)
+    _check_significance(_place(moving, target.image.shape, ramp, shift), target)
     return ramp, shift
 
 

@@ -4,7 +4,6 @@ A file-backed container never holds the grouped frames: `_X_np` gathers them fro
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -141,17 +140,17 @@ class PtychoDataContainer:
             raise ValueError("this container has no truth (Y_I and Y_phi are None)")
         return tf.convert_to_tensor(np.asarray(array), dtype=dtype)
 
-    @cached_property
+    @property
     def X(self):
         """(B, N, N, C) float32 tensor."""
         return self._tensor(self._X_np, "float32")
 
-    @cached_property
+    @property
     def Y_I(self):
         """(B, N, N, C) float32 tensor."""
         return self._tensor(self._Y_I_np, "float32")
 
-    @cached_property
+    @property
     def Y_phi(self):
         """(B, N, N, C) float32 tensor [rad]."""
         return self._tensor(self._Y_phi_np, "float32")
@@ -163,19 +162,19 @@ class PtychoDataContainer:
 
         return tf.complex(self.Y_I * tf.cos(self.Y_phi), self.Y_I * tf.sin(self.Y_phi))
 
-    @cached_property
+    @property
     def coords_nominal(self):
         """(B, 1, 2, C) float32 tensor, order [x, y] [px]."""
         return self._tensor(self._coords_nominal_np, "float32")
 
     coords = coords_nominal
 
-    @cached_property
+    @property
     def coords_true(self):
         """(B, 1, 2, C) float32 tensor, order [x, y] [px]."""
         return self._tensor(self._coords_true_np, "float32")
 
-    @cached_property
+    @property
     def probe(self):
         """(N, N) complex64 tensor [sqrt(photon)]."""
         return self._tensor(self._probe_np, "complex64")

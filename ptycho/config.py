@@ -1,0 +1,65 @@
+"""What a study is: its config, held against a closed schema before any job runs."""
+
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+SCHEMA = Path(__file__).parent.parent / "config" / "schema" / "config.schema.yaml"
+
+
+class ConfigError(ValueError):
+    """A value that no study can have: the message names the key and what is allowed."""
+
+
+def load_schema() -> dict:
+    """Read the schema of a study's config."""
+    return yaml.safe_load(SCHEMA.read_text())
+
+
+def check_config(config: dict) -> None:
+    """Hold a config against the closed schema and against itself.
+
+    Raises
+    ------
+    ConfigError
+        Lists every wrong key, what was found and what is allowed.
+    """
+    validator = jsonschema.Draft202012Validator(load_schema())
+    problems = [_explain(error) for error in sorted(validator.iter_errors(config), key=lambda error: error.json_path)]
+    if not problems:
+        problems = _contradictions(config)
+    if problems:
+        raise ConfigError("the config of this study is wrong:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def _explain(error) -> str:
+    """Say in one line which key is wrong and what is allowed."""
+    if error.validator in ("oneOf", "anyOf") and error.context:
+        kind = error.instance.get("kind") if isinstance(error.instance, dict) else None
+        for branch in error.context:  # the branch that has the kind that was written
+            if kind is not None and branch.schema_path[0] == _branch_of(error, kind):
+                return _explain(branch)
+    key = error.json_path.removeprefix("$").removeprefix(".") or "config"
+    description = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
+    allowed = ""
+    if error.validator == "additionalProperties":
+        allowed = f"; allowed keys: {', '.join(sorted(error.schema['properties']))}"
+    return f"{key}: {error.message}{allowed}" + (f" ({description})" if description else "")
+
+
+def _branch_of(error, kind: str) -> int | None:
+    for index, branch in enumerate(error.validator_value):
+        allowed = branch.get("properties", {}).get("kind", {})
+        if kind == allowed.get("const") or kind in allowed.get("enum", []):
+            return index
+    return None
+
+
+def _contradictions(config: dict) -> list[str]:
+    """Find values that are each allowed but do not go together."""
+    found = []
+    size, neighbours = config["grouping"]["gridsize"] ** 2, config["grouping"]["neighbours"]
+    if size - 1 > neighbours:
+        found.append(f"grouping.neighbours: {neighbours} is too few for groups of {size} (gridsize²); at least {size - 1}")
+    return found

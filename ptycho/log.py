@@ -1,0 +1,24 @@
+"""A job's log that holds all it says, C++ libraries included."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def to_file(path) -> None:
+    """Send descriptors 1 and 2 of this process to a file, line by line."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(path, "wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.stderr.reconfigure(line_buffering=True)
+
+
+def limit_threads(threads: int) -> None:
+    """Ask BLAS, OpenMP and TensorFlow for this many threads; call before they are imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"

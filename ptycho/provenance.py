@@ -1,0 +1,88 @@
+"""Which code made a result: a digest of what a module, and all of ours that it imports, does."""
+
+import ast
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+
+
+def module_path(name: str) -> Path | None:
+    """File of one of our modules, None for anybody else's."""
+    parts = name.split(".")
+    if parts[0] != ROOT.name:
+        return None
+    place = ROOT.joinpath(*parts[1:])
+    for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Names of our modules that a file imports, anywhere in it; packages on the way included."""
+    found = {ROOT.name}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise ImportError(f"{path}:{node.lineno}: relative import; wanted the full name")
+    parents = {name.rpartition(".")[0] for name in found if "." in name}
+    return {name for name in found | parents if module_path(name)}
+
+
+def import_closure(*paths: Path) -> set[Path]:
+    """Files of ours that some files need, themselves included."""
+    closure, todo = set(), list(paths)
+    while todo:
+        path = todo.pop()
+        if path not in closure:
+            closure.add(path)
+            todo += [module_path(name) for name in imported_modules(path)]
+    return closure
+
+
+def without_docstrings(tree: ast.Module) -> ast.Module:
+    """Drop docstrings, and strings that stand as attribute descriptions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [
+                child for child in node.body if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
+            ] or [ast.Pass()]
+    return tree
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """What the modules and all of ours that they import do: comments, layout and docstrings left out.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If a module is none of ours.
+    """
+    paths = [module_path(name) for name in modules]
+    if None in paths:
+        raise ModuleNotFoundError(f"{modules[paths.index(None)]} is not a module of {ROOT.name}")
+    closure = import_closure(*paths)
+    text = "".join(
+        f"{path.relative_to(ROOT)}:{ast.dump(without_docstrings(ast.parse(path.read_text())))}" for path in sorted(closure)
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_digest(path) -> str:
+    """sha256 of a file, read in blocks."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of packages; missing ones left out."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in packages if importlib.util.find_spec(name)}
