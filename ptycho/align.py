@@ -22,8 +22,8 @@ NO_SHIFT_PX = 1e-3
 TAPER_PX = 16
 """Margin in which an image fades to its mean before it is Fourier transformed, so that its edges do not ring."""
 
-_ROUNDS = 5
-_STEPS = 50
+_ROUNDS = 3
+_STEPS = 30
 _MAX_STEP_PX = 0.5
 _TOLERANCE = 1e-5  # of a step of the fit [px, and rad at the region's edge]
 _SIGNIFICANT = 4.0  # peak / rms of chance correlation; one random shift in exp(16) = 9e6 gets there
@@ -150,21 +150,23 @@ class _Target:
 
 def _register(moving, target, ramp, reach, max_shift_px):
     """Whole-pixel search alternated with the fit, until the search finds the shift that has been fitted."""
-    shift = np.full(2, np.inf)
+    shift, ramps = np.full(2, np.inf), (ramp, np.zeros(2))  # low light spoils the ramp found; with a known probe it is 0
     for _ in range(_ROUNDS):
-        found = _peak(_place(moving, tuple(n + 2 * reach for n in target.image.shape), ramp, np.zeros(2)), target) - reach
+        _, found, ramp = max((_peak(moving, target, ramp, reach) for ramp in ramps), key=lambda peak: peak[0])
         if np.abs(found - shift).max() <= 1:
             break
         ramp, shift = _fit(moving, target, ramp, found, max_shift_px)
+        ramps = (ramp,)
     _check_significance(_place(moving, target.image.shape, ramp, shift), target)
     return ramp, shift
 
 
-def _peak(window, target):
-    """Index of the best place of the truth in a larger window: peak of the weighted complex correlation coefficient."""
+def _peak(moving, target, ramp, reach):
+    """Highest weighted complex correlation coefficient of the truth's detail over whole-pixel shifts, the shift, and the ramp."""
     weight, detail = target.weight, target.image - np.average(target.image, weights=target.weight)
     if np.sum(weight * np.abs(detail) ** 2) <= _FLAT**2 * np.sum(weight * np.abs(target.image) ** 2):
         raise AlignmentError("the truth is flat in the scored region: there is nothing to register to")
+    window = _place(moving, tuple(n + 2 * reach for n in target.image.shape), ramp, np.zeros(2))
 
     def slide(image, kernel):
         return signal.fftconvolve(image, kernel.conj()[::-1, ::-1], mode="valid")
@@ -175,8 +177,8 @@ def _peak(window, target):
         raise AlignmentError("the estimate is flat in the scored region: there is nothing to register")
     correlation = np.abs(slide(window, weight * detail)) / np.sqrt(np.maximum(energy, _FLAT**2 * power.max()))
     tops = correlation == ndimage.maximum_filter(correlation, size=3, mode="nearest")
-    places = np.argwhere(tops & (correlation >= _ALIKE * correlation.max()))
-    return places[np.linalg.norm(places - np.array(correlation.shape) // 2, axis=1).argmin()].astype(float)
+    shifts = np.argwhere(tops & (correlation >= _ALIKE * correlation.max())) - float(reach)
+    return correlation.max(), shifts[np.linalg.norm(shifts, axis=1).argmin()], ramp
 
 
 def _check_significance(placed, target):

@@ -62,11 +62,12 @@ def merge(canvases) -> Canvas:
     canvases : list of callables
         Each returns a Canvas; a callable is called twice, so that only one canvas is in memory besides the sum.
     """
-    boxes = [(canvas().origin_px, canvas().weight.shape) for canvas in canvases]
+    parts = [(load, part.origin_px, part.weight.shape) for load in canvases if (part := load()).weight.size]
+    boxes = [(origin, shape) for _, origin, shape in parts]
     low = np.min([origin for origin, _ in boxes], axis=0)
     high = np.max([np.add(origin, shape) for origin, shape in boxes], axis=0)
     whole = Canvas(np.zeros(high - low, np.complex128), np.zeros(high - low), tuple(low.tolist()))
-    for load in canvases:
+    for load, _, _ in parts:
         part = load()
         y, x = np.subtract(part.origin_px, low)
         box = np.s_[y : y + part.weight.shape[0], x : x + part.weight.shape[1]]

@@ -20,27 +20,6 @@ def split_positions(positions):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class Scale(keras.layers.Layer):
-    """Multiply by a constant that belongs to the training data and travels with the model.
-
-    Parameters
-    ----------
-    factor : float
-        Chosen so that the mean square of the training amplitudes becomes one.
-    """
-
-    def __init__(self, factor: float, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
-
-    def call(self, inputs):
-        return inputs * self.factor
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
 class SharedCanvas(keras.layers.Layer):
     """Average the patches of a group on one canvas and cut them out again: overlapping patches then agree.
 

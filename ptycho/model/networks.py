@@ -1,4 +1,4 @@
-"""The networks: patterns of a group in, amplitude and phase of its patches out. Both methods use the same one."""
+"""The networks: patterns of a group in, amplitude and phase of its patches out. PINN and Baseline use the same one."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from ptycho.model.layers import ComplexPatches, Detector, Scale, SharedCanvas
+from ptycho.model.layers import Backpropagation, ComplexPatches, Detector, Regroup, SharedCanvas
 
 SIZES = (64, 128, 256)
 
@@ -16,13 +16,16 @@ class Network:
     """Shape of a network."""
 
     filters: int
-    """Features at full resolution; they double with every level."""
+    """Features at full resolution; they double with every level, twice."""
     amplitude_max: float
     """Largest amplitude it can say."""
 
 
-def build_network(n: int, channels: int, options: Network, scale: float) -> keras.Model:
-    """Build an encoder with two decoders, joined level by level.
+def build_network(n: int, channels: int, probe, options: Network, *, transmission: float) -> keras.Model:
+    """Build a network that sees every pattern of a group through the same weights.
+
+    A pattern is brought to the sample plane (`Backpropagation`); an encoder with two decoders, joined level by level,
+    turns that first guess into amplitude and phase.
 
     Parameters
     ----------
@@ -30,13 +33,15 @@ def build_network(n: int, channels: int, options: Network, scale: float) -> kera
         Side of the patterns [px]: 64, 128 or 256; every doubling adds a level.
     channels : int
         C, patterns in a group.
-    scale : float
-        Factor on the amplitudes, from the training data.
+    probe : (n, n) complex
+        Illumination [sqrt(photon)].
+    transmission : float
+        Mean amplitude transmittance of the training data: the normalisation that travels with the model.
 
     Returns
     -------
     keras.Model
-        (B, n, n, C) float32 amplitudes to (B, n, n, 2C) float32: amplitude, then phase [rad].
+        (B, n, n, C) float32 amplitudes to (B, n, n, 2C) float32: C amplitudes, then C phases [rad].
 
     Raises
     ------
@@ -45,35 +50,34 @@ def build_network(n: int, channels: int, options: Network, scale: float) -> kera
     """
     if n not in SIZES:
         raise ValueError(f"patterns of {n} px; wanted one of {SIZES}")
-    levels = 3 + SIZES.index(n)
+    widths = [options.filters * 2 ** min(level, 2) for level in range(3 + SIZES.index(n))]
     inputs = keras.Input((n, n, channels), name="diffraction")
-    x = Scale(scale, name="scale")(inputs)
-    skips = []
-    for level in range(levels):
-        width = options.filters * 2 ** min(level, 2)
-        x = _block(x, width, 1 if level == 0 else 2)
-        skips.append(x)
+    guess = Backpropagation(n, transmission, name="backpropagation")
+    x = guess(inputs)
+    guess.set_probe(probe)
+    levels = []
+    for level, width in enumerate(widths):
+        x = _convolve(x, width, 1 if level == 0 else 2)
+        levels.append(x)
         x = layers.MaxPooling2D()(x)
-    x = _block(x, options.filters * 4, 2)
-    amplitude = _decoder(x, skips, channels, options)
-    phase = _decoder(x, skips, channels, options)
-    amplitude = layers.Rescaling(options.amplitude_max, name="amplitude")(layers.Activation("sigmoid")(amplitude))
-    phase = layers.Rescaling(float(np.pi), name="phase")(layers.Activation("tanh")(phase))
+    x = _convolve(x, widths[-1], 2)
+    amplitude = layers.Activation("sigmoid")(_decode(x, levels, widths))
+    phase = layers.Activation("tanh")(_decode(x, levels, widths))
+    amplitude = layers.Rescaling(options.amplitude_max, name="amplitude")(Regroup(n, channels)(amplitude))
+    phase = layers.Rescaling(float(np.pi), name="phase")(Regroup(n, channels)(phase))
     return keras.Model(inputs, layers.Concatenate(name="patches")([amplitude, phase]), name="network")
 
 
-def _block(x, width: int, convolutions: int):
-    for _ in range(convolutions):
+def _convolve(x, width: int, times: int):
+    for _ in range(times):
         x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
     return x
 
 
-def _decoder(x, skips, channels: int, options: Network):
-    for level, skip in reversed(list(enumerate(skips))):
-        width = options.filters * 2 ** min(level, 2)
-        x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
-        x = _block(x, width, 1)
-    return layers.Conv2D(channels, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
+def _decode(x, levels, widths):
+    for level, width in zip(reversed(levels), reversed(widths), strict=True):
+        x = _convolve(layers.Concatenate()([layers.UpSampling2D()(x), level]), width, 1)
+    return layers.Conv2D(1, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
 
 
 def build_pinn(network: keras.Model, probe, spread: int, *, trainable_probe: bool) -> keras.Model:
@@ -92,11 +96,25 @@ def build_pinn(network: keras.Model, probe, spread: int, *, trainable_probe: boo
         {"diffraction": (B, n, n, C), "positions": (B, 1, 2, C)} to (B, n, n, C) mean counts.
     """
     n, channels = network.input_shape[1], network.input_shape[-1]
-    diffraction = keras.Input((n, n, channels), name="diffraction")
-    positions = keras.Input((1, 2, channels), name="positions")
+    inputs = container_inputs(n, channels)
     canvas = SharedCanvas(n, spread, name="canvas")
     detector = Detector(n, trainable_probe, name="detector")
+    patches = canvas(ComplexPatches(name="complex")(network(inputs["diffraction"])), inputs["positions"])
+    model = keras.Model(inputs, detector(patches, inputs["positions"]), name="pinn")
     canvas.set_probe(probe)
     detector.set_probe(probe)
-    patches = canvas(ComplexPatches(name="complex")(network(diffraction)), positions)
-    return keras.Model({"diffraction": diffraction, "positions": positions}, detector(patches, positions), name="pinn")
+    return model
+
+
+def build_baseline(network: keras.Model) -> keras.Model:
+    """Give a network the inputs of a container's stream, of which it uses the patterns only."""
+    inputs = container_inputs(network.input_shape[1], network.input_shape[-1])
+    return keras.Model(inputs, network(inputs["diffraction"]), name="baseline")
+
+
+def container_inputs(n: int, channels: int) -> dict:
+    """Return inputs as `PtychoDataContainer.as_tf_dataset` streams them."""
+    return {
+        "diffraction": keras.Input((n, n, channels), name="diffraction"),
+        "positions": keras.Input((1, 2, channels), name="positions"),
+    }

@@ -1,0 +1,80 @@
+"""The dose × overlap study: at which dose and overlap does which method win? Everything there is to ask for."""
+
+if not {"study", "doses", "source"} <= set(config):
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/generate.smk"
+include: "rules/views.smk"
+include: "rules/train.smk"
+include: "rules/infer.smk"
+include: "rules/iterative.smk"
+include: "rules/compare.smk"
+
+
+localrules:
+    all,
+    phase_c,
+    phase_d,
+    phase_e,
+    phase_f,
+    inference,
+    phase_g,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/metrics.csv",
+        f"{RESULTS}/summary.txt",
+        f"{RESULTS}/quality.png",
+        collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
+        collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
+        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
+        collect(f"{CONDITION}/{{split}}.png", **CONDITIONS, split=BOTH),
+        f"{RESULTS}/data/sample.png",
+
+
+rule phase_c:
+    input:
+        collect(f"{DATA}/{{split}}.npz", dose=DOSES, seed=SEEDS, split=BOTH),
+        f"{RESULTS}/data/sample.png",
+
+
+rule phase_d:
+    input:
+        collect(f"{CONDITION}/{{split}}.npz", **CONDITIONS, split=BOTH),
+        collect(f"{CONDITION}/{{split}}.png", **CONDITIONS, split=BOTH),
+        collect(f"{RESULTS}/region/{{split}}.json", split=SPLITS),
+
+
+rule phase_e:
+    input:
+        collect(f"{CONDITION}/{{method}}/model.keras", **CONDITIONS, method=NETWORKS),
+        collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
+
+
+rule phase_f:
+    input:
+        collect(f"{CONDITION}/{{split}}/{{method}}/object.npz", **CONDITIONS, split=SPLITS, method=ITERATIVE),
+        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
+
+
+rule inference:
+    input:
+        collect(f"{CONDITION}/{{split}}/{{method}}/object.npz", **CONDITIONS, split=SPLITS, method=NETWORKS),
+
+
+rule phase_g:
+    input:
+        collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
+        collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
+        f"{RESULTS}/metrics.csv",
+        f"{RESULTS}/summary.txt",
+        f"{RESULTS}/quality.png",
+
+
+onsuccess:
+    shell("cat {RESULTS}/summary.txt 2>/dev/null || true")

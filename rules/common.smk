@@ -1,0 +1,55 @@
+"""What all rules share: the checked config, names of files, wildcard constraints, input functions. No rules."""
+
+from snakemake.exceptions import WorkflowError
+
+from ptycho.config import ConfigError, check_config
+from ptycho.provenance import script_digest
+
+try:
+    check_config(config)
+except ConfigError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = f"results/{config['study']}"
+LOGS = f"logs/{config['study']}"
+COST = f"{RESULTS}/cost"
+DATA = f"{RESULTS}/data/dose_{{dose}}/seed_{{seed}}"
+CONDITION = f"{RESULTS}/dose_{{dose}}/{{view}}/seed_{{seed}}"
+
+DOSES, SEEDS, VIEWS = config["doses"], config["seeds"], list(config["views"])
+CONDITIONS = {"dose": DOSES, "view": VIEWS, "seed": SEEDS}
+SPLITS, BOTH = config["splits"], ["train", "test"]
+METHODS = config["methods"]
+NETWORKS = [method for method in METHODS if method in ("pinn", "baseline")]
+ITERATIVE = [method for method in METHODS if method in ("lsqml",)]
+CHUNKS = config["inference"]["chunks"]
+MEASURED = config["source"]["kind"] == "measured"
+
+
+wildcard_constraints:
+    dose=r"\d+",
+    seed=r"\d+",
+    view="[A-Za-z0-9-]+",
+    split="train|test",
+    method="pinn|baseline|lsqml",
+    i=r"\d+",
+    n=r"\d+",
+
+
+def code(script):
+    """Digest of the library code that a script uses: a change there reruns its jobs, a comment does not."""
+    return script_digest(workflow.source_path(f"../scripts/{script}.py"))
+
+
+def chunk_files(wildcards):
+    """All chunk files of one reconstruction."""
+    return collect(
+        f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{CHUNKS}.npz",
+        **wildcards,
+        i=range(1, CHUNKS + 1),
+    )
+
+
+def object_files(wildcards):
+    """The reconstructions of all methods under one condition."""
+    return collect(f"{CONDITION}/{{split}}/{{method}}/object.npz", **wildcards, method=METHODS)

@@ -1,0 +1,88 @@
+"""Phase G: align and score all methods under a condition, then the study's table, figure and summary."""
+
+
+rule compare:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+        region=f"{RESULTS}/region/{{split}}.json",
+        objects=object_files,
+    output:
+        metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
+        arrays=f"{CONDITION}/{{split}}/comparison.npz",
+    log:
+        f"{LOGS}/compare/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    benchmark:
+        f"{COST}/compare/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+    threads: 1
+    resources:
+        mem="2GiB",
+        runtime="30m",
+    params:
+        methods=METHODS,
+        code=code("compare"),
+    script:
+        "../scripts/compare.py"
+
+
+rule comparison_picture:
+    input:
+        arrays=f"{CONDITION}/{{split}}/comparison.npz",
+        metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
+    output:
+        report(
+            f"{CONDITION}/{{split}}/comparison.png",
+            category="G: comparison",
+            caption="../report/comparison.rst",
+            labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
+        ),
+    log:
+        f"{LOGS}/comparison_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        code=code("comparison_picture"),
+    script:
+        "../scripts/comparison_picture.py"
+
+
+rule summarise:
+    input:
+        metrics=collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
+        views=collect(f"{CONDITION}/{{split}}.json", **CONDITIONS, split=SPLITS),
+    output:
+        metrics=f"{RESULTS}/metrics.csv",
+        fluence=f"{RESULTS}/fluence.csv",
+        summary=f"{RESULTS}/summary.txt",
+    log:
+        f"{LOGS}/summarise.log",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        study=config["study"],
+        results=RESULTS,
+        code=code("summarise"),
+    script:
+        "../scripts/summarise.py"
+
+
+rule quality_picture:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+        fluence=f"{RESULTS}/fluence.csv",
+    output:
+        report(f"{RESULTS}/quality.png", category="G: study", caption="../report/quality.rst"),
+    log:
+        f"{LOGS}/quality_picture.log",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        code=code("quality_picture"),
+    script:
+        "../scripts/quality_picture.py"

@@ -1,0 +1,162 @@
+"""Phase C: one data set per dose, seed and split, simulated or thinned from a measurement."""
+
+if MEASURED:
+
+    if config["source"]["scan"] == "siemens":
+
+        rule fetch:
+            output:
+                f"{RESULTS}/data/siemens-star-small.npz.bz2",
+            log:
+                f"{LOGS}/fetch.log",
+            retries: 2
+            threads: 1
+            resources:
+                mem="1GiB",
+                runtime="10m",
+            params:
+                code=code("fetch"),
+            script:
+                "../scripts/fetch.py"
+
+        rule convert:
+            input:
+                f"{RESULTS}/data/siemens-star-small.npz.bz2",
+            output:
+                f"{RESULTS}/data/measured.npz",
+            log:
+                f"{LOGS}/convert.log",
+            threads: 1
+            resources:
+                mem="1GiB",
+                runtime="10m",
+            params:
+                code=code("convert"),
+            script:
+                "../scripts/convert.py"
+
+    rule halve:
+        input:
+            f"{RESULTS}/data/measured.npz" if config["source"]["scan"] == "siemens" else config["source"]["scan"],
+        output:
+            reference=f"{RESULTS}/data/half_reference.npz",
+            study=f"{RESULTS}/data/half_study.npz",
+        log:
+            f"{LOGS}/halve.log",
+        threads: 1
+        resources:
+            mem="1GiB",
+            runtime="30m",
+        params:
+            seed=config["source"]["seed"],
+            code=code("halve"),
+        script:
+            "../scripts/halve.py"
+
+    rule reference:
+        input:
+            f"{RESULTS}/data/half_reference.npz",
+        output:
+            reconstruction=f"{RESULTS}/data/reference.npz",
+            curve=f"{RESULTS}/data/reference.csv",
+        log:
+            f"{LOGS}/reference.log",
+        benchmark:
+            f"{COST}/reference.tsv"
+        threads: 2
+        resources:
+            mem="4GiB",
+            runtime="1h",
+        params:
+            options=config["source"]["reference"],
+            seed=config["source"]["seed"],
+            code=code("reference"),
+        script:
+            "../scripts/reference.py"
+
+    rule sample:
+        input:
+            scan=f"{RESULTS}/data/half_study.npz",
+            reference=f"{RESULTS}/data/reference.npz",
+        output:
+            f"{RESULTS}/data/sample.npz",
+        log:
+            f"{LOGS}/sample.log",
+        threads: 1
+        resources:
+            mem="1GiB",
+            runtime="10m",
+        params:
+            train_fraction=config["source"]["train_fraction"],
+            code=code("split_measured"),
+        script:
+            "../scripts/split_measured.py"
+
+    rule expose:
+        input:
+            sample=f"{RESULTS}/data/sample.npz",
+            scan=f"{RESULTS}/data/half_study.npz",
+        output:
+            f"{DATA}/{{split}}.npz",
+        log:
+            f"{LOGS}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+        threads: 1
+        resources:
+            mem="1GiB",
+            runtime="30m",
+        params:
+            code=code("thin"),
+        script:
+            "../scripts/thin.py"
+
+else:
+
+    rule sample:
+        output:
+            f"{RESULTS}/data/sample.npz",
+        log:
+            f"{LOGS}/sample.log",
+        threads: 1
+        resources:
+            mem="1GiB",
+            runtime="10m",
+        params:
+            source=config["source"],
+            code=code("sample"),
+        script:
+            "../scripts/sample.py"
+
+    rule expose:
+        input:
+            sample=f"{RESULTS}/data/sample.npz",
+        output:
+            f"{DATA}/{{split}}.npz",
+        log:
+            f"{LOGS}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+        benchmark:
+            f"{COST}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.tsv"
+        threads: 1
+        resources:
+            mem="1GiB",
+            runtime="1h",
+        params:
+            code=code("expose"),
+        script:
+            "../scripts/expose.py"
+
+
+rule sample_picture:
+    input:
+        f"{RESULTS}/data/sample.npz",
+    output:
+        report(f"{RESULTS}/data/sample.png", category="C: data", caption="../report/sample.rst"),
+    log:
+        f"{LOGS}/sample_picture.log",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        code=code("sample_picture"),
+    script:
+        "../scripts/sample_picture.py"

@@ -1,0 +1,44 @@
+"""Inference: both networks over a view in chunks, each a partial canvas; the merge adds them."""
+
+
+rule infer:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+        model=f"{CONDITION}/{{method}}/model.keras",
+    output:
+        f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
+    log:
+        f"{LOGS}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
+    benchmark:
+        f"{COST}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
+    wildcard_constraints:
+        method="pinn|baseline",
+    threads: 1
+    resources:
+        mem="2GiB",
+        runtime="2h",
+    params:
+        batch_size=config["inference"]["batch_size"],
+        code=code("infer"),
+    script:
+        "../scripts/infer.py"
+
+
+rule merge:
+    input:
+        chunk_files,
+    output:
+        f"{CONDITION}/{{split}}/{{method}}/object.npz",
+    log:
+        f"{LOGS}/merge/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+    wildcard_constraints:
+        method="pinn|baseline",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="30m",
+    params:
+        code=code("merge"),
+    script:
+        "../scripts/merge.py"

@@ -1,0 +1,25 @@
+"""Phase F: the iterative reference, pty-chi LSQML, on the same exposures."""
+
+
+rule iterate:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+    output:
+        object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
+        history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
+    log:
+        f"{LOGS}/iterate/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+    benchmark:
+        f"{COST}/iterate/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+    wildcard_constraints:
+        method="lsqml",
+    threads: 1
+    resources:
+        mem="4GiB",
+        runtime="4h",
+    params:
+        iterative=config["iterative"],
+        code=code("iterate"),
+    script:
+        "../scripts/iterate.py"

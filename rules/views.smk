@@ -1,0 +1,58 @@
+"""Phase D: overlap views, their groups and numbers, and the rectangle that is scored."""
+
+
+rule view:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+    output:
+        view=f"{CONDITION}/{{split}}.npz",
+        numbers=f"{CONDITION}/{{split}}.json",
+    log:
+        f"{LOGS}/view/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="30m",
+    params:
+        overlap=lambda wildcards: config["views"][wildcards.view],
+        grouping=config["grouping"],
+        seed=config["source"]["seed"],
+        code=code("view"),
+    script:
+        "../scripts/view.py"
+
+
+rule view_picture:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+    output:
+        f"{CONDITION}/{{split}}.png",
+    log:
+        f"{LOGS}/view_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        code=code("view_picture"),
+    script:
+        "../scripts/view_picture.py"
+
+
+rule region:
+    input:
+        scan=collect(f"{DATA}/{{{{split}}}}.npz", dose=DOSES[0], seed=SEEDS[0]),
+        views=collect(f"{CONDITION}/{{{{split}}}}.npz", dose=DOSES[0], seed=SEEDS[0], view=VIEWS),
+    output:
+        f"{RESULTS}/region/{{split}}.json",
+    log:
+        f"{LOGS}/region/{{split}}.log",
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        code=code("region"),
+    script:
+        "../scripts/region.py"
