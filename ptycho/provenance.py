@@ -56,6 +56,14 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _digest(*files: Path) -> str:
+    closure = sorted(path for path in import_closure(*files) if ROOT in path.parents)
+    text = "".join(
+        f"{path.relative_to(ROOT)}:{ast.dump(without_docstrings(ast.parse(path.read_text())))}" for path in closure
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 @cache
 def code_digest(*modules: str) -> str:
     """What the modules and all of ours that they import do: comments, layout and docstrings left out.
@@ -68,11 +76,13 @@ def code_digest(*modules: str) -> str:
     paths = [module_path(name) for name in modules]
     if None in paths:
         raise ModuleNotFoundError(f"{modules[paths.index(None)]} is not a module of {ROOT.name}")
-    closure = import_closure(*paths)
-    text = "".join(
-        f"{path.relative_to(ROOT)}:{ast.dump(without_docstrings(ast.parse(path.read_text())))}" for path in sorted(closure)
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _digest(*paths)
+
+
+@cache
+def script_digest(script) -> str:
+    """Digest of all of ours that a script imports; the script itself is left to Snakemake."""
+    return _digest(Path(script))
 
 
 def file_digest(path) -> str:

@@ -38,7 +38,7 @@ wildcard_constraints:
 
 def code(script):
     """Digest of the library code that a script uses: a change there reruns its jobs, a comment does not."""
-    return script_digest(workflow.source_path(f"../scripts/{script}.py"))
+    return script_digest(f"{workflow.basedir}/scripts/{script}.py")
 
 
 def chunk_files(wildcards):

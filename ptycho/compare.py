@@ -1,0 +1,132 @@
+"""Scoring one condition: every method against truth and against exposures that no method saw, the same way."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ptycho.align import align
+from ptycho.grouping import HOLDOUT
+from ptycho.metrics import heldout_deviance, score
+from ptycho.physics import blocks, illumination, predict_intensity
+from ptycho.scan import Scan
+from ptycho.stitch import load_object, place
+from ptycho.views import View
+
+MARGIN_PX = 16
+"""Around the scored rectangle, what alignment may shift in."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """The scored rectangle, half-open, in pixels of the object plane."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @classmethod
+    def load(cls, path) -> "Region":
+        """Read it from its JSON."""
+        numbers = json.loads(Path(path).read_text())
+        return cls(*(numbers[key] for key in ("y0", "y1", "x0", "x1")))
+
+    def widened(self, margin: int, shape) -> "Region":
+        """Return it with a margin, as far as the object reaches."""
+        return Region(
+            max(self.y0 - margin, 0), min(self.y1 + margin, shape[0]), max(self.x0 - margin, 0), min(self.x1 + margin, shape[1])
+        )
+
+    def inside(self, outer: "Region"):
+        """Slices of this rectangle in an array that covers `outer`."""
+        return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
+
+
+def heldout_blocks(obj, scan: Scan, exposures, block_size: int = 64) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield counts and predicted counts of exposures, (b, N, N) each, block by block; `obj` is on the truth's grid."""
+    for block in blocks(len(exposures), block_size):
+        chosen = exposures[block]
+        counts = np.square(scan.diffraction[chosen], dtype=np.float64)
+        yield counts, predict_intensity(obj, scan.probe, scan.xcoords[chosen], scan.ycoords[chosen])
+
+
+def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict[str, float], np.ndarray]:
+    """Score one reconstruction.
+
+    Parameters
+    ----------
+    obj_path : Path
+        Object file of the method.
+    region : Region
+        What is scored.
+
+    Returns
+    -------
+    values : dict
+        The metrics of `ptycho.metrics`, `heldout_deviance`, and what `align` removed.
+    aligned : (h, w) complex64
+        The scored rectangle.
+    """
+    obj, weight, origin, _ = load_object(obj_path)
+    shape = scan.object.shape
+    on_grid = place(obj, origin, shape, fill=np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)]))
+    heldout = heldout_deviance(heldout_blocks(on_grid, scan, view.of_role(HOLDOUT)))
+    wide = region.widened(MARGIN_PX, shape)
+    box = np.s_[wide.y0 : wide.y1, wide.x0 : wide.x1]
+    kept = view.exposures
+    light = illumination(
+        scan.probe, scan.xcoords[kept], scan.ycoords[kept], (wide.y1 - wide.y0, wide.x1 - wide.x0), (wide.y0, wide.x0)
+    )
+    truth = scan.object[box]
+    inner = region.inside(wide)
+    aligned, gauge = align(on_grid[box], truth, light, inner)
+    removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
+    return {**score(aligned, truth[inner]), "heldout_deviance": heldout, **removed}, aligned
+
+
+def compare(objects: dict[str, Path], scan: Scan, view: View, region: Region) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Score all methods of one condition.
+
+    Returns
+    -------
+    metrics : DataFrame
+        method, metric, value.
+    arrays : dict
+        "truth" and every method: the aligned, scored rectangles, complex64.
+    """
+    arrays = {"truth": scan.object[region.y0 : region.y1, region.x0 : region.x1]}
+    rows = []
+    for method, path in objects.items():
+        values, arrays[method] = score_method(path, scan, view, region)
+        rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
+    return pd.DataFrame(rows), arrays
+
+
+def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
+    """Say which methods were shifted by more than a known probe allows: a bug, not a gauge."""
+    shifted = metrics[(metrics["metric"] == "shift_px") & (metrics["value"] > limit_px)]
+    return [
+        f"{row.method}: shifted by {row.value:.2f} px, more than the {limit_px} px that a known probe allows"
+        for row in shifted.itertuples()
+    ]
+
+
+HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "frc50_phase", "heldout_deviance"]
+
+
+def summary_table(metrics: pd.DataFrame, fluence: pd.DataFrame) -> str:
+    """Lay out the headline metrics, one line a condition and method, as text."""
+    order = {method: place for place, method in enumerate(dict.fromkeys(metrics["method"]))}
+    chosen = metrics[metrics["metric"].isin(HEADLINES)]
+    keys = ["split", "view", "dose", "method"]
+    table = chosen.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean")[HEADLINES].reset_index()
+    light = fluence.groupby(["split", "view", "dose"], as_index=False)[["fluence_photons_per_px", "overlap"]].mean()
+    table = table.merge(light, on=["split", "view", "dose"])
+    table = table.sort_values(by=["split", "view", "dose", "method"], key=lambda c: c.map(order) if c.name == "method" else c)
+    table = table.rename(columns={"fluence_photons_per_px": "photons/px"})
+    columns = ["split", "view", "overlap", "dose", "photons/px", "method", *HEADLINES]
+    return table[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}")

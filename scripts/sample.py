@@ -1,0 +1,48 @@
+"""Make the sample: object, probe, positions and their split; the same for all doses and seeds."""
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptycho import log
+from ptycho.formats import read_object, read_probe
+from ptycho.objects import simulate_object
+from ptycho.probes import illuminated_height_px, zone_plate_probe
+from ptycho.scan import save_arrays
+from ptycho.simulate import Raster, raster_positions
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+source = snakemake.params.source
+rng_object, rng_scan = np.random.default_rng(source["seed"]).spawn(2)
+
+beam = dict(source["probe"])
+if beam.pop("kind") == "file":
+    probe = read_probe(beam["path"])
+else:
+    n_pixels, astigmatism, coma = (beam.pop(key) for key in ("n_pixels", "astigmatism_rad", "coma_rad"))
+    probe = zone_plate_probe(n_pixels, astigmatism=astigmatism, coma=coma, **beam)
+
+raster = Raster(**source["raster"])
+guard = illuminated_height_px(probe)
+xcoords, ycoords, shape = raster_positions(raster, probe.shape[-1], guard, rng_scan)
+if source["object"]["kind"] == "file":
+    obj = read_object(source["object"]["path"], source["object"].get("phase_path"))[: shape[0], : shape[1]]
+    if obj.shape != shape:
+        raise SystemExit(f"{source['object']['path']}: {obj.shape} px, but this raster scans {shape} px: a smaller raster or a larger object")
+else:
+    obj = simulate_object(source["object"]["kind"], shape, rng_object)
+is_test = (np.arange(len(xcoords)) >= raster.columns * raster.train_rows).astype(np.int8)
+print(f"object {obj.shape} px, {np.sum(is_test == 0)} train and {np.sum(is_test)} test exposures, guard band {guard:.0f} px")
+save_arrays(
+    snakemake.output[0],
+    objectGuess=obj,
+    probeGuess=probe,
+    xcoords=xcoords,
+    ycoords=ycoords,
+    is_test=is_test,
+    metadata=np.array(json.dumps({"source": source, "guard_px": guard})),
+)

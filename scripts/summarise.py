@@ -1,0 +1,40 @@
+"""Put all conditions in one tidy table, and the headline numbers in a text."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ptycho import log
+from ptycho.compare import summary_table, warnings_of
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+metrics = pd.concat([pd.read_csv(path) for path in snakemake.input.metrics], ignore_index=True)
+metrics.to_csv(snakemake.output.metrics, index=False)
+rows = []
+for path in snakemake.input.views:
+    dose, view, seed, split = re.search(r"dose_(\d+)/([^/]+)/seed_(\d+)/(\w+)\.json$", path).groups()
+    numbers = json.loads(Path(path).read_text())
+    overlap = numbers["overlap"]["between_exposures"]["linear"]
+    rows.append(
+        {"dose": int(dose), "view": view, "seed": int(seed), "split": split, "overlap": overlap}
+        | {key: numbers[key] for key in ("fluence_photons_per_px", "mean_detected_photons")}
+    )
+fluence = pd.DataFrame(rows)
+fluence.to_csv(snakemake.output.fluence, index=False)
+results = snakemake.params.results
+text = [
+    f"Study '{snakemake.params.study}': aligned to truth, scored on one shared rectangle per split.",
+    "ssim, frc50: higher is better; error, heldout_deviance: lower is better.",
+    "",
+    summary_table(metrics, fluence),
+    "",
+    *(f"WARNING: {warning}" for warning in warnings_of(metrics)),
+    f"Table: {results}/metrics.csv   Figure: {results}/quality.png   Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
+]
+Path(snakemake.output.summary).write_text("\n".join(text) + "\n")

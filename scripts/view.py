@@ -1,0 +1,20 @@
+"""Choose a view's exposures, draw their roles and groups, measure the overlap."""
+
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+
+from ptycho import log
+from ptycho.scan import open_scan
+from ptycho.views import Grouping, make_view, save_view
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+# the same exposures, roles and groups for every dose and seed
+rng = np.random.default_rng([snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), snakemake.wildcards.split == "test"])
+view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, Grouping(**snakemake.params.grouping), rng)
+save_view(snakemake.output.view, view)
+print(view.metadata)
