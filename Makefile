@@ -1,50 +1,65 @@
-# Two commands on a fresh machine: `make study` and `make test`. The set-up is done once, by a stamp file.
-PYTHON ?= python3
-ARGS ?=
-VENV := .venv
-BIN := $(VENV)/bin
+# The commands of the README. All of them first make .venv from the lock; once it is there that takes no time.
+#
+# PYTHON  which Python .venv is made of; without it the one .venv already has, else python3.
+#         Another version than .venv's makes .venv anew:  PYTHON=python3.12 make study
+# ARGS    further arguments of the command:  make study ARGS=-n    make test ARGS="-m 'not slow'"
+
+PYTHON := $(or $(PYTHON),$(realpath .venv/bin/python),python3)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-LOCK := $(if $(filter 3.11,$(VERSION)),requirements.lock,requirements-3.12.lock)
-STAMP := $(VENV)/.ready-$(VERSION)
-TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+UV ?= uv
+
+# TensorFlow has wheels for these. torch is not in a lock: pip takes it, by version, from whatever index it is set to.
+LOCK_3.11 := requirements.lock
+LOCK_3.12 := requirements-3.12.lock
+LOCK_3.13 := requirements-3.12.lock
+LOCK := $(LOCK_$(VERSION))
+TORCH := $(shell sed -n 's/^ *"torch==\([^"]*\)".*/\1/p' pyproject.toml)
+
+# Stamps: touched last, so a set-up that failed or was interrupted leaves none.
+PACKAGES := .venv/.packages-python$(VERSION)-torch$(TORCH)
+INSTALLED := .venv/.installed-python$(VERSION)-torch$(TORCH)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help study test lint lock clean
-help:  ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1 — /p' Makefile
 
-study: $(STAMP)  ## the whole study: tables and pictures in results/
-	$(BIN)/snakemake --cores 4 $(ARGS)
+help: ## say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-test: $(STAMP)  ## the tests
-	$(BIN)/pytest $(ARGS)
+study: $(INSTALLED) ## run the default study: results/default
+	.venv/bin/snakemake --cores 4 $(ARGS)
 
-lint: $(STAMP)  ## style of code and workflow
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint
+test: $(INSTALLED) ## run the tests
+	.venv/bin/pytest $(ARGS)
 
-$(STAMP): pyproject.toml $(LOCK)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed, but '$(PYTHON)' is '$(VERSION)': try PYTHON=python3.12 make …"; exit 1; }
-	@echo "Setting up $(VENV) with Python $(VERSION) from $(LOCK): about three minutes, once."
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -m pip check
+lint: $(INSTALLED) ## check the style: ruff, snakefmt, snakemake --lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakemake --lint
+
+$(PACKAGES): $(LOCK)
+	@test -n "$(LOCK)" || { \
+	  echo "PYTHON=$(PYTHON) is $(if $(VERSION),Python $(VERSION),no Python that runs); 3.11, 3.12 or 3.13 is needed, for example: PYTHON=python3.11 make test" >&2; \
+	  exit 1; }
+	@echo "Setting up .venv with Python $(VERSION) and the packages of $(LOCK); this takes some minutes, once."
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install torch==$(TORCH)
+	.venv/bin/pip install --require-hashes -r $(LOCK)
 	@touch $@
 
-# what torch brings itself, from whatever index pip is set to: left out of the locks
-OWN := torch triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc \
-  cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
-COMPILE := uv pip compile pyproject.toml --extra test --generate-hashes --no-header --no-emit-index-url \
-  --no-emit-find-links $(addprefix --no-emit-package ,$(OWN))
+$(INSTALLED): $(PACKAGES) pyproject.toml
+	.venv/bin/pip install --no-deps --no-build-isolation -e .
+	@touch $@
 
-lock:  ## renew the locks (needs uv)
+# Pins stay as they are where pyproject.toml allows them; `make lock ARGS=--upgrade` takes the newest.
+COMPILE = $(UV) pip compile pyproject.toml --extra test --no-emit-package torch --generate-hashes \
+  --no-python-downloads --custom-compile-command "make lock" --quiet $(ARGS)
+
+lock: ## write both locks anew from pyproject.toml (needs uv)
 	$(COMPILE) --python-version 3.11 -o requirements.lock
-	$(COMPILE) --python-version 3.12 -o requirements-3.12.lock
+	$(COMPILE) --python-version 3.12 --universal -o requirements-3.12.lock
 
-clean:  ## remove the set-up; results stay
-	rm -rf $(VENV)
+clean: ## remove .venv and caches; results stay
+	rm -rf .venv build ptycho.egg-info .pytest_cache .ruff_cache .hypothesis
+	find ptycho scripts tests -name __pycache__ -prune -exec rm -rf {} +

@@ -29,11 +29,11 @@ rule all:
     input:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
-        f"{RESULTS}/quality.png",
+        QUALITY,
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
         collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
-        collect(f"{CONDITION}/{{split}}.png", **CONDITIONS, split=BOTH),
+        collect(f"{CONDITION}/{{split}}.png", dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         f"{RESULTS}/data/sample.png",
 
 
@@ -46,7 +46,7 @@ rule phase_c:
 rule phase_d:
     input:
         collect(f"{CONDITION}/{{split}}.npz", **CONDITIONS, split=BOTH),
-        collect(f"{CONDITION}/{{split}}.png", **CONDITIONS, split=BOTH),
+        collect(f"{CONDITION}/{{split}}.png", dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/region/{{split}}.json", split=SPLITS),
 
 
@@ -73,7 +73,7 @@ rule phase_g:
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
-        f"{RESULTS}/quality.png",
+        QUALITY,
 
 
 onsuccess:

@@ -4,9 +4,10 @@ The model, with r₀ the centre of the scored region (index (n - 1)/2 of its n r
 
     estimate(r) ≈ scale · exp(i (phase + ramp · (r - r₀))) · truth(r - shift)
 
-`align` fits the six numbers and undoes them: a bounded search over whole pixels alternates with deramping until both
-stand still, then one least-squares fit of all six together. The truth is what the estimate is regressed on: it has no
-noise, so noise in the estimate biases no number (the other way round it would shrink the scale).
+`align` fits the six numbers and undoes them. The ramp is first found in each image by itself, where no shift disturbs
+it; then a bounded search over whole pixels alternates with a least-squares fit of all six numbers together. The truth
+is what the estimate is regressed on: it has no noise, so noise in the estimate biases no number (the other way round
+it would shrink the scale).
 """
 
 import math
@@ -101,17 +102,21 @@ def align(estimate, truth, weight, region, *, max_shift_px: float = 8.0):
     Opt. Lett. 33, 156 (2008).
     """
     region = _checked(estimate, truth, weight, region)
+    if max_shift_px < 0:
+        raise ValueError(f"max_shift_px is {max_shift_px:g}; wanted 0 (no registration) or more")
     reach = math.ceil(max_shift_px)
     moving = _extend(estimate, region, reach + 1 + TAPER_PX)
     target = _Target(_extend(truth, region, TAPER_PX), np.asarray(weight, np.float64)[region])
     shape = target.image.shape
-    ramp = _ramp(_cut(moving, shape), target.weight) - _ramp(target.image, target.weight)
+    found = _ramp(_cut(moving, shape), target.weight) - _ramp(target.image, target.weight)
+    ramps = (found, np.zeros(2))  # low light spoils what is found; with a known probe it is 0
     if reach:
-        ramp, shift = _register(moving, target, ramp, reach, max_shift_px)
+        ramp, shift = _register(moving, target, ramps, max_shift_px)
     else:
+        ramp = max(ramps, key=lambda ramp: abs(target.overlap(_place(moving, shape, ramp, np.zeros(2)))))
         ramp, shift = _fit(moving, target, ramp, np.zeros(2), max_shift_px)
     whole = np.rint(shift)
-    shift = whole if math.hypot(*(shift - whole)) < NO_SHIFT_PX else shift
+    shift = whole + 0.0 if math.hypot(*(shift - whole)) < NO_SHIFT_PX else shift  # no -0.0 in tables
     placed = _place(moving, shape, ramp, shift)
     factor = target.project(placed)
     names = ("ramp_y_rad_per_px", "ramp_x_rad_per_px", "shift_y_px", "shift_x_px")
@@ -131,13 +136,16 @@ class _Target:
         changes = np.stack([image, 1j * image, 1j * y * image, 1j * x * image, -slopes[0], -slopes[1]])
         self.changes = changes.reshape(6, -1)
 
+    def overlap(self, image) -> complex:
+        """Weighted inner product with the truth, Σ w truth* image."""
+        return complex(np.sum(self.weight * self.image.conj() * image))
+
     def project(self, image) -> complex:
         """Factor c that makes c · truth the closest to the image, Σ w |image - c truth|²."""
-        power = np.sum(self.weight * np.abs(self.image) ** 2)
-        factor = np.sum(self.weight * self.image.conj() * image) / power if power else 0.0
-        if abs(factor) ** 2 * power <= _FLAT**2 * np.sum(self.weight * np.abs(image) ** 2):
-            raise AlignmentError("the estimate has no component along the truth: one of them is zero, or all is noise")
-        return complex(factor)
+        overlap, power = self.overlap(image), self.overlap(self.image).real
+        if abs(overlap) ** 2 <= _FLAT**2 * power * np.sum(self.weight * np.abs(image) ** 2):
+            raise AlignmentError("the estimate has no component along the truth: one is zero, or they are unrelated")
+        return overlap / power
 
     def solver(self, free: int):
         """Matrix (free, pixels) that turns a residual into the first `free` changes; undetermined ones stay 0."""
@@ -148,9 +156,9 @@ class _Target:
         return inverse @ (changes.conj() * weight)
 
 
-def _register(moving, target, ramp, reach, max_shift_px):
+def _register(moving, target, ramps, max_shift_px):
     """Whole-pixel search alternated with the fit, until the search finds the shift that has been fitted."""
-    shift, ramps = np.full(2, np.inf), (ramp, np.zeros(2))  # low light spoils the ramp found; with a known probe it is 0
+    shift, reach = np.full(2, np.inf), math.ceil(max_shift_px)
     for _ in range(_ROUNDS):
         _, found, ramp = max((_peak(moving, target, ramp, reach) for ramp in ramps), key=lambda peak: peak[0])
         if np.abs(found - shift).max() <= 1:
@@ -162,7 +170,7 @@ def _register(moving, target, ramp, reach, max_shift_px):
 
 
 def _peak(moving, target, ramp, reach):
-    """Highest weighted complex correlation coefficient of the truth's detail over whole-pixel shifts, the shift, and the ramp."""
+    """Highest weighted complex correlation coefficient over whole-pixel shifts, the shift, and the ramp given."""
     weight, detail = target.weight, target.image - np.average(target.image, weights=target.weight)
     if np.sum(weight * np.abs(detail) ** 2) <= _FLAT**2 * np.sum(weight * np.abs(target.image) ** 2):
         raise AlignmentError("the truth is flat in the scored region: there is nothing to register to")
@@ -196,7 +204,7 @@ def _check_significance(placed, target):
 
 
 def _fit(moving, target, ramp, shift, max_shift_px):
-    """All six numbers together, Gauss-Newton on Σ w |placed / c - truth|²; the image is moved from the original each time."""
+    """All six numbers together: Gauss-Newton on Σ w |placed / c - truth|², each time from the original estimate."""
     solver = target.solver(6 if max_shift_px > 0 else 4)
     edge = max(target.image.shape) / 2
     for _ in range(_STEPS):
@@ -205,7 +213,10 @@ def _fit(moving, target, ramp, shift, max_shift_px):
         move = np.clip(step[4:], -_MAX_STEP_PX, _MAX_STEP_PX) if len(step) > 4 else np.zeros(2)
         ramp, shift = ramp + step[2:4], shift + move
         if np.abs(shift).max() > max_shift_px + 0.5:
-            raise AlignmentError(f"the best shift, {np.round(shift, 1)} px, exceeds max_shift_px = {max_shift_px:g}")
+            raise AlignmentError(
+                f"no shift within ±{max_shift_px:g} px fits; the best is y {shift[0]:.1f}, x {shift[1]:.1f} px: either "
+                "the shift is that large, or estimate and truth have little in common"
+            )
         if max(np.abs(move).max(), np.abs(step[2:4]).max() * edge) < _TOLERANCE:
             break
     return ramp, shift
@@ -264,7 +275,7 @@ def _centred(shape):
 
 def _checked(estimate, truth, weight, region):
     """Slices with both ends given, after everything that can be wrong with the input has been looked at."""
-    if not np.ndim(estimate) == 2 or not np.shape(estimate) == np.shape(truth) == np.shape(weight):
+    if np.ndim(estimate) != 2 or len({np.shape(estimate), np.shape(truth), np.shape(weight)}) > 1:
         shapes = f"{np.shape(estimate)}, {np.shape(truth)}, {np.shape(weight)}"
         raise ValueError(f"estimate, truth and weight have shapes {shapes}; wanted three times the same (H, W)")
     spans = [(s.start or 0, n if s.stop is None else s.stop, n) for s, n in zip(region, np.shape(truth), strict=True)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptycho.align import align
+from ptycho.align import AlignmentError, align
 from ptycho.grouping import HOLDOUT
 from ptycho.metrics import heldout_deviance, score
 from ptycho.physics import blocks, illumination, predict_intensity
@@ -83,7 +83,11 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     )
     truth = scan.object[box]
     inner = region.inside(wide)
-    aligned, gauge = align(on_grid[box], truth, light, inner)
+    try:
+        aligned, gauge = align(on_grid[box], truth, light, inner)
+    except AlignmentError as error:
+        print(f"{obj_path}: not registered, scored where it is: {error}")
+        aligned, gauge = align(on_grid[box], truth, light, inner, max_shift_px=0)
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
     return {**score(aligned, truth[inner]), "heldout_deviance": heldout, **removed}, aligned
 

@@ -22,7 +22,9 @@ SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 NETWORKS = [method for method in METHODS if method in ("pinn", "baseline")]
 ITERATIVE = [method for method in METHODS if method in ("lsqml",)]
+HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
 CHUNKS = config["inference"]["chunks"]
+QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 MEASURED = config["source"]["kind"] == "measured"
 
 
@@ -32,6 +34,7 @@ wildcard_constraints:
     view="[A-Za-z0-9-]+",
     split="train|test",
     method="pinn|baseline|lsqml",
+    metric="[a-z0-9_]+",
     i=r"\d+",
     n=r"\d+",
 

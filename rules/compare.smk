@@ -75,9 +75,9 @@ rule quality_picture:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
     output:
-        report(f"{RESULTS}/quality.png", category="G: study", caption="../report/quality.rst"),
+        report(f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G: study", caption="../report/quality.rst"),
     log:
-        f"{LOGS}/quality_picture.log",
+        f"{LOGS}/quality_picture/{{split}}_{{metric}}.log",
     threads: 1
     resources:
         mem="1GiB",

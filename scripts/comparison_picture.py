@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho import log
-from ptycho.plots import comparison_figure, save
+from ptycho.plots import comparison, save
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,4 +17,4 @@ table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
 where = snakemake.wildcards
 title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
-save(comparison_figure(arrays.pop("truth"), arrays, metrics, title), snakemake.output[0])
+save(comparison(arrays.pop("truth"), arrays, metrics, title), snakemake.output[0])

@@ -12,5 +12,9 @@ if TYPE_CHECKING:
 
 log.to_file(snakemake.log[0])
 history = pd.read_csv(snakemake.input[0])
-draw = stopping_curve if "stop_deviance" in history else learning_curve
-save(draw(history), snakemake.output[0])
+if "stop_deviance" in history:
+    chosen = int(history["epoch"][history["stop_deviance"].idxmin()])
+    figure = stopping_curve(history.rename(columns={"stop_deviance": "stop_loss"}), chosen)
+else:
+    figure = learning_curve(history)
+save(figure, snakemake.output[0])

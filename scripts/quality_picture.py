@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
-from ptycho.plots import save, study_figure
+from ptycho.plots import save, study
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 log.to_file(snakemake.log[0])
-save(study_figure(pd.read_csv(snakemake.input.metrics), pd.read_csv(snakemake.input.fluence)), snakemake.output[0])
+metrics, fluence = pd.read_csv(snakemake.input.metrics), pd.read_csv(snakemake.input.fluence)
+fluence = fluence.rename(columns={"fluence_photons_per_px": "fluence"})
+where = snakemake.wildcards
+save(study(metrics, fluence, metric=where.metric, split=where.split), snakemake.output[0])

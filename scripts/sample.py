@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho import log
-from ptycho.formats import read_object, read_probe
+from ptycho.formats import read_object
 from ptycho.objects import simulate_object
 from ptycho.probes import illuminated_height_px, zone_plate_probe
 from ptycho.scan import save_arrays
@@ -21,7 +21,9 @@ rng_object, rng_scan = np.random.default_rng(source["seed"]).spawn(2)
 
 beam = dict(source["probe"])
 if beam.pop("kind") == "file":
-    probe = read_probe(beam["path"])
+    _, probe = read_object(beam["path"])
+    if probe is None:
+        raise SystemExit(f"source.probe.path: {beam['path']} holds no probe; wanted an NPZ with 'probeGuess'")
 else:
     n_pixels, astigmatism, coma = (beam.pop(key) for key in ("n_pixels", "astigmatism_rad", "coma_rad"))
     probe = zone_plate_probe(n_pixels, astigmatism=astigmatism, coma=coma, **beam)
@@ -30,7 +32,8 @@ raster = Raster(**source["raster"])
 guard = illuminated_height_px(probe)
 xcoords, ycoords, shape = raster_positions(raster, probe.shape[-1], guard, rng_scan)
 if source["object"]["kind"] == "file":
-    obj = read_object(source["object"]["path"], source["object"].get("phase_path"))[: shape[0], : shape[1]]
+    obj, _ = read_object(source["object"]["path"], source["object"].get("phase_path"))
+    obj = obj[: shape[0], : shape[1]]
     if obj.shape != shape:
         raise SystemExit(f"{source['object']['path']}: {obj.shape} px, but this raster scans {shape} px: a smaller raster or a larger object")
 else:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ptycho import log
-from ptycho.plots import sample_figure, save
+from ptycho.plots import sample, save
 from ptycho.scan import open_member
 
 if TYPE_CHECKING:
@@ -12,4 +12,9 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 keys = ("objectGuess", "probeGuess", "xcoords", "ycoords", "is_test")
 obj, probe, xcoords, ycoords, is_test = (open_member(snakemake.input[0], key)[...] for key in keys)
-save(sample_figure(obj, probe, xcoords, ycoords, is_test), snakemake.output[0])
+positions = {
+    split: (xcoords[is_test == code], ycoords[is_test == code]) for code, split in enumerate(("train", "test"))
+}
+half = probe.shape[-1] / 2
+guard = positions["train"][1].max() + half, positions["test"][1].min() - half
+save(sample(obj, probe, positions, guard_px=guard), snakemake.output[0])

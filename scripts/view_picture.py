@@ -2,9 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ptycho import log
+from ptycho.grouping import linear_overlap, nearest_distances
 from ptycho.physics import illumination
-from ptycho.plots import save, view_figure
+from ptycho.plots import save
+from ptycho.plots import view as draw
 from ptycho.scan import open_scan
 from ptycho.views import open_view
 
@@ -15,4 +19,5 @@ log.to_file(snakemake.log[0])
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 xcoords, ycoords = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
 light = illumination(scan.probe, xcoords, ycoords, scan.object.shape)
-save(view_figure(xcoords, ycoords, view.role, light, diameter_px=view.metadata["diameter_px"]), snakemake.output[0])
+overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
+save(draw((xcoords, ycoords), view.role, light, overlaps), snakemake.output[0])

@@ -1,0 +1,267 @@
+"""How far a reconstruction is from the truth, and how well it predicts patterns it has not seen.
+
+The metrics of `METRICS` are functions of two complex arrays on the scored region from which `ptycho.align.align` has
+removed the gauge. docs/metrics.md has the formulas, data ranges, windows and sources.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from scipy import fft, signal, special
+from skimage.metrics import structural_similarity
+
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the five scales, finest first (Wang, Simoncelli and Bovik 2003)."""
+
+SSIM_WINDOW_PX = 11
+"""Side of the Gaussian window of SSIM, σ = 1.5 px (Wang et al. 2004)."""
+
+TUKEY_TAPER = 0.25
+"""Share of each side over which the FRC's Tukey window rises and falls, half of it at either end."""
+
+MEAN_FLOOR = 1e-6
+"""Smallest mean count that a logarithm sees: a photon where none was predicted costs a deviance of 26, not ∞."""
+
+_FLAT = 1e-6  # data range over largest value: below, an image is constant to single precision
+
+
+def amplitude_images(estimate, truth):
+    """|estimate| and |truth|, float64."""
+    return np.abs(_double(estimate)), np.abs(_double(truth))
+
+
+def phase_images(estimate, truth):
+    """Phases of both [rad]; the estimate's is the truth's plus the wrapped difference: no wrap counts as error."""
+    estimate, truth = _double(estimate), _double(truth)
+    phase = np.angle(truth)
+    return phase + np.angle(estimate * truth.conj()), phase
+
+
+def mae(image, truth) -> float:
+    """Mean absolute error, in the images' unit."""
+    return float(np.mean(np.abs(image - truth)))
+
+
+def rmse(image, truth) -> float:
+    """Root mean square error, in the images' unit."""
+    return float(np.sqrt(np.mean((image - truth) ** 2)))
+
+
+def psnr(image, truth) -> float:
+    """20 log10(data range of the truth / rmse) [dB]: inf for equal images, NaN for a flat truth."""
+    span, error = data_range(truth), rmse(image, truth)
+    if not error and span:
+        return float("inf")
+    return float(20 * np.log10(span / error)) if span else float("nan")
+
+
+def ssim(image, truth) -> float:
+    """Mean structural similarity, Gaussian window of σ = 1.5 px, population covariance; NaN for a flat truth.
+
+    Raises
+    ------
+    ValueError
+        If a side is shorter than the window.
+    """
+    _check_side(truth.shape)
+    if not (span := data_range(truth)):
+        return float("nan")
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(truth, image, data_range=span, **options))
+
+
+def ms_ssim_levels(shape) -> int:
+    """Scales of MS-SSIM that fit an image: the coarsest still has a side of one window (5 from 161 px on)."""
+    _check_side(shape)
+    halvings = np.arange(len(MS_SSIM_WEIGHTS))
+    return int(np.sum((min(shape) - 1) >> halvings >= SSIM_WINDOW_PX - 1))
+
+
+def ms_ssim_weights(shape) -> tuple[float, ...]:
+    """Exponents of the scales that fit, divided by their sum."""
+    weights = np.array(MS_SSIM_WEIGHTS[: ms_ssim_levels(shape)])
+    return tuple((weights / weights.sum()).tolist())
+
+
+def ms_ssim(image, truth) -> float:
+    """Multi-scale structural similarity, negative contrast terms clamped to 0; NaN for a flat truth.
+
+    TensorFlow's, in single precision. Raises ValueError if a side is shorter than the window.
+    """
+    weights = ms_ssim_weights(truth.shape)
+    if not (span := data_range(truth)):
+        return float("nan")
+    import tensorflow as tf
+
+    images = (tf.constant(x[None, :, :, None], tf.float32) for x in (image, truth))
+    return float(tf.image.ssim_multiscale(*images, max_val=span, power_factors=weights, filter_size=SSIM_WINDOW_PX)[0])
+
+
+def frc(image, truth):
+    """Fourier ring correlation of two real images.
+
+    The mean is taken off, then a Tukey window put on. Rings are one frequency step of the shorter side wide.
+
+    Parameters
+    ----------
+    image, truth : (h, w) float
+        Images on the same pixels.
+
+    Returns
+    -------
+    frequency : (n,) float64
+        Middle of each ring as a fraction of Nyquist, n = min(h, w) // 2; the zero frequency is left out.
+    correlation : (n,) float64
+        Σ Re(F G*) / sqrt(Σ|F|² Σ|G|²) over the ring; 0 where an image has nothing.
+
+    Notes
+    -----
+    Saxton and Baumeister, J. Microsc. 127, 127 (1982); van Heel and Schatz, J. Struct. Biol. 151, 250 (2005).
+    """
+    n_rings = min(truth.shape) // 2
+    one, two = (fft.fft2(_windowed(x)) for x in (image, truth))
+    f_y, f_x = (fft.fftfreq(n, 0.5) for n in truth.shape)  # Nyquist = 1
+    ring = np.rint(np.hypot(f_y[:, None], f_x) * n_rings).astype(int)
+    inside = (ring > 0) & (ring <= n_rings)
+
+    def total(power):
+        return np.bincount(ring[inside], power[inside], n_rings + 1)[1:]
+
+    cross, norm = total((one * two.conj()).real), np.sqrt(total(np.abs(one) ** 2) * total(np.abs(two) ** 2))
+    correlation = np.divide(cross, norm, out=np.zeros(n_rings), where=norm > 0)
+    return np.arange(1, n_rings + 1) / n_rings, correlation
+
+
+def frc_crossing(frequency, correlation, threshold: float = 0.5) -> float:
+    """Where a curve from (0, 1) first falls below the threshold, linear between rings; 1.0 if it never does."""
+    below = np.flatnonzero(correlation < threshold)
+    if not below.size:
+        return 1.0
+    frequency, correlation = np.append(0.0, frequency), np.append(1.0, correlation)
+    after = below[0] + 1
+    rise = (correlation[after - 1] - threshold) / (correlation[after - 1] - correlation[after])
+    return float(frequency[after - 1] + rise * (frequency[after] - frequency[after - 1]))
+
+
+def frc50(image, truth) -> float:
+    """First crossing of FRC = 0.5, as a fraction of Nyquist; 1.0 if it never falls below, NaN for a flat truth."""
+    return frc_crossing(*frc(image, truth)) if data_range(truth) else float("nan")
+
+
+def error(estimate, truth) -> float:
+    """Relative complex error ‖estimate - truth‖ / ‖truth‖."""
+    return float(np.linalg.norm(_double(estimate) - truth) / np.linalg.norm(_double(truth)))
+
+
+def data_range(truth) -> float:
+    """Largest minus smallest value of the truth; 0 if that is rounding."""
+    span = float(truth.max() - truth.min())
+    return span if span > _FLAT * np.abs(truth).max() else 0.0
+
+
+def _of(images: Callable, metric: Callable) -> Callable:
+    def measure(estimate, truth) -> float:
+        return metric(*images(estimate, truth))
+
+    measure.__doc__ = metric.__doc__
+    return measure
+
+
+METRICS: dict[str, Callable] = {
+    f"{metric.__name__}_{name}": _of(images, metric)
+    for name, images in (("amplitude", amplitude_images), ("phase", phase_images))
+    for metric in (mae, rmse, psnr, ssim, ms_ssim, frc50)
+} | {"error": error}
+"""Name -> function of (estimate, truth), complex (h, w) arrays without gauge."""
+
+
+def score(estimate, truth) -> dict[str, float]:
+    """Compute every metric.
+
+    Parameters
+    ----------
+    estimate, truth : (h, w) complex
+        What `ptycho.align.align` returns, and the truth on the same region; sides of at least 11 px.
+
+    Returns
+    -------
+    dict
+        A value for each key of `METRICS`; NaN where the truth is flat and the metric has no meaning.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, values are not finite, or a side is shorter than the window of SSIM.
+    """
+    if np.ndim(truth) != 2 or np.shape(estimate) != np.shape(truth):
+        raise ValueError(f"estimate {np.shape(estimate)} and truth {np.shape(truth)}; wanted the same (h, w)")
+    if not (np.isfinite(estimate).all() and np.isfinite(truth).all()):
+        raise ValueError("estimate and truth must be finite to be scored")
+    return {name: metric(estimate, truth) for name, metric in METRICS.items()}
+
+
+def poisson_deviance(counts, mean) -> float:
+    """Poisson deviance per pixel, 2 <I - y + y ln(y / I)>: about 1 for a true and large I, towards 0 for a small one.
+
+    Parameters
+    ----------
+    counts : array
+        y, photons counted.
+    mean : array, same shape
+        I >= 0, photons predicted. The logarithm sees no I below `MEAN_FLOOR`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or there are no pixels.
+
+    Notes
+    -----
+    McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
+    """
+    return heldout_deviance([(counts, mean)])
+
+
+def heldout_deviance(blocks: Iterable[tuple]) -> float:
+    """Poisson deviance per pixel over blocks of (counts, mean); how they are cut does not change it.
+
+    Parameters
+    ----------
+    blocks : iterable of (counts, mean)
+        As for `poisson_deviance`; only one block is looked at, at a time.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of a block differ or there are no pixels.
+    """
+    total, n_pixels = 0.0, 0
+    for counts, mean in blocks:
+        counts, mean = np.asarray(counts, np.float64), np.asarray(mean, np.float64)
+        if counts.shape != mean.shape:
+            raise ValueError(f"{counts.shape} counts but {mean.shape} predicted means")
+        total += 2 * np.sum(mean - counts + special.xlogy(counts, counts / np.maximum(mean, MEAN_FLOOR)))
+        n_pixels += counts.size
+    if not n_pixels:
+        raise ValueError("no patterns to compare: the deviance of nothing is undefined")
+    return float(total / n_pixels)
+
+
+def _double(image):
+    return np.asarray(image, np.complex128)
+
+
+def _windowed(image):
+    down, across = (signal.windows.tukey(n, TUKEY_TAPER) for n in image.shape)
+    return (image - image.mean()) * down[:, None] * across
+
+
+def _check_side(shape) -> None:
+    if min(shape) < SSIM_WINDOW_PX:
+        raise ValueError(
+            f"an image of {shape[0]} × {shape[1]} px is smaller than the window of SSIM, {SSIM_WINDOW_PX} px"
+        )
