@@ -82,8 +82,9 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
     for panel in (*axes[:2, 0], *axes[2:, min(1, len(aligned))]):
         panel.set_ylabel("y [px]")
         panel.tick_params(labelleft=True)
-    for panel in axes[-1]:
+    for panel in (axes[1, 0], *axes[-1, 1:]):
         panel.set_xlabel("x [px]")
+        panel.tick_params(labelbottom=True)
     return figure
 
 
@@ -284,6 +285,8 @@ def _figure(width: float, height: float) -> Figure:
 def _show(axes, image, origin_px=(0, 0), **options):
     """Draw an image with its pixels' coordinates on the axes, row 0 at the top."""
     (top, left), (height, width) = origin_px, np.shape(image)
+    if options.get("cmap") == _CYCLIC["cmap"]:
+        image = np.angle(np.exp(1j * image))
     edges = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
     return axes.imshow(image, extent=edges, interpolation="nearest", **options)
 

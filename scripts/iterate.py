@@ -10,3 +10,27 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before PyTorch is imported
 
+from ptycho.grouping import FIT, STOP
+from ptycho.iterative import Exposures, Iterative, reconstruct
+from ptycho.scan import open_scan
+from ptycho.stitch import save_object
+from ptycho.views import open_view
+
+SPARSE = 0.5  # linear overlap below which batches of neighbours do better
+
+scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+overlap = view.metadata["overlap"]["between_exposures"]["linear"]
+result = reconstruct(
+    Exposures.of(scan, view.of_role(FIT)),
+    Exposures.of(scan, view.of_role(STOP)),
+    scan.probe,
+    Iterative(**snakemake.params.iterative),
+    seed=int(snakemake.wildcards.seed),
+    compact=overlap < SPARSE,
+)
+chosen = result.history.loc[result.history["stop_deviance"].idxmin()]
+print(f"kept epoch {chosen['epoch']:.0f} of {len(result.history)}, stop deviance {chosen['stop_deviance']:.4f}")
+result.history.to_csv(snakemake.output.history, index=False)
+save_object(
+    snakemake.output.object, result.object, result.weight, result.origin_px, method="lsqml", best_epoch=int(chosen["epoch"])
+)

@@ -1,0 +1,239 @@
+"""Laws of `ptycho.align`: what is put in is found, what is found is removed, and what cannot be found is said."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from skimage.registration import phase_cross_correlation
+
+from ptycho.align import AlignmentError, Gauge, align
+from ptycho.objects import simulate_object
+
+SIDE = 200
+REGION = (slice(32, 168), slice(28, 180))
+NOISE = 0.1  # rms over |O| = 1: more than 1e4 photons leave at 8 px spacing (156 photons per pixel: 0.06)
+LIGHT = np.ones((SIDE, SIDE))
+
+
+@cache
+def scene(kind="leaves", pure_phase=False):
+    obj = simulate_object(kind, (SIDE, SIDE), np.random.default_rng(3)).astype(np.complex128)
+    return np.exp(1j * np.angle(obj)) if pure_phase else obj
+
+
+def displaced(obj, shift_y, shift_x):
+    """Move content towards larger row and column."""
+    f_y, f_x = np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)
+    return np.fft.ifft2(np.fft.fft2(obj) * np.exp(-2j * np.pi * (f_y * shift_y + f_x * shift_x)))
+
+
+def distorted(obj, shift=(0, 0), ramp=(0, 0), factor=1, noise=0.0, seed=0):
+    """Truth under the gauge that `align` is to find: factor · exp(i ramp · (r - centre)) · (truth(r - shift) + noise)."""
+    y, x = (np.arange(SIDE) - (s.start + s.stop - 1) / 2 for s in REGION)
+    rng = np.random.default_rng(seed)
+    grain = noise * rng.normal(scale=np.sqrt(0.5), size=(2, SIDE, SIDE))
+    return (
+        factor * np.exp(1j * (ramp[0] * y[:, None] + ramp[1] * x)) * (displaced(obj, *shift) + grain[0] + 1j * grain[1])
+    )
+
+
+def relative_error(aligned, truth):
+    return np.linalg.norm(aligned - truth[REGION]) / np.linalg.norm(truth[REGION])
+
+
+shifts = st.floats(-8, 8)
+ramps = st.floats(-np.pi / 32, np.pi / 32)
+
+
+@pytest.mark.parametrize("pure_phase", [False, True])
+@pytest.mark.parametrize("kind", ["leaves", "lines", "siemens"])
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    shift=st.tuples(shifts, shifts),
+    ramp=st.tuples(ramps, ramps),
+    scale=st.floats(0.1, 10),
+    phase=st.floats(-3.1, 3.1),
+)
+def test_any_gauge_is_found_and_removed_under_noise(kind, pure_phase, shift, ramp, scale, phase):
+    truth = scene(kind, pure_phase)
+    estimate = distorted(truth, shift, ramp, scale * np.exp(1j * phase), NOISE)
+    aligned, gauge = align(estimate, truth, LIGHT, REGION)
+    assert gauge.shift_y_px == pytest.approx(shift[0], abs=0.05)
+    assert gauge.shift_x_px == pytest.approx(shift[1], abs=0.05)
+    assert gauge.ramp_y_rad_per_px == pytest.approx(ramp[0], rel=0.01, abs=2e-4)
+    assert gauge.ramp_x_rad_per_px == pytest.approx(ramp[1], rel=0.01, abs=2e-4)
+    assert gauge.scale == pytest.approx(scale, rel=0.01)
+    assert abs(np.angle(np.exp(1j * (gauge.phase_rad - phase)))) < 0.01
+    floor = NOISE / np.sqrt(np.mean(np.abs(truth[REGION]) ** 2))  # interpolation neither blurs nor adds
+    assert relative_error(aligned, truth) == pytest.approx(floor, rel=0.05)
+
+
+def test_without_noise_the_truth_comes_back():
+    truth = scene()
+    aligned, gauge = align(distorted(truth, (2.37, -5.61), (0.05, -0.09), 1.7j), truth, LIGHT, REGION)
+    assert relative_error(aligned, truth) < 3e-3
+    assert gauge.shift_y_px == pytest.approx(2.37, abs=1e-3)
+    assert gauge.shift_x_px == pytest.approx(-5.61, abs=1e-3)
+    assert gauge.scale == pytest.approx(1.7, rel=1e-4)
+    assert gauge.phase_rad == pytest.approx(np.pi / 2, abs=1e-4)
+
+
+def test_a_bright_pixel_one_row_lower_is_a_shift_of_plus_one_in_y():
+    truth = np.full((40, 40), 0.5 + 0j)
+    truth[18, 22] = 1
+    estimate = np.full((40, 40), 0.5 + 0j)
+    estimate[19, 22] = 1
+    aligned, gauge = align(estimate, truth, np.ones((40, 40)), (slice(10, 30), slice(10, 30)))
+    assert (gauge.shift_y_px, gauge.shift_x_px) == (1, 0)
+    np.testing.assert_allclose(aligned, truth[10:30, 10:30], atol=1e-9)
+
+
+def test_phase_that_grows_by_a_tenth_per_column_is_a_ramp_in_x_about_the_regions_centre():
+    truth = scene()
+    columns = np.arange(SIDE) - (REGION[1].start + REGION[1].stop - 1) / 2
+    _, gauge = align(truth * np.exp(0.1j * columns), truth, LIGHT, REGION)
+    assert gauge.ramp_x_rad_per_px == pytest.approx(0.1, rel=1e-6)
+    assert gauge.ramp_y_rad_per_px == pytest.approx(0, abs=1e-6)
+    assert gauge.phase_rad == pytest.approx(0, abs=1e-6)
+
+
+def test_the_truth_is_left_as_it_is():
+    truth = scene()
+    aligned, gauge = align(truth, truth, LIGHT, REGION)
+    np.testing.assert_allclose(aligned, truth[REGION], rtol=1e-12)
+    assert gauge.shift_px == 0
+    assert gauge.ramp_rad_per_px < 1e-12
+    assert gauge.scale == pytest.approx(1, rel=1e-12)
+
+
+def test_shifts_too_small_to_matter_and_whole_pixels_are_not_interpolated():
+    truth = scene()
+    aligned, gauge = align(distorted(truth, (5e-4, 0)), truth, LIGHT, REGION)
+    assert gauge.shift_px == 0
+    moved = np.roll(truth, (3, -2), (0, 1))
+    aligned, gauge = align(moved, truth, LIGHT, REGION)
+    assert (gauge.shift_y_px, gauge.shift_x_px) == (3, -2)
+    np.testing.assert_allclose(aligned, truth[REGION], atol=1e-9)
+
+
+def test_interpolation_keeps_the_grain():
+    """White noise stays white: a blurring interpolation would take up to half of its power."""
+    truth = scene()
+    aligned, _ = align(distorted(truth, (0.5, 0.5), noise=0.2), truth, LIGHT, REGION)
+    assert np.var(aligned - truth[REGION]) == pytest.approx(0.04, rel=0.04)
+
+
+def test_aligning_twice_changes_nothing_and_the_result_is_deterministic():
+    truth = scene("siemens")
+    estimate = distorted(truth, (1.3, 0.4), (0.02, 0), 2, NOISE)
+    first, gauge = align(estimate, truth, LIGHT, REGION)
+    again, same = align(estimate, truth, LIGHT, REGION)
+    assert same == gauge
+    np.testing.assert_array_equal(again, first)
+    whole = (slice(None), slice(None))
+    _, rest = align(first, truth[REGION], LIGHT[REGION], whole)
+    assert rest.shift_px < 0.01
+    assert rest.ramp_rad_per_px < 1e-5
+    assert rest.scale == pytest.approx(1, abs=1e-3)
+
+
+def test_scale_is_not_shrunk_by_noise():
+    truth = scene()
+    _, gauge = align(distorted(truth, factor=1, noise=0.5), truth, LIGHT, REGION)
+    assert gauge.scale == pytest.approx(1, abs=0.02)  # regressing the truth on the estimate would give 1 + 0.25 / 0.6
+
+
+def test_scikit_image_finds_the_same_shift():
+    truth = scene()
+    estimate = distorted(truth, (1.62, -0.83), noise=0.05)
+    _, gauge = align(estimate, truth, LIGHT, REGION)
+    fields = [np.hanning(136)[:, None] * np.hanning(152) * (f[REGION] - f[REGION].mean()) for f in (truth, estimate)]
+    found, _, _ = phase_cross_correlation(*fields, upsample_factor=50, normalization=None)
+    np.testing.assert_allclose((gauge.shift_y_px, gauge.shift_x_px), -found, atol=0.06)
+
+
+def test_bright_pixels_count_for_more():
+    truth = scene()
+    estimate = truth.copy()
+    estimate[:100] *= 2
+    light = LIGHT.copy()
+    light[:100] = 1e-6
+    _, gauge = align(estimate, truth, light, REGION)
+    assert gauge.scale == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("blur_px", [1, 2, 4])
+def test_a_blurred_estimate_stays_in_place(blur_px):
+    for kind in ("leaves", "lines", "siemens"):
+        truth = scene(kind)
+        blurred = gaussian_filter(truth.real, blur_px) + 1j * gaussian_filter(truth.imag, blur_px)
+        noisy = distorted(blurred, noise=0.05)
+        _, gauge = align(noisy, truth, LIGHT, REGION)
+        assert gauge.shift_px < 0.2
+
+
+def test_data_outside_the_region_may_be_missing_or_wild():
+    truth = scene()
+    estimate = distorted(truth, (0.4, -0.3))
+    for filling in (np.nan, 1e9):
+        framed = np.full_like(estimate, filling)
+        framed[REGION] = estimate[REGION]
+        aligned, gauge = align(framed, truth, LIGHT, REGION)
+        assert gauge.shift_y_px == pytest.approx(0.4, abs=0.01)
+        assert np.abs(aligned - truth[REGION])[8:-8, 8:-8].max() < 0.1
+    _, gauge = align(estimate[REGION], truth[REGION], LIGHT[REGION], (slice(None), slice(None)))
+    assert gauge.shift_x_px == pytest.approx(-0.3, abs=0.01)
+
+
+def test_what_cannot_be_registered_is_said():
+    truth, flat = scene(), np.full((SIDE, SIDE), 0.7 + 0.1j)
+    rng = np.random.default_rng(0)
+    noise = 1 + rng.normal(size=(SIDE, SIDE)) + 1j * rng.normal(size=(SIDE, SIDE))
+    with pytest.raises(AlignmentError, match="truth is flat"):
+        align(truth, flat, LIGHT, REGION)
+    with pytest.raises(AlignmentError, match="estimate is flat"):
+        align(flat, truth, LIGHT, REGION)
+    with pytest.raises(AlignmentError, match="nothing in common"):
+        align(noise, truth, LIGHT, REGION)
+    smooth = 1 + 5 * gaussian_filter(noise.real - 1, 4)
+    with pytest.raises(AlignmentError, match="in common"):
+        align(smooth + 0j, truth, LIGHT, REGION)
+    with pytest.raises(AlignmentError, match="no component|flat"):
+        align(np.zeros_like(truth), truth, LIGHT, REGION)
+    with pytest.raises(AlignmentError, match="no shift within ±8 px"):
+        align(distorted(truth, (11, 0)), truth, LIGHT, REGION)
+    assert issubclass(AlignmentError, ValueError)
+
+
+def test_with_no_search_the_estimate_is_scored_in_place():
+    truth, flat = scene(), np.full((SIDE, SIDE), 0.7j)
+    aligned, gauge = align(flat, truth, LIGHT, REGION, max_shift_px=0)
+    assert gauge.shift_px == 0
+    assert np.ptp(np.abs(aligned)) < 1e-9
+    estimate = distorted(truth, ramp=(0.03, -0.05), factor=2j, noise=0.3)
+    _, gauge = align(estimate, truth, LIGHT, REGION, max_shift_px=0)
+    assert gauge.ramp_y_rad_per_px == pytest.approx(0.03, rel=0.01)
+    assert gauge.scale == pytest.approx(2, rel=0.02)
+
+
+def test_bad_input_is_named():
+    truth = scene()
+    with pytest.raises(ValueError, match=r"\(199, 200\)"):
+        align(truth[1:], truth, LIGHT, REGION)
+    with pytest.raises(ValueError, match="leaves the image"):
+        align(truth, truth, LIGHT, (slice(0, 201), slice(0, 10)))
+    with pytest.raises(ValueError, match="estimate is not finite"):
+        align(np.where(np.arange(SIDE) == 100, np.nan, truth), truth, LIGHT, REGION)
+    with pytest.raises(ValueError, match="weights"):
+        align(truth, truth, 0 * LIGHT, REGION)
+    with pytest.raises(ValueError, match="max_shift_px is -1"):
+        align(truth, truth, LIGHT, REGION, max_shift_px=-1)
+
+
+def test_norms_of_the_gauge():
+    gauge = Gauge(scale=1, phase_rad=0, ramp_y_rad_per_px=0.03, ramp_x_rad_per_px=-0.04, shift_y_px=-3, shift_x_px=4)
+    assert gauge.ramp_rad_per_px == pytest.approx(0.05)
+    assert gauge.shift_px == pytest.approx(5)
