@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -33,7 +34,8 @@ def save(figure: Figure, path) -> None:
     """Write a figure as PNG, PDF or SVG, by the name's ending; the same figure gives the same bytes."""
     path = Path(path)
     undated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    figure.savefig(path, dpi=DPI, metadata=undated.get(path.suffix))
+    with rc_context({"svg.hashsalt": "ptycho"}):
+        figure.savefig(path, dpi=DPI, metadata=undated.get(path.suffix))
 
 
 def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_px=(0, 0)) -> Figure:
@@ -119,15 +121,15 @@ def stopping_curve(history, chosen_epoch: int) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        Columns `epoch`, `loss` (what the solver minimises) and `stop_loss` (the same kind of misfit, lower is better,
-        on the `stop` exposures); rows where one was not evaluated hold NaN.
+        Columns `epoch`, `loss` (what the solver minimises) and `stop_loss` (Poisson misfit of the `stop` exposures,
+        lower is better); where one was not evaluated it is NaN.
     chosen_epoch : int
         Epoch whose object is kept.
     """
     figure = _figure(6.4, 4.8)
     top, bottom = figure.subplots(2, 1, sharex=True)
     for axes, column, label, colour in (
-        (top, "stop_loss", "stop exposures:\nnegative log-likelihood", "#D55E00"),
+        (top, "stop_loss", "stop exposures:\nPoisson misfit", "#D55E00"),
         (bottom, "loss", "training loss", "#0072B2"),
     ):
         rows = history.dropna(subset=[column])

@@ -31,7 +31,7 @@ def displaced(obj, shift_y, shift_x):
 
 
 def distorted(obj, shift=(0, 0), ramp=(0, 0), factor=1, noise=0.0, seed=0):
-    """Truth under the gauge that `align` is to find: factor · exp(i ramp · (r - centre)) · (truth(r - shift) + noise)."""
+    """Truth under the gauge that is to be found: factor · exp(i ramp · (r - centre)) · (truth(r - shift) + noise)."""
     y, x = (np.arange(SIDE) - (s.start + s.stop - 1) / 2 for s in REGION)
     rng = np.random.default_rng(seed)
     grain = noise * rng.normal(scale=np.sqrt(0.5), size=(2, SIDE, SIDE))
@@ -50,7 +50,7 @@ ramps = st.floats(-np.pi / 32, np.pi / 32)
 
 @pytest.mark.parametrize("pure_phase", [False, True])
 @pytest.mark.parametrize("kind", ["leaves", "lines", "siemens"])
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(
     shift=st.tuples(shifts, shifts),
     ramp=st.tuples(ramps, ramps),
@@ -201,7 +201,7 @@ def test_what_cannot_be_registered_is_said():
     smooth = 1 + 5 * gaussian_filter(noise.real - 1, 4)
     with pytest.raises(AlignmentError, match="in common"):
         align(smooth + 0j, truth, LIGHT, REGION)
-    with pytest.raises(AlignmentError, match="no component|flat"):
+    with pytest.raises(AlignmentError, match="is flat"):
         align(np.zeros_like(truth), truth, LIGHT, REGION)
     with pytest.raises(AlignmentError, match="no shift within ±8 px"):
         align(distorted(truth, (11, 0)), truth, LIGHT, REGION)

@@ -1,0 +1,157 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ptycho.loader import GroupedArray, PtychoDataContainer, group_offsets, open_groups
+from ptycho.scan import ScanWriter, open_scan
+from ptycho.views import Grouping, make_view, open_view, save_view
+
+N, COUNT = 16, 60
+
+
+class TestCompareModelsChunking:
+    def test_container_numpy_slicing_for_chunked_inference(self):
+        from ptycho.loader import PtychoDataContainer
+        import numpy as np
+        N, C, n_images = 64, 4, 500
+        X = np.random.rand(n_images, N, N, C).astype(np.float32)
+        Y_I = np.random.rand(n_images, N, N, C).astype(np.float32)
+        Y_phi = np.random.rand(n_images, N, N, C).astype(np.float32)
+        coords = np.random.rand(n_images, 1, 2, C).astype(np.float32)
+        probe = np.random.rand(N, N).astype(np.complex64)
+        container = PtychoDataContainer(
+            X=X, Y_I=Y_I, Y_phi=Y_phi, norm_Y_I=np.ones(n_images), YY_full=None,
+            coords_nominal=coords, coords_true=coords,
+            nn_indices=np.zeros((n_images, 7), dtype=np.int32),
+            global_offsets=coords, local_offsets=coords, probeGuess=probe,
+        )
+        assert hasattr(container, '_X_np')
+        assert container._X_np.shape == (n_images, N, N, C)
+        chunk_size = 100
+        for i in range(0, n_images, chunk_size):
+            assert container._X_np[i:i+chunk_size].shape[0] <= chunk_size
+            assert container._coords_nominal_np[i:i+chunk_size].shape[0] <= chunk_size
+        assert container.X.shape == (n_images, N, N, C)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lazy")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:6, :10] * 4.0
+    x, y = x.ravel() + 9 + rng.uniform(-1, 1, COUNT), y.ravel() + 9 + rng.uniform(-1, 1, COUNT)
+    frames = rng.random((COUNT, N, N)).astype(np.float32)
+    obj = (rng.random((40, 60)) * np.exp(1j * rng.uniform(-1, 1, (40, 60)))).astype(np.complex64)
+    axis = np.arange(N) - N // 2
+    probe = (10 * np.exp(-np.add.outer(axis**2, axis**2) / 18)).astype(np.complex64)
+    fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": obj, "metadata": {"dose": 5}}
+    with ScanWriter(folder / "scan.npz", COUNT, N, **fields) as scan:
+        scan.write(frames)
+    scan = open_scan(folder / "scan.npz")
+    options = Grouping(gridsize=2, neighbours=7, n_groups=90, max_spread_px=16, held_share=0.05)
+    save_view(folder / "view.npz", make_view(scan, 0.4, options, np.random.default_rng(1)))
+    return scan, open_view(folder / "view.npz"), frames, obj
+
+
+def test_opening_groups_imports_no_framework_and_reads_no_frame(files):
+    scan, view = files[0].path, files[0].path.with_name("view.npz")
+    code = f"""
+import sys
+from ptycho.scan import MappedArray, open_scan
+read = []
+old = MappedArray.__getitem__
+MappedArray.__getitem__ = lambda self, index: (read.append(self.shape), old(self, index))[1]
+from ptycho.views import open_view
+from ptycho.loader import open_groups
+container = open_groups(open_scan({str(scan)!r}), open_view({str(view)!r}))
+assert len(container) == 90, len(container)
+assert not [shape for shape in read if len(shape) == 3 and shape[0] == {COUNT}], read
+print([name for name in ("tensorflow", "keras", "torch", "matplotlib") if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_lazy_equals_eager(files):
+    scan, view, frames, obj = files
+    container = open_groups(scan, view)
+    eager = np.moveaxis(frames[view.nn_indices], 1, -1)
+    assert isinstance(container._X_np, GroupedArray)
+    assert container._X_np.shape == eager.shape
+    np.testing.assert_array_equal(container._X_np[:], eager)
+    np.testing.assert_array_equal(container._X_np[10:20], eager[10:20])
+    np.testing.assert_array_equal(container._X_np[np.array([5, 3, 5])], eager[[5, 3, 5]])
+    np.testing.assert_array_equal(np.asarray(container.X), eager)
+    group, member = 17, 2
+    exposure = view.nn_indices[group, member]
+    top, left = (int(np.floor(c[exposure] + 0.5)) - N // 2 for c in (scan.ycoords, scan.xcoords))
+    truth = obj[top : top + N, left : left + N]
+    np.testing.assert_allclose(np.asarray(container.Y[group, ..., member]), truth, rtol=1e-5)
+
+
+def test_offsets_are_whole_pixels_plus_positions(files):
+    scan, view, *_ = files
+    container = open_groups(scan, view)
+    whole = container.global_offsets
+    assert whole.shape == (90, 1, 2, 1) and (whole == np.rint(whole)).all()
+    there = whole + container.local_offsets
+    np.testing.assert_allclose(there[:, 0, 0], scan.xcoords[view.nn_indices])  # order [x, y]
+    np.testing.assert_allclose(there[:, 0, 1], scan.ycoords[view.nn_indices])
+
+
+def test_golden_offsets():
+    centre, local = group_offsets(np.array([10.0, 13.5]), np.array([20.25, 20.0]), np.array([[0, 1]]))
+    assert centre.tolist() == [[[[12.0], [20.0]]]]
+    assert local.tolist() == [[[[-2.0, 1.5], [0.25, 0.0]]]]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_stream_gives_every_group_once_with_its_own_data(files, shuffle):
+    container = open_groups(*files[:2])
+    for targets, channels in (("diffraction", 4), ("object", 8)):
+        dataset = container.as_tf_dataset(32, shuffle=shuffle, seed=1, targets=targets)
+        batches = list(dataset)
+        assert [len(target) for _, target in batches] == [32, 32, 26] and int(dataset.cardinality()) == 3
+        positions = np.concatenate([inputs["positions"] for inputs, _ in batches])
+        frames = np.concatenate([inputs["diffraction"] for inputs, _ in batches])
+        target = np.concatenate([target for _, target in batches])
+        assert target.shape == (90, N, N, channels)
+        order = [int(np.flatnonzero((container._coords_nominal_np == p).all((1, 2, 3)))[0]) for p in positions]
+        assert sorted(order) == list(range(90))
+        assert (order == list(range(90))) is not shuffle
+        np.testing.assert_array_equal(frames, container._X_np[np.array(order)])
+        if targets == "object":
+            np.testing.assert_array_equal(target[..., :4], container._Y_I_np[np.array(order)])
+            np.testing.assert_array_equal(target[..., 4:], container._Y_phi_np[np.array(order)])
+
+
+def test_shuffling_is_seeded_and_new_every_pass(files):
+    container = open_groups(*files[:2])
+
+    def passes(seed):
+        dataset = container.as_tf_dataset(90, shuffle=True, seed=seed)
+        return [next(iter(dataset))[1].numpy() for _ in range(2)]
+
+    first, second = passes(0)
+    again, _ = passes(0)
+    other, _ = passes(1)
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any() and (first != other).any()
+
+
+def test_tensors_are_accepted_and_truth_may_be_missing(files):
+    import tensorflow as tf
+
+    container = open_groups(*files[:2])
+    copy = PtychoDataContainer(
+        container.X, None, None, None, None, container.coords, container.coords_true, container.nn_indices,
+        container.global_offsets, container.local_offsets, container.probe,
+    )  # fmt: skip
+    assert isinstance(copy._X_np, np.ndarray) and isinstance(copy.X, tf.Tensor)
+    assert "without truth" in repr(copy)
+    with pytest.raises(ValueError, match="no truth"):
+        copy.as_tf_dataset(8, targets="object")
+    with pytest.raises(ValueError, match="90 groups in X but 3 in coords_nominal"):
+        PtychoDataContainer(copy.X, None, None, None, None, np.zeros((3, 1, 2, 4)), None, None, None, None, None)

@@ -1,0 +1,193 @@
+"""Figures render without a display, have the panels and labels they promise, and show the data they were given."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ptycho import plots
+from ptycho.objects import simulate_object
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def rendered(figure, tmp_path):
+    """Pixels of the saved figure."""
+    assert isinstance(figure, Figure)
+    plots.save(figure, tmp_path / "figure.png")
+    pixels = np.asarray(Image.open(tmp_path / "figure.png").convert("RGB"))
+    assert pixels.std() > 5  # something was drawn
+    return pixels
+
+
+def images(figure):
+    return [axes for axes in figure.axes if axes.images]
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return simulate_object("leaves", (60, 80), np.random.default_rng(0)).astype(np.complex128)
+
+
+def test_no_figure_is_kept_by_matplotlib(truth):
+    plots.comparison(truth, {}, {}, "")
+    assert not Gcf.figs
+
+
+@pytest.mark.parametrize("methods", [[], ["pinn", "another"]])
+def test_comparison(truth, methods, tmp_path):
+    aligned = {name: truth * (1 + 0.1 * place) for place, name in enumerate(methods)}
+    scores = {name: {"ssim_amplitude": 0.5, "ssim_phase": 0.75, "error": 0.123} for name in methods}
+    figure = plots.comparison(truth, aligned, scores, "dose 1000", origin_px=(100, 200))
+    rendered(figure, tmp_path)
+    panels = images(figure)
+    assert len(panels) == 2 + 4 * len(methods)
+    for axes in panels:
+        np.testing.assert_allclose(axes.images[0].get_extent(), (199.5, 279.5, 159.5, 99.5))
+    rows = {}
+    for axes in panels:
+        rows.setdefault(axes.get_subplotspec().rowspan.start, set()).add(axes.images[0].get_clim())
+    assert all(len(limits) == 1 for limits in rows.values())  # colours of a row are common
+    titles = [axes.get_title() for axes in panels]
+    assert titles.count("truth") == 2
+    if methods:
+        assert "PINN\nSSIM 0.500, error 0.123" in titles
+        assert "PINN\nSSIM 0.750, error 0.123" in titles
+        low, high = next(iter(rows[2]))
+        assert low == -high
+
+
+def test_comparison_shows_the_error_with_its_sign(truth):
+    figure = plots.comparison(truth, {"pinn": (np.abs(truth) + 0.1) * np.exp(1j * (np.angle(truth) - 0.2))}, {}, "")
+    arrays = {axes.get_subplotspec().rowspan.start: axes.images[0].get_array() for axes in images(figure)}
+    np.testing.assert_allclose(arrays[2], 0.1)
+    np.testing.assert_allclose(arrays[3], -0.2)
+
+
+def test_phase_that_wraps_gets_a_cyclic_map(truth):
+    phase = np.linspace(-3, 3, truth.size).reshape(truth.shape)
+    figure = plots.comparison(np.exp(1j * phase), {"pinn": np.exp(1j * (phase + 0.5))}, {}, "")
+    shown = [axes.images[0] for axes in images(figure) if axes.get_subplotspec().rowspan.start == 1]
+    assert {image.get_cmap().name for image in shown} == {"twilight"}
+    assert all(np.abs(image.get_array()).max() <= np.pi for image in shown)
+
+
+@pytest.mark.parametrize("validated", [True, False])
+@pytest.mark.parametrize("offset", [0.0, -2.0])
+def test_learning_curve(validated, offset, tmp_path):
+    epoch = np.arange(1, 21)
+    history = pd.DataFrame({"epoch": epoch, "loss": np.exp(-epoch / 5) + offset, "learning_rate": 1e-3})
+    if validated:
+        history["val_loss"] = history["loss"] + 0.1
+    figure = plots.learning_curve(history)
+    rendered(figure, tmp_path)
+    top, bottom = figure.axes
+    assert len(top.lines) == 1 + validated
+    assert top.get_yscale() == ("linear" if offset else "log")
+    assert bottom.get_xlabel() == "epoch"
+    assert bottom.get_ylabel() == "learning rate"
+    np.testing.assert_array_equal(top.lines[0].get_ydata(), history["loss"])
+
+
+def test_stopping_curve_marks_the_epoch_kept(tmp_path):
+    epoch = np.arange(1, 31)
+    evaluated = np.where(epoch % 5 == 0, (epoch - 15.0) ** 2, np.nan)
+    figure = plots.stopping_curve(pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "stop_loss": evaluated}), 15)
+    rendered(figure, tmp_path)
+    stop, training = figure.axes
+    assert stop.get_legend().get_texts()[0].get_text() == "kept: epoch 15"
+    assert list(stop.lines[1].get_xdata()) == list(training.lines[1].get_xdata()) == [15, 15]
+    np.testing.assert_array_equal(stop.lines[0].get_xdata(), [5, 10, 15, 20, 25, 30])
+
+
+def test_sample(truth, tmp_path):
+    axis = np.arange(16) - 8
+    probe = np.exp(-(axis[:, None] ** 2 + axis**2) / 20) * np.exp(0.1j * axis**2)
+    positions = {"train": ([10.0, 20.0], [10.0, 12.0]), "test": ([10.0, 20.0, 30.0], [50.0, 52.0, 51.0])}
+    figure = plots.sample(truth, np.stack([0.1 * probe, probe]), positions, guard_px=(20, 40))
+    rendered(figure, tmp_path)
+    panels = images(figure)
+    assert len(panels) == 4
+    assert all(axes.get_xlabel() == "x [px]" and axes.get_ylabel() == "y [px]" for axes in panels)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["train: 2 exposures", "test: 3 exposures", "guard band"]
+    phase = next(axes for axes in panels if axes.lines)
+    np.testing.assert_array_equal(phase.lines[1].get_xydata(), np.transpose(positions["test"]))
+    wave = next(axes.images[0] for axes in panels if axes.images[0].get_cmap().name == "twilight")
+    assert np.ma.count_masked(np.ma.masked_invalid(wave.get_array())) > 0  # dark pixels have no phase
+    assert np.nanmax(panels[2].images[0].get_array()) == pytest.approx(1)  # the strong mode, not the first
+
+
+def test_view(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(10, 90, (2, 50))
+    role = np.repeat([0, 1, 2], [40, 6, 4])
+    figure = plots.view((x, y), role, rng.random((60, 100)), rng.uniform(0.6, 0.8, 50), origin_px=(40, 0))
+    rendered(figure, tmp_path)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fit: 40", "stop: 6", "holdout: 4"]
+    where, light = figure.axes[:2]
+    assert light.get_ylim() == where.get_ylim() == (99.5, 39.5)  # row 0 is at the top
+
+
+@pytest.fixture
+def tables():
+    rows, fluence = [], []
+    for view, share in (("dense", 0.01), ("sparse", 0.001)):
+        for dose in (1000, 10000):
+            fluence += [
+                {"dose": dose, "view": view, "split": split, "fluence": dose * share} for split in ("train", "test")
+            ]
+            for method in ("pinn", "lsqml", "mystery"):
+                for seed in range(3):
+                    value = np.log10(dose) / 5 + 0.01 * seed
+                    where = {"dose": dose, "view": view, "split": "test", "method": method, "seed": seed}
+                    rows.append({**where, "metric": "ssim_phase", "value": value})
+    return pd.DataFrame(rows), pd.DataFrame(fluence)
+
+
+def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
+    figure = plots.study(*tables)
+    rendered(figure, tmp_path)
+    assert len(figure.axes) == 4
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["dense view", "sparse view"]
+    assert all(axes.get_xscale() == "log" for axes in figure.axes)
+    assert figure.axes[0].get_ylabel() == "SSIM of phase"
+    lines = {line.get_label(): line for line in figure.axes[1].lines}
+    np.testing.assert_allclose(lines["PINN"].get_xdata(), [1000, 10000])
+    np.testing.assert_allclose(lines["PINN"].get_ydata(), [0.61, 0.81])
+    below = {line.get_label(): line for line in figure.axes[3].lines}
+    np.testing.assert_allclose(below["PINN"].get_xdata(), [1, 10])
+    assert len({to_hex(line.get_color()) for name, line in lines.items() if not name.startswith("_")}) == 3
+
+
+def test_error_bars_only_where_there_are_seeds(tables):
+    metrics, fluence = tables
+    several, one = plots.study(metrics, fluence), plots.study(metrics[metrics["seed"] == 0], fluence)
+    assert len(several.axes[0].containers) == 3
+    bar = several.axes[0].containers[0].lines[2][0].get_segments()[0]
+    np.testing.assert_allclose(np.ptp(bar[:, 1]), 2 * 0.01)  # sd of 0, 1, 2 hundredths, either way
+    assert "n = 3 seeds" in several.get_supxlabel()
+    assert not one.axes[0].containers
+    assert "n = 1 seed" in one.get_supxlabel()
+
+
+def test_study_says_what_is_missing(tables):
+    metrics, fluence = tables
+    with pytest.raises(ValueError, match=r"no metric 'ssim'.*ssim_phase"):
+        plots.study(metrics, fluence, metric="ssim")
+    with pytest.raises(ValueError, match=r"no fluence.*sparse"):
+        plots.study(metrics, fluence[fluence["view"] == "dense"])
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_the_same_figure_gives_the_same_bytes(ending, tmp_path):
+    contents = set()
+    for attempt in range(2):
+        figure, path = Figure(figsize=(2, 2)), tmp_path / f"{attempt}.{ending}"
+        figure.subplots().plot([1, 2, 4], marker="o", clip_on=True)
+        plots.save(figure, path)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1

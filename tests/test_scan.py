@@ -1,0 +1,143 @@
+import json
+import time
+
+import numpy as np
+import pytest
+
+from ptycho.scan import ScanError, ScanWriter, mean_counts, open_member, open_scan, save_arrays, split_rows
+
+N = 8
+
+
+def fields(count=5, **changes):
+    rng = np.random.default_rng(0)
+    return {
+        "xcoords": rng.uniform(5, 20, count),
+        "ycoords": rng.uniform(5, 20, count),
+        "probeGuess": rng.normal(size=(N, N)).astype(np.complex64),
+        "objectGuess": rng.normal(size=(30, 30)).astype(np.complex64),
+        "metadata": {"dose": 3},
+        **changes,
+    }
+
+
+def frames(count=5):
+    return np.random.default_rng(1).random((count, N, N)).astype(np.float32)
+
+
+def write(path, count=5, block=2, **changes):
+    data = frames(count)
+    with ScanWriter(path, count, N, **fields(count, **changes)) as scan:
+        for start in range(0, count, block):
+            scan.write(data[start : start + block])
+    return data
+
+
+@pytest.mark.parametrize("block", [1, 2, 5])
+def test_written_block_by_block_is_what_numpy_reads(tmp_path, block):
+    data = write(tmp_path / "scan.npz", block=block)
+    with np.load(tmp_path / "scan.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["diffraction"], data)
+        assert json.loads(str(arrays["metadata"])) == {"dose": 3}
+        assert sorted(arrays) == ["diffraction", "metadata", "objectGuess", "probeGuess", "xcoords", "ycoords"]
+
+
+def test_opened_scan_reads_what_is_asked_for(tmp_path):
+    data = write(tmp_path / "scan.npz")
+    scan = open_scan(tmp_path / "scan.npz")
+    assert len(scan) == 5
+    assert scan.probe.shape == (1, N, N)
+    np.testing.assert_array_equal(scan.diffraction[[3, 0]], data[[3, 0]])
+    np.testing.assert_array_equal(scan.diffraction[1:3], data[1:3])
+    np.testing.assert_allclose(mean_counts(scan.diffraction, 2), (data.astype(float) ** 2).sum() / 5)
+    part = scan.diffraction[1]
+    part[:] = 0  # a copy: the file stays as it is
+    np.testing.assert_array_equal(scan.diffraction[1], data[1])
+
+
+def test_what_savez_writes_opens_too(tmp_path):
+    arrays = fields() | {"diffraction": frames()}
+    np.savez(tmp_path / "scan.npz", **arrays | {"metadata": json.dumps(arrays["metadata"])})
+    np.testing.assert_array_equal(open_scan(tmp_path / "scan.npz").diffraction[:], frames())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"xcoords": np.full(5, 40.0)}, "'xcoords' spans 40"),
+        ({"ycoords": np.full(5, np.nan)}, "'ycoords' holds values that are not finite"),
+        ({"xcoords": np.zeros(4)}, "5 patterns but 4 x-"),
+        ({"xcoords": np.full(5, 9.0, np.float32)}, "'xcoords' is float32"),
+        ({"probeGuess": np.ones((N, 6), np.complex64)}, "one even N × N"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(tmp_path, change, message):
+    write(tmp_path / "scan.npz", **change)
+    with pytest.raises(ScanError, match=message) as error:
+        open_scan(tmp_path / "scan.npz")
+    assert "scan.npz" in str(error.value)
+
+
+def test_foreign_files_are_refused_with_a_reason(tmp_path):
+    np.savez_compressed(tmp_path / "small.npz", diffraction=frames(), **{k: v for k, v in fields().items() if k != "metadata"}, metadata="{}")
+    with pytest.raises(ScanError, match="compressed"):
+        open_scan(tmp_path / "small.npz")
+    np.savez(tmp_path / "legacy.npz", diff3d=frames())
+    with pytest.raises(ScanError, match="legacy"):
+        open_scan(tmp_path / "legacy.npz")
+    (tmp_path / "text.npz").write_text("no")
+    with pytest.raises(ScanError, match="not an NPZ"):
+        open_scan(tmp_path / "text.npz")
+    with pytest.raises(ScanError, match="no such file"):
+        open_scan(tmp_path / "none.npz")
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ScanError, match="2 patterns written, 5 announced"), ScanWriter(tmp_path / "a.npz", 5, N, **fields()) as scan:
+        scan.write(frames(2))
+    with pytest.raises(RuntimeError, match="stop"), ScanWriter(tmp_path / "b.npz", 5, N, **fields()) as scan:
+        raise RuntimeError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_scan_opens_at_once_and_reading_stays_small(tmp_path):
+    import resource
+
+    save_arrays(tmp_path / "x.npz", a=np.zeros(1))
+    big = tmp_path / "big.npy"
+    array = np.lib.format.open_memmap(big, mode="w+", dtype=np.float32, shape=(150_000, 64, 64))  # 2.4 GB, sparse
+    del array
+    from ptycho.scan import MappedArray
+
+    start = time.process_time()
+    lazy = MappedArray(big, 128, (150_000, 64, 64), np.float32)
+    assert time.process_time() - start < 0.5
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for block in range(0, 150_000, 10_000):
+        assert lazy[block : block + 500].sum() == 0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_patches_of_the_truth_read_only_their_rows(tmp_path):
+    write(tmp_path / "scan.npz")
+    scan = open_scan(tmp_path / "scan.npz")
+    obj = scan.object[:]
+    for exposure in range(5):
+        top = int(np.floor(scan.ycoords[exposure] + 0.5)) - N // 2
+        left = int(np.floor(scan.xcoords[exposure] + 0.5)) - N // 2
+        np.testing.assert_array_equal(scan.patches([exposure])[0], obj[top : top + N, left : left + N])
+
+
+def test_rows_split_with_a_guard_band():
+    y = np.repeat(np.arange(0, 100, 5.0), 3)
+    train, test = split_rows(y, 30, 0.5)
+    assert y[test].min() - y[train].max() >= 30
+    assert (len(train), len(test)) == (21, 24)  # 20 rows less the 5 of the guard band do not halve
+    with pytest.raises(ScanError, match="guard band"):
+        split_rows(y, 96, 0.5)
+
+
+def test_a_member_that_is_missing_is_named(tmp_path):
+    save_arrays(tmp_path / "x.npz", a=np.arange(3))
+    with pytest.raises(ScanError, match="no key 'b'"):
+        open_member(tmp_path / "x.npz", "b")

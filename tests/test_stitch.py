@@ -1,0 +1,99 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptycho.physics import cut_patches
+from ptycho.scan import ScanError
+from ptycho.stitch import Canvas, chunk_bounds, load_object, merge, merge_chunks, place, save_object
+
+N = 8
+
+
+def patches_of(count, seed=0):
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(4, 40, (2, count))
+    patches = rng.normal(size=(count, N, N)) + 1j * rng.normal(size=(count, N, N))
+    return patches, rng.random((count, N, N)), x, y
+
+
+def canvas_of(patches, weights, x, y):
+    canvas = Canvas.around(x, y, N)
+    canvas.add(patches, weights, x, y)
+    return canvas
+
+
+def test_true_patches_give_the_object_back():
+    rng = np.random.default_rng(0)
+    obj = (rng.normal(size=(50, 60)) + 1j * rng.normal(size=(50, 60))).astype(np.complex64)
+    x, y = rng.uniform(4, 55, 300), rng.uniform(4, 45, 300)
+    canvas = canvas_of(cut_patches(obj, x, y, N), rng.random((300, N, N)) + 0.1, x, y)
+    top, left = canvas.origin_px
+    seen = canvas.weight > 0
+    whole = obj[top : top + seen.shape[0], left : left + seen.shape[1]]
+    np.testing.assert_allclose(canvas.mean()[seen], whole[seen], rtol=1e-5)
+    assert (canvas.mean(fill=3)[~seen] == 3).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 40), chunks=st.integers(1, 50), seed=st.integers(0, 99))
+def test_chunks_are_not_visible_in_the_result(count, chunks, seed):
+    data = patches_of(count, seed)
+    whole = canvas_of(*data)
+    parts = []
+    for index in range(chunks):
+        start, stop = chunk_bounds(count, index, chunks)
+        empty = Canvas(np.zeros((0, 0), complex), np.zeros((0, 0)), (0, 0))
+        parts.append(canvas_of(*(array[start:stop] for array in data)) if stop > start else empty)
+    order = np.random.default_rng(seed).permutation(chunks)
+    merged = merge([lambda part=parts[i]: part for i in order])
+    assert merged.origin_px == whole.origin_px
+    np.testing.assert_allclose(merged.total, whole.total, atol=1e-12)
+    np.testing.assert_allclose(merged.weight, whole.weight, atol=1e-12)
+
+
+def test_chunk_bounds_cover_all_groups_once():
+    for count, chunks in itertools.product([1, 7, 100], [1, 2, 7, 100]):
+        bounds = [chunk_bounds(count, i, chunks) for i in range(chunks)]
+        assert [i for start, stop in bounds for i in range(start, stop)] == list(range(count))
+
+
+def chunk_files(folder, count=10, chunks=3, **run):
+    data, paths = patches_of(count), []
+    for index in range(chunks):
+        start, stop = chunk_bounds(count, index, chunks)
+        path = folder / f"{index + 1}of{chunks}.npz"
+        canvas_of(*(array[start:stop] for array in data)).save(path, run={"groups": count, **run}, groups=[start, stop])
+        paths.append(path)
+    return data, paths
+
+
+def test_merging_files(tmp_path):
+    data, paths = chunk_files(tmp_path)
+    np.testing.assert_allclose(merge_chunks(paths[::-1]).mean(), canvas_of(*data).mean(), rtol=1e-6)
+
+
+def test_merge_refuses_what_does_not_belong(tmp_path):
+    _, paths = chunk_files(tmp_path, model="a")
+    (tmp_path / "other").mkdir()
+    _, others = chunk_files(tmp_path / "other", model="b")
+    with pytest.raises(ScanError, match="3of3"):
+        merge_chunks([*paths[:2], others[2]])
+    with pytest.raises(ScanError, match="one is missing"):
+        merge_chunks(paths[:2])
+    with pytest.raises(ScanError, match="3of3"):
+        merge_chunks([paths[0], paths[2]])
+    with pytest.raises(ScanError, match="so does"):
+        merge_chunks([*paths, paths[1]])
+
+
+def test_objects_are_saved_and_placed(tmp_path):
+    obj = np.arange(6).reshape(2, 3).astype(np.complex64)
+    save_object(tmp_path / "o.npz", obj, np.ones((2, 3)), (4, -1), method="x")
+    loaded, _, origin, metadata = load_object(tmp_path / "o.npz")
+    assert metadata == {"method": "x"}
+    whole = place(loaded, origin, (8, 9))
+    np.testing.assert_array_equal(whole[4:6, :2], obj[:, 1:])
+    assert whole.sum() == obj[:, 1:].sum() + (72 - 4)
