@@ -5,9 +5,9 @@ The model, with r₀ the centre of the scored region (index (n - 1)/2 of its n r
     estimate(r) ≈ scale · exp(i (phase + ramp · (r - r₀))) · truth(r - shift)
 
 `align` fits the six numbers and undoes them. The ramp is first found in each image by itself, where no shift disturbs
-it; then a bounded search over whole pixels alternates with a least-squares fit of all six numbers together. The truth
-is what the estimate is regressed on: it has no noise, so noise in the estimate biases no number (the other way round
-it would shrink the scale).
+it; then a bounded search over whole pixels alternates with a least-squares fit of all six numbers together, the
+estimate regressed on the truth, which has no noise. The scale is in the end that of the amplitudes alone: a phase that
+is wrong would lower the complex one, and brighten the aligned estimate.
 """
 
 import math
@@ -118,10 +118,10 @@ def align(estimate, truth, weight, region, *, max_shift_px: float = 8.0):
     whole = np.rint(shift)
     shift = whole + 0.0 if math.hypot(*(shift - whole)) < NO_SHIFT_PX else shift  # no -0.0 in tables
     placed = _place(moving, shape, ramp, shift)
-    factor = target.project(placed)
+    phase, scale = np.angle(target.project(placed)), target.scale(placed)
     names = ("ramp_y_rad_per_px", "ramp_x_rad_per_px", "shift_y_px", "shift_x_px")
     numbers = dict(zip(names, map(float, (*ramp, *shift)), strict=True))
-    return placed / factor, Gauge(scale=float(abs(factor)), phase_rad=float(np.angle(factor)), **numbers)
+    return placed / (scale * np.exp(1j * phase)), Gauge(scale=scale, phase_rad=float(phase), **numbers)
 
 
 class _Target:
@@ -146,6 +146,11 @@ class _Target:
         if abs(overlap) ** 2 <= _FLAT**2 * power * np.sum(self.weight * np.abs(image) ** 2):
             raise AlignmentError("the estimate has no component along the truth: one is zero, or they are unrelated")
         return overlap / power
+
+    def scale(self, image) -> float:
+        """Factor that makes the truth's amplitude the closest to the image's: no error in phase lowers it."""
+        amplitude = np.abs(self.image)
+        return float(np.sum(self.weight * amplitude * np.abs(image)) / np.sum(self.weight * amplitude**2))
 
     def solver(self, free: int):
         """Matrix (free, pixels) that turns a residual into the first `free` changes; undetermined ones stay 0."""

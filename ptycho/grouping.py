@@ -158,7 +158,7 @@ def group_neighbours(points, size: int, *, neighbours: int, n_groups: int, max_s
     if size - 1 > neighbours:
         raise ViewError(f"groups of {size} need at least {size - 1} neighbours to choose from, not {neighbours}")
     nearest = KDTree(points).query(points, k=min(neighbours + 1, len(points)))[1].reshape(len(points), -1)
-    choices = np.array(list(combinations(range(1, nearest.shape[1]), size - 1)), np.int64).reshape(-1, size - 1)
+    choices = np.array(list(combinations(range(1, nearest.shape[1]), size - 1)), np.int64)
     ranks = np.argsort(rng.random((len(points), len(choices))), axis=1)
     found: dict[bytes, np.ndarray] = {}
     for turn in range(len(choices)):

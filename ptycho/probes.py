@@ -60,6 +60,24 @@ def first_mode(probe):
     return scale_to(modes[power.argmax()], power.sum())
 
 
+def add_modes(probe, count: int, share: float = 0.05):
+    """Return the strongest mode with `count` - 1 weak ones beside it, to start a refinement of incoherent modes.
+
+    The further modes are the first one times x, y, x y … about its centre, each with `share` of the photons.
+
+    Returns
+    -------
+    (count, N, N) complex64
+        With the photons of the whole probe.
+    """
+    main = first_mode(probe)
+    y, x = np.indices(main.shape) - main.shape[0] // 2
+    shapes = [x, y, x * y, x**2 - y**2, x**3, y**3][: count - 1]
+    photons = np.sum(np.abs(main) ** 2, dtype=np.float64)
+    modes = [scale_to(main, photons * (1 - share * len(shapes))), *(scale_to(main * shape, photons * share) for shape in shapes)]
+    return np.stack(modes)
+
+
 def diameter_px(probe, share: float = 0.9) -> float:
     """Diameter of the circle around the centre of mass that holds a share of the photons [px].
 

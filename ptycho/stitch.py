@@ -84,14 +84,16 @@ def merge_chunks(paths) -> Canvas:
     ScanError
         If a chunk is missing, there twice, or belongs to another run; the message names the file.
     """
-    metadata = {str(path): Canvas.load(path)[1] for path in paths}
-    first_path, first = next(iter(metadata.items()))
+    metadata = [(str(path), Canvas.load(path)[1]) for path in paths]
+    first_path, first = metadata[0]
     ranges = {}
-    for path, found in metadata.items():
+    for path, found in metadata:
         if found["run"] != first["run"]:
             raise ScanError(f"{path}: made by {found['run']}, but {first_path} by {first['run']}")
         start, stop = found["groups"]
-        if start in ranges and stop > start:
+        if start == stop:
+            continue
+        if start in ranges:
             raise ScanError(f"{path}: holds groups {start}..{stop}, and so does {ranges[start][1]}")
         ranges[start] = (stop, path)
     expected = 0
@@ -101,7 +103,7 @@ def merge_chunks(paths) -> Canvas:
         expected = ranges[start][0]
     if expected != first["run"]["groups"]:
         raise ScanError(f"the chunks end at group {expected} of {first['run']['groups']}: one is missing")
-    return merge([lambda path=path: Canvas.load(path)[0] for path in metadata])
+    return merge([lambda path=path: Canvas.load(path)[0] for path, _ in metadata])
 
 
 def chunk_bounds(n_groups: int, index: int, count: int) -> tuple[int, int]:

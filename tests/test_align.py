@@ -140,10 +140,15 @@ def test_aligning_twice_changes_nothing_and_the_result_is_deterministic():
     assert rest.scale == pytest.approx(1, abs=1e-3)
 
 
-def test_scale_is_not_shrunk_by_noise():
+def test_scale_suffers_neither_from_noise_nor_from_wrong_phases():
+    """Complex least squares would shrink it by <exp(i error)> = 0.7, the truth regressed on the noise by 1 / 1.07."""
     truth = scene()
-    _, gauge = align(distorted(truth, factor=1, noise=0.5), truth, LIGHT, REGION)
-    assert gauge.scale == pytest.approx(1, abs=0.02)  # regressing the truth on the estimate would give 1 + 0.25 / 0.6
+    _, gauge = align(distorted(truth, noise=0.2), truth, LIGHT, REGION)
+    assert gauge.scale == pytest.approx(1, abs=0.03)  # σ² / 4|T|² of Rice's distribution
+    wrong = np.exp(0.9j * np.sin(np.arange(SIDE) / 5)) * np.exp(0.9j * np.sin(np.arange(SIDE) / 7))[:, None]
+    aligned, gauge = align(truth * wrong, truth, LIGHT, REGION)
+    assert gauge.scale == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(np.abs(aligned), np.abs(truth[REGION]), atol=0.02)
 
 
 def test_scikit_image_finds_the_same_shift():

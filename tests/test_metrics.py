@@ -194,7 +194,7 @@ def test_frc_against_the_truth_is_the_root_of_that():
 
 
 def test_the_crossing_is_where_a_low_passed_signal_drowns():
-    """Power exp(-(f/w)²) against white noise of power 1: two copies have FRC = 0.5 where it is 1, the truth and one 1/3."""
+    """Power exp(-(f/w)²) in white noise of power 1, against the truth: FRC = 0.5 at SNR = 1/3, f = w sqrt(ln 3)."""
     rng, width, n = np.random.default_rng(0), 0.3, 128
     radius = np.hypot(np.fft.fftfreq(n, 0.5)[:, None], np.fft.fftfreq(n, 0.5))
     curves = []

@@ -1,0 +1,17 @@
+"""Fetch the measured Siemens star scan out of a published package."""
+
+from typing import TYPE_CHECKING
+
+from ptycho import log
+from ptycho.formats import fetch_member
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+fetch_member(
+    "tike==0.26.0",
+    "tests/data/siemens-star-small.npz.bz2",
+    snakemake.output[0],
+    sha256="dbce7715c1d4a7c28a48f684dacc7d343fbc5d06fe993d6ea31714ffb5c68d3d",
+)

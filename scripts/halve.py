@@ -1,0 +1,30 @@
+"""Deal a measured scan's photons to two independent halves: one for the reference, one for the study."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptycho import log
+from ptycho.formats import split_counts
+from ptycho.physics import blocks
+from ptycho.scan import ScanWriter, open_scan
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+whole = open_scan(snakemake.input[0])
+rng = np.random.default_rng(snakemake.params.seed)
+fields = {
+    "xcoords": whole.xcoords,
+    "ycoords": whole.ycoords,
+    "probeGuess": (whole.probe / np.sqrt(2)).astype(np.complex64),
+    "objectGuess": whole.object[:],
+    "metadata": {**whole.metadata, "dose": whole.metadata["dose"] / 2},
+}
+size = len(whole), whole.n_pixels
+with ScanWriter(snakemake.output.reference, *size, **fields) as first, ScanWriter(snakemake.output.study, *size, **fields) as second:
+    for block in blocks(len(whole), 64):
+        counts = np.rint(np.square(whole.diffraction[block], dtype=np.float64)).astype(np.int64)
+        for half, part in zip((first, second), split_counts(counts, 0.5, rng), strict=True):
+            half.write(np.sqrt(part).astype(np.float32))

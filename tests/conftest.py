@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from ptycho.objects import simulate_object
+from ptycho.probes import scale_to, zone_plate_probe
+from ptycho.scan import ScanWriter, open_scan
+from ptycho.simulate import Raster, expose, raster_positions
+from ptycho.views import Grouping, make_view
+
+DOSE = 20_000
+
+
+def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE):
+    """A small simulated scan with every convention of the real ones."""
+    probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism=0.6, coma=0.4)
+    raster = Raster(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
+    x, y, shape = raster_positions(raster, n, n + 1, np.random.default_rng(0))
+    obj = simulate_object("leaves", shape, np.random.default_rng(1))
+    x, y, probe = x[: columns * rows], y[: columns * rows], scale_to(probe, dose)
+    stored = obj if truth is None else np.full_like(obj, truth)
+    fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": stored, "metadata": {"dose": dose}}
+    with ScanWriter(path, len(x), n, **fields) as scan:
+        for frames in expose(obj, probe, (x, y), np.random.default_rng(2)):
+            scan.write(frames)
+    return open_scan(path)
+
+
+def view_of(scan, gridsize=2, n_groups=24):
+    options = Grouping(
+        gridsize=gridsize, neighbours=7, n_groups=n_groups, max_spread_px=3 * scan.n_pixels // 4, held_share=0.05
+    )
+    return make_view(scan, 0.7, options, np.random.default_rng(3))
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory):
+    return write_scan(tmp_path_factory.mktemp("scan") / "scan.npz")
+
+
+@pytest.fixture(scope="session")
+def blind_scan(tmp_path_factory):
+    """The same scan with every truth overwritten by NaN."""
+    return write_scan(tmp_path_factory.mktemp("scan") / "blind.npz", truth=np.nan)

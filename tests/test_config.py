@@ -1,0 +1,94 @@
+import copy
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ptycho.config import ConfigError, check_config, load_schema
+from ptycho.iterative import Iterative
+from ptycho.simulate import Raster
+from ptycho.views import Grouping
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "config").glob("*.yaml"))
+DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_configs_are_complete_and_right(path):
+    check_config(yaml.safe_load(path.read_text()))
+
+
+def test_studies_have_names_of_their_own():
+    names = [yaml.safe_load(path.read_text())["study"] for path in FILES]
+    assert len(set(names)) == len(names) and len(names) >= 3
+
+
+def changed(place, value):
+    config = copy.deepcopy(DEFAULT)
+    *parents, key = place.split(".")
+    part = config
+    for parent in parents:
+        part = part[parent]
+    part[key] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("training.epocs", 3, r"training: .*'epocs'.*allowed keys: batch_size, epochs, learning_rate"),
+        ("doses", [-5], r"doses\[0\]: -5 .*minimum of 1"),
+        ("doses", ["1e3"], r"doses\[0\]: '1e3' is not of type 'integer'"),
+        ("views.dense", 1.2, r"views\.dense: 1\.2 .*maximum of 1"),
+        ("inference.chunks", 0, r"inference\.chunks: 0 .*minimum of 1"),
+        ("methods", ["pinn", "magic"], r"methods\[1\]: 'magic' is not one of .*'lsqml'"),
+        ("splits", [], "splits"),
+        ("source.object.kind", "cheese", r"source\.object"),
+        ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
+        ("grouping.gridsize", 3, r"grouping\.neighbours: 7 is too few for groups of 9"),
+        ("study", "../up", "study: '../up' does not match"),
+    ],
+)
+def test_wrong_values_are_named_with_what_is_allowed(place, value, says):
+    with pytest.raises(ConfigError, match=says):
+        check_config(changed(place, value))
+
+
+def test_a_missing_key_is_named():
+    config = copy.deepcopy(DEFAULT)
+    del config["training"]["epochs"]
+    with pytest.raises(ConfigError, match="'epochs' is a required property"):
+        check_config(config)
+
+
+@pytest.mark.parametrize(("section", "kind"), [("grouping", Grouping), ("iterative", Iterative)])
+def test_names_agree(section, kind):
+    assert set(load_schema()["properties"][section]["properties"]) == {field.name for field in fields(kind)}
+
+
+def test_network_and_raster_names_agree():
+    from ptycho.model.networks import Network
+    from ptycho.model.training import Training
+
+    schema = load_schema()["properties"]
+    assert set(schema["network"]["properties"]) == {field.name for field in fields(Network)}
+    assert set(schema["training"]["properties"]) == {field.name for field in fields(Training)}
+    raster = schema["source"]["oneOf"][0]["properties"]["raster"]["properties"]
+    assert set(raster) == {field.name for field in fields(Raster)}
+
+
+def closed(schema):
+    """Every object of the schema that names its properties is closed."""
+    if isinstance(schema, dict):
+        assert "properties" not in schema or schema.get("additionalProperties") is False, schema
+        for part in schema.values():
+            closed(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            closed(part)
+
+
+def test_the_schema_is_closed_everywhere():
+    closed(load_schema())
