@@ -5,6 +5,9 @@ if not {"study", "doses", "source"} <= set(config):
     configfile: "config/config.yaml"
 
 
+report: "report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/generate.smk"
 include: "rules/views.smk"

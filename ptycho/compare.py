@@ -38,7 +38,10 @@ class Region:
     def widened(self, margin: int, shape) -> "Region":
         """Return it with a margin, as far as the object reaches."""
         return Region(
-            max(self.y0 - margin, 0), min(self.y1 + margin, shape[0]), max(self.x0 - margin, 0), min(self.x1 + margin, shape[1])
+            max(self.y0 - margin, 0),
+            min(self.y1 + margin, shape[0]),
+            max(self.x0 - margin, 0),
+            min(self.x1 + margin, shape[1]),
         )
 
     def inside(self, outer: "Region"):
@@ -92,7 +95,9 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     return {**score(aligned, truth[inner]), "heldout_deviance": heldout, **removed}, aligned
 
 
-def compare(objects: dict[str, Path], scan: Scan, view: View, region: Region) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+def compare(
+    objects: dict[str, Path], scan: Scan, view: View, region: Region
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Score all methods of one condition.
 
     Returns
@@ -130,7 +135,9 @@ def summary_table(metrics: pd.DataFrame, fluence: pd.DataFrame) -> str:
     table = chosen.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean")[HEADLINES].reset_index()
     light = fluence.groupby(["split", "view", "dose"], as_index=False)[["fluence_photons_per_px", "overlap"]].mean()
     table = table.merge(light, on=["split", "view", "dose"])
-    table = table.sort_values(by=["split", "view", "dose", "method"], key=lambda c: c.map(order) if c.name == "method" else c)
+    table = table.sort_values(
+        by=["split", "view", "dose", "method"], key=lambda c: c.map(order) if c.name == "method" else c
+    )
     table = table.rename(columns={"fluence_photons_per_px": "photons/px"})
     columns = ["split", "view", "overlap", "dose", "photons/px", "method", *HEADLINES]
     return table[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}")

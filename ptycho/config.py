@@ -61,5 +61,7 @@ def _contradictions(config: dict) -> list[str]:
     found = []
     size, neighbours = config["grouping"]["gridsize"] ** 2, config["grouping"]["neighbours"]
     if size - 1 > neighbours:
-        found.append(f"grouping.neighbours: {neighbours} is too few for groups of {size} (gridsize²); at least {size - 1}")
+        found.append(
+            f"grouping.neighbours: {neighbours} is too few for groups of {size} (gridsize²); at least {size - 1}"
+        )
     return found

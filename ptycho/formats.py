@@ -211,7 +211,9 @@ def _frames_first(frames, count: int, where: str, done: list):
     if frames.ndim == 3 and frames.shape[2] == count and frames.shape[0] == frames.shape[1]:
         done.append(f"frames reordered from {frames.shape} to exposure first")
         return np.moveaxis(frames, 2, 0)
-    raise ScanError(f"{where} has shape {frames.shape}; wanted ({count}, N, N) or (N, N, {count}) for {count} positions")
+    raise ScanError(
+        f"{where} has shape {frames.shape}; wanted ({count}, N, N) or (N, N, {count}) for {count} positions"
+    )
 
 
 def _amplitude(frames, key: str, quantity: str, where: str, done: list):
@@ -280,7 +282,9 @@ def read_object(path, phase_path=None, *, amplitude_range=(0.5, 1.0), phase_rang
     key, obj = _take(arrays, OBJECT_KEYS, path)
     obj = np.squeeze(obj)
     if obj.ndim != 2 or not np.iscomplexobj(obj) or not np.isfinite(obj).all():
-        raise ScanError(f"{path}: '{key}' is {obj.dtype} with shape {obj.shape}; wanted two axes of finite complex numbers")
+        raise ScanError(
+            f"{path}: '{key}' is {obj.dtype} with shape {obj.shape}; wanted two axes of finite complex numbers"
+        )
     probe = next((np.squeeze(arrays[key]) for key in PROBE_KEYS if key in arrays), None)
     return obj.astype(np.complex64), None if probe is None else as_modes(probe).astype(np.complex64)
 

@@ -85,15 +85,17 @@ def object_box(xcoords, ycoords, n: int) -> tuple[tuple[int, int], tuple[int, in
 
 
 def ptychi_position(coordinate, origin: int, size: int):
-    """Patch centres in pty-chi's coordinates: zero puts the window on the centre of the (even) object array.
+    """Patch centres in pty-chi's coordinates: zero puts a window on the centre of the (even) object.
 
-    Ours: pixel index N/2 of a window is at its position, so that the window starts at y - N/2; pty-chi's (2.1 and later)
-    starts at y + (size - N) / 2.
+    Ours: pixel index N/2 of a window is at its position, so that the window starts at y - N/2; pty-chi's (2.1 and
+    later) starts at y + (size - N) / 2.
     """
     return np.asarray(coordinate, np.float64) - origin - size / 2
 
 
-def reconstruct(fit: Exposures, stop: Exposures | None, probe, options: Iterative, *, seed: int, compact: bool, refine_probe=False):
+def reconstruct(
+    fit: Exposures, stop: Exposures | None, probe, options: Iterative, *, seed: int, compact: bool, refine_probe=False
+):
     """Run LSQML and keep the epoch at which the stop exposures' Poisson likelihood is best.
 
     Parameters

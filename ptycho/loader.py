@@ -36,6 +36,7 @@ class GroupedArray:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """(B, N, N, C)."""
         count, channels = self.nn_indices.shape
         return count, self.n_pixels, self.n_pixels, channels
 
@@ -110,8 +111,19 @@ class PtychoDataContainer:
         If the leading lengths differ.
     """
 
-    def __init__(  # noqa: PLR0913 - the contract's own signature
-        self, X, Y_I, Y_phi, norm_Y_I, YY_full, coords_nominal, coords_true, nn_indices, global_offsets, local_offsets, probeGuess
+    def __init__(
+        self,
+        X,
+        Y_I,
+        Y_phi,
+        norm_Y_I,
+        YY_full,
+        coords_nominal,
+        coords_true,
+        nn_indices,
+        global_offsets,
+        local_offsets,
+        probeGuess,
     ):
         self._X_np, self._Y_I_np, self._Y_phi_np = _host(X), _host(Y_I), _host(Y_phi)
         self._coords_nominal_np, self._coords_true_np = _host(coords_nominal), _host(coords_true)
@@ -121,16 +133,20 @@ class PtychoDataContainer:
         for name in ("_Y_I_np", "_Y_phi_np", "_coords_nominal_np", "_coords_true_np", "nn_indices"):
             other = getattr(self, name)
             if other is not None and len(other) != len(self._X_np):
-                raise ValueError(f"{len(self._X_np)} groups in X but {len(other)} in {name.strip('_').removesuffix('_np')}")
+                raise ValueError(
+                    f"{len(self._X_np)} groups in X but {len(other)} in {name.strip('_').removesuffix('_np')}"
+                )
 
     def __len__(self) -> int:
         return len(self._X_np)
 
     def __repr__(self) -> str:
-        return f"PtychoDataContainer({len(self)} groups of {self._X_np.shape[1:]}, {'with' if self.has_truth else 'without'} truth)"
+        truth = "with" if self.has_truth else "without"
+        return f"PtychoDataContainer({len(self)} groups of {self._X_np.shape[1:]}, {truth} truth)"
 
     @property
     def has_truth(self) -> bool:
+        """Whether the true patches are known."""
         return self._Y_I_np is not None and self._Y_phi_np is not None
 
     def _tensor(self, array, dtype: str):

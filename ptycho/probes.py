@@ -74,7 +74,10 @@ def add_modes(probe, count: int, share: float = 0.05):
     y, x = np.indices(main.shape) - main.shape[0] // 2
     shapes = [x, y, x * y, x**2 - y**2, x**3, y**3][: count - 1]
     photons = np.sum(np.abs(main) ** 2, dtype=np.float64)
-    modes = [scale_to(main, photons * (1 - share * len(shapes))), *(scale_to(main * shape, photons * share) for shape in shapes)]
+    modes = [
+        scale_to(main, photons * (1 - share * len(shapes))),
+        *(scale_to(main * shape, photons * share) for shape in shapes),
+    ]
     return np.stack(modes)
 
 
@@ -92,9 +95,10 @@ def diameter_px(probe, share: float = 0.9) -> float:
 
 
 def illuminated_height_px(probe, threshold: float = 1.0e-3) -> float:
-    """Distance in y beyond which two windows share no pixel lit above `threshold` of the peak, sub-pixel shift included.
+    """Distance in y beyond which two windows share no pixel lit above `threshold` of the peak, shifts included.
 
-    Sub-pixel shifts spread the tails of a sharp-edged beam, so a margin of two pixels is added; never more than the window.
+    Sub-pixel shifts spread the tails of a sharp-edged beam, so a margin of two pixels is added; it is never more than
+    the window.
     """
     intensity = np.sum(np.abs(as_modes(probe)) ** 2, axis=0)
     n = intensity.shape[0]

@@ -51,7 +51,9 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [
-                child for child in node.body if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
+                child
+                for child in node.body
+                if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
             ] or [ast.Pass()]
     return tree
 

@@ -46,10 +46,12 @@ class MappedArray:
 
     @property
     def ndim(self) -> int:
+        """Axes."""
         return len(self.shape)
 
     @property
     def nbytes(self) -> int:
+        """Bytes in the file."""
         return self._map.nbytes
 
     def __getitem__(self, index):
@@ -82,7 +84,9 @@ def open_member(path: Path, key: str) -> MappedArray:
             shape, fortran, dtype = _read_header(member)
             header_size = member.tell()
     if dtype.hasobject or fortran:
-        raise ScanError(f"{path}: '{key}' holds {'objects' if dtype.hasobject else 'Fortran order'}; wanted plain C order")
+        raise ScanError(
+            f"{path}: '{key}' holds {'objects' if dtype.hasobject else 'Fortran order'}; wanted plain C order"
+        )
     with path.open("rb") as file:  # the local header's own lengths, which may differ from the directory's
         file.seek(info.header_offset + 26)
         name_size, extra_size = np.frombuffer(file.read(4), "<u2")
@@ -191,18 +195,26 @@ def check_scan(scan: Scan) -> None:
     for key, (array, dtype, ndim) in wanted.items():
         if array.dtype != dtype or len(array.shape) != ndim:
             raise ScanError(
-                f"{scan.path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {ndim} axes of {np.dtype(dtype)}"
+                f"{scan.path}: '{key}' is {array.dtype} with shape {array.shape}; "
+                f"wanted {ndim} axes of {np.dtype(dtype)}"
             )
     count, n = frames.shape[0], frames.shape[-1]
     if not len(scan.xcoords) == len(scan.ycoords) == count:
-        raise ScanError(f"{scan.path}: {count} patterns but {len(scan.xcoords)} x- and {len(scan.ycoords)} y-coordinates")
+        raise ScanError(
+            f"{scan.path}: {count} patterns but {len(scan.xcoords)} x- and {len(scan.ycoords)} y-coordinates"
+        )
     if frames.shape[1] != n or scan.probe.shape[1:] != (n, n) or n % 2:
-        raise ScanError(f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N")
+        raise ScanError(
+            f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N"
+        )
     _check_positions(scan, n)
 
 
 def _check_positions(scan: Scan, n: int) -> None:
-    for key, coords, size in (("ycoords", scan.ycoords, scan.object.shape[0]), ("xcoords", scan.xcoords, scan.object.shape[1])):
+    for key, coords, size in (
+        ("ycoords", scan.ycoords, scan.object.shape[0]),
+        ("xcoords", scan.xcoords, scan.object.shape[1]),
+    ):
         if not np.isfinite(coords).all():
             raise ScanError(f"{scan.path}: '{key}' holds values that are not finite")
         if coords.size and (coords.min() < n // 2 - 0.5 or coords.max() >= size - n // 2 + 0.5):
@@ -268,7 +280,9 @@ class ScanWriter:
     def write(self, frames) -> None:
         """Append a block of (b, N, N) float32 amplitudes."""
         if frames.shape[1:] != self.shape[1:] or frames.dtype != np.float32:
-            raise ScanError(f"a block of {frames.dtype} {frames.shape}; wanted float32 (b, {self.shape[1]}, {self.shape[2]})")
+            raise ScanError(
+                f"a block of {frames.dtype} {frames.shape}; wanted float32 (b, {self.shape[1]}, {self.shape[2]})"
+            )
         self._member.write(np.ascontiguousarray(frames).tobytes())
         self._written += len(frames)
 
@@ -284,7 +298,9 @@ class ScanWriter:
 
 def mean_counts(diffraction, block_size: int = 256) -> float:
     """Mean detected photons per exposure, read block by block."""
-    total = sum(float(np.sum(np.square(diffraction[block], dtype=np.float64))) for block in blocks(len(diffraction), block_size))
+    total = sum(
+        float(np.sum(np.square(diffraction[block], dtype=np.float64))) for block in blocks(len(diffraction), block_size)
+    )
     return total / len(diffraction)
 
 
@@ -317,7 +333,8 @@ def split_rows(ycoords, height_px: float, train_fraction: float):
     good = (n_train > 0) & (n_test > 0)
     if not good.any():
         raise ScanError(
-            f"the scan spans {np.ptp(ordered):.0f} px in y, but the guard band between train and test alone needs {height_px:.0f} px"
+            f"the scan spans {np.ptp(ordered):.0f} px in y, "
+            f"but the guard band between train and test alone needs {height_px:.0f} px"
         )
     share = np.where(good, n_train / (n_train + n_test), np.inf)
     last_train = starts[np.argmin(np.abs(share - train_fraction))]

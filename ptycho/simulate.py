@@ -92,7 +92,9 @@ def thin_counts(diffraction, fraction: float, rng: np.random.Generator, block_si
         If the fraction is not in (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise ValueError(f"a fraction of {fraction:.3g} of the photons; wanted one in (0, 1]: the dose exceeds what was measured")
+        raise ValueError(
+            f"a fraction of {fraction:.3g} of the photons; wanted one in (0, 1]: the dose exceeds what was measured"
+        )
     for block in blocks(len(diffraction), block_size):
         counts = np.rint(np.square(diffraction[block], dtype=np.float64)).astype(np.int64)
         yield np.sqrt(rng.binomial(counts, fraction)).astype(np.float32)

@@ -44,13 +44,19 @@ class Canvas:
     def save(self, path, **metadata) -> None:
         """Write sum, weight and origin; the file is whole or not there."""
         save_arrays(
-            path, sum=self.total, weight=self.weight, origin_px=np.array(self.origin_px), metadata=np.array(json.dumps(metadata))
+            path,
+            sum=self.total,
+            weight=self.weight,
+            origin_px=np.array(self.origin_px),
+            metadata=np.array(json.dumps(metadata)),
         )
 
     @classmethod
     def load(cls, path) -> tuple["Canvas", dict]:
         """Read a canvas and its metadata."""
-        total, weight, origin, text = (open_member(path, key)[...] for key in ("sum", "weight", "origin_px", "metadata"))
+        total, weight, origin, text = (
+            open_member(path, key)[...] for key in ("sum", "weight", "origin_px", "metadata")
+        )
         return cls(total, weight, tuple(origin.tolist())), json.loads(str(text))
 
 

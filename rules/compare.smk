@@ -14,6 +14,8 @@ rule compare:
         f"{LOGS}/compare/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     benchmark:
         f"{COST}/compare/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="2GiB",
@@ -38,6 +40,8 @@ rule comparison_picture:
         ),
     log:
         f"{LOGS}/comparison_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",
@@ -58,13 +62,15 @@ rule summarise:
         summary=f"{RESULTS}/summary.txt",
     log:
         f"{LOGS}/summarise.log",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",
         runtime="10m",
     params:
         study=config["study"],
-        results=RESULTS,
+        results=lambda wildcards, output: output.metrics.rpartition("/")[0],
         code=code("summarise"),
     script:
         "../scripts/summarise.py"
@@ -78,6 +84,8 @@ rule quality_picture:
         report(f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G: study", caption="../report/quality.rst"),
     log:
         f"{LOGS}/quality_picture/{{split}}_{{metric}}.log",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",

@@ -10,6 +10,8 @@ if MEASURED:
             log:
                 f"{LOGS}/fetch.log",
             retries: 2
+            conda:
+                "../envs/ptycho.yaml"
             threads: 1
             resources:
                 mem="1GiB",
@@ -26,6 +28,8 @@ if MEASURED:
                 f"{RESULTS}/data/measured.npz",
             log:
                 f"{LOGS}/convert.log",
+            conda:
+                "../envs/ptycho.yaml"
             threads: 1
             resources:
                 mem="1GiB",
@@ -43,6 +47,8 @@ if MEASURED:
             study=f"{RESULTS}/data/half_study.npz",
         log:
             f"{LOGS}/halve.log",
+        conda:
+            "../envs/ptycho.yaml"
         threads: 1
         resources:
             mem="1GiB",
@@ -63,6 +69,8 @@ if MEASURED:
             f"{LOGS}/reference.log",
         benchmark:
             f"{COST}/reference.tsv"
+        conda:
+            "../envs/ptychi.yaml"
         threads: 2
         resources:
             mem="4GiB",
@@ -82,6 +90,8 @@ if MEASURED:
             f"{RESULTS}/data/sample.npz",
         log:
             f"{LOGS}/sample.log",
+        conda:
+            "../envs/ptycho.yaml"
         threads: 1
         resources:
             mem="1GiB",
@@ -100,6 +110,8 @@ if MEASURED:
             f"{DATA}/{{split}}.npz",
         log:
             f"{LOGS}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+        conda:
+            "../envs/ptycho.yaml"
         threads: 1
         resources:
             mem="1GiB",
@@ -116,6 +128,8 @@ else:
             f"{RESULTS}/data/sample.npz",
         log:
             f"{LOGS}/sample.log",
+        conda:
+            "../envs/ptycho.yaml"
         threads: 1
         resources:
             mem="1GiB",
@@ -135,6 +149,8 @@ else:
             f"{LOGS}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
         benchmark:
             f"{COST}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.tsv"
+        conda:
+            "../envs/ptycho.yaml"
         threads: 1
         resources:
             mem="1GiB",
@@ -152,6 +168,8 @@ rule sample_picture:
         report(f"{RESULTS}/data/sample.png", category="C: data", caption="../report/sample.rst"),
     log:
         f"{LOGS}/sample_picture.log",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",

@@ -14,6 +14,8 @@ rule infer:
         f"{COST}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="2GiB",
@@ -34,6 +36,8 @@ rule merge:
         f"{LOGS}/merge/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
     wildcard_constraints:
         method="pinn|baseline",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",

@@ -14,6 +14,8 @@ rule iterate:
         f"{COST}/iterate/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="lsqml",
+    conda:
+        "../envs/ptychi.yaml"
     threads: 1
     resources:
         mem="4GiB",

@@ -14,6 +14,8 @@ rule train:
         f"{COST}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="2GiB",
@@ -31,11 +33,18 @@ rule learning_curve:
     input:
         "{place}/history.csv",
     output:
-        report("{place}/history.png", category="E, F: convergence", caption="../report/history.rst", labels={"of": "{place}"}),
+        report(
+            "{place}/history.png",
+            category="E, F: convergence",
+            caption="../report/history.rst",
+            labels={"of": "{place}"},
+        ),
     log:
         f"{LOGS}/learning_curve/{{place}}.log",
     wildcard_constraints:
         place=f"{RESULTS}/.+",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",

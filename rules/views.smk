@@ -9,6 +9,8 @@ rule view:
         numbers=f"{CONDITION}/{{split}}.json",
     log:
         f"{LOGS}/view/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",
@@ -30,6 +32,8 @@ rule view_picture:
         f"{CONDITION}/{{split}}.png",
     log:
         f"{LOGS}/view_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",
@@ -48,6 +52,8 @@ rule region:
         f"{RESULTS}/region/{{split}}.json",
     log:
         f"{LOGS}/region/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
     threads: 1
     resources:
         mem="1GiB",

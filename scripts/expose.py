@@ -18,11 +18,19 @@ keys = ("objectGuess", "probeGuess", "xcoords", "ycoords", "is_test")
 obj, probe, xcoords, ycoords, is_test = (open_member(snakemake.input.sample, key)[...] for key in keys)
 chosen = np.flatnonzero(is_test == (split == "test"))
 xcoords, ycoords, probe = xcoords[chosen], ycoords[chosen], scale_to(probe, dose)
-metadata = {"dose": dose, "seed": seed, "split": split, "source": "simulated", "units": "sqrt(counts), px, sqrt(photon)"}
+metadata = {
+    "dose": dose,
+    "seed": seed,
+    "split": split,
+    "source": "simulated",
+    "units": "sqrt(counts), px, sqrt(photon)",
+}
 fields = {"xcoords": xcoords, "ycoords": ycoords, "probeGuess": probe, "objectGuess": obj, "scan_index": chosen}
 rng = np.random.default_rng([seed, dose, split == "test"])
 with ScanWriter(snakemake.output[0], len(chosen), probe.shape[-1], metadata=metadata, **fields) as scan:
     for frames in expose(obj, probe, (xcoords, ycoords), rng):
         scan.write(frames)
 detected = mean_counts(open_scan(snakemake.output[0]).diffraction)
-print(f"{len(chosen)} exposures, {detected:.1f} photons detected of {dose} incident, transmission {detected / dose:.4f}")
+print(
+    f"{len(chosen)} exposures, {detected:.1f} photons detected of {dose} incident, transmission {detected / dose:.4f}"
+)

@@ -23,7 +23,10 @@ fields = {
     "metadata": {**whole.metadata, "dose": whole.metadata["dose"] / 2},
 }
 size = len(whole), whole.n_pixels
-with ScanWriter(snakemake.output.reference, *size, **fields) as first, ScanWriter(snakemake.output.study, *size, **fields) as second:
+with (
+    ScanWriter(snakemake.output.reference, *size, **fields) as first,
+    ScanWriter(snakemake.output.study, *size, **fields) as second,
+):
     for block in blocks(len(whole), 64):
         counts = np.rint(np.square(whole.diffraction[block], dtype=np.float64)).astype(np.int64)
         for half, part in zip((first, second), split_counts(counts, 0.5, rng), strict=True):

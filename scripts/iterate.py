@@ -32,5 +32,10 @@ chosen = result.history.loc[result.history["stop_deviance"].idxmin()]
 print(f"kept epoch {chosen['epoch']:.0f} of {len(result.history)}, stop deviance {chosen['stop_deviance']:.4f}")
 result.history.to_csv(snakemake.output.history, index=False)
 save_object(
-    snakemake.output.object, result.object, result.weight, result.origin_px, method="lsqml", best_epoch=int(chosen["epoch"])
+    snakemake.output.object,
+    result.object,
+    result.weight,
+    result.origin_px,
+    method="lsqml",
+    best_epoch=int(chosen["epoch"]),
 )

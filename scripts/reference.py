@@ -22,7 +22,13 @@ scan = open_scan(snakemake.input[0])
 probe = add_modes(scan.probe, options.pop("modes"))
 fit = Exposures.of(scan, np.arange(len(scan)))
 result = reconstruct(
-    fit, None, probe, Iterative(patience=options["epochs"], **options), seed=snakemake.params.seed, compact=False, refine_probe=True
+    fit,
+    None,
+    probe,
+    Iterative(patience=options["epochs"], **options),
+    seed=snakemake.params.seed,
+    compact=False,
+    refine_probe=True,
 )
 result.history.to_csv(snakemake.output.curve, index=False)
 save_arrays(

@@ -35,11 +35,17 @@ if source["object"]["kind"] == "file":
     obj, _ = read_object(source["object"]["path"], source["object"].get("phase_path"))
     obj = obj[: shape[0], : shape[1]]
     if obj.shape != shape:
-        raise SystemExit(f"{source['object']['path']}: {obj.shape} px, but this raster scans {shape} px: a smaller raster or a larger object")
+        raise SystemExit(
+            f"{source['object']['path']}: {obj.shape} px, but this raster scans {shape} px: "
+            "a smaller raster or a larger object is needed"
+        )
 else:
     obj = simulate_object(source["object"]["kind"], shape, rng_object)
 is_test = (np.arange(len(xcoords)) >= raster.columns * raster.train_rows).astype(np.int8)
-print(f"object {obj.shape} px, {np.sum(is_test == 0)} train and {np.sum(is_test)} test exposures, guard band {guard:.0f} px")
+print(
+    f"object {obj.shape} px, {np.sum(is_test == 0)} train and {np.sum(is_test)} test exposures, "
+    f"guard band {guard:.0f} px"
+)
 save_arrays(
     snakemake.output[0],
     objectGuess=obj,

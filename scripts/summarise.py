@@ -35,6 +35,7 @@ text = [
     summary_table(metrics, fluence),
     "",
     *(f"WARNING: {warning}" for warning in warnings_of(metrics)),
-    f"Table: {results}/metrics.csv   Figures: {results}/quality_*.png   Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
+    f"Table: {results}/metrics.csv   Figures: {results}/quality_*.png",
+    f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
 ]
 Path(snakemake.output.summary).write_text("\n".join(text) + "\n")

@@ -20,9 +20,17 @@ here = is_test == (split == "test")
 measured = open_scan(snakemake.input.scan)
 fraction = dose / mean_counts(measured.diffraction)
 if fraction > 1:
-    raise SystemExit(f"doses: {dose} photons, but the scan holds {dose / fraction:.0f} per exposure; that is the largest dose")
+    raise SystemExit(
+        f"doses: {dose} photons, but the scan holds {dose / fraction:.0f} per exposure; that is the largest dose"
+    )
 frames_of = scan_index[here]
-metadata = {"dose": dose, "seed": seed, "split": split, "source": str(measured.metadata.get("source", measured.path)), "thinned_to": fraction}
+metadata = {
+    "dose": dose,
+    "seed": seed,
+    "split": split,
+    "source": str(measured.metadata.get("source", measured.path)),
+    "thinned_to": fraction,
+}
 # the reference's probe is scaled to one photon a detected photon
 fields = {
     "xcoords": xcoords[here],
@@ -47,4 +55,7 @@ rng = np.random.default_rng([seed, dose, split == "test"])
 with ScanWriter(snakemake.output[0], len(frames_of), measured.n_pixels, metadata=metadata, **fields) as scan:
     for frames in thin_counts(Chosen(), fraction, rng):
         scan.write(frames)
-print(f"{len(frames_of)} exposures thinned to {fraction:.4g}: {mean_counts(open_scan(snakemake.output[0]).diffraction):.1f} photons detected")
+print(
+    f"{len(frames_of)} exposures thinned to {fraction:.4g}: "
+    f"{mean_counts(open_scan(snakemake.output[0]).diffraction):.1f} photons detected"
+)

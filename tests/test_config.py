@@ -22,7 +22,8 @@ def test_shipped_configs_are_complete_and_right(path):
 
 def test_studies_have_names_of_their_own():
     names = [yaml.safe_load(path.read_text())["study"] for path in FILES]
-    assert len(set(names)) == len(names) and len(names) >= 3
+    assert len(set(names)) == len(names)
+    assert len(names) >= 3
 
 
 def changed(place, value):

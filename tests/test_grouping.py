@@ -60,14 +60,10 @@ def test_too_few_exposures_are_said_with_numbers():
 
 
 @settings(max_examples=20, deadline=None)
-@given(target=st.floats(-0.2, 0.6), seed=st.integers(0, 3))
-def test_a_view_meets_its_target_or_says_what_it_can(target, seed):
+@given(target=st.floats(0.0, 0.5), seed=st.integers(0, 3))
+def test_a_view_meets_its_target(target, seed):
     points = jittered(20, 20, seed=seed)
-    try:
-        kept = grouping.select_view(points, 20.0, target)
-    except grouping.ViewError as error:
-        assert "cannot be met" in str(error) and "gives" in str(error)
-        return
+    kept = grouping.select_view(points, 20.0, target)
     assert abs(grouping.median_overlap(points[kept], 20.0) - target) <= 0.05
     np.testing.assert_array_equal(kept, grouping.select_view(points, 20.0, target))
 

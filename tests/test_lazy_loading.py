@@ -11,10 +11,12 @@ from ptycho.views import Grouping, make_view, open_view, save_view
 N, COUNT = 16, 60
 
 
+# fmt: off
 class TestCompareModelsChunking:
     def test_container_numpy_slicing_for_chunked_inference(self):
-        from ptycho.loader import PtychoDataContainer
         import numpy as np
+
+        from ptycho.loader import PtychoDataContainer
         N, C, n_images = 64, 4, 500
         X = np.random.rand(n_images, N, N, C).astype(np.float32)
         Y_I = np.random.rand(n_images, N, N, C).astype(np.float32)
@@ -34,6 +36,7 @@ class TestCompareModelsChunking:
             assert container._X_np[i:i+chunk_size].shape[0] <= chunk_size
             assert container._coords_nominal_np[i:i+chunk_size].shape[0] <= chunk_size
         assert container.X.shape == (n_images, N, N, C)
+# fmt: on
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,8 @@ def test_offsets_are_whole_pixels_plus_positions(files):
     scan, view, *_ = files
     container = open_groups(scan, view)
     whole = container.global_offsets
-    assert whole.shape == (90, 1, 2, 1) and (whole == np.rint(whole)).all()
+    assert whole.shape == (90, 1, 2, 1)
+    assert (whole == np.rint(whole)).all()
     there = whole + container.local_offsets
     np.testing.assert_allclose(there[:, 0, 0], scan.xcoords[view.nn_indices])  # order [x, y]
     np.testing.assert_allclose(there[:, 0, 1], scan.ycoords[view.nn_indices])
@@ -113,7 +117,8 @@ def test_the_stream_gives_every_group_once_with_its_own_data(files, shuffle):
     for targets, channels in (("diffraction", 4), ("object", 8)):
         dataset = container.as_tf_dataset(32, shuffle=shuffle, seed=1, targets=targets)
         batches = list(dataset)
-        assert [len(target) for _, target in batches] == [32, 32, 26] and int(dataset.cardinality()) == 3
+        assert [len(target) for _, target in batches] == [32, 32, 26]
+        assert int(dataset.cardinality()) == 3
         positions = np.concatenate([inputs["positions"] for inputs, _ in batches])
         frames = np.concatenate([inputs["diffraction"] for inputs, _ in batches])
         target = np.concatenate([target for _, target in batches])
@@ -138,7 +143,8 @@ def test_shuffling_is_seeded_and_new_every_pass(files):
     again, _ = passes(0)
     other, _ = passes(1)
     np.testing.assert_array_equal(first, again)
-    assert (first != second).any() and (first != other).any()
+    assert (first != second).any()
+    assert (first != other).any()
 
 
 def test_tensors_are_accepted_and_truth_may_be_missing(files):
@@ -149,7 +155,8 @@ def test_tensors_are_accepted_and_truth_may_be_missing(files):
         container.X, None, None, None, None, container.coords, container.coords_true, container.nn_indices,
         container.global_offsets, container.local_offsets, container.probe,
     )  # fmt: skip
-    assert isinstance(copy._X_np, np.ndarray) and isinstance(copy.X, tf.Tensor)
+    assert isinstance(copy._X_np, np.ndarray)
+    assert isinstance(copy.X, tf.Tensor)
     assert "without truth" in repr(copy)
     with pytest.raises(ValueError, match="has none"):
         copy.as_tf_dataset(8, targets="object")

@@ -30,7 +30,9 @@ keras.Model.__init__ = lambda self, *a, **k: (built.append(1), old(self, *a, **k
 import ptycho.model, ptycho.model.networks, ptycho.model.training, ptycho.model.inference
 print(len(built))
 """
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"
+    )
 
 
 def test_detector_agrees_with_the_reference(scan):
@@ -91,7 +93,8 @@ def test_backpropagation_of_an_empty_beam_is_flat(scan):
 )
 def test_layers_come_back_from_their_config(layer):
     again = keras.layers.deserialize(keras.layers.serialize(layer))
-    assert type(again) is type(layer) and again.get_config() == layer.get_config()
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()
     assert [w.shape for w in again.weights] == [w.shape for w in layer.weights]
 
 
@@ -121,7 +124,10 @@ def test_models_of_all_sizes_live_in_one_process(scan):
             network = build_network(n, channels, probes[n], TINY, transmission=0.8)
             models[n, channels] = build_pinn(network, probes[n], 40, trainable_probe=False), network
     for (n, channels), (pinn, network) in models.items():
-        inputs = {"diffraction": np.ones((2, n, n, channels), np.float32), "positions": np.zeros((2, 1, 2, channels), np.float32)}
+        inputs = {
+            "diffraction": np.ones((2, n, n, channels), np.float32),
+            "positions": np.zeros((2, 1, 2, channels), np.float32),
+        }
         assert pinn.predict(inputs, verbose=0).shape == (2, n, n, channels)
         assert network.predict(inputs["diffraction"], verbose=0).shape == (2, n, n, 2 * channels)
     with pytest.raises(ValueError, match="patterns of 96 px; wanted one of"):
@@ -190,7 +196,8 @@ def test_neither_batch_nor_chunk_size_shows(saved, scan, batch_size, chunks):
     network = saved[0]
     whole = add_groups(network, container, range(len(container)), 24)
     parts = [
-        add_groups(network, container, range(*chunk_bounds(len(container), i, chunks)), batch_size) for i in range(chunks)
+        add_groups(network, container, range(*chunk_bounds(len(container), i, chunks)), batch_size)
+        for i in range(chunks)
     ]
     merged = merge([lambda part=part: part for part in parts])
     heavy = whole.weight > 1e-3 * whole.weight.max()

@@ -79,7 +79,12 @@ def test_what_breaks_the_contract_is_named(tmp_path, change, message):
 
 
 def test_foreign_files_are_refused_with_a_reason(tmp_path):
-    np.savez_compressed(tmp_path / "small.npz", diffraction=frames(), **{k: v for k, v in fields().items() if k != "metadata"}, metadata="{}")
+    np.savez_compressed(
+        tmp_path / "small.npz",
+        diffraction=frames(),
+        **{k: v for k, v in fields().items() if k != "metadata"},
+        metadata="{}",
+    )
     with pytest.raises(ScanError, match="compressed"):
         open_scan(tmp_path / "small.npz")
     np.savez(tmp_path / "legacy.npz", diff3d=frames())
@@ -93,7 +98,10 @@ def test_foreign_files_are_refused_with_a_reason(tmp_path):
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(ScanError, match="2 patterns written, 5 announced"), ScanWriter(tmp_path / "a.npz", 5, N, **fields()) as scan:
+    with (
+        pytest.raises(ScanError, match="2 patterns written, 5 announced"),
+        ScanWriter(tmp_path / "a.npz", 5, N, **fields()) as scan,
+    ):
         scan.write(frames(2))
     with pytest.raises(RuntimeError, match="stop"), ScanWriter(tmp_path / "b.npz", 5, N, **fields()) as scan:
         raise RuntimeError("stop")

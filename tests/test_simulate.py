@@ -12,13 +12,19 @@ BEAM = {"pupil_px": 13, "stop": 0.3, "defocus_px": 26, "astigmatism": 0.6, "coma
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_samples_keep_their_ranges_and_have_structure_at_several_scales(kind):
     obj = simulate_object(kind, (160, 200), np.random.default_rng(0))
-    assert obj.dtype == np.complex64 and obj.shape == (160, 200)
+    assert obj.dtype == np.complex64
+    assert obj.shape == (160, 200)
     amplitude, phase = np.abs(obj), np.angle(obj)
-    assert amplitude.min() >= 0.5 - 1e-6 and amplitude.max() <= 1 + 1e-6
-    assert np.ptp(amplitude) > 0.45 and 1.2 < np.ptp(phase) <= 1.6 + 1e-5
+    assert amplitude.min() >= 0.5 - 1e-6
+    assert amplitude.max() <= 1 + 1e-6
+    assert np.ptp(amplitude) > 0.45
+    assert 1.2 < np.ptp(phase) <= 1.6 + 1e-5
     power = np.abs(np.fft.fft2(obj - obj.mean())) ** 2
     radius = np.hypot(np.fft.fftfreq(160)[:, None], np.fft.fftfreq(200))
-    shares = [power[(radius > low) & (radius <= high)].sum() / power.sum() for low, high in ((0, 0.05), (0.05, 0.15), (0.15, 0.5))]
+    shares = [
+        power[(radius > low) & (radius <= high)].sum() / power.sum()
+        for low, high in ((0, 0.05), (0.05, 0.15), (0.15, 0.5))
+    ]
     assert min(shares) > 0.02
     np.testing.assert_array_equal(obj, simulate_object(kind, (160, 200), np.random.default_rng(0)))
 
@@ -73,7 +79,9 @@ def test_no_pixel_is_lit_in_train_and_test(n):
     raster = Raster(columns=6, train_rows=4, test_rows=4, spacing_px=9.0, jitter_px=2.0)
     x, y, shape = raster_positions(raster, n, illuminated_height_px(probe), np.random.default_rng(0))
     train, test = (lit_pixels(probe, x[part], y[part], shape) for part in (np.s_[:24], np.s_[24:]))
-    assert train.any() and test.any() and not (train & test).any()
+    assert train.any()
+    assert test.any()
+    assert not (train & test).any()
     cut_patches(np.zeros(shape), x, y, n)  # every window fits
 
 

@@ -1,7 +1,7 @@
 """The forward model as Keras layers, each tested against `ptycho.physics`.
 
-Positions are those of a container, (B, 1, 2, C), order [x, y], relative to the group's centre pixel. Sub-pixel rests are
-taken by shifting the probe, so that patches are whole-pixel windows and no interpolation blurs the object.
+Positions are those of a container, (B, 1, 2, C), order [x, y], relative to the group's centre pixel. Sub-pixel rests
+are taken by shifting the probe, so that patches are whole-pixel windows and no interpolation blurs the object.
 """
 
 import keras
@@ -23,8 +23,8 @@ def split_positions(positions):
 class SharedCanvas(keras.layers.Layer):
     """Average the patches of a group on one canvas and cut them out again: overlapping patches then agree.
 
-    A patch is placed by two one-hot matrices (rows and columns), which is exact and fast; the average is weighted by the
-    probe's intensity plus a thousandth of its peak.
+    A patch is placed by two one-hot matrices (rows and columns), which is exact and fast; the average is weighted by
+    the probe's intensity plus a thousandth of its peak.
 
     Parameters
     ----------
@@ -83,7 +83,9 @@ class Detector(keras.layers.Layer):
         super().__init__(**kwargs)
         self.n, self.trainable_probe = n, trainable_probe
         for part in ("real", "imag"):
-            variable = self.add_weight(shape=(n, n), initializer="zeros", trainable=trainable_probe, name=f"probe_{part}")
+            variable = self.add_weight(
+                shape=(n, n), initializer="zeros", trainable=trainable_probe, name=f"probe_{part}"
+            )
             setattr(self, f"probe_{part}", variable)
 
     def set_probe(self, probe) -> None:
@@ -129,7 +131,11 @@ class Backpropagation(keras.layers.Layer):
         super().__init__(**kwargs)
         self.n, self.transmission, self.regularisation = n, transmission, regularisation
         for part in ("real", "imag"):
-            setattr(self, f"probe_{part}", self.add_weight(shape=(n, n), initializer="zeros", trainable=False, name=f"probe_{part}"))
+            setattr(
+                self,
+                f"probe_{part}",
+                self.add_weight(shape=(n, n), initializer="zeros", trainable=False, name=f"probe_{part}"),
+            )
 
     def set_probe(self, probe) -> None:
         """Take an (n, n) complex probe [sqrt(photon)]."""
@@ -137,7 +143,7 @@ class Backpropagation(keras.layers.Layer):
         self.probe_imag.assign(np.imag(probe))
 
     def call(self, amplitude):
-        """Take (B, n, n, C) amplitudes, return (B C, n, n, 3): O's real and imaginary part less one, and |P|² scaled."""
+        """Take (B, n, n, C) amplitudes, return (B C, n, n, 3): Re O less one, Im O, and |P|² scaled."""
         probe = tf.complex(tf.convert_to_tensor(self.probe_real), tf.convert_to_tensor(self.probe_imag))
         intensity = tf.math.real(probe) ** 2 + tf.math.imag(probe) ** 2
         peak = tf.reduce_max(intensity)

@@ -20,7 +20,9 @@ class PoissonDeviance(keras.losses.Loss):
     def call(self, amplitude, intensity):
         counts = tf.square(amplitude)
         intensity = tf.maximum(intensity, FLOOR)
-        return 2 * tf.reduce_mean(intensity - counts + counts * tf.math.log(tf.maximum(counts, FLOOR) / intensity), axis=-1)
+        return 2 * tf.reduce_mean(
+            intensity - counts + counts * tf.math.log(tf.maximum(counts, FLOOR) / intensity), axis=-1
+        )
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -36,7 +36,9 @@ class Training:
 def transmission_of(container: PtychoDataContainer, block_size: int = 64) -> float:
     """Mean amplitude transmittance, sqrt(detected / incident photons), read block by block."""
     patterns = len(container) * container._X_np.shape[-1]
-    total = sum(float(np.sum(np.square(container._X_np[part], dtype=np.float64))) for part in blocks(len(container), block_size))
+    total = sum(
+        float(np.sum(np.square(container._X_np[part], dtype=np.float64))) for part in blocks(len(container), block_size)
+    )
     return float(np.sqrt(total / patterns / np.sum(np.abs(container._probe_np) ** 2, dtype=np.float64)))
 
 
@@ -60,7 +62,12 @@ def prepare(method: str, container: PtychoDataContainer, network: Network, *, sp
     probe = np.asarray(container._probe_np)
     network = build_network(n, channels, probe, network, transmission=transmission_of(container))
     if method == "pinn":
-        return network, build_pinn(network, probe, spread, trainable_probe=trainable_probe), PoissonDeviance(), "diffraction"
+        return (
+            network,
+            build_pinn(network, probe, spread, trainable_probe=trainable_probe),
+            PoissonDeviance(),
+            "diffraction",
+        )
     if method == "baseline":
         intensity = np.abs(probe) ** 2
         return network, build_baseline(network), ComplexDistance((intensity / intensity.mean()).tolist()), "object"
@@ -73,7 +80,8 @@ class _Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not np.isfinite(logs["loss"]):
             raise TrainingError(
-                f"the loss became {logs['loss']} in epoch {epoch + 1}: lower training.learning_rate, or look for NaN in the data"
+                f"the loss became {logs['loss']} in epoch {epoch + 1}: "
+                "lower training.learning_rate, or look for NaN in the data"
             )
         print(f"epoch {epoch + 1}/{self.params['epochs']}  loss {logs['loss']:.5g}", file=sys.stderr, flush=True)
 

@@ -1,0 +1,237 @@
+"""The workflow as its users call it: dry runs, wrong configs, and a tiny study from end to end."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+METRICS = {
+    f"{name}_{part}"
+    for name in ("mae", "rmse", "psnr", "ssim", "ms_ssim", "frc50")
+    for part in ("amplitude", "phase")
+} | {"error", "heldout_deviance", "shift_px", "ramp_rad_per_px", "scale"}  # fmt: skip
+
+
+def snakemake(folder, *arguments, check=True):
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments]
+    run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert not check or run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    return run
+
+
+def jobs(run):
+    """Numbers of jobs by rule, from the table of a dry run."""
+    text = run.stdout + run.stderr
+    table = text.rpartition("Job stats:")[2].partition("\n\n")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+def config_file(folder, **changes):
+    config = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    for key, value in changes.items():
+        part = config
+        *parents, last = key.split("__")
+        for parent in parents:
+            part = part[parent]
+        part[last] = value
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_a_dry_run_lists_the_whole_default_study(tmp_path):
+    found = jobs(snakemake(tmp_path, "-n", "--cores", "4"))
+    conditions = 6
+    assert found["train"] == 2 * conditions
+    assert found["infer"] == 2 * 2 * conditions
+    assert found["merge"] == 2 * conditions
+    assert found["iterate"] == found["compare"] == found["expose"] == conditions
+    assert found["view"] == 2 * conditions
+    assert not list(tmp_path.glob("results/**/*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("target", "last"),
+    [
+        ("phase_c", "expose"),
+        ("phase_d", "view"),
+        ("phase_e", "train"),
+        ("phase_f", "iterate"),
+        ("inference", "merge"),
+        ("phase_g", "compare"),
+    ],
+)
+def test_every_phase_can_be_asked_for_alone(tmp_path, target, last):
+    found = jobs(snakemake(tmp_path, "-n", "--cores", "1", "--configfile", config_file(tmp_path), "--", target))
+    assert last in found
+    if target in ("phase_c", "phase_d"):
+        assert "train" not in found
+    if target == "phase_f":
+        assert "infer" not in found
+
+
+def test_both_splits_are_one_word_away(tmp_path):
+    config = config_file(tmp_path, splits=["train", "test"])
+    found = jobs(snakemake(tmp_path, "-n", "--cores", "1", "--configfile", config))
+    assert found["compare"] == 2 * 2
+    assert found["train"] == 2 * 2
+    assert found["region"] == 2
+
+
+def test_the_measured_study_has_its_own_jobs(tmp_path):
+    found = jobs(snakemake(tmp_path, "-n", "--cores", "1", "--configfile", ROOT / "config/siemens.yaml"))
+    assert {"fetch", "convert", "halve", "reference", "expose", "train", "iterate", "compare"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"training__epocs": 1}, "epocs"),
+        ({"doses": [-1]}, r"doses\[0\]: -1 .*minimum"),
+        ({"views__dense": 1.2}, r"views\.dense: 1\.2"),
+        ({"inference__chunks": 0}, r"inference\.chunks: 0"),
+    ],
+)
+def test_a_wrong_config_stops_the_dry_run(tmp_path, change, says):
+    run = snakemake(tmp_path, "-n", "--configfile", config_file(tmp_path, **change), check=False)
+    assert run.returncode != 0
+    assert re.search(says, run.stdout + run.stderr)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The tiny study, run once."""
+    folder = tmp_path_factory.mktemp("study")
+    config = config_file(folder)
+    snakemake(folder, "--cores", "2", "--configfile", config)
+    return folder, config
+
+
+@pytest.mark.slow
+def test_the_tiny_study_runs_to_its_table_and_pictures(study):
+    results = study[0] / "results/tiny"
+    table = pd.read_csv(results / "metrics.csv")
+    assert list(table.columns) == ["dose", "view", "split", "method", "seed", "metric", "value"]
+    assert set(table["metric"]) == METRICS
+    assert len(table) == 2 * 3 * len(METRICS)
+    assert np.isfinite(table["value"]).all()
+    for name in (
+        "quality_test_error.png",
+        "summary.txt",
+        "data/sample.png",
+        "dose_100000/dense/seed_0/test/comparison.png",
+    ):
+        assert (results / name).stat().st_size > 500
+    lsqml = table[(table["method"] == "lsqml") & (table["view"] == "dense")].set_index("metric")["value"]
+    assert lsqml["shift_px"] < 0.1  # the probe is known: nothing to shift
+    assert lsqml["error"] < 0.5
+
+
+@pytest.mark.slow
+def test_every_log_holds_what_its_job_said(study):
+    logs = study[0] / "logs/tiny"
+    assert "epoch 1/1" in (logs / "train/dose_100000/dense/seed_0/pinn.log").read_text()
+    assert "kept epoch" in (logs / "iterate/dose_100000/dense/seed_0/test/lsqml.log").read_text()
+    assert "photons detected" in (logs / "expose/dose_100000/seed_0/test.log").read_text()
+
+
+@pytest.mark.slow
+def test_nothing_is_to_be_done_after_a_run(study):
+    folder, config = study
+    run = snakemake(folder, "--cores", "2", "--configfile", config)
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+@pytest.mark.slow
+def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
+    folder, _ = study
+    found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config_file(tmp_path, training__epochs=2)))
+    assert found["train"] == 4
+    assert found["infer"] == 8
+    assert found["compare"] == 2
+    assert not {"sample", "expose", "view", "iterate", "region"} & set(found)
+
+
+@pytest.mark.slow
+def test_forcing_a_rule_reruns_one_phase(study):
+    folder, config = study
+    found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config, "-R", "train"))
+    assert found["train"] == 4
+    assert "iterate" not in found
+    assert "view" not in found
+
+
+@pytest.mark.slow
+def test_code_reruns_what_executes_it_and_comments_nothing(study, tmp_path):
+    folder, config = study
+    house = tmp_path / "house"
+    shutil.copytree(
+        ROOT,
+        house,
+        ignore=shutil.ignore_patterns(".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache"),
+    )
+
+    def dry():
+        command = [
+            SNAKEMAKE,
+            "--snakefile",
+            house / "Snakefile",
+            "--directory",
+            folder,
+            "-n",
+            "--cores",
+            "2",
+            "--configfile",
+            config,
+        ]
+        environment = {"PYTHONPATH": str(house), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        command = [str(part) for part in command]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=house, env=environment)
+
+    run = dry()
+    assert "Nothing to be done" in run.stdout + run.stderr
+    iterative = house / "ptycho/iterative.py"
+    iterative.write_text(iterative.read_text() + "\n# a remark\n")
+    run = dry()
+    assert "Nothing to be done" in run.stdout + run.stderr
+    iterative.write_text(iterative.read_text().replace("MARGIN_PX = 2", "MARGIN_PX = 3"))
+    found = jobs(dry())
+    assert found["iterate"] == 2
+    assert found["compare"] == 2
+    assert not {"train", "view", "expose", "infer"} & set(found)
+
+
+@pytest.mark.slow
+def test_truth_reaches_neither_pinn_nor_lsqml_through_the_rules(study, tmp_path):
+    """Overwrite every truth by NaN and rerun: the same objects, bit by bit."""
+    folder, config = study
+    blind = tmp_path / "blind"
+    (blind / "results").mkdir(parents=True)
+    shutil.copytree(folder / "results/tiny", blind / "results/tiny")
+    for path in blind.glob("results/tiny/data/dose_*/seed_*/*.npz"):
+        with np.load(path) as arrays:
+            fields = dict(arrays)
+        fields["objectGuess"] = np.full_like(fields["objectGuess"], np.nan)
+        np.savez(path, **fields)
+    places = [f"results/tiny/dose_100000/dense/seed_0/test/{method}/object.npz" for method in ("pinn", "lsqml")]
+    # the views stay: their files name no truth; only what follows from the frames is made anew
+    for place in places:
+        (blind / place).unlink()
+    shutil.rmtree(blind / "results/tiny/dose_100000/dense/seed_0/pinn")
+    shutil.rmtree(blind / "results/tiny/dose_100000/dense/seed_0/test/pinn/chunks")
+    for path in blind.glob("results/tiny/data/**/*"):
+        path.touch()
+    for path in blind.glob("results/tiny/dose_*/*/seed_*/*.npz"):
+        path.touch()
+    snakemake(blind, "--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", *places)
+    for place in places:
+        with np.load(folder / place) as first, np.load(blind / place) as second:
+            np.testing.assert_array_equal(first["object"], second["object"])
