@@ -6,8 +6,8 @@ The model, with r₀ the centre of the scored region (index (n - 1)/2 of its n r
 
 `align` fits the six numbers and undoes them. The ramp is first found in each image by itself, where no shift disturbs
 it; then a bounded search over whole pixels alternates with a least-squares fit of all six numbers together, the
-estimate regressed on the truth, which has no noise. The scale is in the end that of the amplitudes alone: a phase that
-is wrong would lower the complex one, and brighten the aligned estimate.
+estimate regressed on the truth, which has no noise. The final scale compares phases only from pixel to pixel: over the
+whole region, errors of phase would lower it and so brighten the aligned estimate.
 """
 
 import math
@@ -148,9 +148,9 @@ class _Target:
         return overlap / power
 
     def scale(self, image) -> float:
-        """Factor that makes the truth's amplitude the closest to the image's: no error in phase lowers it."""
-        amplitude = np.abs(self.image)
-        return float(np.sum(self.weight * amplitude * np.abs(image)) / np.sum(self.weight * amplitude**2))
+        """Factor of the truth in the image, phases compared within 3 × 3 px: slow errors of phase do not lower it."""
+        near, own = (ndimage.uniform_filter(self.weight * self.image.conj() * f, 3) for f in (image, self.image))
+        return float(np.abs(near).sum() / np.abs(own).sum())
 
     def solver(self, free: int):
         """Matrix (free, pixels) that turns a residual into the first `free` changes; undetermined ones stay 0."""

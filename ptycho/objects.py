@@ -10,7 +10,7 @@ PHASE_RAD = 0.8
 
 def leaves(shape, rng: np.random.Generator):
     """Dead leaves: opaque discs and polygons of power-law size in random order (Matheron 1968), two greys each."""
-    density, thickness = rng.random(shape), rng.random(shape)
+    density, thickness = np.full(shape, 0.5), np.full(shape, 0.5)
     for radius in np.sort(3.0 * (1 - rng.random(shape[0] * shape[1] // 120)) ** (-1 / 1.2))[::-1]:
         radius = min(radius, min(shape) / 5)
         y, x = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])

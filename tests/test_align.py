@@ -141,14 +141,15 @@ def test_aligning_twice_changes_nothing_and_the_result_is_deterministic():
 
 
 def test_scale_suffers_neither_from_noise_nor_from_wrong_phases():
-    """Complex least squares would shrink it by <exp(i error)> = 0.7, the truth regressed on the noise by 1 / 1.07."""
+    """Complex least squares would shrink it by <exp(i error)> = 0.65; that of amplitudes alone grow by 1.12 in noise."""
     truth = scene()
-    _, gauge = align(distorted(truth, noise=0.2), truth, LIGHT, REGION)
-    assert gauge.scale == pytest.approx(1, abs=0.03)  # σ² / 4|T|² of Rice's distribution
+    _, gauge = align(distorted(truth, noise=0.5), truth, LIGHT, REGION)
+    assert gauge.scale == pytest.approx(1, abs=0.03)
     wrong = np.exp(0.9j * np.sin(np.arange(SIDE) / 5)) * np.exp(0.9j * np.sin(np.arange(SIDE) / 7))[:, None]
-    aligned, gauge = align(truth * wrong, truth, LIGHT, REGION)
+    assert abs(wrong[REGION].mean()) < 0.75
+    aligned, gauge = align(truth * wrong, truth, LIGHT, REGION, max_shift_px=0)
     assert gauge.scale == pytest.approx(1, abs=0.01)
-    np.testing.assert_allclose(np.abs(aligned), np.abs(truth[REGION]), atol=0.02)
+    np.testing.assert_allclose(np.abs(aligned), np.abs(truth[REGION]), rtol=0.01)
 
 
 def test_scikit_image_finds_the_same_shift():

@@ -70,7 +70,7 @@ def build_network(n: int, channels: int, probe, options: Network, *, transmissio
 
 def _convolve(x, width: int, times: int):
     for _ in range(times):
-        x = layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
+        x = layers.Conv2D(width, 3, padding="same", activation="leaky_relu", kernel_initializer="he_normal")(x)
     return x
 
 
