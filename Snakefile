@@ -2,7 +2,7 @@
 
 if not {"study", "doses", "source"} <= set(config):
 
-    configfile: "config/config.yaml"
+    configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 report: "report/workflow.rst"

@@ -240,7 +240,7 @@ def replacing(path):
 def save_arrays(path, **arrays) -> None:
     """Write an uncompressed NPZ that is either whole or not there."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **{key: np.asarray(array, order="C") for key, array in arrays.items()})
 
 
 class ScanWriter:
@@ -271,7 +271,7 @@ class ScanWriter:
         self._archive = zipfile.ZipFile(self._context.__enter__(), "w", zipfile.ZIP_STORED)
         for key, array in self._fields.items():
             with self._archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
         self._member = self._archive.open("diffraction.npy", "w", force_zip64=True)
         header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
         np.lib.format.write_array_header_1_0(self._member, header)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ptycho.log import limit_threads
 from ptycho.objects import simulate_object
 from ptycho.probes import scale_to, zone_plate_probe
 from ptycho.scan import ScanWriter, open_scan
@@ -8,6 +9,7 @@ from ptycho.simulate import Raster, expose, raster_positions
 from ptycho.views import Grouping, make_view
 
 DOSE = 20_000
+limit_threads(1)  # before TensorFlow and PyTorch are imported: results repeat, and tests share the machine
 
 
 def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE):

@@ -141,7 +141,7 @@ def test_aligning_twice_changes_nothing_and_the_result_is_deterministic():
 
 
 def test_scale_suffers_neither_from_noise_nor_from_wrong_phases():
-    """Complex least squares would shrink it by <exp(i error)> = 0.65; that of amplitudes alone grow by 1.12 in noise."""
+    """Complex least squares would shrink it by <exp(i error)> = 0.65; that of amplitudes would grow by 1.12."""
     truth = scene()
     _, gauge = align(distorted(truth, noise=0.5), truth, LIGHT, REGION)
     assert gauge.scale == pytest.approx(1, abs=0.03)

@@ -1,0 +1,73 @@
+import bz2
+import io
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from ptycho.formats import FetchError, fetch_member, read_object, read_siemens, split_counts
+from ptycho.scan import ScanError
+
+
+def test_a_measured_scan_is_centred_and_its_corners_become_centres(tmp_path):
+    n, rng = 16, np.random.default_rng(0)
+    counts = rng.poisson(3.0, (4, n, n)).astype(np.float32)
+    counts[:, 0, 0] = 900  # the zero frequency, in the corner
+    corner = np.array([[-5.0, -8.0], [-5.0, 2.5], [4.25, -8.0], [4.25, 2.5]], np.float32)
+    probe = (rng.normal(size=(n, n)) + 1j).astype(np.complex64)
+    buffer = io.BytesIO()
+    np.savez(buffer, data=counts[None], scan=corner[None], probe=probe[None, None, None, None])
+    (tmp_path / "scan.npz.bz2").write_bytes(bz2.compress(buffer.getvalue()))
+    arrays = read_siemens(tmp_path / "scan.npz.bz2")
+    np.testing.assert_allclose(arrays["diffraction"][:, n // 2, n // 2], 30)
+    np.testing.assert_allclose(np.diff(arrays["xcoords"]), [10.5, -10.5, 10.5])  # second column of `scan` is x
+    np.testing.assert_allclose(arrays["ycoords"][2] - arrays["ycoords"][0], 9.25)
+    assert min(arrays["xcoords"].min(), arrays["ycoords"].min()) >= n // 2
+    np.testing.assert_allclose((np.abs(arrays["probeGuess"]) ** 2).sum(), counts.sum() / 4, rtol=0.05)
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / "x.bz2").write_bytes(b"nothing")
+    with pytest.raises(ScanError, match="bzip2"):
+        read_siemens(tmp_path / "x.bz2")
+
+
+def test_split_counts_add_up_and_are_independent():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(20.0, (200, 16, 16))
+    first, second = split_counts(counts, 0.5, rng)
+    np.testing.assert_array_equal(first + second, counts)
+    np.testing.assert_allclose([first.mean(), first.var()], 10, rtol=0.03)
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
+
+
+def test_objects_from_npz_and_images(tmp_path):
+    obj = (np.full((5, 6), 0.5) * np.exp(0.3j)).astype(np.complex64)
+    np.savez(tmp_path / "o.npz", objectGuess=obj, probeGuess=np.ones((4, 4), np.complex64))
+    found, probe = read_object(tmp_path / "o.npz")
+    np.testing.assert_array_equal(found, obj)
+    assert probe.shape == (1, 4, 4)
+    grey = np.array([[0, 255], [128, 64]], np.uint8)
+    for name in ("a.png", "p.tif"):
+        imsave(tmp_path / name, grey, check_contrast=False)
+    found, probe = read_object(tmp_path / "a.png", tmp_path / "p.tif")
+    assert probe is None
+    np.testing.assert_allclose(np.abs(found)[0], [0.5, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(np.angle(found)[0], [-0.8, 0.8], rtol=1e-5)
+    with pytest.raises(ScanError, match="second image"):
+        read_object(tmp_path / "a.png")
+
+
+def test_fetching_says_what_failed_and_how_to_help(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with pytest.raises(FetchError, match=r"failed 2 times .*to provide it by hand, put a/b"):
+        fetch_member("no-such-package-here==0.0.1", "a/b", tmp_path / "b", sha256="0" * 64, waits_s=(0.0,))
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_file_that_is_there_is_not_fetched_again(tmp_path):
+    (tmp_path / "b").write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    fetch_member("no-such-package-here==0.0.1", "a/b", tmp_path / "b", sha256=digest, waits_s=())
