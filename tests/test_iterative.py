@@ -35,7 +35,7 @@ def test_the_box_holds_every_window_with_a_margin():
 
 
 def test_the_object_comes_out_on_its_own_pixels(scan, result):
-    """Golden: no shift between our coordinates and pty-chi's; half a pixel would triple the error."""
+    """Golden: no shift between our coordinates and pty-chi's."""
     top, left = result.origin_px
     truth = place(scan.object[:], (-top, -left), result.object.shape)
     light = illumination(scan.probe, scan.xcoords, scan.ycoords, result.object.shape, result.origin_px)
@@ -50,10 +50,10 @@ def test_the_object_comes_out_on_its_own_pixels(scan, result):
             if shift == 0:
                 assert abs(abs(factor) - 1) < 0.05
     assert errors[0, 0] < 0.2
-    assert errors[0, 0] < 0.7 * min(value for (shift, _), value in errors.items() if shift)
-    # sub-pixel: the errors of opposite shifts balance
+    assert errors[0, 0] < 0.85 * min(value for (shift, _), value in errors.items() if shift)
+    # sub-pixel: the errors of opposite shifts balance; half a pixel off they would differ by a third
     for axis in (0, 1):
-        assert abs(errors[1, axis] - errors[-1, axis]) < 0.25 * errors[1, axis]
+        assert abs(errors[1, axis] - errors[-1, axis]) < 0.1 * errors[1, axis]
 
 
 def test_the_kept_epoch_is_the_best_for_the_stop_exposures(result):
