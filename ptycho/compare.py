@@ -119,7 +119,7 @@ def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
     """Say which methods were shifted by more than a known probe allows: a bug, not a gauge."""
     shifted = metrics[(metrics["metric"] == "shift_px") & (metrics["value"] > limit_px)]
     return [
-        f"{row.method}: shifted by {row.value:.2f} px, more than the {limit_px} px that a known probe allows"
+        f"{row.method}, {row.view} {row.dose}: shifted by {row.value:.2f} px; a known probe allows {limit_px} px"
         for row in shifted.itertuples()
     ]
 
