@@ -16,7 +16,7 @@ from ptycho.scan import Scan
 from ptycho.stitch import load_object, place
 from ptycho.views import View
 
-MARGIN_PX = 16
+MARGIN_PX = 32
 """Around the scored rectangle, what alignment may shift in."""
 
 

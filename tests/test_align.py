@@ -50,7 +50,7 @@ ramps = st.floats(-np.pi / 32, np.pi / 32)
 
 @pytest.mark.parametrize("pure_phase", [False, True])
 @pytest.mark.parametrize("kind", ["leaves", "lines", "siemens"])
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=3, deadline=None, derandomize=True)
 @given(
     shift=st.tuples(shifts, shifts),
     ramp=st.tuples(ramps, ramps),

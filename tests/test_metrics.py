@@ -198,7 +198,7 @@ def test_the_crossing_is_where_a_low_passed_signal_drowns():
     rng, width, n = np.random.default_rng(0), 0.3, 128
     radius = np.hypot(np.fft.fftfreq(n, 0.5)[:, None], np.fft.fftfreq(n, 0.5))
     curves = []
-    for white, noise in rng.normal(size=(40, 2, n, n)):
+    for white, noise in rng.normal(size=(25, 2, n, n)):
         signal = np.fft.ifft2(np.fft.fft2(white) * np.exp(-((radius / width) ** 2) / 2)).real
         frequency, correlation = frc(signal + noise, signal)
         curves.append(correlation)
