@@ -14,7 +14,7 @@ from ptycho.metrics import heldout_deviance, score
 from ptycho.physics import blocks, illumination, predict_intensity
 from ptycho.scan import Scan
 from ptycho.stitch import load_object, place
-from ptycho.views import View
+from ptycho.views import View, scored_region
 
 MARGIN_PX = 32
 """Around the scored rectangle, what alignment may shift in."""
@@ -49,6 +49,14 @@ class Region:
         return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
 
 
+def shared_region(scan: Scan, views: list[View]) -> Region:
+    """Find the rectangle that is lit in every view of a scan, see `ptycho.views.scored_region`."""
+    shape = scan.object.shape
+    kept = [view.exposures for view in views]
+    lights = (illumination(scan.probe, scan.xcoords[part], scan.ycoords[part], shape) for part in kept)
+    return Region(*scored_region(lights))
+
+
 def heldout_blocks(obj, scan: Scan, exposures, block_size: int = 64) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield counts and predicted counts of exposures, (b, N, N) each, block by block; `obj` is on the truth's grid."""
     for block in blocks(len(exposures), block_size):
@@ -70,14 +78,15 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     Returns
     -------
     values : dict
-        The metrics of `ptycho.metrics`, `heldout_deviance`, and what `align` removed.
+        The metrics of `ptycho.metrics`, `heldout_deviance` if exposures were set apart, and what `align` removed.
     aligned : (h, w) complex64
         The scored rectangle.
     """
     obj, weight, origin, _ = load_object(obj_path)
     shape = scan.object.shape
     on_grid = place(obj, origin, shape, fill=np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)]))
-    heldout = heldout_deviance(heldout_blocks(on_grid, scan, view.of_role(HOLDOUT)))
+    apart = view.of_role(HOLDOUT)
+    heldout = {"heldout_deviance": heldout_deviance(heldout_blocks(on_grid, scan, apart))} if len(apart) else {}
     wide = region.widened(MARGIN_PX, shape)
     box = np.s_[wide.y0 : wide.y1, wide.x0 : wide.x1]
     kept = view.exposures
@@ -92,7 +101,7 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
         print(f"{obj_path}: not registered, scored where it is: {error}")
         aligned, gauge = align(on_grid[box], truth, light, inner, max_shift_px=0)
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
-    return {**score(aligned, truth[inner]), "heldout_deviance": heldout, **removed}, aligned
+    return {**score(aligned, truth[inner]), **heldout, **removed}, aligned
 
 
 def compare(
@@ -113,6 +122,12 @@ def compare(
         values, arrays[method] = score_method(path, scan, view, region)
         rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
     return pd.DataFrame(rows), arrays
+
+
+def tidy(metrics: pd.DataFrame, *, dose: int, view: str, split: str, seed: int) -> pd.DataFrame:
+    """Say of which condition the numbers are: dose, view, split, method, seed, metric, value."""
+    metrics = metrics.assign(dose=dose, view=view, split=split, seed=seed)
+    return metrics[["dose", "view", "split", "method", "seed", "metric", "value"]]
 
 
 def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:

@@ -9,6 +9,9 @@ from scipy.spatial import KDTree
 FIT, STOP, HOLDOUT = 0, 1, 2
 ROLES = ("fit", "stop", "holdout")
 
+SEEDS_AT_ONCE = 4096
+"""Groups that are drawn together."""
+
 
 class ViewError(ValueError):
     """A view or its groups cannot be made as asked: the message gives the numbers."""
@@ -146,7 +149,7 @@ def group_neighbours(points, size: int, *, neighbours: int, n_groups: int, max_s
     Returns
     -------
     (B, C) int64
-        Exposures of each group.
+        Exposures of each group, from small to large y: a slice of groups lies in a strip of the scan.
 
     Raises
     ------
@@ -159,23 +162,36 @@ def group_neighbours(points, size: int, *, neighbours: int, n_groups: int, max_s
         raise ViewError(f"groups of {size} need at least {size - 1} neighbours to choose from, not {neighbours}")
     nearest = KDTree(points).query(points, k=min(neighbours + 1, len(points)))[1].reshape(len(points), -1)
     choices = np.array(list(combinations(range(1, nearest.shape[1]), size - 1)), np.int64)
-    ranks = np.argsort(rng.random((len(points), len(choices))), axis=1)
-    found: dict[bytes, np.ndarray] = {}
-    for turn in range(len(choices)):
-        for seed in rng.permutation(len(points)):
-            members = np.concatenate([[seed], nearest[seed][choices[ranks[seed, turn]]]])
-            if len(set(members)) < size or np.ptp(points[members], axis=0).max() > max_spread_px:
-                continue
-            members = members[np.lexsort((points[members, 1], points[members, 0]))]
-            found.setdefault(members.tobytes(), members)
-            if len(found) == n_groups:
-                return np.stack(list(found.values()))
+    first, found = rng.integers(len(choices), size=len(points)), {}
+    for shift in rng.permutation(len(choices)):
+        for block in np.array_split(rng.permutation(len(points)), -(-len(points) // SEEDS_AT_ONCE)):
+            chosen = choices[(first[block] + shift) % len(choices)]
+            members = np.column_stack([block, np.take_along_axis(nearest[block], chosen, axis=1)])
+            for group in _allowed(points, members, max_spread_px):
+                found.setdefault(group.tobytes(), group)
+                if len(found) == n_groups:
+                    return _ordered(points, found)
     if not found:
         raise ViewError(
             f"no group of {size} among {len(points)} exposures spreads at most {max_spread_px:.1f} px: "
             f"the median distance of neighbours is {np.median(nearest_distances(points)):.1f} px"
         )
-    return np.stack(list(found.values()))
+    return _ordered(points, found)
+
+
+def _allowed(points, members, max_spread_px: float):
+    """Rows of (m, C) exposures that are near enough and hold nothing twice, each ordered by (y, x)."""
+    y, x = points[members, 0], points[members, 1]
+    members = np.take_along_axis(members, np.lexsort((x, y), axis=1), axis=1)
+    spread = np.maximum(np.ptp(y, axis=1), np.ptp(x, axis=1))
+    twice = (np.diff(np.sort(members, axis=1), axis=1) == 0).any(axis=1)
+    return members[(spread <= max_spread_px) & ~twice]
+
+
+def _ordered(points, found):
+    """Groups from the top of the scan to its bottom: consecutive groups lie in a narrow strip."""
+    groups = np.stack(list(found.values()))
+    return groups[np.argsort(points[groups, 0].mean(axis=1), kind="stable")]
 
 
 def measure_overlap(points, groups, diameter: float) -> dict:

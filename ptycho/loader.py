@@ -276,6 +276,7 @@ def open_groups(scan: Scan, view: View, gridsize: int | None = None) -> PtychoDa
     """Open a view of a scan as a container; no frame is read. With `gridsize` 1, every group is one usable exposure."""
     nn_indices = view.nn_indices if gridsize != 1 else np.unique(view.nn_indices)[:, None]
     global_offsets, local_offsets = group_offsets(scan.xcoords, scan.ycoords, nn_indices)
+    coords = local_offsets.astype(np.float32)
     truth = GroupedArray(scan.patches, nn_indices, scan.n_pixels, np.dtype(np.complex64))
     return PtychoDataContainer(
         X=GroupedArray(scan.diffraction.__getitem__, nn_indices, scan.n_pixels, np.dtype(np.float32)),
@@ -283,8 +284,8 @@ def open_groups(scan: Scan, view: View, gridsize: int | None = None) -> PtychoDa
         Y_phi=_Mapped(truth, np.angle, np.dtype(np.float32)),
         norm_Y_I=np.ones(len(nn_indices), np.float32),
         YY_full=scan.object,
-        coords_nominal=local_offsets.astype(np.float32),
-        coords_true=local_offsets.astype(np.float32),
+        coords_nominal=coords,
+        coords_true=coords,
         nn_indices=nn_indices,
         global_offsets=global_offsets,
         local_offsets=local_offsets,

@@ -5,103 +5,17 @@ the memory map when they are indexed, and their pages are given back at once, so
 """
 
 import json
-import mmap
-import os
 import zipfile
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ptycho.npz import ContractError, MappedArray, keys_of, open_member, replacing
 from ptycho.physics import as_modes, blocks, cut_patches
 
 LEGACY_KEYS = {"diff3d", "intensity"}
 REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "metadata")
-
-
-class ScanError(ValueError):
-    """A file does not hold what the contract says: the message names file, key, what was found and what is wanted."""
-
-
-class MappedArray:
-    """An array in a file that is read when indexed and keeps nothing: shape, dtype, len, and `[index]` as a copy.
-
-    Parameters
-    ----------
-    path : Path
-        File that holds the array's bytes in C order.
-    offset : int
-        Where they start.
-    shape, dtype
-        As of the array.
-    """
-
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype):
-        self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
-        self._map = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def ndim(self) -> int:
-        """Axes."""
-        return len(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the file."""
-        return self._map.nbytes
-
-    def __getitem__(self, index):
-        """Return a copy of the part, and drop the pages that reading it made resident."""
-        part = np.array(self._map[index])
-        self._map._mmap.madvise(mmap.MADV_DONTNEED)
-        return part
-
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self[...], dtype=dtype)
-
-
-def open_member(path: Path, key: str) -> MappedArray:
-    """Memory-map one array of an uncompressed NPZ.
-
-    Raises
-    ------
-    ScanError
-        If the member is missing, compressed, of objects, or in Fortran order.
-    """
-    path = Path(path)
-    with zipfile.ZipFile(path) as archive:
-        try:
-            info = archive.getinfo(f"{key}.npy")
-        except KeyError:
-            raise ScanError(f"{path}: no key '{key}'; found {_keys(archive)}") from None
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise ScanError(f"{path}: '{key}' is compressed; wanted an uncompressed NPZ (np.savez): convert it once")
-        with archive.open(info) as member:
-            shape, fortran, dtype = _read_header(member)
-            header_size = member.tell()
-    if dtype.hasobject or fortran:
-        raise ScanError(
-            f"{path}: '{key}' holds {'objects' if dtype.hasobject else 'Fortran order'}; wanted plain C order"
-        )
-    with path.open("rb") as file:  # the local header's own lengths, which may differ from the directory's
-        file.seek(info.header_offset + 26)
-        name_size, extra_size = np.frombuffer(file.read(4), "<u2")
-    offset = info.header_offset + 30 + int(name_size) + int(extra_size) + header_size
-    return MappedArray(path, offset, shape, dtype)
-
-
-def _keys(archive: zipfile.ZipFile) -> list[str]:
-    return sorted(name.removesuffix(".npy") for name in archive.namelist())
-
-
-def _read_header(member):
-    version = np.lib.format.read_magic(member)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    return read(member)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,16 +56,15 @@ def open_scan(path) -> Scan:
 
     Raises
     ------
-    ScanError
+    ContractError
         If the file is not a scan of the contract.
     """
     path = Path(path)
-    with _readable(path), zipfile.ZipFile(path) as archive:
-        keys = _keys(archive)
+    keys = keys_of(path)
     missing = [key for key in REQUIRED if key not in keys]
     if missing:
         hint = "a legacy file: convert it once with ptycho.formats" if LEGACY_KEYS & set(keys) else "not a scan"
-        raise ScanError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
+        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
     metadata = json.loads(str(open_member(path, "metadata")[()]))
     scan = Scan(
         path=path,
@@ -166,22 +79,12 @@ def open_scan(path) -> Scan:
     return scan
 
 
-@contextmanager
-def _readable(path: Path):
-    try:
-        yield
-    except FileNotFoundError:
-        raise ScanError(f"{path}: no such file") from None
-    except zipfile.BadZipFile:
-        raise ScanError(f"{path}: not an NPZ, or cut short") from None
-
-
 def check_scan(scan: Scan) -> None:
     """Hold a scan against the contract: dtypes, shapes, positions inside the object.
 
     Raises
     ------
-    ScanError
+    ContractError
         At the first difference.
     """
     frames = scan.diffraction
@@ -194,17 +97,17 @@ def check_scan(scan: Scan) -> None:
     }
     for key, (array, dtype, ndim) in wanted.items():
         if array.dtype != dtype or len(array.shape) != ndim:
-            raise ScanError(
+            raise ContractError(
                 f"{scan.path}: '{key}' is {array.dtype} with shape {array.shape}; "
                 f"wanted {ndim} axes of {np.dtype(dtype)}"
             )
     count, n = frames.shape[0], frames.shape[-1]
     if not len(scan.xcoords) == len(scan.ycoords) == count:
-        raise ScanError(
+        raise ContractError(
             f"{scan.path}: {count} patterns but {len(scan.xcoords)} x- and {len(scan.ycoords)} y-coordinates"
         )
     if frames.shape[1] != n or scan.probe.shape[1:] != (n, n) or n % 2:
-        raise ScanError(
+        raise ContractError(
             f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N"
         )
     _check_positions(scan, n)
@@ -216,31 +119,12 @@ def _check_positions(scan: Scan, n: int) -> None:
         ("xcoords", scan.xcoords, scan.object.shape[1]),
     ):
         if not np.isfinite(coords).all():
-            raise ScanError(f"{scan.path}: '{key}' holds values that are not finite")
+            raise ContractError(f"{scan.path}: '{key}' holds values that are not finite")
         if coords.size and (coords.min() < n // 2 - 0.5 or coords.max() >= size - n // 2 + 0.5):
-            raise ScanError(
+            raise ContractError(
                 f"{scan.path}: '{key}' spans {coords.min():.1f}..{coords.max():.1f}; wanted {n // 2}..{size - n // 2} "
                 f"so that every {n} px window lies in the object of {size} px"
             )
-
-
-@contextmanager
-def replacing(path):
-    """Give a temporary name beside `path` to write to; rename it when the block ends well, remove it otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_arrays(path, **arrays) -> None:
-    """Write an uncompressed NPZ that is either whole or not there."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{key: np.asarray(array, order="C") for key, array in arrays.items()})
 
 
 class ScanWriter:
@@ -280,7 +164,7 @@ class ScanWriter:
     def write(self, frames) -> None:
         """Append a block of (b, N, N) float32 amplitudes."""
         if frames.shape[1:] != self.shape[1:] or frames.dtype != np.float32:
-            raise ScanError(
+            raise ContractError(
                 f"a block of {frames.dtype} {frames.shape}; wanted float32 (b, {self.shape[1]}, {self.shape[2]})"
             )
         self._member.write(np.ascontiguousarray(frames).tobytes())
@@ -290,7 +174,7 @@ class ScanWriter:
         self._member.close()
         self._archive.close()
         if kind is None and self._written != self.shape[0]:
-            error = ScanError(f"{self._written} patterns written, {self.shape[0]} announced")
+            error = ContractError(f"{self._written} patterns written, {self.shape[0]} announced")
             self._context.__exit__(type(error), error, None)
             raise error
         return self._context.__exit__(kind, error, trace)
@@ -323,7 +207,7 @@ def split_rows(ycoords, height_px: float, train_fraction: float):
 
     Raises
     ------
-    ScanError
+    ContractError
         If a split would be empty.
     """
     ordered = np.sort(ycoords)
@@ -332,7 +216,7 @@ def split_rows(ycoords, height_px: float, train_fraction: float):
     n_test = len(ordered) - np.searchsorted(ordered, starts + height_px, side="left")
     good = (n_train > 0) & (n_test > 0)
     if not good.any():
-        raise ScanError(
+        raise ContractError(
             f"the scan spans {np.ptp(ordered):.0f} px in y, "
             f"but the guard band between train and test alone needs {height_px:.0f} px"
         )

@@ -98,3 +98,33 @@ def thin_counts(diffraction, fraction: float, rng: np.random.Generator, block_si
     for block in blocks(len(diffraction), block_size):
         counts = np.rint(np.square(diffraction[block], dtype=np.float64)).astype(np.int64)
         yield np.sqrt(rng.binomial(counts, fraction)).astype(np.float32)
+
+
+def split_counts(counts, fraction: float, rng: np.random.Generator):
+    """Deal photons to two independent scans: each goes to the first with probability `fraction`.
+
+    A Poisson count that is split so gives two independent Poisson counts.
+
+    Parameters
+    ----------
+    counts : array of integers
+        Detected photons; floats that hold integers are taken too.
+
+    Returns
+    -------
+    first, second : arrays of int64
+        They add up to `counts`.
+
+    Raises
+    ------
+    ValueError
+        If a count is negative or no integer, or the fraction is outside [0, 1].
+    """
+    counts = np.asarray(counts)
+    whole = np.rint(counts).astype(np.int64)
+    if (whole < 0).any() or not np.array_equal(whole, counts):
+        raise ValueError("photons can be dealt out only if every count is an integer ≥ 0")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"a fraction of {fraction}; wanted one in [0, 1]")
+    first = rng.binomial(whole, fraction)
+    return first, whole - first

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptycho.npz import ContractError, load_arrays, save_arrays
 from ptycho.physics import window_start
-from ptycho.scan import ScanError, open_member, save_arrays
+from ptycho.provenance import file_digest
 
 
 @dataclass
@@ -53,10 +54,18 @@ class Canvas:
 
     @classmethod
     def load(cls, path) -> tuple["Canvas", dict]:
-        """Read a canvas and its metadata."""
-        total, weight, origin, text = (
-            open_member(path, key)[...] for key in ("sum", "weight", "origin_px", "metadata")
-        )
+        """Read a canvas and its metadata.
+
+        Raises
+        ------
+        ContractError
+            If the file is missing, cut short or damaged: all of it is held against its check sums.
+        """
+        total, weight, origin, text = load_arrays(path, "sum", "weight", "origin_px", "metadata")
+        if total.shape != weight.shape or total.ndim != 2 or origin.shape != (2,):
+            raise ContractError(
+                f"{path}: sum {total.shape}, weight {weight.shape}, origin {origin.shape}; wanted (H, W) twice and (2,)"
+            )
         return cls(total, weight, tuple(origin.tolist())), json.loads(str(text))
 
 
@@ -82,33 +91,46 @@ def merge(canvases) -> Canvas:
     return whole
 
 
-def merge_chunks(paths) -> Canvas:
+def run_of(model, view, n_groups: int) -> dict:
+    """What identifies the chunks of one reconstruction: sha256 of the model's and the view's file, number of groups."""
+    return {"model": file_digest(model), "view": file_digest(view), "groups": n_groups}
+
+
+def merge_chunks(paths, run: dict | None = None) -> Canvas:
     """Merge the chunk files of one run.
+
+    Parameters
+    ----------
+    paths : list of Path
+        In any order.
+    run : dict, optional
+        What made them, as `Canvas.save` was told; without, they only have to agree.
 
     Raises
     ------
-    ScanError
-        If a chunk is missing, there twice, or belongs to another run; the message names the file.
+    ContractError
+        If a chunk is missing, damaged, there twice, or of another run; the message names the file.
     """
     metadata = [(str(path), Canvas.load(path)[1]) for path in paths]
-    first_path, first = metadata[0]
-    ranges = {}
+    run, source = (metadata[0][1]["run"], metadata[0][0]) if run is None else (run, "what is wanted")
     for path, found in metadata:
-        if found["run"] != first["run"]:
-            raise ScanError(f"{path}: made by {found['run']}, but {first_path} by {first['run']}")
-        start, stop = found["groups"]
-        if start == stop:
-            continue
-        if start in ranges:
-            raise ScanError(f"{path}: holds groups {start}..{stop}, and so does {ranges[start][1]}")
-        ranges[start] = (stop, path)
-    expected = 0
-    for start in sorted(ranges):
-        if start != expected:
-            raise ScanError(f"{ranges[start][1]}: starts at group {start}, but the chunks before it end at {expected}")
-        expected = ranges[start][0]
-    if expected != first["run"]["groups"]:
-        raise ScanError(f"the chunks end at group {expected} of {first['run']['groups']}: one is missing")
+        if different := [key for key in run if found["run"].get(key) != run[key]]:
+            key = different[0]
+            raise ContractError(
+                f"{path}: a chunk of another {key} ({found['run'].get(key)}; {source} is of {run[key]}): "
+                "delete it and run again"
+            )
+    expected, before = 0, "no chunk before it"
+    for start, stop, path in sorted((*found["groups"], path) for path, found in metadata if np.diff(found["groups"])):
+        if start < expected:
+            raise ContractError(f"{path}: holds groups {start} to {stop}, some of which {before} holds too")
+        if start > expected:
+            raise ContractError(
+                f"groups {expected} to {start} are in no chunk: one is missing between {before} and {path}"
+            )
+        expected, before = stop, path
+    if expected != run["groups"]:
+        raise ContractError(f"groups {expected} to {run['groups']} are in no chunk: one is missing after {before}")
     return merge([lambda path=path: Canvas.load(path)[0] for path, _ in metadata])
 
 
@@ -130,7 +152,7 @@ def save_object(path, obj, weight, origin_px, **metadata) -> None:
 
 def load_object(path):
     """Read (object, weight, origin_px, metadata)."""
-    obj, weight, origin, text = (open_member(path, key)[...] for key in ("object", "weight", "origin_px", "metadata"))
+    obj, weight, origin, text = load_arrays(path, "object", "weight", "origin_px", "metadata")
     return obj, weight, tuple(origin.tolist()), json.loads(str(text))
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ptycho import grouping
+from ptycho.npz import ContractError, open_member, save_arrays
 from ptycho.physics import illumination, split_position
 from ptycho.probes import diameter_px
-from ptycho.scan import Scan, ScanError, mean_counts, open_member, save_arrays
+from ptycho.scan import Scan, mean_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +120,8 @@ def scored_region(illuminations, threshold: float = 0.1) -> tuple[int, int, int,
 
     Parameters
     ----------
-    illuminations : list of (H, W) float64
-        One a view, on the same pixels.
+    illuminations : iterable of (H, W) float64
+        One a view, on the same pixels; one is held at a time.
 
     Returns
     -------
@@ -129,12 +130,12 @@ def scored_region(illuminations, threshold: float = 0.1) -> tuple[int, int, int,
 
     Raises
     ------
-    ScanError
+    ContractError
         If no pixel is lit in every view.
     """
-    mask = np.ones(illuminations[0].shape, bool)
+    mask = np.True_
     for light in illuminations:
-        mask &= light >= threshold * np.median(light[light > 1.0e-3 * light.max()])
+        mask = mask & (light >= threshold * np.median(light[light > 1.0e-3 * light.max()]))
     best, area = (0, 0, 0, 0), 0
     depth = np.zeros(mask.shape[1] + 1, np.int64)  # lit pixels above, and a zero that closes the last rectangle
     for row in range(mask.shape[0]):
@@ -149,5 +150,5 @@ def scored_region(illuminations, threshold: float = 0.1) -> tuple[int, int, int,
             if not stack or stack[-1][1] < height:
                 stack.append((start, height))
     if not area:
-        raise ScanError("no pixel of the object is lit in every view: nothing can be compared")
+        raise ContractError("no pixel of the object is lit in every view: nothing can be compared")
     return best

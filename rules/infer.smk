@@ -29,7 +29,9 @@ rule infer:
 
 rule merge:
     input:
-        chunk_files,
+        view=f"{CONDITION}/{{split}}.npz",
+        model=f"{CONDITION}/{{method}}/model.keras",
+        chunks=chunk_files,
     output:
         f"{CONDITION}/{{split}}/{{method}}/object.npz",
     log:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ptycho import log
-from ptycho.formats import fetch_member
+from ptycho.fetch import fetch_member
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho import log
-from ptycho.formats import split_counts
 from ptycho.physics import blocks
 from ptycho.scan import ScanWriter, open_scan
+from ptycho.simulate import split_counts
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

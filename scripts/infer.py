@@ -12,13 +12,12 @@ log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
 from ptycho.loader import open_groups
 from ptycho.model.inference import add_groups, load_network
-from ptycho.provenance import file_digest
 from ptycho.scan import open_scan
-from ptycho.stitch import chunk_bounds
+from ptycho.stitch import chunk_bounds, run_of
 from ptycho.views import open_view
 
 container = open_groups(open_scan(snakemake.input.scan), open_view(snakemake.input.view))
 start, stop = chunk_bounds(len(container), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
 canvas = add_groups(load_network(snakemake.input.model), container, range(start, stop), snakemake.params.batch_size)
-run = {"model": file_digest(snakemake.input.model), "view": file_digest(snakemake.input.view), "groups": len(container)}
+run = run_of(snakemake.input.model, snakemake.input.view, len(container))
 canvas.save(snakemake.output[0], run=run, groups=[start, stop])

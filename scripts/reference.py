@@ -14,8 +14,9 @@ log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before PyTorch is imported
 
 from ptycho.iterative import Exposures, Iterative, reconstruct
+from ptycho.npz import save_arrays
 from ptycho.probes import add_modes
-from ptycho.scan import open_scan, save_arrays
+from ptycho.scan import open_scan
 
 options = dict(snakemake.params.options)
 scan = open_scan(snakemake.input[0])

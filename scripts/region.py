@@ -1,22 +1,22 @@
 """Find the rectangle that is scored: lit in every view of the split."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import log
-from ptycho.physics import illumination
+from ptycho.compare import shared_region
 from ptycho.scan import open_scan
-from ptycho.views import open_view, scored_region
+from ptycho.views import open_view
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 log.to_file(snakemake.log[0])
 scan = open_scan(snakemake.input.scan[0])
-kept = [open_view(path).exposures for path in snakemake.input.views]
-lights = [illumination(scan.probe, scan.xcoords[part], scan.ycoords[part], scan.object.shape) for part in kept]
-y0, y1, x0, x1 = scored_region(lights)
-print(f"scored: rows {y0}..{y1}, columns {x0}..{x1}, {y1 - y0} × {x1 - x0} px")
-numbers = {"split": snakemake.wildcards.split, "y0": y0, "y1": y1, "x0": x0, "x1": x1}
+region = shared_region(scan, [open_view(path) for path in snakemake.input.views])
+height, width = region.y1 - region.y0, region.x1 - region.x0
+print(f"scored: rows {region.y0}..{region.y1}, columns {region.x0}..{region.x1}, {height} × {width} px")
+numbers = {"split": snakemake.wildcards.split, **asdict(region)}
 Path(snakemake.output[0]).write_text(json.dumps(numbers, indent=2) + "\n")

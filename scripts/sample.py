@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho import log
-from ptycho.formats import read_object
+from ptycho.images import read_object
+from ptycho.npz import save_arrays
 from ptycho.objects import simulate_object
 from ptycho.probes import illuminated_height_px, zone_plate_probe
-from ptycho.scan import save_arrays
 from ptycho.simulate import Raster, raster_positions
 
 if TYPE_CHECKING:

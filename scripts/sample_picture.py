@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from ptycho import log
+from ptycho.npz import open_member
 from ptycho.plots import sample, save
-from ptycho.scan import open_member
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho import log
+from ptycho.npz import open_member, save_arrays
 from ptycho.probes import illuminated_height_px
-from ptycho.scan import mean_counts, open_member, open_scan, save_arrays, split_rows
+from ptycho.scan import mean_counts, open_scan, split_rows
 from ptycho.stitch import load_object, place
 
 if TYPE_CHECKING:

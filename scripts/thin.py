@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho import log
+from ptycho.npz import open_member
 from ptycho.probes import scale_to
-from ptycho.scan import ScanWriter, mean_counts, open_member, open_scan
+from ptycho.scan import ScanWriter, mean_counts, open_scan
 from ptycho.simulate import thin_counts
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 log.to_file(snakemake.log[0])
 # the same exposures, roles and groups for every dose and seed
-rng = np.random.default_rng(
-    [snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), snakemake.wildcards.split == "test"]
-)
-view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, Grouping(**snakemake.params.grouping), rng)
+split = snakemake.wildcards.split
+rng = np.random.default_rng([snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), split == "test"])
+grouping = snakemake.params.grouping
+grouping = Grouping(**{**grouping, "n_groups": grouping["n_groups"][split]})
+view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, grouping, rng)
 save_view(snakemake.output.view, view)
 print(view.metadata)

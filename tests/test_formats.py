@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ptycho.formats import FetchError, fetch_member, read_object, read_siemens, split_counts
-from ptycho.scan import ScanError
+from ptycho.fetch import FetchError, fetch_member
+from ptycho.formats import read_siemens
+from ptycho.images import read_object
+from ptycho.npz import ContractError
+from ptycho.simulate import split_counts
 
 
 def test_a_measured_scan_is_centred_and_its_corners_become_centres(tmp_path):
@@ -28,7 +31,7 @@ def test_a_measured_scan_is_centred_and_its_corners_become_centres(tmp_path):
 
 def test_another_file_is_refused(tmp_path):
     (tmp_path / "x.bz2").write_bytes(b"nothing")
-    with pytest.raises(ScanError, match="bzip2"):
+    with pytest.raises(ContractError, match="bzip2"):
         read_siemens(tmp_path / "x.bz2")
 
 
@@ -54,7 +57,7 @@ def test_objects_from_npz_and_images(tmp_path):
     assert probe is None
     np.testing.assert_allclose(np.abs(found)[0], [0.5, 1.0], rtol=1e-6)
     np.testing.assert_allclose(np.angle(found)[0], [-0.8, 0.8], rtol=1e-5)
-    with pytest.raises(ScanError, match="second image"):
+    with pytest.raises(ContractError, match="second image"):
         read_object(tmp_path / "a.png")
 
 

@@ -62,7 +62,8 @@ def test_opening_groups_imports_no_framework_and_reads_no_frame(files):
     scan, view = files[0].path, files[0].path.with_name("view.npz")
     code = f"""
 import sys
-from ptycho.scan import MappedArray, open_scan
+from ptycho.npz import MappedArray
+from ptycho.scan import open_scan
 read = []
 old = MappedArray.__getitem__
 MappedArray.__getitem__ = lambda self, index: (read.append(self.shape), old(self, index))[1]

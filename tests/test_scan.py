@@ -4,7 +4,8 @@ import time
 import numpy as np
 import pytest
 
-from ptycho.scan import ScanError, ScanWriter, mean_counts, open_member, open_scan, save_arrays, split_rows
+from ptycho.npz import ContractError, open_member, save_arrays
+from ptycho.scan import ScanWriter, mean_counts, open_scan, split_rows
 
 N = 8
 
@@ -73,7 +74,7 @@ def test_what_savez_writes_opens_too(tmp_path):
 )
 def test_what_breaks_the_contract_is_named(tmp_path, change, message):
     write(tmp_path / "scan.npz", **change)
-    with pytest.raises(ScanError, match=message) as error:
+    with pytest.raises(ContractError, match=message) as error:
         open_scan(tmp_path / "scan.npz")
     assert "scan.npz" in str(error.value)
 
@@ -85,21 +86,21 @@ def test_foreign_files_are_refused_with_a_reason(tmp_path):
         **{k: v for k, v in fields().items() if k != "metadata"},
         metadata="{}",
     )
-    with pytest.raises(ScanError, match="compressed"):
+    with pytest.raises(ContractError, match="compressed"):
         open_scan(tmp_path / "small.npz")
     np.savez(tmp_path / "legacy.npz", diff3d=frames())
-    with pytest.raises(ScanError, match="legacy"):
+    with pytest.raises(ContractError, match="legacy"):
         open_scan(tmp_path / "legacy.npz")
     (tmp_path / "text.npz").write_text("no")
-    with pytest.raises(ScanError, match="not an NPZ"):
+    with pytest.raises(ContractError, match="not an NPZ"):
         open_scan(tmp_path / "text.npz")
-    with pytest.raises(ScanError, match="no such file"):
+    with pytest.raises(ContractError, match="no such file"):
         open_scan(tmp_path / "none.npz")
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
     with (
-        pytest.raises(ScanError, match="2 patterns written, 5 announced"),
+        pytest.raises(ContractError, match="2 patterns written, 5 announced"),
         ScanWriter(tmp_path / "a.npz", 5, N, **fields()) as scan,
     ):
         scan.write(frames(2))
@@ -115,7 +116,7 @@ def test_a_large_scan_opens_at_once_and_reading_stays_small(tmp_path):
     big = tmp_path / "big.npy"
     array = np.lib.format.open_memmap(big, mode="w+", dtype=np.float32, shape=(150_000, 64, 64))  # 2.4 GB, sparse
     del array
-    from ptycho.scan import MappedArray
+    from ptycho.npz import MappedArray
 
     start = time.process_time()
     lazy = MappedArray(big, 128, (150_000, 64, 64), np.float32)
@@ -141,11 +142,11 @@ def test_rows_split_with_a_guard_band():
     train, test = split_rows(y, 30, 0.5)
     assert y[test].min() - y[train].max() >= 30
     assert (len(train), len(test)) == (21, 24)  # 20 rows less the 5 of the guard band do not halve
-    with pytest.raises(ScanError, match="guard band"):
+    with pytest.raises(ContractError, match="guard band"):
         split_rows(y, 96, 0.5)
 
 
 def test_a_member_that_is_missing_is_named(tmp_path):
     save_arrays(tmp_path / "x.npz", a=np.arange(3))
-    with pytest.raises(ScanError, match="no key 'b'"):
+    with pytest.raises(ContractError, match="no key 'b'"):
         open_member(tmp_path / "x.npz", "b")

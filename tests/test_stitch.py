@@ -1,12 +1,13 @@
 import itertools
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptycho.npz import ContractError
 from ptycho.physics import cut_patches
-from ptycho.scan import ScanError
 from ptycho.stitch import Canvas, chunk_bounds, load_object, merge, merge_chunks, place, save_object
 
 N = 8
@@ -79,14 +80,42 @@ def test_merge_refuses_what_does_not_belong(tmp_path):
     _, paths = chunk_files(tmp_path, model="a")
     (tmp_path / "other").mkdir()
     _, others = chunk_files(tmp_path / "other", model="b")
-    with pytest.raises(ScanError, match="3of3"):
+    with pytest.raises(ContractError, match="3of3"):
         merge_chunks([*paths[:2], others[2]])
-    with pytest.raises(ScanError, match="one is missing"):
+    with pytest.raises(ContractError, match="one is missing"):
         merge_chunks(paths[:2])
-    with pytest.raises(ScanError, match="3of3"):
+    with pytest.raises(ContractError, match="3of3"):
         merge_chunks([paths[0], paths[2]])
-    with pytest.raises(ScanError, match="so does"):
+    with pytest.raises(ContractError, match=r"2of3.*holds too"):
         merge_chunks([*paths, paths[1]])
+    with pytest.raises(ContractError, match=r"1of3.*another model \(a; .*is of b"):  # the odd one, even if it is first
+        merge_chunks([paths[0], *others[1:]], {"groups": 10, "model": "b"})
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_chunk_is_refused_by_name_or_harmless(tmp_path, data):
+    _, paths = chunk_files(tmp_path, model="a")
+    whole, size = merge_chunks(paths), paths[1].stat().st_size
+    content = bytearray(paths[1].read_bytes())
+    if data.draw(st.booleans()):
+        paths[1].write_bytes(content[: data.draw(st.integers(0, size - 1))])
+        with pytest.raises(ContractError, match="2of3"):
+            merge_chunks(paths)
+        return
+    content[data.draw(st.integers(0, size - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    paths[1].write_bytes(content)
+    with suppress(ContractError):  # or a bit of the archive's own that nobody reads, such as a time stamp
+        merged = merge_chunks(paths)
+        np.testing.assert_array_equal(merged.total, whole.total)
+        np.testing.assert_array_equal(merged.weight, whole.weight)
+
+
+def test_a_missing_chunk_is_named(tmp_path):
+    _, paths = chunk_files(tmp_path)
+    paths[1].unlink()
+    with pytest.raises(ContractError, match=r"2of3.npz: no such file"):
+        merge_chunks(paths)
 
 
 def test_objects_are_saved_and_placed(tmp_path):

@@ -1,5 +1,8 @@
 """Applying a saved network to groups: patches onto a canvas, batch by batch."""
 
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import keras
@@ -10,12 +13,17 @@ from tqdm import tqdm
 import ptycho.model.layers  # noqa: F401 - registers the layers that saved models name
 from ptycho.loader import PtychoDataContainer
 from ptycho.physics import blocks
-from ptycho.stitch import Canvas
+from ptycho.stitch import Canvas, merge
 
 
 def load_network(path: Path) -> keras.Model:
     """Load a `.keras` file in safe mode."""
     return keras.saving.load_model(path, safe_mode=True, compile=False)
+
+
+def gridsize_of(network: keras.Model) -> int:
+    """Side of a network's groups: gridsize² patterns."""
+    return math.isqrt(network.input_shape[-1])
 
 
 def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
@@ -31,15 +39,20 @@ def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
         raise ValueError(f"the model takes groups of {wanted} (N, N, C), but the data's are {found}")
 
 
-def add_groups(network: keras.Model, container: PtychoDataContainer, groups: range, batch_size: int) -> Canvas:
+def add_groups(
+    network: keras.Model, container: PtychoDataContainer, groups: range, batch_size: int, *, label: str = "groups"
+) -> Canvas:
     """Add the patches of some groups, weighted by the probe's intensity, to a canvas around them.
 
-    The last batch is filled up, so that one compiled function serves all; results do not depend on the batch size.
+    The next batch is read while the network computes. The last one is filled up, so that one compiled function serves
+    all; results do not depend on the batch size.
 
     Parameters
     ----------
     groups : range
         Which groups; may be empty.
+    label : str
+        Of the progress bar.
 
     Returns
     -------
@@ -52,21 +65,56 @@ def add_groups(network: keras.Model, container: PtychoDataContainer, groups: ran
         If the network was made for another N or C.
     """
     check_fit(network, container)
+    if not len(groups):
+        return Canvas(np.zeros((0, 0), np.complex128), np.zeros((0, 0)), (0, 0))
     part = np.s_[groups.start : groups.stop]
     # whole-pixel group centres plus rests: (B, C), float64
     positions = (container.global_offsets[part] + container.local_offsets[part])[:, 0]
     xcoords, ycoords = positions[:, 0], positions[:, 1]
     n = container._X_np.shape[1]
-    if not len(groups):
-        return Canvas(np.zeros((0, 0), np.complex128), np.zeros((0, 0)), (0, 0))
     canvas = Canvas.around(xcoords.ravel(), ycoords.ravel(), n)
     weight = np.abs(np.asarray(container._probe_np)) ** 2
-    predict = tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
-    for block in tqdm(list(blocks(len(groups), batch_size)), desc="groups", unit="batch", mininterval=2):
+    predict = _compiled(network)
+
+    def read(block: slice):
         frames = container._X_np[groups.start + block.start : groups.start + block.stop]
-        full = np.concatenate([frames, np.zeros((batch_size - len(frames), *frames.shape[1:]), frames.dtype)])
-        amplitude, phase = np.split(predict(tf.constant(full)).numpy()[: len(frames)].astype(np.float64), 2, axis=-1)
-        patches = np.moveaxis(amplitude * np.exp(1j * phase), -1, 1).reshape(-1, n, n)
-        weights = np.broadcast_to(weight, patches.shape)
-        canvas.add(patches, weights, xcoords[block].ravel(), ycoords[block].ravel())
+        return np.pad(frames, ((0, batch_size - len(frames)), (0, 0), (0, 0), (0, 0)))
+
+    with tqdm(total=len(groups), desc=label, unit="group", mininterval=1) as progress:
+        for block, frames in _read_ahead(read, blocks(len(groups), batch_size)):
+            count = block.stop - block.start
+            amplitude, phase = np.split(predict(tf.constant(frames)).numpy()[:count].astype(np.float64), 2, axis=-1)
+            patches = np.moveaxis(amplitude * np.exp(1j * phase), -1, 1).reshape(-1, n, n)
+            canvas.add(patches, np.broadcast_to(weight, patches.shape), xcoords[block].ravel(), ycoords[block].ravel())
+            progress.update(count)
     return canvas
+
+
+@lru_cache(maxsize=4)
+def _compiled(network: keras.Model):
+    """The network as one compiled function, made once."""
+    return tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
+
+
+def _read_ahead(read, parts):
+    """Yield (part, read(part)); the next part is read in the background."""
+    parts = iter(parts)
+    with ThreadPoolExecutor(1) as reader:
+        part = next(parts)
+        pending = reader.submit(read, part)
+        for following in parts:
+            ready, pending = pending.result(), reader.submit(read, following)
+            yield part, ready
+            part = following
+        yield part, pending.result()
+
+
+def reconstruct_in_chunks(
+    network: keras.Model, container: PtychoDataContainer, chunk_size: int, batch_size: int, *, label: str = "groups"
+) -> Canvas:
+    """Add all groups of a container, `chunk_size` at a time, and merge: what the rules do, in one process."""
+    chunks = [
+        add_groups(network, container, range(block.start, block.stop), batch_size, label=f"{label}, chunk {number}")
+        for number, block in enumerate(blocks(len(container), chunk_size), start=1)
+    ]
+    return merge([lambda chunk=chunk: chunk for chunk in chunks])

@@ -1,0 +1,161 @@
+"""Grouped files: an NPZ that holds a container's own fields, read as a scan and a view of it, lazily."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ptycho.grouping import FIT, median_overlap
+from ptycho.npz import ContractError, MappedArray, keys_of, open_member
+from ptycho.physics import as_modes, blocks, window_start
+from ptycho.probes import diameter_px
+from ptycho.scan import Scan, check_scan, open_scan
+from ptycho.stitch import Canvas
+from ptycho.views import Grouping, View, make_view
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """(B·C, N, N) frames of a (B, N, N, C) array in a file, read when indexed: frame i is channel i mod C."""
+
+    groups: MappedArray
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        count, n, _, channels = self.groups.shape
+        return count * channels, n, n
+
+    ndim = 3
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        chosen = np.arange(len(self))[index]
+        channels = self.groups.shape[-1]
+        group, place = np.unique(np.ravel(chosen) // channels, return_inverse=True)
+        frames = np.moveaxis(self.groups[group], -1, 1)[place, np.ravel(chosen) % channels]
+        return frames.reshape(*np.shape(chosen), *self.shape[1:]).astype(self.dtype)
+
+
+def is_grouped(path) -> bool:
+    """Whether a file holds groups ('X') rather than a scan ('diffraction')."""
+    keys = keys_of(path)
+    return "X" in keys and "diffraction" not in keys
+
+
+def open_grouped(path) -> tuple[Scan, View]:
+    """Open a grouped NPZ without reading its frames.
+
+    Every frame of every group counts as an exposure of its own, at global_offsets + local_offsets (where there are no
+    local offsets, coords_nominal). The truth is YY_full, or else the average of the patches Y_I exp(i Y_phi). No
+    exposure is set apart, so that such a scan has no `heldout_deviance`.
+
+    Parameters
+    ----------
+    path : Path
+        Uncompressed NPZ with X (B, N, N, C) float32 amplitudes, global_offsets (B, 1, 2, 1), local_offsets or
+        coords_nominal (B, 1, 2, C), order [x, y] [px], probeGuess (N, N), and YY_full (H, W) or Y_I and Y_phi.
+
+    Returns
+    -------
+    scan : Scan
+        B·C exposures in the order of the groups.
+    view : View
+        All of them, role fit.
+
+    Raises
+    ------
+    ContractError
+        If a field is missing or has another shape.
+    """
+    path, keys = Path(path), keys_of(path)
+    local = "local_offsets" if "local_offsets" in keys else "coords_nominal"
+    truth = {"YY_full"} if "YY_full" in keys else {"Y_I", "Y_phi"}
+    missing = sorted({"X", "global_offsets", local, "probeGuess", *truth} - set(keys))
+    if missing:
+        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys}")
+    groups = open_member(path, "X")
+    if len(groups.shape) != 4 or groups.shape[1] != groups.shape[2]:
+        raise ContractError(f"{path}: 'X' has shape {groups.shape}; wanted (B, N, N, C)")
+    count, _, _, channels = groups.shape
+    offsets = open_member(path, "global_offsets")[...], open_member(path, local)[...]
+    for key, offset, last in zip(("global_offsets", local), offsets, ((1, channels), (channels,)), strict=True):
+        if offset.shape[:3] != (count, 1, 2) or offset.shape[3] not in last:
+            raise ContractError(f"{path}: '{key}' has shape {offset.shape}; wanted ({count}, 1, 2, {last[-1]})")
+    x, y = np.moveaxis(sum(offset.astype(np.float64) for offset in offsets)[:, 0], 1, 0)
+    probe = as_modes(open_member(path, "probeGuess")[...]).astype(np.complex64)
+    x, y = x.ravel(), y.ravel()
+    obj, origin = _truth(path, keys, probe[0], (x, y))
+    exposures = np.arange(count * channels)
+    scan = Scan(
+        path=path,
+        diffraction=_Frames(groups, np.dtype(np.float32)),
+        xcoords=x - origin[1],
+        ycoords=y - origin[0],
+        probe=probe,
+        object=obj,
+        metadata={"source": str(path), "dose": float(np.sum(np.abs(probe) ** 2, dtype=np.float64))},
+    )
+    check_scan(scan)
+    role = np.full(len(exposures), FIT, np.int8)
+    return scan, View(exposures=exposures, role=role, nn_indices=exposures.reshape(count, channels), metadata={})
+
+
+def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbours: int, max_spread_px, seed: int):
+    """Open a test scan, all its exposures as one view, or a grouped file.
+
+    Parameters
+    ----------
+    gridsize : int
+        C = gridsize² exposures in a group; a grouped file has its own C.
+    n_groups : int or None
+        Groups wanted; None: as many as exposures, and all of a grouped file.
+    max_spread_px : float or None
+        Largest extent of a group [px]; None: three quarters of N.
+
+    Returns
+    -------
+    scan : Scan
+    view : View
+        Of a scan, a twentieth is `holdout`.
+
+    Raises
+    ------
+    ContractError
+        If the file is neither, or has groups of another size.
+    ptycho.grouping.ViewError
+        If exposures are too few.
+    """
+    if is_grouped(path):
+        scan, view = open_grouped(path)
+        if (found := view.nn_indices.shape[1]) != gridsize**2:
+            raise ContractError(f"{path}: groups of {found} patterns; wanted {gridsize**2} (gridsize {gridsize})")
+        return scan, replace(view, nn_indices=view.nn_indices[:n_groups])
+    scan = open_scan(path)
+    options = Grouping(
+        gridsize=gridsize,
+        neighbours=neighbours,
+        n_groups=n_groups or len(scan),
+        max_spread_px=max_spread_px or 3 * scan.n_pixels // 4,
+        held_share=0.05,
+    )
+    points = np.stack([scan.ycoords, scan.xcoords], axis=1)
+    return scan, make_view(scan, median_overlap(points, diameter_px(scan.probe)), options, np.random.default_rng(seed))
+
+
+def _truth(path, keys, probe, positions):
+    """The object, complex64, and where its first pixel lies."""
+    if "YY_full" in keys:
+        obj = np.squeeze(open_member(path, "YY_full")[...])
+        return obj.astype(np.complex64), (0, 0)
+    amplitude, phase = (_Frames(open_member(path, key), np.dtype(np.float32)) for key in ("Y_I", "Y_phi"))
+    n = amplitude.shape[-1]
+    x, y = positions
+    canvas = Canvas.around(x, y, n)
+    for block in blocks(len(x), 256):
+        patches = amplitude[block] * np.exp(1j * phase[block])
+        canvas.add(patches, np.broadcast_to(np.abs(probe) ** 2, patches.shape), x[block], y[block])
+    start = int(window_start(y, n).min()), int(window_start(x, n).min())
+    return canvas.mean(), start
