@@ -39,8 +39,8 @@ class Canvas:
 
     def mean(self, fill: complex = 1.0):
         """Weighted mean, complex64; `fill` where nothing was added."""
-        seen = self.weight > 0
-        return np.where(seen, self.total / np.where(seen, self.weight, 1), fill).astype(np.complex64)
+        mean = np.full(self.weight.shape, fill, np.complex64)
+        return np.divide(self.total, self.weight, out=mean, where=self.weight > 0, casting="same_kind")
 
     def save(self, path, **metadata) -> None:
         """Write sum, weight and origin; the file is whole or not there."""

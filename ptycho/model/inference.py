@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-import ptycho.model.layers  # noqa: F401 - registers the layers that saved models name
 from ptycho.loader import PtychoDataContainer
+from ptycho.model.layers import ComplexPatches  # the import registers the layers that saved models name
 from ptycho.physics import blocks
 from ptycho.stitch import Canvas, merge
 
@@ -74,7 +74,7 @@ def add_groups(
     n = container._X_np.shape[1]
     canvas = Canvas.around(xcoords.ravel(), ycoords.ravel(), n)
     weight = np.abs(np.asarray(container._probe_np)) ** 2
-    predict = _compiled(network)
+    predict = compiled(network)
 
     def read(block: slice):
         frames = container._X_np[groups.start + block.start : groups.start + block.stop]
@@ -83,17 +83,22 @@ def add_groups(
     with tqdm(total=len(groups), desc=label, unit="group", mininterval=1) as progress:
         for block, frames in _read_ahead(read, blocks(len(groups), batch_size)):
             count = block.stop - block.start
-            amplitude, phase = np.split(predict(tf.constant(frames)).numpy()[:count].astype(np.float64), 2, axis=-1)
-            patches = np.moveaxis(amplitude * np.exp(1j * phase), -1, 1).reshape(-1, n, n)
+            patches = predict(frames).numpy()[:count].reshape(-1, n, n)
             canvas.add(patches, np.broadcast_to(weight, patches.shape), xcoords[block].ravel(), ycoords[block].ravel())
             progress.update(count)
     return canvas
 
 
 @lru_cache(maxsize=4)
-def _compiled(network: keras.Model):
-    """The network as one compiled function, made once."""
-    return tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
+def compiled(network: keras.Model):
+    """Return a network as one compiled function, made once: (B, n, n, C) patterns to (B, C, n, n) complex64 patches."""
+    join = ComplexPatches()
+
+    @tf.function(reduce_retracing=True)
+    def predict(frames):
+        return tf.transpose(join(network(frames, training=False)), (0, 3, 1, 2))
+
+    return predict
 
 
 def _read_ahead(read, parts):

@@ -1,0 +1,152 @@
+"""Peak memory of inference and training jobs against the number of groups, by the operating system's count.
+
+Every number is the largest resident set of a process of its own (wait4). Prints JSON; with --output, writes
+OUTPUT.json and OUTPUT.png too.
+
+    python benchmarks/memory.py --groups 1000 5216 100000 --output docs/memory
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scans import make_scan, make_sparse, make_view
+
+from ptycho import log
+from ptycho.scan import open_scan
+
+CANVAS_BYTES = 24
+"""A pixel of a canvas: complex128 and float64."""
+
+
+def infer(folder: Path, n_groups: int) -> None:
+    """A chunk job over all groups."""
+    from ptycho.loader import open_groups
+    from ptycho.model.inference import add_groups, load_network
+    from ptycho.views import open_view
+
+    container = open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
+    canvas = add_groups(load_network(folder / "model.keras"), container, range(min(n_groups, len(container))), 4)
+    canvas.save(folder / "canvas.npz")
+
+
+def train(folder: Path, filters: int) -> None:
+    """A training job of one pass."""
+    from ptycho.loader import open_groups
+    from ptycho.model.networks import Network
+    from ptycho.model.training import Training
+    from ptycho.model.training import train as fit
+    from ptycho.views import open_view
+
+    options = Training(epochs=1, batch_size=4, learning_rate=1e-3, trainable_probe=False)
+    container = open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
+    network, _ = fit("pinn", container, Network(filters=filters, amplitude_max=1.2), options, spread=48, seed=0)
+    network.save(folder / "model.keras")
+
+
+def measure(job: str, folder: Path, number: int) -> dict:
+    """Run a job in a process of its own."""
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, __file__, "--job", job, str(folder), str(number)], stderr=subprocess.PIPE
+    ) as child:
+        said = child.stderr.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        sys.exit(f"{job}: {said.decode()[-2000:]}")
+    wall = time.perf_counter() - start
+    return {"peak_mb": usage.ru_maxrss * 1024 / 1e6, "cpu_s": usage.ru_utime + usage.ru_stime, "wall_s": wall}
+
+
+def opening(folder: Path) -> dict:
+    """Open a 10 GB scan, a sparse file, and read one frame of it."""
+    path = make_sparse(folder / "large.npz", 640_000, 64)
+    start = time.perf_counter()
+    scan = open_scan(path)
+    seconds = time.perf_counter() - start
+    scan.diffraction[len(scan) // 2]
+    return {"bytes": path.stat().st_size, "bytes_on_disk": path.stat().st_blocks * 512, "open_s": seconds}
+
+
+def run(options) -> dict:
+    """Measure everything that was asked for."""
+    found = {"n_pixels": options.n, "filters": options.filters, "inference": [], "training": []}
+    with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+        folder = Path(name)
+        trained = False
+        for n_groups in sorted(options.groups):
+            scan = make_scan(folder / "scan.npz", min(n_groups, options.exposures), options.n)
+            make_view(folder / "view.npz", scan, n_groups)
+            if not trained or n_groups in options.train_groups:
+                numbers = measure("train", folder, options.filters)
+                found["training"].append({"groups": n_groups, **numbers})
+                trained = True
+            numbers = measure("infer", folder, n_groups)
+            with np.load(folder / "canvas.npz") as canvas:
+                pixels = canvas["weight"].size
+            found["inference"].append({"groups": n_groups, "exposures": len(scan), "canvas_px": pixels, **numbers})
+            print(json.dumps(found["inference"][-1]), file=sys.stderr, flush=True)
+        if options.open:
+            found["opening"] = opening(folder)
+    few, many = found["inference"][0], found["inference"][-1]
+    if many["groups"] > few["groups"]:
+        canvas = CANVAS_BYTES * (many["canvas_px"] - few["canvas_px"])
+        growth = (many["peak_mb"] - few["peak_mb"]) * 1e6 - canvas
+        found["growth_bytes_per_group_beside_canvas"] = growth / (many["groups"] - few["groups"])
+    return found
+
+
+def draw(found: dict, path: Path) -> None:
+    """Peak memory against the number of groups."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    rows = found["inference"]
+    groups = [row["groups"] for row in rows]
+    axes.semilogx(groups, [row["peak_mb"] for row in rows], "o-", label="inference, one chunk over all groups")
+    beside = [row["peak_mb"] - CANVAS_BYTES * row["canvas_px"] / 1e6 for row in rows]
+    axes.semilogx(groups, beside, "s--", label="the same without its canvas (24 B a pixel)")
+    rows = found["training"]
+    axes.semilogx([row["groups"] for row in rows], [row["peak_mb"] for row in rows], "^-", label="training")
+    axes.semilogx(groups, [row * 16.384e3 * 4 / 1e6 for row in groups], ":", color="grey", label="the grouped frames")
+    axes.set(xlabel="groups of four patterns", ylabel="peak resident memory [MB]", ylim=(0, 1300))
+    axes.set_title(f"N = {found['n_pixels']}, one thread")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Take the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=int, nargs="+", default=[1000, 5216], help="numbers of groups (1000 5216)")
+    parser.add_argument("--train-groups", type=int, nargs="*", default=[], help="of these, for which to train too")
+    parser.add_argument("--exposures", type=int, default=1 << 40, help="at most; more groups by oversampling")
+    parser.add_argument("--n", type=int, default=64, help="side of a pattern (64)")
+    parser.add_argument("--filters", type=int, default=12, help="of the network (12)")
+    parser.add_argument("--open", action="store_true", help="also open a 10 GB scan")
+    parser.add_argument("--scratch", help="folder for the scans")
+    parser.add_argument("--output", type=Path, help="write OUTPUT.json and OUTPUT.png")
+    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job:
+        log.limit_threads(1)
+        {"infer": infer, "train": train}[options.job[0]](Path(options.job[1]), int(options.job[2]))
+        return
+    found = run(options)
+    print(json.dumps(found, indent=2))
+    if options.output:
+        options.output.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n")
+        draw(found, options.output.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
