@@ -101,7 +101,7 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
         print(f"{obj_path}: not registered, scored where it is: {error}")
         aligned, gauge = align(on_grid[box], truth, light, inner, max_shift_px=0)
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
-    return {**score(aligned, truth[inner]), **heldout, **removed}, aligned
+    return {**score(aligned, truth[inner]), **heldout, **removed}, aligned.astype(np.complex64)
 
 
 def compare(

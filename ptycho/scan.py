@@ -63,7 +63,7 @@ def open_scan(path) -> Scan:
     keys = keys_of(path)
     missing = [key for key in REQUIRED if key not in keys]
     if missing:
-        hint = "a legacy file: convert it once with ptycho.formats" if LEGACY_KEYS & set(keys) else "not a scan"
+        hint = "a legacy file: convert it once, python -m ptycho convert" if LEGACY_KEYS & set(keys) else "not a scan"
         raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
     metadata = json.loads(str(open_member(path, "metadata")[()]))
     scan = Scan(

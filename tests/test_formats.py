@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from ptycho.__main__ import main
 from ptycho.fetch import FetchError, fetch_member
 from ptycho.formats import read_siemens
 from ptycho.images import read_object
 from ptycho.npz import ContractError
+from ptycho.scan import open_scan
 from ptycho.simulate import split_counts
 
 
@@ -33,6 +35,27 @@ def test_another_file_is_refused(tmp_path):
     (tmp_path / "x.bz2").write_bytes(b"nothing")
     with pytest.raises(ContractError, match="bzip2"):
         read_siemens(tmp_path / "x.bz2")
+
+
+def test_a_legacy_scan_is_converted_once_and_says_how(tmp_path, scan, capsys, caplog):
+    caplog.set_level("INFO")
+    counts = np.rint(np.square(scan.diffraction[:], dtype=np.float64)).astype(np.int32)
+    np.savez_compressed(
+        tmp_path / "old.npz",
+        diff3d=np.moveaxis(counts, 0, 2),
+        xcoords=scan.xcoords,
+        ycoords=scan.ycoords,
+        probe=scan.probe[0] / 7,
+        objectGuess=scan.object[:],
+    )
+    assert main(["convert", str(tmp_path / "old.npz"), str(tmp_path / "new.npz")]) == 0
+    new = open_scan(tmp_path / "new.npz")
+    np.testing.assert_allclose(new.diffraction[:], scan.diffraction[:], atol=1e-6)
+    np.testing.assert_allclose(np.abs(new.probe), np.abs(scan.probe), rtol=0.02, atol=1e-3)
+    assert len(new.metadata["conversion"]) == 2
+    assert "square root taken" in caplog.text
+    assert main(["convert", str(tmp_path / "none.npz"), str(tmp_path / "x.npz")]) == 2
+    assert "none.npz: no such file" in capsys.readouterr().err
 
 
 def test_split_counts_add_up_and_are_independent():

@@ -7,13 +7,14 @@ import pytest
 from ptycho.loader import open_groups
 from ptycho.physics import cut_patches, predict_intensity
 from ptycho.probes import first_mode
+from ptycho.stitch import chunk_bounds, merge
 from tests.conftest import view_of, write_scan
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import layers, losses  # noqa: E402
-from ptycho.model.inference import add_groups, check_fit, load_network  # noqa: E402
+from ptycho.model.inference import add_groups, check_fit, load_network, reconstruct_in_chunks  # noqa: E402
 from ptycho.model.networks import Network, build_network, build_pinn  # noqa: E402
 from ptycho.model.training import Training, TrainingError, prepare, train  # noqa: E402
 
@@ -173,12 +174,16 @@ def test_an_unknown_method_is_named(scan):
 
 
 @pytest.fixture(scope="module")
-def saved(scan, tmp_path_factory):
+def trained(scan):
     container = open_groups(scan, view_of(scan))
-    network, _ = train("baseline", container, TINY, BRIEF, spread=48, seed=0)
+    return {method: train(method, container, TINY, BRIEF, spread=48, seed=0)[0] for method in ("pinn", "baseline")}
+
+
+@pytest.fixture(scope="module")
+def saved(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    network.save(path)
-    return network, path
+    trained["baseline"].save(path)
+    return trained["baseline"], path
 
 
 def test_saved_models_load_in_safe_mode_and_predict_the_same(saved, scan):
@@ -188,21 +193,29 @@ def test_saved_models_load_in_safe_mode_and_predict_the_same(saved, scan):
     np.testing.assert_array_equal(network(frames).numpy(), again(frames).numpy())
 
 
-@pytest.mark.parametrize(("batch_size", "chunks"), [(1, 1), (8, 2), (32, 7), (16, 40)])
-def test_neither_batch_nor_chunk_size_shows(saved, scan, batch_size, chunks):
-    from ptycho.stitch import chunk_bounds, merge
-
-    container = open_groups(scan, view_of(scan))
-    network = saved[0]
+@pytest.mark.parametrize("method", ["pinn", "baseline"])
+@pytest.mark.parametrize(("batch_size", "chunks"), [(1, 1), (8, 2), (32, 7), (64, 100), (8, 23)])
+def test_neither_batch_nor_chunk_size_shows(trained, scan, method, batch_size, chunks):
+    container, network = open_groups(scan, view_of(scan)), trained[method]
     whole = add_groups(network, container, range(len(container)), 24)
     parts = [
         add_groups(network, container, range(*chunk_bounds(len(container), i, chunks)), batch_size)
         for i in range(chunks)
     ]
-    merged = merge([lambda part=part: part for part in parts])
+    assert_same_object(merge([lambda part=part: part for part in reversed(parts)]), whole)
+
+
+def test_a_last_chunk_of_one_group(trained, scan):
+    container = open_groups(scan, view_of(scan, n_groups=25))
+    whole = add_groups(trained["pinn"], container, range(25), 25)
+    assert_same_object(reconstruct_in_chunks(trained["pinn"], container, 8, 5), whole)
+
+
+def assert_same_object(canvas, whole):
+    """The law of chunks: 1e-6 of the largest value where the weight exceeds a thousandth of its largest."""
+    assert canvas.origin_px == whole.origin_px
     heavy = whole.weight > 1e-3 * whole.weight.max()
-    difference = np.abs(merged.mean() - whole.mean())[heavy].max()
-    assert difference <= 1e-6 * np.abs(whole.mean()).max()
+    assert np.abs(canvas.mean() - whole.mean())[heavy].max() <= 1e-6 * np.abs(whole.mean()).max()
 
 
 def test_data_of_another_size_are_refused(saved, scan, tmp_path):

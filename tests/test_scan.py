@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -150,3 +153,22 @@ def test_a_member_that_is_missing_is_named(tmp_path):
     save_arrays(tmp_path / "x.npz", a=np.arange(3))
     with pytest.raises(ContractError, match="no key 'b'"):
         open_member(tmp_path / "x.npz", "b")
+
+
+def test_a_writer_killed_half_way_leaves_nothing_that_looks_whole(tmp_path):
+    code = """
+import os, signal, sys
+import numpy as np
+from ptycho.npz import replacing
+with replacing(sys.argv[1]) as temporary, temporary.open("wb") as file:
+    file.write(bytes(1000))
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = tmp_path / "1of2.npz"
+    killed = subprocess.run([sys.executable, "-c", code, path], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert len(list(tmp_path.iterdir())) == 1  # the half, under a hidden name
+    save_arrays(path, sum=np.ones(3))
+    assert list(tmp_path.iterdir()) == [path]

@@ -161,6 +161,54 @@ def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
+    folder, config = study
+    place = tmp_path / "results"
+    shutil.copytree(folder / "results", place)
+    condition = place / "tiny/dose_100000/dense/seed_0/test/pinn"
+    (condition / "chunks/2of2.npz").unlink()
+    (condition / "object.npz").unlink()
+    target = condition.relative_to(tmp_path) / "object.npz"
+    arguments = ("--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
+    assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer": 1, "merge": 1, "total": 2}
+
+
+@pytest.mark.slow
+def test_the_number_of_chunks_changes_no_object(study, tmp_path):
+    """The law of chunks, through the rules, on the models that they trained."""
+    folder, _ = study
+    for chunks in (1, 7):
+        place = tmp_path / str(chunks)
+        shutil.copytree(folder / "results", place / "results")
+        (place / "results/tiny/dose_100000/dense/seed_0/test/pinn/object.npz").unlink()
+        (place / "results/tiny/dose_100000/dense/seed_0/test/baseline/object.npz").unlink()
+        config = config_file(place, inference__chunks=chunks, inference__batch_size=8)
+        targets = [f"results/tiny/dose_100000/dense/seed_0/test/{method}/object.npz" for method in ("pinn", "baseline")]
+        snakemake(place, "--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", *targets)
+        for target in targets:
+            with np.load(folder / target) as first, np.load(place / target) as second:
+                heavy = first["weight"] > 1e-3 * first["weight"].max()
+                difference = np.abs(first["object"] - second["object"])[heavy].max()
+                assert difference <= 1e-6 * np.abs(first["object"]).max()
+
+
+@pytest.mark.slow
+def test_a_damaged_chunk_stops_the_merge(study, tmp_path):
+    folder, config = study
+    shutil.copytree(folder / "results", tmp_path / "results")
+    condition = tmp_path / "results/tiny/dose_100000/dense/seed_0/test/pinn"
+    chunk = condition / "chunks/2of2.npz"
+    chunk.write_bytes(chunk.read_bytes()[:-1000])
+    (condition / "object.npz").unlink()
+    target = condition.relative_to(tmp_path) / "object.npz"
+    arguments = ("--cores", "1", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
+    run = snakemake(tmp_path, *arguments, check=False)
+    assert run.returncode
+    assert "2of2.npz: not an NPZ, cut short, or damaged" in run.stdout + run.stderr
+    assert not (condition / "object.npz").exists()
+
+
+@pytest.mark.slow
 def test_forcing_a_rule_reruns_one_phase(study):
     folder, config = study
     found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config, "-R", "train"))

@@ -1,0 +1,90 @@
+"""The stand-alone command line, as its users call it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptycho.loader import open_groups
+from ptycho.model.networks import Network, build_network
+from tests.conftest import view_of, write_scan
+from tests.test_grouped import fields_of
+
+SCRIPT = Path(__file__).parent.parent / "scripts/compare_models.py"
+
+
+def compare_models(*arguments, **options):
+    command = [sys.executable, SCRIPT, "--threads", "1"]
+    command += [str(part) for pair in options.items() for part in (f"--{pair[0]}", pair[1])]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A scan wide enough to be scored, and a network that nobody trained."""
+    folder = tmp_path_factory.mktemp("cli")
+    scan = write_scan(folder / "test.npz", columns=9, rows=9)
+    network = build_network(64, 4, scan.probe[0], Network(filters=2, amplitude_max=1.2), transmission=0.8)
+    network.save(folder / "model.keras")
+    return folder, scan
+
+
+def test_three_ways_on_a_scan(files, tmp_path):
+    folder, scan = files
+    np.savez(tmp_path / "truth.npz", objectGuess=scan.object[:])
+    run = compare_models(
+        pinn_dir=folder,
+        baseline_dir=folder / "model.keras",
+        iterative=tmp_path / "truth.npz",
+        test_data=folder / "test.npz",
+        output_dir=tmp_path / "out",
+        **{"pinn-chunk-size": 13, "baseline-chunk-size": 1000, "n-test-groups": 60, "gridsize": 2},
+    )
+    assert run.returncode == 0, run.stderr
+    assert "100%" in run.stderr  # the progress bar
+    table = pd.read_csv(tmp_path / "out/comparison_metrics.csv")
+    assert list(table.columns) == ["dose", "view", "split", "method", "seed", "metric", "value"]
+    values = table.pivot_table(index="metric", columns="method", values="value")
+    assert set(values.columns) == {"pinn", "baseline", "iterative"}
+    assert values.loc["error", "iterative"] < 1e-3  # the truth itself
+    assert (values["pinn"] - values["baseline"]).abs().max() < 1e-4  # one network, two chunk sizes
+    assert np.load(tmp_path / "out/comparison.npz")["pinn"].dtype == np.complex64
+    assert (tmp_path / "out/comparison.png").stat().st_size > 10_000
+
+
+def test_two_ways_on_groups(files, tmp_path):
+    folder, scan = files
+    np.savez(tmp_path / "groups.npz", **fields_of(open_groups(scan, view_of(scan, n_groups=70))))
+    run = compare_models(pinn_dir=folder, test_data=tmp_path / "groups.npz", output_dir=tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    table = pd.read_csv(tmp_path / "out/comparison_metrics.csv")
+    assert set(table["method"]) == {"pinn"}
+    assert "heldout_deviance" not in set(table["metric"])  # nothing was set apart
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"pinn_dir": "nowhere"}, "nowhere: no model.keras there"),
+        ({"test_data": "nothing.npz"}, "nothing.npz: no such file"),
+        ({"pinn-chunk-size": 0}, "--pinn-chunk-size: '0' is no whole number from 1 on"),
+        ({"gridsize": 1}, r"the model takes groups of (64, 64, 4)"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(files, tmp_path, changes, says):
+    options = {"pinn_dir": files[0], "test_data": files[0] / "test.npz", "output_dir": tmp_path / "out"}
+    run = compare_models(**options | changes)
+    assert run.returncode == 2
+    assert says in run.stderr
+    assert run.stderr.strip().count("\n") == 0
+    assert "Traceback" not in run.stderr
+
+
+def test_help_explains():
+    text = compare_models("--help").stdout
+    for option in ("--pinn_dir", "--baseline_dir", "--iterative", "--test_data", "--output_dir", "--n-test-groups"):
+        assert option in text
+    assert "examples:" in text

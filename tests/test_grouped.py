@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from ptycho.compare import shared_region
+from ptycho.grouped import open_grouped, open_test_data
+from ptycho.loader import open_groups
+from ptycho.npz import ContractError
+from tests.conftest import view_of
+
+
+def fields_of(container):
+    """A container's own fields, as people save them."""
+    arrays = {"X": "_X_np", "Y_I": "_Y_I_np", "Y_phi": "_Y_phi_np", "coords_nominal": "_coords_nominal_np"}
+    fields = {key: np.asarray(getattr(container, name)) for key, name in arrays.items()}
+    names = ("YY_full", "global_offsets", "local_offsets", "nn_indices")
+    return fields | {key: np.asarray(getattr(container, key)) for key in names} | {"probeGuess": container._probe_np}
+
+
+@pytest.fixture(scope="module")
+def grouped(scan, tmp_path_factory):
+    container = open_groups(scan, view_of(scan))
+    path = tmp_path_factory.mktemp("grouped") / "groups.npz"
+    np.savez(path, **fields_of(container))
+    return path, container
+
+
+def test_a_grouped_file_gives_the_same_container(grouped):
+    path, container = grouped
+    again = open_groups(*open_grouped(path))
+    assert len(again) == len(container)
+    some = np.s_[3:9]
+    for name in ("_X_np", "_Y_I_np", "_coords_nominal_np"):
+        np.testing.assert_allclose(getattr(again, name)[some], getattr(container, name)[some], atol=1e-6)
+    np.testing.assert_array_equal(again.global_offsets, container.global_offsets)
+
+
+def test_its_frames_are_lazy(grouped, monkeypatch):
+    path, container = grouped
+    scan, view = open_grouped(path)
+    read = []
+    original = type(scan.diffraction.groups).__getitem__
+    monkeypatch.setattr(
+        type(scan.diffraction.groups), "__getitem__", lambda self, index: (read.append(index), original(self, index))[1]
+    )
+    again = open_groups(scan, view)
+    assert not read
+    again._X_np[2:4]
+    assert [index.tolist() for index in read] == [[2, 3]]
+    assert scan.diffraction[5:7].shape == (2, 64, 64)
+    np.testing.assert_array_equal(scan.diffraction[6], container._X_np[1:2][0, :, :, 2])
+
+
+def test_without_the_object_its_patches_are_averaged(grouped, tmp_path, scan):
+    path, _ = grouped
+    with np.load(path) as arrays:
+        fields = {key: arrays[key] for key in arrays.files if key != "YY_full"}
+    np.savez(tmp_path / "patches.npz", **fields)
+    opened, view = open_grouped(tmp_path / "patches.npz")
+    region = shared_region(opened, [view])
+    truth = opened.object[region.y0 : region.y1, region.x0 : region.x1]
+    top, left = (round(float(a[0] - b[0])) for a, b in zip(
+        (open_grouped(path)[0].ycoords, open_grouped(path)[0].xcoords), (opened.ycoords, opened.xcoords), strict=True
+    ))  # fmt: skip
+    whole = scan.object[region.y0 + top : region.y1 + top, region.x0 + left : region.x1 + left]
+    np.testing.assert_allclose(truth, whole, atol=1e-5)
+
+
+def test_some_groups_of_a_file(grouped):
+    options = {"neighbours": 7, "max_spread_px": None, "seed": 0}
+    scan, view = open_test_data(grouped[0], 2, n_groups=5, **options)
+    assert len(open_groups(scan, view)) == 5
+    with pytest.raises(ContractError, match=r"groups of 4 patterns; wanted 1 \(gridsize 1\)"):
+        open_test_data(grouped[0], 1, n_groups=5, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"X": None}, "no key"),
+        ({"global_offsets": None}, "no key 'global_offsets'"),
+        ({"X": np.zeros((24, 64, 4), np.float32)}, r"'X' has shape .*wanted \(B, N, N, C\)"),
+        ({"local_offsets": np.zeros((24, 1, 2, 3))}, r"'local_offsets' has shape .*wanted \(24, 1, 2, 4\)"),
+    ],
+)
+def test_what_is_wrong_with_a_grouped_file_is_said(grouped, tmp_path, change, says):
+    with np.load(grouped[0]) as arrays:
+        fields = {key: array for key, array in ({**arrays} | change).items() if array is not None}
+    np.savez(tmp_path / "wrong.npz", **fields)
+    with pytest.raises(ContractError, match=says):
+        open_grouped(tmp_path / "wrong.npz")
