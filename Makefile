@@ -28,6 +28,7 @@ help: ## say what there is to make
 
 study: $(INSTALLED) ## run the default study: results/default
 	.venv/bin/snakemake --cores 4 $(ARGS)
+	@$(if $(ARGS),,cat results/default/summary.txt)
 
 test: $(INSTALLED) ## run the tests
 	.venv/bin/pytest $(ARGS)

@@ -66,7 +66,7 @@ def make_sparse(path, count: int, n: int):
         "objectGuess": np.broadcast_to(np.complex64(1), (shape[0], shape[1])),
         "metadata": np.array(json.dumps({"dose": 10_000})),
     }
-    with zipfile.ZipFile(_Sparse(path, "w+"), "w", zipfile.ZIP_STORED) as archive:
+    with _Sparse(path, "w+") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for key, array in fields.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array, order="C"))

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ptycho.align import AlignmentError, align
-from ptycho.grouping import HOLDOUT
+from ptycho.grouping import FIT, HOLDOUT, STOP
 from ptycho.metrics import heldout_deviance, score
 from ptycho.physics import blocks, illumination, predict_intensity
 from ptycho.scan import Scan
@@ -50,9 +50,9 @@ class Region:
 
 
 def shared_region(scan: Scan, views: list[View]) -> Region:
-    """Find the rectangle that is lit in every view of a scan, see `ptycho.views.scored_region`."""
+    """Find the rectangle that methods see lit in every view of a scan, see `ptycho.views.scored_region`."""
     shape = scan.object.shape
-    kept = [view.exposures for view in views]
+    kept = [view.of_role(FIT, STOP) for view in views]
     lights = (illumination(scan.probe, scan.xcoords[part], scan.ycoords[part], shape) for part in kept)
     return Region(*scored_region(lights))
 
@@ -89,7 +89,7 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     heldout = {"heldout_deviance": heldout_deviance(heldout_blocks(on_grid, scan, apart))} if len(apart) else {}
     wide = region.widened(MARGIN_PX, shape)
     box = np.s_[wide.y0 : wide.y1, wide.x0 : wide.x1]
-    kept = view.exposures
+    kept = view.of_role(FIT, STOP)
     light = illumination(
         scan.probe, scan.xcoords[kept], scan.ycoords[kept], (wide.y1 - wide.y0, wide.x1 - wide.x0), (wide.y0, wide.x0)
     )
@@ -100,6 +100,7 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     except AlignmentError as error:
         print(f"{obj_path}: not registered, scored where it is: {error}")
         aligned, gauge = align(on_grid[box], truth, light, inner, max_shift_px=0)
+        gauge = replace(gauge, shift_y_px=np.nan, shift_x_px=np.nan)
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
     return {**score(aligned, truth[inner]), **heldout, **removed}, aligned.astype(np.complex64)
 
@@ -131,11 +132,15 @@ def tidy(metrics: pd.DataFrame, *, dose: int, view: str, split: str, seed: int) 
 
 
 def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
-    """Say which methods were shifted by more than a known probe allows: a bug, not a gauge."""
-    shifted = metrics[(metrics["metric"] == "shift_px") & (metrics["value"] > limit_px)]
+    """Say which methods were shifted by more than a known probe allows, a bug and no gauge, or not registered."""
+    shifts = metrics[metrics["metric"] == "shift_px"]
+    shifted, lost = shifts[shifts["value"] > limit_px], shifts[shifts["value"].isna()]
     return [
         f"{row.method}, {row.view} {row.dose}: shifted by {row.value:.2f} px; a known probe allows {limit_px} px"
         for row in shifted.itertuples()
+    ] + [
+        f"{row.method}, {row.view} {row.dose}: could not be registered (nothing in common with the truth?)"
+        for row in lost.itertuples()
     ]
 
 

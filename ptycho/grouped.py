@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.grouping import FIT, median_overlap
+from ptycho.grouping import FIT, HOLDOUT, median_overlap
 from ptycho.npz import ContractError, MappedArray, keys_of, open_member
 from ptycho.physics import as_modes, blocks, window_start
 from ptycho.probes import diameter_px
@@ -111,7 +111,7 @@ def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbours: int
     gridsize : int
         C = gridsize² exposures in a group; a grouped file has its own C.
     n_groups : int or None
-        Groups wanted; None: as many as exposures, and all of a grouped file.
+        The first groups of a scan, from its top, or of a grouped file; None: as many as exposures, or all.
     max_spread_px : float or None
         Largest extent of a group [px]; None: three quarters of N.
 
@@ -132,17 +132,27 @@ def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbours: int
         scan, view = open_grouped(path)
         if (found := view.nn_indices.shape[1]) != gridsize**2:
             raise ContractError(f"{path}: groups of {found} patterns; wanted {gridsize**2} (gridsize {gridsize})")
-        return scan, replace(view, nn_indices=view.nn_indices[:n_groups])
+        return scan, _first(scan, view, n_groups)
     scan = open_scan(path)
     options = Grouping(
         gridsize=gridsize,
         neighbours=neighbours,
-        n_groups=n_groups or len(scan),
+        n_groups=max(n_groups or 0, len(scan)),
         max_spread_px=max_spread_px or 3 * scan.n_pixels // 4,
         held_share=0.05,
     )
     points = np.stack([scan.ycoords, scan.xcoords], axis=1)
-    return scan, make_view(scan, median_overlap(points, diameter_px(scan.probe)), options, np.random.default_rng(seed))
+    overlap = median_overlap(points, diameter_px(scan.probe))
+    return scan, _first(scan, make_view(scan, overlap, options, np.random.default_rng(seed)), n_groups)
+
+
+def _first(scan: Scan, view: View, n_groups: int | None) -> View:
+    """Cut a view to its first groups, the exposures in them, and what is held out among these."""
+    groups = view.nn_indices[:n_groups]
+    used = np.unique(groups)
+    last = scan.ycoords[used].max()
+    kept = np.isin(view.exposures, used) | ((view.role == HOLDOUT) & (scan.ycoords[view.exposures] <= last))
+    return replace(view, exposures=view.exposures[kept], role=view.role[kept], nn_indices=groups)
 
 
 def _truth(path, keys, probe, positions):

@@ -51,6 +51,23 @@ def read_object(path, phase_path=None, *, amplitude_range=(0.5, 1.0), phase_rang
     return obj.astype(np.complex64), None if probe is None else as_modes(probe).astype(np.complex64)
 
 
+def read_probe(path):
+    """Read a probe, (modes, N, N) complex64, from an NPZ with `probeGuess`.
+
+    Raises
+    ------
+    ptycho.npz.ContractError
+        If there is none, or it is not square.
+    """
+    key, probe = take(load_plain(path, path), PROBE_KEYS, path)
+    probe = np.squeeze(probe)
+    if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2] or not np.iscomplexobj(probe):
+        raise ContractError(
+            f"{path}: '{key}' is {probe.dtype} with shape {probe.shape}; wanted complex (N, N) or (modes, N, N)"
+        )
+    return as_modes(probe).astype(np.complex64)
+
+
 def import_object(path, destination, shape) -> None:
     """Write a reconstruction, a study's `object.npz` or an NPZ with `objectGuess`, as an object file.
 

@@ -29,6 +29,8 @@ class Iterative:
     """Passes without a better likelihood of the stop exposures before it ends."""
     batch_size: int
     """Exposures of an update."""
+    compact_below: float = 0.0
+    """Linear overlap below which an update takes neighbours, with half the momentum."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,10 @@ def reconstruct(
             rows.append(row)
             progress.set_postfix(row)
             value = row.get("stop_deviance", -epoch)
+            if not np.isfinite(value):
+                raise ValueError(
+                    f"epoch {epoch}: the stop exposures' deviance is {value}; NaN in the data or the probe?"
+                )
             if value < best:
                 best, obj, best_epoch = value, found.copy(), epoch
             elif epoch - best_epoch >= options.patience:

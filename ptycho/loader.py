@@ -272,9 +272,9 @@ def group_offsets(xcoords, ycoords, nn_indices):
     return centre, positions - centre
 
 
-def open_groups(scan: Scan, view: View, gridsize: int | None = None) -> PtychoDataContainer:
-    """Open a view of a scan as a container; no frame is read. With `gridsize` 1, every group is one usable exposure."""
-    nn_indices = view.nn_indices if gridsize != 1 else np.unique(view.nn_indices)[:, None]
+def open_groups(scan: Scan, view: View) -> PtychoDataContainer:
+    """Open a view of a scan as a container; no frame is read."""
+    nn_indices = view.nn_indices
     global_offsets, local_offsets = group_offsets(scan.xcoords, scan.ycoords, nn_indices)
     coords = local_offsets.astype(np.float32)
     truth = GroupedArray(scan.patches, nn_indices, scan.n_pixels, np.dtype(np.complex64))

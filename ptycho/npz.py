@@ -47,7 +47,11 @@ class MappedArray:
 
     def __getitem__(self, index):
         """Return a copy of the part, and drop the pages that reading it made resident."""
-        part = np.array(self._map[index])
+        return self.read(lambda array: array[index])
+
+    def read(self, take):
+        """Return a copy of what a function takes from the mapped array, and drop the pages as well."""
+        part = np.array(take(self._map))
         self._map._mmap.madvise(mmap.MADV_DONTNEED)
         return part
 

@@ -19,15 +19,17 @@ METHODS = {
     "pinn": {"label": "PINN", "color": "#0072B2", "marker": "o", "linestyle": "-"},
     "baseline": {"label": "baseline", "color": "#D55E00", "marker": "s", "linestyle": "--"},
     "lsqml": {"label": "LSQML", "color": "#009E73", "marker": "^", "linestyle": "-."},
+    "tv": {"label": "TV-MAP", "color": "#CC79A7", "marker": "D", "linestyle": ":"},
 }
 """How a method is drawn, in every figure."""
 
-_OTHERS = (("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"))  # methods that METHODS does not list
+_OTHERS = (("#E69F00", "v"), ("#56B4E9", "P"))  # methods that METHODS does not list
 _ROLES = (("fit", "#56B4E9", "o"), ("stop", "#E69F00", "s"), ("holdout", "#000000", "^"))
 _SPLITS = {"train": ("#0072B2", "o"), "test": ("#D55E00", "s")}
 _CYCLIC = {"cmap": "twilight", "vmin": -np.pi, "vmax": np.pi}
 _LIT = 1e-2  # of the probe's peak intensity; below, its phase is not shown
 DPI = 120
+FLUENCE = "fluence_photons_per_px"
 
 
 def save(figure: Figure, path) -> None:
@@ -61,7 +63,7 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
         (errors: half that range either way).
     """
     columns = {"truth": truth, **aligned}
-    figure = _figure(2.5 * len(columns) + 1.0, 4 * max(2.3 * truth.shape[0] / truth.shape[1], 1.3) + 1.5)
+    figure = _figure(2.5 * len(columns) + 1.0, 4 * np.clip(2.3 * truth.shape[0] / truth.shape[1], 1.3, 6) + 1.5)
     figure.suptitle(title)
     axes = figure.subplots(4, len(columns), sharex=True, sharey=True, squeeze=False)
     for row, (name, images) in enumerate((("amplitude", amplitude_images), ("phase", phase_images))):
@@ -121,7 +123,7 @@ def stopping_curve(history, chosen_epoch: int) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        Columns `epoch`, `loss` (what the solver minimises) and `stop_loss` (Poisson misfit of the `stop` exposures,
+        Columns `epoch`, `loss` (what the solver minimises) and `stop_deviance` (Poisson misfit of the `stop` exposures,
         lower is better); where one was not evaluated it is NaN.
     chosen_epoch : int
         Epoch whose object is kept.
@@ -129,7 +131,7 @@ def stopping_curve(history, chosen_epoch: int) -> Figure:
     figure = _figure(6.4, 4.8)
     top, bottom = figure.subplots(2, 1, sharex=True)
     for axes, column, label, colour in (
-        (top, "stop_loss", "stop exposures:\nPoisson misfit", "#D55E00"),
+        (top, "stop_deviance", "stop exposures:\nPoisson misfit", "#D55E00"),
         (bottom, "loss", "training loss", "#0072B2"),
     ):
         rows = history.dropna(subset=[column])
@@ -139,6 +141,27 @@ def stopping_curve(history, chosen_epoch: int) -> Figure:
     top.legend()
     bottom.set_xlabel("epoch")
     _finish_curves([top, bottom])
+    return figure
+
+
+def strength_curve(history, chosen: float) -> Figure:
+    """Deviance of the photons set apart against the strength of a prior.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Columns `strength` and `deviance_apart`; NaN where it was not evaluated.
+    chosen : float
+        Strength that is used.
+    """
+    figure = _figure(6.4, 3.6)
+    axes = figure.subplots()
+    rows = history.dropna(subset=["deviance_apart"]).sort_values("strength")
+    axes.semilogx(rows["strength"], rows["deviance_apart"], ".-", color="#D55E00")
+    axes.axvline(chosen, color="#000000", linestyle=":", label=f"chosen: {chosen:.3g}")
+    axes.set(xlabel="strength of the prior", ylabel="photons set apart:\nPoisson misfit")
+    axes.legend()
+    axes.grid(alpha=0.3)
     return figure
 
 
@@ -233,7 +256,7 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
     metrics : DataFrame
         Tidy: columns `dose`, `view`, `split`, `method`, `seed`, `metric`, `value`.
     fluence : DataFrame
-        Columns `dose`, `view`, `split`, `fluence` [photons per object pixel].
+        Columns `dose`, `view`, `split`, `seed`, `fluence_photons_per_px`.
     metric, split : str
         What is drawn.
 
@@ -251,12 +274,16 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
     rows = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
     if rows.empty:
         raise ValueError(f"no metric '{metric}' in split '{split}'; the table has {sorted(metrics['metric'].unique())}")
-    rows = rows.merge(fluence[["dose", "view", "split", "fluence"]], on=["dose", "view", "split"], how="left")
-    if rows["fluence"].isna().any():
-        missing = rows.loc[rows["fluence"].isna(), ["dose", "view"]].drop_duplicates().to_dict("records")
+    condition = ["dose", "view", "split", "seed"]
+    rows = rows.merge(fluence[[*condition, FLUENCE]], on=condition, how="left", validate="many_to_one")
+    if rows[FLUENCE].isna().any():
+        missing = rows.loc[rows[FLUENCE].isna(), ["dose", "view"]].drop_duplicates().to_dict("records")
         raise ValueError(f"no fluence for {missing} in split '{split}'")
-    keys = ["view", "method", "dose", "fluence"]
-    table = rows.groupby(keys, sort=False)["value"].agg(["mean", "std", "count"]).reset_index().sort_values("dose")
+    found = rows.groupby(["view", "method", "dose"], sort=False)
+    table = found.agg(
+        **{"mean": ("value", "mean"), "std": ("value", "std"), "count": ("value", "count"), FLUENCE: (FLUENCE, "mean")}
+    )
+    table = table.reset_index().sort_values("dose")
     views, methods = list(dict.fromkeys(rows["view"])), list(dict.fromkeys(rows["method"]))
     figure = _figure(4.2 * len(views) + 0.6, 7.0)
     panels = figure.subplots(2, len(views), sharex="row", sharey=True, squeeze=False)
@@ -265,9 +292,9 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
             style = _style(method, methods)
             if other == name:
                 _draw_line(panels[0, column], line, "dose", style)
-                _draw_line(panels[1, column], line, "fluence", style)
+                _draw_line(panels[1, column], line, FLUENCE, style)
             else:
-                panels[1, column].plot(line["fluence"], line["mean"], color=style["color"], alpha=0.25)
+                panels[1, column].plot(line[FLUENCE], line["mean"], color=style["color"], alpha=0.25)
         panels[0, column].set(title=f"{name} view", xlabel="dose [photons per exposure]")
         panels[1, column].set(xlabel="fluence [photons per object pixel]" + (len(views) > 1) * "; faint: other views")
     for axes in panels.ravel():

@@ -93,6 +93,14 @@ def file_digest(path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
+
+
+def made_by(code: str) -> dict:
+    """Units, and what made a data set: digest of the code, versions of the packages that draw the numbers."""
+    return {"units": UNITS, "code": code, "versions": versions("ptycho", "numpy", "scipy")}
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions of packages; missing ones left out."""
     from importlib.metadata import version

@@ -43,12 +43,12 @@ class Scan:
         return self.diffraction.shape[-1]
 
     def patches(self, exposures):
-        """Cut the truth under some exposures, reading only the rows of the object that they need."""
-        x, y = self.xcoords[exposures], self.ycoords[exposures]
-        n = self.n_pixels
-        top = max(int(np.floor(y.min())) - n // 2 - 1, 0)
-        rows = self.object[top : int(np.ceil(y.max())) + n // 2 + 2]
-        return cut_patches(rows, x, y, n, (top, 0))
+        """Cut the truth under some exposures, (m, N, N) complex64, reading only their windows."""
+
+        def cut(plane):
+            return cut_patches(plane, self.xcoords[exposures], self.ycoords[exposures], self.n_pixels)
+
+        return self.object.read(cut) if isinstance(self.object, MappedArray) else cut(self.object)
 
 
 def open_scan(path) -> Scan:
@@ -65,7 +65,7 @@ def open_scan(path) -> Scan:
     if missing:
         hint = "a legacy file: convert it once, python -m ptycho convert" if LEGACY_KEYS & set(keys) else "not a scan"
         raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
-    metadata = json.loads(str(open_member(path, "metadata")[()]))
+    metadata = _metadata(path)
     scan = Scan(
         path=path,
         diffraction=open_member(path, "diffraction"),
@@ -77,6 +77,18 @@ def open_scan(path) -> Scan:
     )
     check_scan(scan)
     return scan
+
+
+def _metadata(path: Path) -> dict:
+    text = str(open_member(path, "metadata")[()])
+    try:
+        metadata = json.loads(text)
+        float(metadata["dose"])
+    except (ValueError, TypeError, KeyError):
+        raise ContractError(
+            f"{path}: 'metadata' is {text[:80]!r}; wanted JSON with at least 'dose', the photons per exposure"
+        ) from None
+    return metadata
 
 
 def check_scan(scan: Scan) -> None:
@@ -180,12 +192,14 @@ class ScanWriter:
         return self._context.__exit__(kind, error, trace)
 
 
-def mean_counts(diffraction, block_size: int = 256) -> float:
-    """Mean detected photons per exposure, read block by block."""
+def mean_counts(diffraction, exposures=None, block_size: int = 256) -> float:
+    """Mean detected photons per exposure, of all or of some, read block by block."""
+    exposures = np.arange(len(diffraction)) if exposures is None else exposures
     total = sum(
-        float(np.sum(np.square(diffraction[block], dtype=np.float64))) for block in blocks(len(diffraction), block_size)
+        float(np.sum(np.square(diffraction[exposures[block]], dtype=np.float64)))
+        for block in blocks(len(exposures), block_size)
     )
-    return total / len(diffraction)
+    return total / len(exposures)
 
 
 def split_rows(ycoords, height_px: float, train_fraction: float):

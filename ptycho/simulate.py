@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptycho.npz import ContractError
 from ptycho.physics import blocks, detect, predict_intensity
 
 
@@ -96,8 +97,37 @@ def thin_counts(diffraction, fraction: float, rng: np.random.Generator, block_si
             f"a fraction of {fraction:.3g} of the photons; wanted one in (0, 1]: the dose exceeds what was measured"
         )
     for block in blocks(len(diffraction), block_size):
-        counts = np.rint(np.square(diffraction[block], dtype=np.float64)).astype(np.int64)
+        counts = whole_counts(diffraction[block], getattr(diffraction, "path", "the scan"))
         yield np.sqrt(rng.binomial(counts, fraction)).astype(np.float32)
+
+
+def whole_counts(amplitude, source):
+    """Square measured amplitudes to the integers that they are roots of.
+
+    Parameters
+    ----------
+    amplitude : array of float32
+        sqrt(counts).
+    source : Path
+        Where they are from, for the message.
+
+    Returns
+    -------
+    array of int64
+
+    Raises
+    ------
+    ptycho.npz.ContractError
+        If they are no roots of integers, as after a normalisation: photons could not be thinned.
+    """
+    counts = np.square(amplitude, dtype=np.float64)
+    whole = np.rint(counts)
+    if not np.allclose(counts, whole, rtol=1e-6, atol=1e-2):
+        worst = counts.flat[np.abs(counts - whole).argmax()]
+        raise ContractError(
+            f"{source}: 'diffraction' squared is {worst:.4g} somewhere; wanted whole photons, as they are thinned"
+        )
+    return whole.astype(np.int64)
 
 
 def split_counts(counts, fraction: float, rng: np.random.Generator):

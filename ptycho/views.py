@@ -85,7 +85,7 @@ def make_view(scan: Scan, target: float, options: Grouping, rng: np.random.Gener
         "gridsize": options.gridsize,
         "spacing_px": {f"q{q:02d}": float(np.percentile(spacing, q)) for q in (5, 25, 50, 75, 95)},
         "dose_photons": float(scan.metadata["dose"]),
-        "mean_detected_photons": mean_counts(scan.diffraction),
+        "mean_detected_photons": mean_counts(scan.diffraction, kept),
         "fluence_photons_per_px": fluence(scan, kept),
     }
     return View(exposures=kept, role=role, nn_indices=usable[groups], metadata=metadata)

@@ -21,7 +21,7 @@ CONDITIONS = {"dose": DOSES, "view": VIEWS, "seed": SEEDS}
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 NETWORKS = [method for method in METHODS if method in ("pinn", "baseline")]
-ITERATIVE = [method for method in METHODS if method in ("lsqml",)]
+ITERATIVE = [method for method in METHODS if method in ("lsqml", "tv")]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
 CHUNKS = config["inference"]["chunks"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
@@ -33,7 +33,7 @@ wildcard_constraints:
     seed=r"\d+",
     view="[A-Za-z0-9-]+",
     split="train|test",
-    method="pinn|baseline|lsqml",
+    method="pinn|baseline|lsqml|tv",
     metric="[a-z0-9_]+",
     i=r"\d+",
     n=r"\d+",
@@ -42,6 +42,17 @@ wildcard_constraints:
 def code(script):
     """Digest of the library code that a script uses: a change there reruns its jobs, a comment does not."""
     return script_digest(f"{workflow.basedir}/scripts/{script}.py")
+
+
+def grouping_of(split):
+    """How exposures of a split are grouped: the other split's number of groups is left out."""
+    return {**config["grouping"], "n_groups": config["grouping"]["n_groups"][split]}
+
+
+def source_files():
+    """The user's own files that a simulated sample is made of."""
+    parts = config["source"]["object"], config["source"]["probe"]
+    return [part[key] for part in parts for key in ("path", "phase_path") if key in part]
 
 
 def chunk_files(wildcards):

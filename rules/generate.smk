@@ -124,6 +124,8 @@ if MEASURED:
 else:
 
     rule sample:
+        input:
+            source_files(),
         output:
             f"{RESULTS}/data/sample.npz",
         log:

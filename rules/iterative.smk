@@ -1,4 +1,4 @@
-"""Phase F: the iterative reference, pty-chi LSQML, on the same exposures."""
+"""Phase F: iterative reconstructions of the same exposures, LSQML and TV-MAP."""
 
 
 rule iterate:
@@ -25,3 +25,29 @@ rule iterate:
         code=code("iterate"),
     script:
         "../scripts/iterate.py"
+
+
+rule regularise:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+    output:
+        object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
+        history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
+    log:
+        f"{LOGS}/regularise/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+    benchmark:
+        f"{COST}/regularise/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+    wildcard_constraints:
+        method="tv",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem="2GiB",
+        runtime="4h",
+    params:
+        tv=config["tv"],
+        code=code("regularise"),
+    script:
+        "../scripts/regularise.py"

@@ -17,7 +17,7 @@ rule view:
         runtime="30m",
     params:
         overlap=lambda wildcards: config["views"][wildcards.view],
-        grouping=config["grouping"],
+        grouping=lambda wildcards: grouping_of(wildcards.split),
         seed=config["source"]["seed"],
         code=code("view"),
     script:

@@ -7,6 +7,7 @@ import numpy as np
 from ptycho import log
 from ptycho.npz import open_member
 from ptycho.probes import scale_to
+from ptycho.provenance import made_by
 from ptycho.scan import ScanWriter, mean_counts, open_scan
 from ptycho.simulate import expose
 
@@ -24,7 +25,7 @@ metadata = {
     "seed": seed,
     "split": split,
     "source": "simulated",
-    "units": "sqrt(counts), px, sqrt(photon)",
+    **made_by(snakemake.params.code),
 }
 fields = {"xcoords": xcoords, "ycoords": ycoords, "probeGuess": probe, "objectGuess": obj, "scan_index": chosen}
 rng = np.random.default_rng([seed, dose, split == "test"])

@@ -7,7 +7,7 @@ import numpy as np
 from ptycho import log
 from ptycho.physics import blocks
 from ptycho.scan import ScanWriter, open_scan
-from ptycho.simulate import split_counts
+from ptycho.simulate import split_counts, whole_counts
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -28,6 +28,6 @@ with (
     ScanWriter(snakemake.output.study, *size, **fields) as second,
 ):
     for block in blocks(len(whole), 64):
-        counts = np.rint(np.square(whole.diffraction[block], dtype=np.float64)).astype(np.int64)
+        counts = whole_counts(whole.diffraction[block], whole.path)
         for half, part in zip((first, second), split_counts(counts, 0.5, rng), strict=True):
             half.write(np.sqrt(part).astype(np.float32))

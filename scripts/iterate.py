@@ -16,17 +16,16 @@ from ptycho.scan import open_scan
 from ptycho.stitch import save_object
 from ptycho.views import open_view
 
-SPARSE = 0.5  # linear overlap below which batches of neighbours do better
-
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 overlap = view.metadata["overlap"]["between_exposures"]["linear"]
+options = Iterative(**snakemake.params.iterative)
 result = reconstruct(
     Exposures.of(scan, view.of_role(FIT)),
     Exposures.of(scan, view.of_role(STOP)),
     scan.probe,
-    Iterative(**snakemake.params.iterative),
+    options,
     seed=int(snakemake.wildcards.seed),
-    compact=overlap < SPARSE,
+    compact=overlap < options.compact_below,
 )
 chosen = result.history.loc[result.history["stop_deviance"].idxmin()]
 print(f"kept epoch {chosen['epoch']:.0f} of {len(result.history)}, stop deviance {chosen['stop_deviance']:.4f}")

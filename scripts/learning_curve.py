@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
-from ptycho.plots import learning_curve, save, stopping_curve
+from ptycho.plots import learning_curve, save, stopping_curve, strength_curve
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,7 +14,9 @@ log.to_file(snakemake.log[0])
 history = pd.read_csv(snakemake.input[0])
 if "stop_deviance" in history:
     chosen = int(history["epoch"][history["stop_deviance"].idxmin()])
-    figure = stopping_curve(history.rename(columns={"stop_deviance": "stop_loss"}), chosen)
+    figure = stopping_curve(history, chosen)
+elif "deviance_apart" in history:
+    figure = strength_curve(history, float(history["strength"].iloc[-1]))
 else:
     figure = learning_curve(history)
 save(figure, snakemake.output[0])

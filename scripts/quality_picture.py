@@ -12,6 +12,5 @@ if TYPE_CHECKING:
 
 log.to_file(snakemake.log[0])
 metrics, fluence = pd.read_csv(snakemake.input.metrics), pd.read_csv(snakemake.input.fluence)
-fluence = fluence.rename(columns={"fluence_photons_per_px": "fluence"})
 where = snakemake.wildcards
 save(study(metrics, fluence, metric=where.metric, split=where.split), snakemake.output[0])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho import log
-from ptycho.images import read_object
+from ptycho.images import read_object, read_probe
 from ptycho.npz import save_arrays
 from ptycho.objects import simulate_object
 from ptycho.probes import illuminated_height_px, zone_plate_probe
@@ -21,9 +21,7 @@ rng_object, rng_scan = np.random.default_rng(source["seed"]).spawn(2)
 
 beam = dict(source["probe"])
 if beam.pop("kind") == "file":
-    _, probe = read_object(beam["path"])
-    if probe is None:
-        raise SystemExit(f"source.probe.path: {beam['path']} holds no probe; wanted an NPZ with 'probeGuess'")
+    probe = read_probe(beam["path"])
 else:
     n_pixels, astigmatism, coma = (beam.pop(key) for key in ("n_pixels", "astigmatism_rad", "coma_rad"))
     probe = zone_plate_probe(n_pixels, astigmatism=astigmatism, coma=coma, **beam)

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 metrics = pd.concat([pd.read_csv(path) for path in snakemake.input.metrics], ignore_index=True)
 metrics.to_csv(snakemake.output.metrics, index=False)
-rows = []
+rows, warnings = [], warnings_of(metrics)
 for path in snakemake.input.views:
     dose, view, seed, split = re.search(r"dose_(\d+)/([^/]+)/seed_(\d+)/(\w+)\.json$", path).groups()
     numbers = json.loads(Path(path).read_text())
     overlap = numbers["overlap"]["between_exposures"]["linear"]
+    groups, wanted = numbers["counts"]["groups"], numbers["counts"]["groups_wanted"]
+    if groups < wanted:
+        warnings.append(f"{split}, {view} {dose}: {groups} groups, for there are no more of the {wanted} wanted")
     rows.append(
         {"dose": int(dose), "view": view, "seed": int(seed), "split": split, "overlap": overlap}
         | {key: numbers[key] for key in ("fluence_photons_per_px", "mean_detected_photons")}
@@ -34,7 +37,7 @@ text = [
     "",
     summary_table(metrics, fluence),
     "",
-    *(f"WARNING: {warning}" for warning in warnings_of(metrics)),
+    *(f"WARNING: {warning}" for warning in warnings),
     f"Table: {results}/metrics.csv   Figures: {results}/quality_*.png",
     f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
 ]

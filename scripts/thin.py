@@ -7,6 +7,7 @@ import numpy as np
 from ptycho import log
 from ptycho.npz import open_member
 from ptycho.probes import scale_to
+from ptycho.provenance import made_by
 from ptycho.scan import ScanWriter, mean_counts, open_scan
 from ptycho.simulate import thin_counts
 
@@ -31,6 +32,7 @@ metadata = {
     "split": split,
     "source": str(measured.metadata.get("source", measured.path)),
     "thinned_to": fraction,
+    **made_by(snakemake.params.code),
 }
 # the reference's probe is scaled to one photon a detected photon
 fields = {

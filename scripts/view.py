@@ -16,8 +16,9 @@ log.to_file(snakemake.log[0])
 # the same exposures, roles and groups for every dose and seed
 split = snakemake.wildcards.split
 rng = np.random.default_rng([snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), split == "test"])
-grouping = snakemake.params.grouping
-grouping = Grouping(**{**grouping, "n_groups": grouping["n_groups"][split]})
+grouping = Grouping(**snakemake.params.grouping)
 view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, grouping, rng)
 save_view(snakemake.output.view, view)
 print(view.metadata)
+if len(view.nn_indices) < grouping.n_groups:
+    print(f"WARNING: {len(view.nn_indices)} groups, for there are no more of the {grouping.n_groups} wanted")

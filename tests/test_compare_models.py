@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ptycho.compare import shared_region
+from ptycho.grouped import open_test_data
 from ptycho.loader import open_groups
 from ptycho.model.networks import Network, build_network
+from ptycho.physics import illumination
 from tests.conftest import view_of, write_scan
 from tests.test_grouped import fields_of
 
@@ -72,15 +76,33 @@ def test_two_ways_on_groups(files, tmp_path):
         ({"test_data": "nothing.npz"}, "nothing.npz: no such file"),
         ({"pinn-chunk-size": 0}, "--pinn-chunk-size: '0' is no whole number from 1 on"),
         ({"gridsize": 1}, r"the model takes groups of (64, 64, 4)"),
+        ({"pinn_dir": "zip"}, "not a model that can be loaded"),
+        ({"pinn_dir": "text"}, "not a model that can be loaded"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(files, tmp_path, changes, says):
     options = {"pinn_dir": files[0], "test_data": files[0] / "test.npz", "output_dir": tmp_path / "out"}
+    with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
+        archive.writestr("x", "no model")
+    (tmp_path / "text.keras").write_text("no model")
+    if changes.get("pinn_dir") in ("zip", "text"):
+        changes = {"pinn_dir": tmp_path / f"{changes['pinn_dir']}.keras"}
     run = compare_models(**options | changes)
     assert run.returncode == 2
     assert says in run.stderr
     assert run.stderr.strip().count("\n") == 0
     assert "Traceback" not in run.stderr
+
+
+def test_few_groups_are_scored_where_they_are(files, tmp_path):
+    scan, view = open_test_data(files[0] / "test.npz", 2, n_groups=30, neighbours=7, max_spread_px=None, seed=0)
+    assert len(view.nn_indices) == 30
+    region = shared_region(scan, [view])
+    used = np.unique(view.nn_indices)
+    light = illumination(scan.probe, scan.xcoords[used], scan.ycoords[used], scan.object.shape)
+    scored = light[region.y0 : region.y1, region.x0 : region.x1]
+    assert scored.min() > 0.05 * np.median(light[light > 1e-3 * light.max()])
+    assert region.y1 < scan.object.shape[0] - 32  # the rest of the scan is left out
 
 
 def test_help_explains():

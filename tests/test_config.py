@@ -8,6 +8,7 @@ import yaml
 from ptycho.config import ConfigError, check_config, load_schema
 from ptycho.iterative import Iterative
 from ptycho.simulate import Raster
+from ptycho.tv import TotalVariation
 from ptycho.views import Grouping
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,9 @@ def test_a_missing_key_is_named():
         check_config(config)
 
 
-@pytest.mark.parametrize(("section", "kind"), [("grouping", Grouping), ("iterative", Iterative)])
+@pytest.mark.parametrize(
+    ("section", "kind"), [("grouping", Grouping), ("iterative", Iterative), ("tv", TotalVariation)]
+)
 def test_names_agree(section, kind):
     assert set(load_schema()["properties"][section]["properties"]) == {field.name for field in fields(kind)}
 

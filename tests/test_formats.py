@@ -8,10 +8,10 @@ from skimage.io import imsave
 from ptycho.__main__ import main
 from ptycho.fetch import FetchError, fetch_member
 from ptycho.formats import read_siemens
-from ptycho.images import read_object
+from ptycho.images import read_object, read_probe
 from ptycho.npz import ContractError
 from ptycho.scan import open_scan
-from ptycho.simulate import split_counts
+from ptycho.simulate import split_counts, whole_counts
 
 
 def test_a_measured_scan_is_centred_and_its_corners_become_centres(tmp_path):
@@ -82,6 +82,20 @@ def test_objects_from_npz_and_images(tmp_path):
     np.testing.assert_allclose(np.angle(found)[0], [-0.8, 0.8], rtol=1e-5)
     with pytest.raises(ContractError, match="second image"):
         read_object(tmp_path / "a.png")
+
+
+def test_a_probe_alone_can_be_read(tmp_path):
+    np.savez(tmp_path / "p.npz", probeGuess=np.ones((4, 4), np.complex64))
+    assert read_probe(tmp_path / "p.npz").shape == (1, 4, 4)
+    np.savez(tmp_path / "q.npz", probeGuess=np.ones((4, 5)))
+    with pytest.raises(ContractError, match=r"'probeGuess' is float64 with shape \(4, 5\)"):
+        read_probe(tmp_path / "q.npz")
+
+
+def test_counts_that_are_no_photons_are_refused():
+    assert whole_counts(np.sqrt([[3.0, 250_000.0]]).astype(np.float32), "x").tolist() == [[3, 250_000]]
+    with pytest.raises(ContractError, match=r"x: 'diffraction' squared is 0\.49"):
+        whole_counts(np.array([[0.7, 1.0]], np.float32), "x")
 
 
 def test_fetching_says_what_failed_and_how_to_help(tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def test_learning_curve(validated, offset, tmp_path):
 def test_stopping_curve_marks_the_epoch_kept(tmp_path):
     epoch = np.arange(1, 31)
     evaluated = np.where(epoch % 5 == 0, (epoch - 15.0) ** 2, np.nan)
-    figure = plots.stopping_curve(pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "stop_loss": evaluated}), 15)
+    figure = plots.stopping_curve(pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "stop_deviance": evaluated}), 15)
     rendered(figure, tmp_path)
     stop, training = figure.axes
     assert stop.get_legend().get_texts()[0].get_text() == "kept: epoch 15"
@@ -138,7 +138,9 @@ def tables():
     for view, share in (("dense", 0.01), ("sparse", 0.001)):
         for dose in (1000, 10000):
             fluence += [
-                {"dose": dose, "view": view, "split": split, "fluence": dose * share} for split in ("train", "test")
+                {"dose": dose, "view": view, "split": split, "seed": seed, "fluence_photons_per_px": dose * share}
+                for split in ("train", "test")
+                for seed in range(3)
             ]
             for method in ("pinn", "lsqml", "mystery"):
                 for seed in range(3):
@@ -160,6 +162,7 @@ def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
     np.testing.assert_allclose(lines["PINN"].get_ydata(), [0.61, 0.81])
     below = {line.get_label(): line for line in figure.axes[3].lines}
     np.testing.assert_allclose(below["PINN"].get_xdata(), [1, 10])
+    assert "n = 3 seeds" in figure._supxlabel.get_text()
     assert len({to_hex(line.get_color()) for name, line in lines.items() if not name.startswith("_")}) == 3
 
 

@@ -42,6 +42,8 @@ def config_file(folder, **changes):
         for parent in parents:
             part = part[parent]
         part[last] = value
+        if value is None:
+            del part[last]
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -95,6 +97,7 @@ def test_the_measured_study_has_its_own_jobs(tmp_path):
     ("change", "says"),
     [
         ({"training__epocs": 1}, "epocs"),
+        ({"doses": None}, "'doses' is a required property"),
         ({"doses": [-1]}, r"doses\[0\]: -1 .*minimum"),
         ({"views__dense": 1.2}, r"views\.dense: 1\.2"),
         ({"inference__chunks": 0}, r"inference\.chunks: 0"),

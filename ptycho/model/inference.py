@@ -2,7 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import keras
@@ -12,13 +12,24 @@ from tqdm import tqdm
 
 from ptycho.loader import PtychoDataContainer
 from ptycho.model.layers import ComplexPatches  # the import registers the layers that saved models name
+from ptycho.npz import ContractError
 from ptycho.physics import blocks
 from ptycho.stitch import Canvas, merge
 
 
 def load_network(path: Path) -> keras.Model:
-    """Load a `.keras` file in safe mode."""
-    return keras.saving.load_model(path, safe_mode=True, compile=False)
+    """Load a `.keras` file in safe mode.
+
+    Raises
+    ------
+    ptycho.npz.ContractError
+        If it is none, or holds something that is not ours.
+    """
+    try:
+        return keras.saving.load_model(path, safe_mode=True, compile=False)
+    except Exception as error:  # Keras raises whatever its reader of archives, JSON or HDF5 does
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise ContractError(f"{path}: not a model that can be loaded ({type(error).__name__}: {reason})") from error
 
 
 def gridsize_of(network: keras.Model) -> int:
@@ -118,8 +129,13 @@ def reconstruct_in_chunks(
     network: keras.Model, container: PtychoDataContainer, chunk_size: int, batch_size: int, *, label: str = "groups"
 ) -> Canvas:
     """Add all groups of a container, `chunk_size` at a time, and merge: what the rules do, in one process."""
-    chunks = [
-        add_groups(network, container, range(block.start, block.stop), batch_size, label=f"{label}, chunk {number}")
-        for number, block in enumerate(blocks(len(container), chunk_size), start=1)
-    ]
-    return merge([lambda chunk=chunk: chunk for chunk in chunks])
+    whole = None
+    for number, block in enumerate(blocks(len(container), chunk_size), start=1):
+        name = f"{label}, chunk {number}"
+        chunk = add_groups(network, container, range(block.start, block.stop), batch_size, label=name)
+        whole = chunk if whole is None else merge([partial(_same, whole), partial(_same, chunk)])
+    return whole
+
+
+def _same(canvas: Canvas) -> Canvas:
+    return canvas

@@ -1,6 +1,7 @@
 """Training a network on a container: PINN from the counts alone, Baseline from the truth."""
 
 import sys
+import time
 from dataclasses import dataclass
 
 import keras
@@ -75,15 +76,36 @@ def prepare(method: str, container: PtychoDataContainer, network: Network, *, sp
 
 
 class _Progress(keras.callbacks.Callback):
-    """A line an epoch on stderr, and an end at the first loss that is not a number."""
+    """Twenty rows of history and twenty lines on stderr; an end at the first loss that is not a number."""
 
-    def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite(logs["loss"]):
+    def __init__(self, epochs: int, steps: int, schedule):
+        super().__init__()
+        self.epochs, self.steps, self.schedule, self.rows = epochs, steps, schedule, []
+        self.every, self.start = max(epochs * steps // 20, 1), time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.seen, self.total = epoch, 0, 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = batch + 1
+        done = self.epoch * self.steps + step
+        if done % self.every and step < self.steps:
+            return
+        total = logs["loss"] * step  # Keras gives the mean since the epoch's begin
+        loss, self.total, self.seen = (total - self.total) / (step - self.seen), total, step
+        if not np.isfinite(loss):
             raise TrainingError(
-                f"the loss became {logs['loss']} in epoch {epoch + 1}: "
+                f"the loss became {loss} in epoch {self.epoch + 1}: "
                 "lower training.learning_rate, or look for NaN in the data"
             )
-        print(f"epoch {epoch + 1}/{self.params['epochs']}  loss {logs['loss']:.5g}", file=sys.stderr, flush=True)
+        rate = float(self.schedule(done))
+        self.rows.append({"epoch": done / self.steps, "loss": loss, "learning_rate": rate})
+        left = (time.monotonic() - self.start) * (self.epochs * self.steps - done) / done
+        print(
+            f"epoch {self.epoch + 1}/{self.epochs}  step {step}/{self.steps}  loss {loss:.5g}  {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def train(method: str, container: PtychoDataContainer, network: Network, training: Training, *, spread: int, seed: int):
@@ -102,17 +124,16 @@ def train(method: str, container: PtychoDataContainer, network: Network, trainin
     network : keras.Model
         Patterns to patches, see `build_network`.
     history : DataFrame
-        epoch, loss, learning_rate.
+        epoch (passes made), loss (mean since the row before), learning_rate; some twenty rows.
     """
     keras.utils.set_random_seed(seed)
     network, model, loss, targets = prepare(
         method, container, network, spread=spread, trainable_probe=training.trainable_probe
     )
     batches = container.as_tf_dataset(training.batch_size, shuffle=True, seed=seed, targets=targets)
-    steps = training.epochs * int(batches.cardinality())
-    schedule = keras.optimizers.schedules.CosineDecay(training.learning_rate, steps, alpha=0.02)
+    steps = int(batches.cardinality())
+    schedule = keras.optimizers.schedules.CosineDecay(training.learning_rate, training.epochs * steps, alpha=0.02)
     model.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss)
-    fitted = model.fit(batches, epochs=training.epochs, shuffle=False, callbacks=[_Progress()], verbose=2)
-    epochs = np.arange(1, training.epochs + 1)
-    rates = [float(schedule(epoch * steps // training.epochs)) for epoch in epochs]
-    return network, pd.DataFrame({"epoch": epochs, "loss": fitted.history["loss"], "learning_rate": rates})
+    progress = _Progress(training.epochs, steps, schedule)
+    model.fit(batches, epochs=training.epochs, shuffle=False, callbacks=[progress], verbose=0)
+    return network, pd.DataFrame(progress.rows)

@@ -1,0 +1,35 @@
+"""Reconstruct a view with a total-variation prior, whose strength is found by thinning the photons."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptycho import log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+log.limit_threads(snakemake.threads)
+
+from ptycho.grouping import FIT, STOP
+from ptycho.scan import open_scan
+from ptycho.stitch import save_object
+from ptycho.tv import Counts, TotalVariation, reconstruct
+from ptycho.views import open_view
+
+scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+chosen = view.of_role(FIT, STOP)
+counts = Counts(
+    lambda exposures: np.square(scan.diffraction[chosen[exposures]], dtype=np.float64),
+    scan.xcoords[chosen],
+    scan.ycoords[chosen],
+)
+options = TotalVariation(**snakemake.params.tv)
+result = reconstruct(counts, scan.probe, options, seed=int(snakemake.wildcards.seed))
+print(result.history.to_string(index=False))
+print(f"strength {result.strength:.4g}")
+result.history.to_csv(snakemake.output.history, index=False)
+save_object(
+    snakemake.output.object, result.object, result.weight, result.origin_px, method="tv", strength=result.strength
+)

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from ptycho.align import align
+from ptycho.metrics import error
+from ptycho.physics import illumination, predict_intensity
+from ptycho.tv import (
+    Counts,
+    Likelihood,
+    TotalVariation,
+    Variables,
+    descend,
+    reconstruct,
+    strengths,
+    thinned,
+    total_variation,
+)
+
+OPTIONS = TotalVariation(strongest=64, weakest=1, iterations=15, final_iterations=30, fit_share=0.8)
+
+
+def counts_of(scan):
+    return Counts(
+        lambda exposures: np.square(scan.diffraction[exposures], dtype=np.float64), scan.xcoords, scan.ycoords, 20
+    )
+
+
+def complex_noise(shape, seed, level=0.0):
+    rng = np.random.default_rng(seed)
+    return (level + 0.1 * rng.normal(size=shape) + 0.1j * rng.normal(size=shape)).astype(np.complex64)
+
+
+def inner(gradient, direction):
+    return float(np.sum(gradient.real * direction.real + gradient.imag * direction.imag, dtype=np.float64))
+
+
+def test_the_likelihood_is_that_of_the_forward_model(scan):
+    likelihood = Likelihood(counts_of(scan), scan.probe)
+    top, left = likelihood.origin_px
+    height, width = likelihood.shape
+    obj = scan.object[top : top + height, left : left + width]
+    predicted = predict_intensity(obj, scan.probe, scan.xcoords, scan.ycoords, likelihood.origin_px)
+    counts = np.square(scan.diffraction[:], dtype=np.float64)
+    terms = predicted - counts + counts * np.log(np.maximum(counts, 1e-12) / np.maximum(predicted, 1e-6))
+    assert likelihood(obj)[0] == pytest.approx(terms.sum(), rel=1e-4)
+
+
+def test_gradients_are_those_of_finite_differences(scan):
+    likelihood = Likelihood(counts_of(scan), scan.probe)
+    obj, direction = complex_noise(likelihood.shape, 0, 0.8), complex_noise(likelihood.shape, 1)
+    step = 0.01
+    slope = (likelihood(obj + step * direction)[0] - likelihood(obj - step * direction)[0]) / (2 * step)
+    assert inner(likelihood(obj)[1], direction) == pytest.approx(slope, rel=0.01)
+    obj, direction, step = obj.astype(complex), direction.astype(complex), 1e-5
+    slope = (total_variation(obj + step * direction)[0] - total_variation(obj - step * direction)[0]) / (2 * step)
+    assert inner(total_variation(obj)[1], direction) == pytest.approx(slope, rel=1e-3)
+
+
+def test_the_prior_of_an_edge_is_its_length_times_its_height():
+    obj = np.zeros((20, 30), np.complex64)
+    obj[:, 15:] = 3 + 4j
+    assert total_variation(obj)[0] == pytest.approx(20 * 5, rel=0.01)  # worked out by hand: 20 pixels, |3 + 4i|
+    assert total_variation(np.full((9, 9), 2j, np.complex64))[0] == 0
+
+
+def test_variables_and_their_adjoint_agree():
+    light = np.random.default_rng(0).random((24, 18)) + 0.1
+    variables = Variables(light, 0.8)
+    z = np.random.default_rng(1).normal(size=2 * light.size)
+    field = complex_noise(light.shape, 2)
+    pulled = variables.pull_back(field)
+    assert inner(variables.step(z), field) == pytest.approx(float(pulled @ z), rel=1e-4)
+
+
+def test_streamed_and_kept_frames_give_the_same(scan):
+    obj = complex_noise(Likelihood(counts_of(scan), scan.probe).shape, 0, 0.8)
+    kept, streamed = Likelihood(counts_of(scan), scan.probe), Likelihood(counts_of(scan), scan.probe, cache_bytes=0)
+    for _ in range(2):
+        first, second = kept(obj), streamed(obj)
+        assert first[0] == second[0]
+        np.testing.assert_array_equal(first[1], second[1])
+    assert streamed._kept is None
+
+
+def test_thinned_photons_add_up_and_are_dealt_the_same_way_again(scan):
+    counts = counts_of(scan)
+    first, second = thinned(counts, 0.8, seed=3)
+    block = np.arange(20, 40)
+    whole = counts.frames(block)
+    np.testing.assert_allclose(first.frames(block) + second.frames(block), whole, atol=1e-2)
+    np.testing.assert_array_equal(first.frames(block), first.frames(block))
+    assert first.frames(block).sum() / whole.sum() == pytest.approx(0.8, rel=0.01)
+
+
+def test_strengths_are_halved():
+    assert strengths(OPTIONS).tolist() == [64, 32, 16, 8, 4, 2, 1]
+
+
+def test_the_prior_beats_plain_likelihood_and_stays_on_its_pixels(scan):
+    found = reconstruct(counts_of(scan), scan.probe, OPTIONS, seed=0)
+    again = reconstruct(counts_of(scan), scan.probe, OPTIONS, seed=0)
+    np.testing.assert_array_equal(found.object, again.object)
+    assert OPTIONS.weakest / 2 <= found.strength <= 2 * OPTIONS.strongest
+    chosen = found.history.dropna().set_index("strength")["deviance_apart"]
+    assert chosen.idxmin() == found.strength
+
+    likelihood = Likelihood(counts_of(scan), scan.probe)
+    light = illumination(scan.probe, scan.xcoords, scan.ycoords, likelihood.shape, likelihood.origin_px)
+    start = np.full(likelihood.shape, 0.8, np.complex64)
+    plain, _, _ = descend(likelihood, Variables(light, 0.8), start, 0.0, 60)
+    top, left = found.origin_px
+    truth = scan.object[top : top + light.shape[0], left : left + light.shape[1]]
+    inside = np.s_[30:-30, 30:-30]
+    errors, gauge = {}, None
+    for name, obj in (("plain", plain), ("tv", found.object)):
+        aligned, gauge = align(obj, truth, light, inside)
+        errors[name] = error(aligned, truth[inside])
+    assert errors["tv"] < 0.8 * errors["plain"]
+    assert gauge.shift_px < 0.05  # golden: the same pixels as the simulator's
