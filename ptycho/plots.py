@@ -23,13 +23,11 @@ METHODS = {
 }
 """How a method is drawn, in every figure."""
 
-_OTHERS = (("#E69F00", "v"), ("#56B4E9", "P"))  # methods that METHODS does not list
 _ROLES = (("fit", "#56B4E9", "o"), ("stop", "#E69F00", "s"), ("holdout", "#000000", "^"))
 _SPLITS = {"train": ("#0072B2", "o"), "test": ("#D55E00", "s")}
 _CYCLIC = {"cmap": "twilight", "vmin": -np.pi, "vmax": np.pi}
 _LIT = 1e-2  # of the probe's peak intensity; below, its phase is not shown
 DPI = 120
-FLUENCE = "fluence_photons_per_px"
 
 
 def save(figure: Figure, path) -> None:
@@ -63,7 +61,7 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
         (errors: half that range either way).
     """
     columns = {"truth": truth, **aligned}
-    figure = _figure(2.5 * len(columns) + 1.0, 4 * np.clip(2.3 * truth.shape[0] / truth.shape[1], 1.3, 6) + 1.5)
+    figure = new_figure(2.5 * len(columns) + 1.0, 4 * np.clip(2.3 * truth.shape[0] / truth.shape[1], 1.3, 6) + 1.5)
     figure.suptitle(title)
     axes = figure.subplots(4, len(columns), sharex=True, sharey=True, squeeze=False)
     for row, (name, images) in enumerate((("amplitude", amplitude_images), ("phase", phase_images))):
@@ -92,79 +90,6 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
     return figure
 
 
-def learning_curve(history) -> Figure:
-    """Loss against epoch, the learning rate below it.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Columns `epoch`, `loss`, `learning_rate`, and `val_loss` if there is one.
-    """
-    figure = _figure(6.4, 4.8)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    for column, label, colour, style in (
-        ("loss", "training", "#0072B2", "-"),
-        ("val_loss", "validation", "#D55E00", "--"),
-    ):
-        if column in history:
-            top.plot(history["epoch"], history[column], style, color=colour, label=label)
-    losses = history[[c for c in ("loss", "val_loss") if c in history]].to_numpy()
-    top.set(ylabel="loss", yscale="log" if np.nanmin(losses) > 0 else "linear")
-    top.legend()
-    bottom.plot(history["epoch"], history["learning_rate"], color="#000000", drawstyle="steps-post")
-    bottom.set(xlabel="epoch", ylabel="learning rate", yscale="log")
-    _finish_curves([top, bottom])
-    return figure
-
-
-def stopping_curve(history, chosen_epoch: int) -> Figure:
-    """Misfit of the exposures fitted, and of those held back to stop on, against epoch.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Columns `epoch`, `loss` (what the solver minimises) and `stop_deviance` (Poisson misfit of the `stop` exposures,
-        lower is better); where one was not evaluated it is NaN.
-    chosen_epoch : int
-        Epoch whose object is kept.
-    """
-    figure = _figure(6.4, 4.8)
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    for axes, column, label, colour in (
-        (top, "stop_deviance", "stop exposures:\nPoisson misfit", "#D55E00"),
-        (bottom, "loss", "training loss", "#0072B2"),
-    ):
-        rows = history.dropna(subset=[column])
-        axes.plot(rows["epoch"], rows[column], ".-", color=colour)
-        axes.axvline(chosen_epoch, color="#000000", linestyle=":", label=f"kept: epoch {chosen_epoch}")
-        axes.set_ylabel(label)
-    top.legend()
-    bottom.set_xlabel("epoch")
-    _finish_curves([top, bottom])
-    return figure
-
-
-def strength_curve(history, chosen: float) -> Figure:
-    """Deviance of the photons set apart against the strength of a prior.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Columns `strength` and `deviance_apart`; NaN where it was not evaluated.
-    chosen : float
-        Strength that is used.
-    """
-    figure = _figure(6.4, 3.6)
-    axes = figure.subplots()
-    rows = history.dropna(subset=["deviance_apart"]).sort_values("strength")
-    axes.semilogx(rows["strength"], rows["deviance_apart"], ".-", color="#D55E00")
-    axes.axvline(chosen, color="#000000", linestyle=":", label=f"chosen: {chosen:.3g}")
-    axes.set(xlabel="strength of the prior", ylabel="photons set apart:\nPoisson misfit")
-    axes.legend()
-    axes.grid(alpha=0.3)
-    return figure
-
-
 def sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
     """Draw the sample and where it was exposed, and the probe.
 
@@ -182,7 +107,7 @@ def sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
     modes = np.reshape(probe, (-1, *np.shape(probe)[-2:]))
     mode = modes[np.argmax(np.sum(np.abs(modes) ** 2, axis=(1, 2)))]
     ratio = min(max(obj.shape[0] / obj.shape[1], 0.6), 2.4)
-    figure = _figure(13.0, 3.5 * ratio + 1.1)
+    figure = new_figure(13.0, 3.5 * ratio + 1.1)
     panels = figure.subplot_mosaic(
         [["amplitude", "phase", "probe"], ["amplitude", "phase", "wave"]], width_ratios=[3, 3, 2]
     )
@@ -226,7 +151,7 @@ def view(positions, role, illumination, overlaps, *, origin_px=(0, 0)) -> Figure
     origin_px : (int, int)
         Row and column of the illumination's first pixel.
     """
-    figure = _figure(14.0, 4.4)
+    figure = new_figure(14.0, 4.4)
     where, light, histogram = figure.subplots(1, 3)
     _bar(light, _show(light, illumination, origin_px, cmap="cividis", vmin=0), "photons per pixel")
     for code, (name, colour, marker) in enumerate(_ROLES):
@@ -248,66 +173,8 @@ def view(positions, role, illumination, overlaps, *, origin_px=(0, 0)) -> Figure
     return figure
 
 
-def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") -> Figure:
-    """Quality against dose (above) and fluence (below): a panel a view, a line a method.
-
-    Parameters
-    ----------
-    metrics : DataFrame
-        Tidy: columns `dose`, `view`, `split`, `method`, `seed`, `metric`, `value`.
-    fluence : DataFrame
-        Columns `dose`, `view`, `split`, `seed`, `fluence_photons_per_px`.
-    metric, split : str
-        What is drawn.
-
-    Returns
-    -------
-    Figure
-        Mean over seeds (of noise and training), ± one standard deviation where there is more than one; n is stated.
-        The lower panels repeat the other views' lines, faintly: at equal fluence the views can be compared.
-
-    Raises
-    ------
-    ValueError
-        If the table has no such metric in that split, or no fluence for a condition.
-    """
-    rows = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
-    if rows.empty:
-        raise ValueError(f"no metric '{metric}' in split '{split}'; the table has {sorted(metrics['metric'].unique())}")
-    condition = ["dose", "view", "split", "seed"]
-    rows = rows.merge(fluence[[*condition, FLUENCE]], on=condition, how="left", validate="many_to_one")
-    if rows[FLUENCE].isna().any():
-        missing = rows.loc[rows[FLUENCE].isna(), ["dose", "view"]].drop_duplicates().to_dict("records")
-        raise ValueError(f"no fluence for {missing} in split '{split}'")
-    found = rows.groupby(["view", "method", "dose"], sort=False)
-    table = found.agg(
-        **{"mean": ("value", "mean"), "std": ("value", "std"), "count": ("value", "count"), FLUENCE: (FLUENCE, "mean")}
-    )
-    table = table.reset_index().sort_values("dose")
-    views, methods = list(dict.fromkeys(rows["view"])), list(dict.fromkeys(rows["method"]))
-    figure = _figure(4.2 * len(views) + 0.6, 7.0)
-    panels = figure.subplots(2, len(views), sharex="row", sharey=True, squeeze=False)
-    for column, name in enumerate(views):
-        for (other, method), line in table.groupby(["view", "method"], sort=False):
-            style = _style(method, methods)
-            if other == name:
-                _draw_line(panels[0, column], line, "dose", style)
-                _draw_line(panels[1, column], line, FLUENCE, style)
-            else:
-                panels[1, column].plot(line[FLUENCE], line["mean"], color=style["color"], alpha=0.25)
-        panels[0, column].set(title=f"{name} view", xlabel="dose [photons per exposure]")
-        panels[1, column].set(xlabel="fluence [photons per object pixel]" + (len(views) > 1) * "; faint: other views")
-    for axes in panels.ravel():
-        axes.set_xscale("log")
-        axes.grid(alpha=0.3)
-    for axes in panels[:, 0]:
-        axes.set_ylabel(_pretty(metric))
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
-    figure.supxlabel(_samples(table["count"], split), fontsize="small")
-    return figure
-
-
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure [inch]."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -340,44 +207,7 @@ def _caption(label: str, metrics: Mapping, name: str) -> str:
     ).strip()
 
 
-def _finish_curves(panels) -> None:
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    for axes in panels:
-        axes.grid(alpha=0.3)
-
-
 def _lit_phase(wave):
     """Phase, NaN where there is no light."""
     intensity = np.abs(wave) ** 2
     return np.where(intensity > _LIT * intensity.max(), np.angle(wave), np.nan)
-
-
-def _style(method: str, methods) -> dict:
-    if method in METHODS:
-        return METHODS[method]
-    colour, marker = _OTHERS[[m for m in methods if m not in METHODS].index(method) % len(_OTHERS)]
-    return {"label": method, "color": colour, "marker": marker, "linestyle": ":"}
-
-
-def _draw_line(axes, line, abscissa: str, style: dict) -> None:
-    axes.plot(line[abscissa], line["mean"], **style)
-    repeated = line[line["count"] > 1]
-    if len(repeated):
-        axes.errorbar(
-            repeated[abscissa], repeated["mean"], repeated["std"], fmt="none", color=style["color"], capsize=3
-        )
-
-
-def _pretty(metric: str) -> str:
-    kind, _, of = metric.rpartition("_")
-    unit = {"psnr": " [dB]", "frc50": " [Nyquist]"}.get(
-        kind, " [rad]" if of == "phase" and kind in ("mae", "rmse") else ""
-    )
-    names = {"ssim": "SSIM", "ms_ssim": "MS-SSIM", "psnr": "PSNR", "mae": "MAE", "rmse": "RMSE", "frc50": "FRC = 0.5"}
-    return f"{names[kind]} of {of}{unit}" if kind in names else metric.replace("_", " ")
-
-
-def _samples(count, split: str) -> str:
-    n = f"{count.min()}" if count.min() == count.max() else f"{count.min()} to {count.max()}"
-    spread = "seeds of noise and training: mean ± standard deviation" if count.max() > 1 else "seed: no error bar"
-    return f"{split} split, n = {n} {spread}"

@@ -5,7 +5,6 @@ variation (Rudin, Osher and Fatemi, Physica D 60, 259, 1992) of the complex obje
 strong to weak λ. Exposures are read block by block in every evaluation: memory is the canvas.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +13,13 @@ from scipy import fft
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from ptycho.physics import as_modes, blocks, illumination, split_position, window_start
+from ptycho.likelihood import Counts, Likelihood, thinned
+from ptycho.physics import illumination
 
 EDGE = 0.02
 """Differences of transmittance below this count as smooth, above as edges: the total variation is differentiable."""
 BOOST, BOOST_FREQUENCY = 7.0, 0.09
 """Low spatial frequencies, in cycles a pixel, move up to eight times as fast: a flat start converges sooner."""
-FLOOR = 1.0e-6
-"""Smallest mean count [photon]."""
 CORRECTIONS = 12
 """Pairs that L-BFGS keeps."""
 
@@ -43,26 +41,6 @@ class TotalVariation:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Exposures as blocks: what is measured where."""
-
-    frames: Callable
-    """Takes an int64 array of exposures, returns their (m, N, N) counts."""
-    xcoords: np.ndarray
-    ycoords: np.ndarray
-    """(M,) float64 patch centres [px]."""
-    block_size: int = 64
-
-    def __len__(self) -> int:
-        return len(self.xcoords)
-
-    @property
-    def parts(self):
-        """Consecutive blocks of exposures."""
-        return blocks(len(self), self.block_size)
-
-
-@dataclass(frozen=True)
 class Reconstruction:
     """What came out."""
 
@@ -76,87 +54,6 @@ class Reconstruction:
     """λ that was chosen."""
     history: pd.DataFrame
     """stage, strength, iterations, objective, deviance of the photons set apart."""
-
-
-def thinned(counts: Counts, share: float, seed: int) -> tuple[Counts, Counts]:
-    """Deal the photons to two sets of exposures; a block is dealt the same way whenever it is read."""
-
-    def deal(exposures):
-        frames = np.rint(counts.frames(exposures)).astype(np.int64)
-        return frames, np.random.default_rng([seed, int(exposures[0]), len(exposures)]).binomial(frames, share)
-
-    def second(exposures):
-        frames, first = deal(exposures)
-        return frames - first
-
-    places = counts.xcoords, counts.ycoords, counts.block_size
-    return Counts(lambda exposures: deal(exposures)[1], *places), Counts(second, *places)
-
-
-class Likelihood:
-    """Poisson deviance of counts on a canvas, and its gradient.
-
-    Parameters
-    ----------
-    counts : Counts
-        What was measured.
-    probe : (modes, N, N) complex
-        Known illumination [sqrt(photon)].
-    share : float
-        Photons of `counts` per photon of the probe.
-    cache_bytes : int
-        Frames and shifted probes are kept in memory if they take less; results are the same.
-    """
-
-    def __init__(self, counts: Counts, probe, share: float = 1.0, cache_bytes: int = 1 << 28):
-        self.counts, self.probe = counts, as_modes(probe).astype(np.complex64) * np.float32(np.sqrt(share))
-        modes, n, _ = self.probe.shape
-        self.n = n
-        self.top, self.left = window_start(counts.ycoords, n), window_start(counts.xcoords, n)
-        self.origin_px = int(self.top.min()), int(self.left.min())
-        self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
-        self._spectrum = fft.fft2(self.probe)
-        self._kept = {} if len(counts) * n * n * (4 + 8 * modes) < cache_bytes else None
-
-    def __call__(self, obj):
-        """Return half the deviance, Σ I - y - y log(I / y), and dE/dRe O + i dE/dIm O.
-
-        Parameters
-        ----------
-        obj : (H, W) complex64
-            Canvas of `self.shape` at `self.origin_px`.
-        """
-        total, gradient = 0.0, np.zeros(self.shape, np.complex64)
-        windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n, self.n))
-        for part in self.counts.parts:
-            frames, probes = self._block(part)
-            top, left = self.top[part] - self.origin_px[0], self.left[part] - self.origin_px[1]
-            waves = fft.fft2(windows[top, left][:, None] * probes, norm="ortho")
-            intensity = np.maximum((waves.real**2 + waves.imag**2).sum(1), np.float32(FLOOR))
-            ratio = frames / intensity
-            logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
-            total += float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
-            waves *= (2 * (1 - ratio))[:, None]
-            back = (fft.ifft2(waves, norm="ortho") * probes.conj()).sum(1)
-            for patch, y, x in zip(back, top, left, strict=True):
-                gradient[y : y + self.n, x : x + self.n] += patch
-        return total, gradient
-
-    def _block(self, part: slice):
-        """Counts (m, n, n), zero frequency first, and shifted probes (m, modes, n, n), sample-centred."""
-        if self._kept is not None and part.start in self._kept:
-            return self._kept[part.start]
-        exposures = np.arange(part.start, part.stop)
-        frames = fft.ifftshift(self.counts.frames(exposures), axes=(-2, -1)).astype(np.float32)
-        frequency = fft.fftfreq(self.n).astype(np.float32)
-        ramps = [
-            np.exp(-2j * np.pi * split_position(axis[part])[1][:, None] * frequency).astype(np.complex64)
-            for axis in (self.counts.ycoords, self.counts.xcoords)
-        ]
-        probes = fft.ifft2(self._spectrum * (ramps[0][:, None, :, None] * ramps[1][:, None, None, :]))
-        if self._kept is not None:
-            self._kept[part.start] = frames, probes
-        return frames, probes
 
 
 def total_variation(obj):

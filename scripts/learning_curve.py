@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
-from ptycho.plots import learning_curve, save, stopping_curve, strength_curve
+from ptycho.curves import learning_curve, stopping_curve, strength_curve
+from ptycho.plots import save
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
-from ptycho.plots import save, study
+from ptycho.curves import study
+from ptycho.plots import save
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -13,9 +13,10 @@ log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)
 
 from ptycho.grouping import FIT, STOP
+from ptycho.likelihood import Counts
 from ptycho.scan import open_scan
 from ptycho.stitch import save_object
-from ptycho.tv import Counts, TotalVariation, reconstruct
+from ptycho.tv import TotalVariation, reconstruct
 from ptycho.views import open_view
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ptycho import plots
+from ptycho import curves, plots
 from ptycho.objects import simulate_object
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -82,7 +82,7 @@ def test_learning_curve(validated, offset, tmp_path):
     history = pd.DataFrame({"epoch": epoch, "loss": np.exp(-epoch / 5) + offset, "learning_rate": 1e-3})
     if validated:
         history["val_loss"] = history["loss"] + 0.1
-    figure = plots.learning_curve(history)
+    figure = curves.learning_curve(history)
     rendered(figure, tmp_path)
     top, bottom = figure.axes
     assert len(top.lines) == 1 + validated
@@ -95,7 +95,7 @@ def test_learning_curve(validated, offset, tmp_path):
 def test_stopping_curve_marks_the_epoch_kept(tmp_path):
     epoch = np.arange(1, 31)
     evaluated = np.where(epoch % 5 == 0, (epoch - 15.0) ** 2, np.nan)
-    figure = plots.stopping_curve(pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "stop_deviance": evaluated}), 15)
+    figure = curves.stopping_curve(pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "stop_deviance": evaluated}), 15)
     rendered(figure, tmp_path)
     stop, training = figure.axes
     assert stop.get_legend().get_texts()[0].get_text() == "kept: epoch 15"
@@ -151,7 +151,7 @@ def tables():
 
 
 def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
-    figure = plots.study(*tables)
+    figure = curves.study(*tables)
     rendered(figure, tmp_path)
     assert len(figure.axes) == 4
     assert [axes.get_title() for axes in figure.axes[:2]] == ["dense view", "sparse view"]
@@ -168,7 +168,7 @@ def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
 
 def test_error_bars_only_where_there_are_seeds(tables):
     metrics, fluence = tables
-    several, one = plots.study(metrics, fluence), plots.study(metrics[metrics["seed"] == 0], fluence)
+    several, one = curves.study(metrics, fluence), curves.study(metrics[metrics["seed"] == 0], fluence)
     assert len(several.axes[0].containers) == 3
     bar = several.axes[0].containers[0].lines[2][0].get_segments()[0]
     np.testing.assert_allclose(np.ptp(bar[:, 1]), 2 * 0.01)  # sd of 0, 1, 2 hundredths, either way
@@ -180,9 +180,9 @@ def test_error_bars_only_where_there_are_seeds(tables):
 def test_study_says_what_is_missing(tables):
     metrics, fluence = tables
     with pytest.raises(ValueError, match=r"no metric 'ssim'.*ssim_phase"):
-        plots.study(metrics, fluence, metric="ssim")
+        curves.study(metrics, fluence, metric="ssim")
     with pytest.raises(ValueError, match=r"no fluence.*sparse"):
-        plots.study(metrics, fluence[fluence["view"] == "dense"])
+        curves.study(metrics, fluence[fluence["view"] == "dense"])
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
