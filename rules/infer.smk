@@ -36,6 +36,8 @@ rule merge:
         f"{CONDITION}/{{split}}/{{method}}/object.npz",
     log:
         f"{LOGS}/merge/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+    benchmark:
+        f"{COST}/merge/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
     conda:

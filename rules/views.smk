@@ -9,6 +9,8 @@ rule view:
         numbers=f"{CONDITION}/{{split}}.json",
     log:
         f"{LOGS}/view/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    benchmark:
+        f"{COST}/view/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
     conda:
         "../envs/ptycho.yaml"
     threads: 1
