@@ -1,4 +1,4 @@
-"""What the jobs of a finished study cost: a table of jobs, wall time, CPU time and peak memory for each rule, as Markdown.
+"""What the jobs of a finished study cost: jobs, wall time, CPU time and peak memory of each rule, as Markdown.
 
 The numbers are Snakemake's own (`benchmark:`), of every job by itself; jobs run side by side.
 
