@@ -50,9 +50,9 @@ class Region:
 
 
 def shared_region(scan: Scan, views: list[View]) -> Region:
-    """Find the rectangle that methods see lit in every view of a scan, see `ptycho.views.scored_region`."""
+    """Find the rectangle that is lit in every view of a scan, see `ptycho.views.scored_region`."""
     shape = scan.object.shape
-    kept = [view.of_role(FIT, STOP) for view in views]
+    kept = [view.exposures for view in views]
     lights = (illumination(scan.probe, scan.xcoords[part], scan.ycoords[part], shape) for part in kept)
     return Region(*scored_region(lights))
 
