@@ -31,6 +31,7 @@ rule comparison_picture:
     input:
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
+        region=f"{RESULTS}/region/{{split}}.json",
     output:
         report(
             f"{CONDITION}/{{split}}/comparison.png",

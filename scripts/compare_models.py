@@ -98,8 +98,6 @@ def run(options) -> None:
     chosen = {"pinn": options.pinn_dir, "baseline": options.baseline_dir}
     files = {method: model_file(folder) for method, folder in chosen.items() if folder is not None}
     sizes = {"pinn": options.pinn_chunk_size, "baseline": options.baseline_chunk_size}
-    for path in filter(None, (options.test_data, options.iterative)):
-        keys_of(path)  # complain before TensorFlow is imported
     with log.hushed():
         from ptycho.model.inference import gridsize_of, load_network, reconstruct_in_chunks
 
@@ -122,15 +120,15 @@ def run(options) -> None:
     if options.iterative:
         objects["iterative"] = options.output_dir / "iterative" / "object.npz"
         import_object(options.iterative, objects["iterative"], scan.object.shape)
-    metrics, arrays = compare(objects, scan, view, shared_region(scan, [view]))
+    region = shared_region(scan, [view])
+    metrics, arrays = compare(objects, scan, view, region)
     dose = round(scan.metadata["dose"])
     metrics = tidy(metrics, dose=dose, view="all", split="test", seed=options.seed)
     metrics.to_csv(options.output_dir / "comparison_metrics.csv", index=False)
     save_arrays(options.output_dir / "comparison.npz", **arrays)
     numbers = {method: rows.set_index("metric")["value"].to_dict() for method, rows in metrics.groupby("method")}
-    figure = comparison(
-        arrays.pop("truth"), arrays, numbers, f"{options.test_data.name}, {dose:,} photons per exposure"
-    )
+    title, origin = f"{options.test_data.name}, {dose:,} photons per exposure", (region.y0, region.x0)
+    figure = comparison(arrays.pop("truth"), arrays, numbers, title, origin_px=origin)
     save(figure, options.output_dir / "comparison.png")
     print(metrics.pivot_table(index="metric", columns="method", values="value", sort=False).to_string())
     print(*(f"WARNING: {warning}" for warning in warnings_of(metrics)), f"Results: {options.output_dir}", sep="\n")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho import log
+from ptycho.compare import Region
 from ptycho.plots import comparison, save
 
 if TYPE_CHECKING:
@@ -17,4 +18,6 @@ table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
 where = snakemake.wildcards
 title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
-save(comparison(arrays.pop("truth"), arrays, metrics, title), snakemake.output[0])
+region = Region.load(snakemake.input.region)
+figure = comparison(arrays.pop("truth"), arrays, metrics, title, origin_px=(region.y0, region.x0))
+save(figure, snakemake.output[0])

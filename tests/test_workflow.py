@@ -125,7 +125,10 @@ def test_the_tiny_study_runs_to_its_table_and_pictures(study):
     assert list(table.columns) == ["dose", "view", "split", "method", "seed", "metric", "value"]
     assert set(table["metric"]) == METRICS
     assert len(table) == 2 * 3 * len(METRICS)
-    assert np.isfinite(table["value"]).all()
+    lost = table["value"].isna()  # a network of one short epoch may not be registered, which NaN says
+    assert set(table.loc[lost, "metric"]) <= {"shift_px"}
+    assert not lost[table["method"] == "lsqml"].any()
+    assert np.isfinite(table.loc[~lost, "value"]).all()
     for name in (
         "quality_test_error.png",
         "summary.txt",
