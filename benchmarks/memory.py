@@ -36,7 +36,7 @@ def infer(folder: Path, n_groups: int) -> None:
     canvas.save(folder / "canvas.npz")
 
 
-def train(folder: Path, filters: int) -> None:
+def train(method: str, folder: Path, filters: int) -> None:
     """A training job of one pass."""
     from ptycho.loader import open_groups
     from ptycho.model.networks import Network
@@ -46,7 +46,7 @@ def train(folder: Path, filters: int) -> None:
 
     options = Training(epochs=1, batch_size=4, learning_rate=1e-3, trainable_probe=False)
     container = open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
-    network, _ = fit("pinn", container, Network(filters=filters, amplitude_max=1.2), options, spread=48, seed=0)
+    network, _ = fit(method, container, Network(filters=filters, amplitude_max=1.2), options, spread=48, seed=0)
     network.save(folder / "model.keras")
 
 
@@ -84,9 +84,12 @@ def run(options) -> dict:
         for n_groups in sorted(options.groups):
             scan = make_scan(folder / "scan.npz", min(n_groups, options.exposures), options.n)
             make_view(folder / "view.npz", scan, n_groups)
-            if not trained or n_groups in options.train_groups:
-                numbers = measure("train", folder, options.filters)
-                found["training"].append({"groups": n_groups, **numbers})
+            for method in (
+                ("pinn", "baseline") if n_groups in options.train_groups else ("pinn",) if not trained else ()
+            ):
+                numbers = measure(method, folder, options.filters)
+                found["training"].append({"method": method, "groups": n_groups, **numbers})
+                print(json.dumps(found["training"][-1]), file=sys.stderr, flush=True)
                 trained = True
             numbers = measure("infer", folder, n_groups)
             with np.load(folder / "canvas.npz") as canvas:
@@ -114,8 +117,10 @@ def draw(found: dict, path: Path) -> None:
     axes.semilogx(groups, [row["peak_mb"] for row in rows], "o-", label="inference, one chunk over all groups")
     beside = [row["peak_mb"] - CANVAS_BYTES * row["canvas_px"] / 1e6 for row in rows]
     axes.semilogx(groups, beside, "s--", label="the same without its canvas (24 B a pixel)")
-    rows = found["training"]
-    axes.semilogx([row["groups"] for row in rows], [row["peak_mb"] for row in rows], "^-", label="training")
+    for method, mark in (("pinn", "^"), ("baseline", "v")):
+        rows = [row for row in found["training"] if row["method"] == method]
+        line = [row["groups"] for row in rows], [row["peak_mb"] for row in rows]
+        axes.semilogx(*line, f"{mark}-", label=f"training, {method}")
     axes.semilogx(groups, [row * 16.384e3 * 4 / 1e6 for row in groups], ":", color="grey", label="the grouped frames")
     axes.set(xlabel="groups of four patterns", ylabel="peak resident memory [MB]", ylim=(0, 1300))
     axes.set_title(f"N = {found['n_pixels']}, one thread")
@@ -139,8 +144,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.job:
         log.limit_threads(1)
-        {"infer": infer, "train": train}[options.job[0]](Path(options.job[1]), int(options.job[2]))
-        return
+        job, folder, number = options.job[0], Path(options.job[1]), int(options.job[2])
+        return infer(folder, number) if job == "infer" else train(job, folder, number)
     found = run(options)
     print(json.dumps(found, indent=2))
     if options.output:

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from ptycho.plots import METHODS, new_figure
 
 FLUENCE = "fluence_photons_per_px"
-_OTHERS = (("#E69F00", "v"), ("#56B4E9", "P"))  # methods that METHODS does not list
+_OTHERS = (("#E69F00", "v"), ("#000000", "X"))  # methods that METHODS does not list
 
 
 def learning_curve(history) -> Figure:

@@ -23,6 +23,15 @@ class Counts:
     """(M,) float64 patch centres [px]."""
     block_size: int = 64
 
+    @classmethod
+    def of(cls, scan, chosen) -> "Counts":
+        """Chosen exposures of a scan, read when they are asked for."""
+
+        def frames(exposures):
+            return np.square(scan.diffraction[chosen[exposures]], dtype=np.float64)
+
+        return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen])
+
     def __len__(self) -> int:
         return len(self.xcoords)
 
@@ -83,7 +92,7 @@ class Likelihood:
         total, gradient = 0.0, np.zeros(self.shape, np.complex64)
         windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n, self.n))
         for part in self.counts.parts:
-            frames, probes = self._block(part)
+            frames, probes = self.block(part)
             top, left = self.top[part] - self.origin_px[0], self.left[part] - self.origin_px[1]
             waves = fft.fft2(windows[top, left][:, None] * probes, norm="ortho")
             intensity = np.maximum((waves.real**2 + waves.imag**2).sum(1), np.float32(FLOOR))
@@ -96,7 +105,7 @@ class Likelihood:
                 gradient[y : y + self.n, x : x + self.n] += patch
         return total, gradient
 
-    def _block(self, part: slice):
+    def block(self, part: slice):
         """Counts (m, n, n), zero frequency first, and shifted probes (m, modes, n, n), sample-centred."""
         if self._kept is not None and part.start in self._kept:
             return self._kept[part.start]

@@ -19,6 +19,7 @@ METHODS = {
     "pinn": {"label": "PINN", "color": "#0072B2", "marker": "o", "linestyle": "-"},
     "baseline": {"label": "baseline", "color": "#D55E00", "marker": "s", "linestyle": "--"},
     "lsqml": {"label": "LSQML", "color": "#009E73", "marker": "^", "linestyle": "-."},
+    "unrolled": {"label": "unrolled", "color": "#56B4E9", "marker": "P", "linestyle": "-"},
     "tv": {"label": "TV-MAP", "color": "#CC79A7", "marker": "D", "linestyle": ":"},
 }
 """How a method is drawn, in every figure."""

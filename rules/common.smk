@@ -20,7 +20,7 @@ DOSES, SEEDS, VIEWS = config["doses"], config["seeds"], list(config["views"])
 CONDITIONS = {"dose": DOSES, "view": VIEWS, "seed": SEEDS}
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
-NETWORKS = [method for method in METHODS if method in ("pinn", "baseline")]
+NETWORKS = [method for method in METHODS if method in ("pinn", "baseline", "unrolled")]
 ITERATIVE = [method for method in METHODS if method in ("lsqml", "tv")]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
 CHUNKS = config["inference"]["chunks"]
@@ -33,7 +33,7 @@ wildcard_constraints:
     seed=r"\d+",
     view="[A-Za-z0-9-]+",
     split="train|test",
-    method="pinn|baseline|lsqml|tv",
+    method="pinn|baseline|unrolled|lsqml|tv",
     metric="[a-z0-9_]+",
     i=r"\d+",
     n=r"\d+",

@@ -50,3 +50,27 @@ rule merge:
         code=code("merge"),
     script:
         "../scripts/merge.py"
+
+
+rule apply_unrolled:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+        model=f"{CONDITION}/unrolled/model.keras",
+    output:
+        f"{CONDITION}/{{split}}/unrolled/object.npz",
+    log:
+        f"{LOGS}/apply_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    benchmark:
+        f"{COST}/apply_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem="4GiB",
+        runtime="1h",
+    params:
+        iterations=config["unrolled"]["iterations"],
+        code=code("apply_unrolled"),
+    script:
+        "../scripts/apply_unrolled.py"

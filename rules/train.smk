@@ -29,6 +29,30 @@ rule train:
         "../scripts/train.py"
 
 
+rule train_unrolled:
+    input:
+        scan=f"{DATA}/train.npz",
+        view=f"{CONDITION}/train.npz",
+    output:
+        model=f"{CONDITION}/unrolled/model.keras",
+        history=f"{CONDITION}/unrolled/history.csv",
+    log:
+        f"{LOGS}/train_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}.log",
+    benchmark:
+        f"{COST}/train_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}.tsv"
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem="4GiB",
+        runtime="4h",
+    params:
+        unrolled=config["unrolled"],
+        code=code("train_unrolled"),
+    script:
+        "../scripts/train_unrolled.py"
+
+
 rule learning_curve:
     input:
         "{place}/history.csv",

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ptycho import log
 
 if TYPE_CHECKING:
@@ -20,12 +18,7 @@ from ptycho.tv import TotalVariation, reconstruct
 from ptycho.views import open_view
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
-chosen = view.of_role(FIT, STOP)
-counts = Counts(
-    lambda exposures: np.square(scan.diffraction[chosen[exposures]], dtype=np.float64),
-    scan.xcoords[chosen],
-    scan.ycoords[chosen],
-)
+counts = Counts.of(scan, view.of_role(FIT, STOP))
 options = TotalVariation(**snakemake.params.tv)
 result = reconstruct(counts, scan.probe, options, seed=int(snakemake.wildcards.seed))
 print(result.history.to_string(index=False))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,7 @@ OPTIONS = TotalVariation(strongest=64, weakest=1, iterations=15, final_iteration
 
 
 def counts_of(scan):
-    return Counts(
-        lambda exposures: np.square(scan.diffraction[exposures], dtype=np.float64), scan.xcoords, scan.ycoords, 20
-    )
+    return replace(Counts.of(scan, np.arange(len(scan))), block_size=20)
 
 
 def complex_noise(shape, seed, level=0.0):
