@@ -167,6 +167,22 @@ def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_method_appears_by_being_named(study, tmp_path):
+    place = tmp_path / "again"
+    shutil.copytree(study[0], place)
+    methods = ["pinn", "baseline", "lsqml", "tv", "unrolled"]
+    config = config_file(tmp_path, methods=methods)
+    table = "results/tiny/dose_100000/dense/seed_0/test/comparison_metrics.csv"
+    arguments = ("--cores", "2", "--configfile", config, "--", table)
+    found = jobs(snakemake(place, "-n", *arguments))
+    assert found == {"regularise": 1, "train_unrolled": 1, "apply_unrolled": 1, "compare": 1, "total": 4}
+    snakemake(place, *arguments)
+    errors = pd.read_csv(place / table).query("metric == 'error'").set_index("method")["value"]
+    assert list(errors.index) == methods
+    assert errors["tv"] < errors["lsqml"]  # five epochs of LSQML
+
+
+@pytest.mark.slow
 def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
     folder, config = study
     place = tmp_path / "results"
