@@ -15,14 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 from scans import make_scan, make_sparse, make_view
 
 from ptycho import log
+from ptycho.npz import open_member
 from ptycho.scan import open_scan
-
-CANVAS_BYTES = 24
-"""A pixel of a canvas: complex128 and float64."""
 
 
 def infer(folder: Path, n_groups: int) -> None:
@@ -32,8 +29,18 @@ def infer(folder: Path, n_groups: int) -> None:
     from ptycho.views import open_view
 
     container = open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
-    canvas = add_groups(load_network(folder / "model.keras"), container, range(min(n_groups, len(container))), 4)
-    canvas.save(folder / "canvas.npz")
+    groups = range(min(n_groups, len(container)))
+    canvas = add_groups(load_network(folder / "model.keras"), container, groups, 4, folder=folder)
+    run = {"groups": len(groups)}
+    canvas.save(folder / "canvas.npz", run=run, groups=[groups.start, groups.stop])
+
+
+def merge(folder: Path) -> None:
+    """A merge job of that one chunk."""
+    from ptycho.stitch import merge_chunks, save_object
+
+    canvas = merge_chunks([folder / "canvas.npz"], folder=folder)
+    save_object(folder / "object.npz", canvas.mean(), canvas.weight, canvas.origin_px)
 
 
 def train(method: str, folder: Path, filters: int) -> None:
@@ -92,17 +99,16 @@ def run(options) -> dict:
                 print(json.dumps(found["training"][-1]), file=sys.stderr, flush=True)
                 trained = True
             numbers = measure("infer", folder, n_groups)
-            with np.load(folder / "canvas.npz") as canvas:
-                pixels = canvas["weight"].size
+            numbers["merge_peak_mb"] = measure("merge", folder, n_groups)["peak_mb"]
+            pixels = open_member(folder / "canvas.npz", "weight").memmap.size
             found["inference"].append({"groups": n_groups, "exposures": len(scan), "canvas_px": pixels, **numbers})
             print(json.dumps(found["inference"][-1]), file=sys.stderr, flush=True)
         if options.open:
             found["opening"] = opening(folder)
     few, many = found["inference"][0], found["inference"][-1]
     if many["groups"] > few["groups"]:
-        canvas = CANVAS_BYTES * (many["canvas_px"] - few["canvas_px"])
-        growth = (many["peak_mb"] - few["peak_mb"]) * 1e6 - canvas
-        found["growth_bytes_per_group_beside_canvas"] = growth / (many["groups"] - few["groups"])
+        growth = (many["peak_mb"] - few["peak_mb"]) * 1e6
+        found["growth_bytes_per_group"] = growth / (many["groups"] - few["groups"])
     return found
 
 
@@ -115,8 +121,8 @@ def draw(found: dict, path: Path) -> None:
     rows = found["inference"]
     groups = [row["groups"] for row in rows]
     axes.semilogx(groups, [row["peak_mb"] for row in rows], "o-", label="inference, one chunk over all groups")
-    beside = [row["peak_mb"] - CANVAS_BYTES * row["canvas_px"] / 1e6 for row in rows]
-    axes.semilogx(groups, beside, "s--", label="the same without its canvas (24 B a pixel)")
+    axes.semilogx(groups, [row["merge_peak_mb"] for row in rows], "s-", label="merge of that chunk")
+    axes.semilogx(groups, [row["canvas_px"] * 24e-6 for row in rows], "--", color="grey", label="the canvas, in a file")
     for method, mark in (("pinn", "^"), ("baseline", "v")):
         rows = [row for row in found["training"] if row["method"] == method]
         line = [row["groups"] for row in rows], [row["peak_mb"] for row in rows]
@@ -145,6 +151,8 @@ def main() -> None:
     if options.job:
         log.limit_threads(1)
         job, folder, number = options.job[0], Path(options.job[1]), int(options.job[2])
+        if job == "merge":
+            return merge(folder)
         return infer(folder, number) if job == "infer" else train(job, folder, number)
     found = run(options)
     print(json.dumps(found, indent=2))

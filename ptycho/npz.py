@@ -1,10 +1,13 @@
 """Uncompressed NPZ files: arrays that are memory-mapped and read when indexed; files that are whole or not there."""
 
+import math
 import mmap
 import os
 import re
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +16,10 @@ import numpy as np
 
 class ContractError(ValueError):
     """A file does not hold what is wanted: the message names file, key, what was found and what is wanted."""
+
+
+BLOCK_BYTES = 1 << 22
+"""Of an array that is gone through block by block: what is resident of it at a time."""
 
 
 class MappedArray:
@@ -30,7 +37,7 @@ class MappedArray:
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype):
         self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
-        self._map = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+        self.memmap = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -43,7 +50,7 @@ class MappedArray:
     @property
     def nbytes(self) -> int:
         """Bytes in the file."""
-        return self._map.nbytes
+        return self.memmap.nbytes
 
     def __getitem__(self, index):
         """Return a copy of the part, and drop the pages that reading it made resident."""
@@ -51,12 +58,44 @@ class MappedArray:
 
     def read(self, take):
         """Return a copy of what a function takes from the mapped array, and drop the pages as well."""
-        part = np.array(take(self._map))
-        self._map._mmap.madvise(mmap.MADV_DONTNEED)
+        part = np.array(take(self.memmap))
+        drop_pages(self.memmap)
         return part
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self[...], dtype=dtype)
+
+
+def scratch_zeros(shape: tuple[int, ...], dtype, folder=None) -> np.ndarray:
+    """Return zeros: in memory, or memory-mapped in a file of a folder, out of which `drop_pages` puts them.
+
+    The file has no name: it goes with the array, or with the process, however that ends.
+
+    Raises
+    ------
+    OSError
+        If the file system has no room for it.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if folder is None or not size:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error now, and no SIGBUS later
+        return np.memmap(file, dtype, "r+", shape=shape)
+
+
+def drop_pages(array) -> None:
+    """Make nothing of a memory-mapped array resident; what was written is in its file. Others stay as they are."""
+    if isinstance(array, np.memmap):
+        array._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def row_blocks(array) -> Iterator[slice]:
+    """Yield slices of an array's rows, some `BLOCK_BYTES` each; drop its pages after each."""
+    rows = max(BLOCK_BYTES // max(array[:1].nbytes, 1), 1)
+    for start in range(0, len(array), rows):
+        yield slice(start, min(start + rows, len(array)))
+        drop_pages(array)
 
 
 def open_member(path: Path, key: str) -> MappedArray:
@@ -121,22 +160,35 @@ def _readable(path: Path):
         raise ContractError(f"{path}: not an NPZ, cut short, or damaged ({error})") from None
 
 
-def load_arrays(path, *keys: str) -> list[np.ndarray]:
-    """Read arrays whole; every byte is held against the file's own check sums.
+def check_members(path, *keys: str) -> None:
+    """Hold every byte of some arrays against the file's own check sums.
 
     Raises
     ------
     ContractError
         If the file is missing, cut short or damaged, or lacks a key.
     """
-    arrays = []
     with _readable(Path(path)) as archive:
         for key in keys:
             if f"{key}.npy" not in archive.namelist():
                 raise ContractError(f"{path}: no key '{key}'; found {_names(archive)}")
-            with archive.open(f"{key}.npy") as member:  # once through, for the check sum, before anything is believed
+            with archive.open(f"{key}.npy") as member:
                 while member.read(1 << 20):
                     pass
+
+
+def load_arrays(path, *keys: str) -> list[np.ndarray]:
+    """Read arrays whole, after `check_members`.
+
+    Raises
+    ------
+    ContractError
+        If the file is missing, cut short or damaged, or lacks a key.
+    """
+    check_members(path, *keys)  # before anything is believed
+    arrays = []
+    with _readable(Path(path)) as archive:
+        for key in keys:
             with archive.open(f"{key}.npy") as member:
                 arrays.append(np.lib.format.read_array(member, allow_pickle=False))
     return arrays
@@ -171,6 +223,17 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def save_arrays(path, **arrays) -> None:
-    """Write an uncompressed NPZ that is either whole or not there."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{key: np.asarray(array, order="C") for key, array in arrays.items()})
+    """Write an uncompressed NPZ that is either whole or not there; mapped arrays are never resident as a whole."""
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                _write_member(member, np.asanyarray(array, order="C"))
+
+
+def _write_member(member, array) -> None:
+    if not isinstance(array, np.memmap):
+        return np.lib.format.write_array(member, array, allow_pickle=False)
+    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+    for rows in row_blocks(array):
+        member.write(array[rows].tobytes())
+    return None

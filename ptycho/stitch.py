@@ -1,18 +1,34 @@
 """Canvas: weighted patches in, object out; partial canvases add up to the same object, whatever the chunks."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ptycho.npz import ContractError, load_arrays, save_arrays
+from ptycho.npz import (
+    ContractError,
+    check_members,
+    drop_pages,
+    load_arrays,
+    open_member,
+    row_blocks,
+    save_arrays,
+    scratch_zeros,
+)
 from ptycho.physics import window_start
 from ptycho.provenance import file_digest
+
+PATCHES_AT_A_TIME = 64
+"""After so many, what they touched of a canvas in a file is dropped: a drop costs what the next touch reads again."""
 
 
 @dataclass
 class Canvas:
-    """Σ w·O and Σ w over a box of the object plane, float64: 24 bytes a pixel."""
+    """Σ w·O and Σ w over a box of the object plane, float64: 24 bytes a pixel, in memory or in a file.
+
+    In a file, only what was touched last is resident: groups come from the top of the scan to its bottom, and what is
+    summed, divided and saved goes block of rows by block of rows.
+    """
 
     total: np.ndarray
     """(H, W) complex128 sum of weighted patches."""
@@ -20,13 +36,20 @@ class Canvas:
     """(H, W) float64 sum of weights."""
     origin_px: tuple[int, int]
     """Row and column of the first pixel in the object plane."""
+    _fresh: int = field(default=0, init=False, repr=False, compare=False)
+    """Patches added since pages were dropped."""
 
     @classmethod
-    def around(cls, xcoords, ycoords, n: int) -> "Canvas":
-        """Return an empty canvas that holds the n-pixel windows of all positions."""
+    def empty(cls, shape: tuple[int, int], origin_px: tuple[int, int], folder=None) -> "Canvas":
+        """Return a canvas to which nothing was added; with a folder, in unnamed files there."""
+        return cls(scratch_zeros(shape, np.complex128, folder), scratch_zeros(shape, np.float64, folder), origin_px)
+
+    @classmethod
+    def around(cls, xcoords, ycoords, n: int, folder=None) -> "Canvas":
+        """Return an empty canvas that holds the n-pixel windows of all positions; with a folder, in files there."""
         top, left = window_start(ycoords, n), window_start(xcoords, n)
         shape = int(np.ptp(top)) + n, int(np.ptp(left)) + n
-        return cls(np.zeros(shape, np.complex128), np.zeros(shape), (int(top.min()), int(left.min())))
+        return cls.empty(shape, (int(top.min()), int(left.min())), folder)
 
     def add(self, patches, weights, xcoords, ycoords) -> None:
         """Add (m, n, n) patches with their (m, n, n) weights at (m,) positions [px]."""
@@ -36,11 +59,37 @@ class Canvas:
         for patch, weight, y, x in zip(patches, weights, top, left, strict=True):
             self.total[y : y + n, x : x + n] += weight * patch
             self.weight[y : y + n, x : x + n] += weight
+        self._fresh += len(patches)
+        if self._fresh >= PATCHES_AT_A_TIME:
+            self._drop_pages()
+
+    def include(self, part: "Canvas") -> None:
+        """Add a canvas whose box lies in this one's."""
+        y, x = np.subtract(part.origin_px, self.origin_px)
+        columns = slice(x, x + part.weight.shape[1])
+        for rows in part._row_blocks():
+            box = slice(y + rows.start, y + rows.stop), columns
+            self.total[box] += part.total[rows]
+            self.weight[box] += part.weight[rows]
+            self._drop_pages()
 
     def mean(self, fill: complex = 1.0):
         """Weighted mean, complex64; `fill` where nothing was added."""
         mean = np.full(self.weight.shape, fill, np.complex64)
-        return np.divide(self.total, self.weight, out=mean, where=self.weight > 0, casting="same_kind")
+        for rows in self._row_blocks():
+            total, weight = self.total[rows], self.weight[rows]
+            np.divide(total, weight, out=mean[rows], where=weight > 0, casting="same_kind")
+        return mean
+
+    def _row_blocks(self):
+        for rows in row_blocks(self.total):
+            yield rows
+            drop_pages(self.weight)
+
+    def _drop_pages(self) -> None:
+        drop_pages(self.total)
+        drop_pages(self.weight)
+        self._fresh = 0
 
     def save(self, path, **metadata) -> None:
         """Write sum, weight and origin; the file is whole or not there."""
@@ -54,14 +103,16 @@ class Canvas:
 
     @classmethod
     def load(cls, path) -> tuple["Canvas", dict]:
-        """Read a canvas and its metadata.
+        """Open a canvas and read its metadata; the sums stay in their file, memory-mapped and read-only.
 
         Raises
         ------
         ContractError
             If the file is missing, cut short or damaged: all of it is held against its check sums.
         """
-        total, weight, origin, text = load_arrays(path, "sum", "weight", "origin_px", "metadata")
+        check_members(path, "sum", "weight")
+        total, weight = open_member(path, "sum").memmap, open_member(path, "weight").memmap
+        origin, text = load_arrays(path, "origin_px", "metadata")
         if total.shape != weight.shape or total.ndim != 2 or origin.shape != (2,):
             raise ContractError(
                 f"{path}: sum {total.shape}, weight {weight.shape}, origin {origin.shape}; wanted (H, W) twice and (2,)"
@@ -69,25 +120,23 @@ class Canvas:
         return cls(total, weight, tuple(origin.tolist())), json.loads(str(text))
 
 
-def merge(canvases) -> Canvas:
+def merge(canvases, folder=None) -> Canvas:
     """Add partial canvases over their common bounding box, one at a time, in any order.
 
     Parameters
     ----------
     canvases : list of callables
-        Each returns a Canvas; a callable is called twice, so that only one canvas is in memory besides the sum.
+        Each returns a Canvas; a callable is called twice, so that only one part is open at a time.
+    folder : Path, optional
+        Where the sum lives in files; without, it is in memory.
     """
     parts = [(load, part.origin_px, part.weight.shape) for load in canvases if (part := load()).weight.size]
     boxes = [(origin, shape) for _, origin, shape in parts]
     low = np.min([origin for origin, _ in boxes], axis=0)
     high = np.max([np.add(origin, shape) for origin, shape in boxes], axis=0)
-    whole = Canvas(np.zeros(high - low, np.complex128), np.zeros(high - low), tuple(low.tolist()))
+    whole = Canvas.empty(tuple((high - low).tolist()), tuple(low.tolist()), folder)
     for load, _, _ in parts:
-        part = load()
-        y, x = np.subtract(part.origin_px, low)
-        box = np.s_[y : y + part.weight.shape[0], x : x + part.weight.shape[1]]
-        whole.total[box] += part.total
-        whole.weight[box] += part.weight
+        whole.include(load())
     return whole
 
 
@@ -96,7 +145,7 @@ def run_of(model, view, n_groups: int) -> dict:
     return {"model": file_digest(model), "view": file_digest(view), "groups": n_groups}
 
 
-def merge_chunks(paths, run: dict | None = None) -> Canvas:
+def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
     """Merge the chunk files of one run.
 
     Parameters
@@ -105,6 +154,8 @@ def merge_chunks(paths, run: dict | None = None) -> Canvas:
         In any order.
     run : dict, optional
         What made them, as `Canvas.save` was told; without, they only have to agree.
+    folder : Path, optional
+        Where the sum lives in files; without, it is in memory.
 
     Raises
     ------
@@ -131,7 +182,7 @@ def merge_chunks(paths, run: dict | None = None) -> Canvas:
         expected, before = stop, path
     if expected != run["groups"]:
         raise ContractError(f"groups {expected} to {run['groups']} are in no chunk: one is missing after {before}")
-    return merge([lambda path=path: Canvas.load(path)[0] for path, _ in metadata])
+    return merge([lambda path=path: Canvas.load(path)[0] for path, _ in metadata], folder)
 
 
 def chunk_bounds(n_groups: int, index: int, count: int) -> tuple[int, int]:
@@ -141,10 +192,14 @@ def chunk_bounds(n_groups: int, index: int, count: int) -> tuple[int, int]:
 
 def save_object(path, obj, weight, origin_px, **metadata) -> None:
     """Write a reconstructed object: complex64, its weight, and where it lies in the object plane."""
+    weight = np.asanyarray(weight)
+    light = np.empty(weight.shape, np.float32)
+    for rows in row_blocks(weight):
+        light[rows] = weight[rows]
     save_arrays(
         path,
         object=np.asarray(obj, np.complex64),
-        weight=np.asarray(weight, np.float32),
+        weight=light,
         origin_px=np.asarray(origin_px, np.int64),
         metadata=np.array(json.dumps(metadata)),
     )

@@ -114,8 +114,11 @@ def run(options) -> None:
     container, objects = open_groups(scan, view), {}
     print(f"{options.test_data}: {len(scan)} exposures, {container}", flush=True)
     for method, network in networks.items():
-        canvas = reconstruct_in_chunks(network, container, sizes[method], options.batch_size, label=method)
         objects[method] = options.output_dir / method / "object.npz"
+        folder = objects[method].parent
+        folder.mkdir(parents=True, exist_ok=True)
+        args = network, container, sizes[method], options.batch_size
+        canvas = reconstruct_in_chunks(*args, folder=folder, label=method)
         save_object(objects[method], canvas.mean(), canvas.weight, canvas.origin_px, method=method)
     if options.iterative:
         objects["iterative"] = options.output_dir / "iterative" / "object.npz"

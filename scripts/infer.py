@@ -1,5 +1,6 @@
 """Apply a network to one chunk of a view's groups: a partial canvas."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import log
@@ -18,6 +19,7 @@ from ptycho.views import open_view
 
 container = open_groups(open_scan(snakemake.input.scan), open_view(snakemake.input.view))
 start, stop = chunk_bounds(len(container), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
-canvas = add_groups(load_network(snakemake.input.model), container, range(start, stop), snakemake.params.batch_size)
+network, folder = load_network(snakemake.input.model), Path(snakemake.output[0]).parent
+canvas = add_groups(network, container, range(start, stop), snakemake.params.batch_size, folder=folder)
 run = run_of(snakemake.input.model, snakemake.input.view, len(container))
 canvas.save(snakemake.output[0], run=run, groups=[start, stop])

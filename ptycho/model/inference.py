@@ -2,7 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import keras
@@ -14,7 +14,7 @@ from ptycho.loader import PtychoDataContainer
 from ptycho.model.layers import ComplexPatches  # the import registers the layers that saved models name
 from ptycho.npz import ContractError
 from ptycho.physics import blocks
-from ptycho.stitch import Canvas, merge
+from ptycho.stitch import Canvas
 
 
 def load_network(path: Path) -> keras.Model:
@@ -51,7 +51,13 @@ def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
 
 
 def add_groups(
-    network: keras.Model, container: PtychoDataContainer, groups: range, batch_size: int, *, label: str = "groups"
+    network: keras.Model,
+    container: PtychoDataContainer,
+    groups: range,
+    batch_size: int,
+    *,
+    folder: Path | None = None,
+    label: str = "groups",
 ) -> Canvas:
     """Add the patches of some groups, weighted by the probe's intensity, to a canvas around them.
 
@@ -62,6 +68,8 @@ def add_groups(
     ----------
     groups : range
         Which groups; may be empty.
+    folder : Path, optional
+        Where the canvas lives in files, its band in use alone resident; without, it is in memory.
     label : str
         Of the progress bar.
 
@@ -77,13 +85,10 @@ def add_groups(
     """
     check_fit(network, container)
     if not len(groups):
-        return Canvas(np.zeros((0, 0), np.complex128), np.zeros((0, 0)), (0, 0))
-    part = np.s_[groups.start : groups.stop]
-    # whole-pixel group centres plus rests: (B, C), float64
-    positions = (container.global_offsets[part] + container.local_offsets[part])[:, 0]
-    xcoords, ycoords = positions[:, 0], positions[:, 1]
+        return Canvas.empty((0, 0), (0, 0))
+    xcoords, ycoords = _positions(container, groups)
     n = container._X_np.shape[1]
-    canvas = Canvas.around(xcoords.ravel(), ycoords.ravel(), n)
+    canvas = Canvas.around(xcoords.ravel(), ycoords.ravel(), n, folder)
     weight = np.abs(np.asarray(container._probe_np)) ** 2
     predict = compiled(network)
 
@@ -98,6 +103,13 @@ def add_groups(
             canvas.add(patches, np.broadcast_to(weight, patches.shape), xcoords[block].ravel(), ycoords[block].ravel())
             progress.update(count)
     return canvas
+
+
+def _positions(container: PtychoDataContainer, groups: range):
+    """(B, C) float64 columns and rows [px] of some groups' patches: whole-pixel group centres plus rests."""
+    part = np.s_[groups.start : groups.stop]
+    positions = (container.global_offsets[part] + container.local_offsets[part])[:, 0]
+    return positions[:, 0], positions[:, 1]
 
 
 @lru_cache(maxsize=4)
@@ -126,16 +138,19 @@ def _read_ahead(read, parts):
 
 
 def reconstruct_in_chunks(
-    network: keras.Model, container: PtychoDataContainer, chunk_size: int, batch_size: int, *, label: str = "groups"
+    network: keras.Model,
+    container: PtychoDataContainer,
+    chunk_size: int,
+    batch_size: int,
+    *,
+    folder: Path | None = None,
+    label: str = "groups",
 ) -> Canvas:
     """Add all groups of a container, `chunk_size` at a time, and merge: what the rules do, in one process."""
-    whole = None
+    everything = range(len(container))
+    xcoords, ycoords = _positions(container, everything)
+    whole = Canvas.around(xcoords.ravel(), ycoords.ravel(), container._X_np.shape[1], folder)
     for number, block in enumerate(blocks(len(container), chunk_size), start=1):
-        name = f"{label}, chunk {number}"
-        chunk = add_groups(network, container, range(block.start, block.stop), batch_size, label=name)
-        whole = chunk if whole is None else merge([partial(_same, whole), partial(_same, chunk)])
+        options = {"folder": folder, "label": f"{label}, chunk {number}"}
+        whole.include(add_groups(network, container, everything[block], batch_size, **options))
     return whole
-
-
-def _same(canvas: Canvas) -> Canvas:
-    return canvas
