@@ -1,7 +1,7 @@
 """Peak memory of inference and training jobs against the number of groups, by the operating system's count.
 
-Every number is the largest resident set of a process of its own (wait4). Prints JSON; with --output, writes
-OUTPUT.json and OUTPUT.png too.
+Every number is the largest resident set of a process of its own: VmHWM, for what wait4 says of a child is at least the
+peak of its parent. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
 
     python benchmarks/memory.py --groups 1000 5216 100000 --output docs/memory
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 from scans import make_scan, make_sparse, make_view
 
@@ -61,15 +62,16 @@ def measure(job: str, folder: Path, number: int) -> dict:
     """Run a job in a process of its own."""
     start = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, __file__, "--job", job, str(folder), str(number)], stderr=subprocess.PIPE
+        [sys.executable, __file__, "--job", job, str(folder), str(number)], stdout=PIPE, stderr=PIPE
     ) as child:
-        said = child.stderr.read()
+        complained, said = child.stderr.read(), child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        sys.exit(f"{job}: {said.decode()[-2000:]}")
+        sys.exit(f"{job}: {complained.decode()[-2000:]}")
     wall = time.perf_counter() - start
-    return {"peak_mb": usage.ru_maxrss * 1024 / 1e6, "cpu_s": usage.ru_utime + usage.ru_stime, "wall_s": wall}
+    peak_kb = int(said.split()[-1])
+    return {"peak_mb": peak_kb * 1024 / 1e6, "cpu_s": usage.ru_utime + usage.ru_stime, "wall_s": wall}
 
 
 def opening(folder: Path) -> dict:
@@ -152,8 +154,13 @@ def main() -> None:
         log.limit_threads(1)
         job, folder, number = options.job[0], Path(options.job[1]), int(options.job[2])
         if job == "merge":
-            return merge(folder)
-        return infer(folder, number) if job == "infer" else train(job, folder, number)
+            merge(folder)
+        elif job == "infer":
+            infer(folder, number)
+        else:
+            train(job, folder, number)
+        print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+        return
     found = run(options)
     print(json.dumps(found, indent=2))
     if options.output:
