@@ -1,15 +1,21 @@
 """The workflow as its users call it: dry runs, wrong configs, and a tiny study from end to end."""
 
+import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+from ptycho.stitch import Canvas
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
@@ -20,9 +26,13 @@ METRICS = {
 } | {"error", "heldout_deviance", "shift_px", "ramp_rad_per_px", "scale"}  # fmt: skip
 
 
-def snakemake(folder, *arguments, check=True):
+def command_of(folder, *arguments):
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments]
-    run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=ROOT)
+    return [str(part) for part in command]
+
+
+def snakemake(folder, *arguments, check=True):
+    run = subprocess.run(command_of(folder, *arguments), capture_output=True, text=True, check=False, cwd=ROOT)
     assert not check or run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     return run
 
@@ -193,6 +203,70 @@ def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
     target = condition.relative_to(tmp_path) / "object.npz"
     arguments = ("--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
     assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer": 1, "merge": 1, "total": 2}
+
+
+def wait_until(true, run, seconds=120):
+    """Poll without a pause: what is waited for may last a millisecond."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert run.poll() is None, "Snakemake ended before it could be killed"
+        assert time.monotonic() < end, f"nothing to kill within {seconds} s"
+
+
+def processes_in(folder):
+    """Processes that work in a folder: Snakemake, started with --directory, and its jobs."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink() == folder and "State:\tZ" not in (entry / "status").read_text():
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
+@pytest.mark.parametrize("moment", ["it computes", "it writes"])
+def test_a_chunk_job_killed_half_way_is_made_anew_alone(study, tmp_path, moment):
+    """SIGKILL to a chunk job and its Snakemake: no half-file that looks whole; that chunk alone; the same object."""
+    place = tmp_path.resolve() / "killed"
+    shutil.copytree(study[0], place)
+    target = Path("results/tiny/dose_100000/dense/seed_0/test/pinn/object.npz")
+    chunk = (place / target).parent / "chunks/2of2.npz"
+    log = place / "logs/tiny/infer/dose_100000/dense/seed_0/test/pinn/2of2.log"
+    for path in (place / target, chunk, log):
+        path.unlink()
+    kept = {path.name: path.read_bytes() for path in chunk.parent.iterdir()}
+    arguments = ("--cores", "2", "--configfile", study[1])
+    command = command_of(place, *arguments, "--", chunk.relative_to(place))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as run:
+        try:
+            wait_until(lambda: log.exists() and "groups:" in log.read_text(), run)  # the bar, before the first batch
+            killed = processes_in(place)
+            assert run.pid in killed
+            assert len(killed) > 1
+            if moment == "it writes":
+                wait_until(lambda: len(os.listdir(chunk.parent)) > len(kept), run)
+            for pid in killed:
+                os.kill(pid, signal.SIGSTOP)
+            if moment == "it computes":
+                assert "100%" not in log.read_text()
+                assert not chunk.exists()
+        finally:
+            for pid in processes_in(place):  # all of them at a stand: nobody sees another die, and cleans up
+                os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while processes_in(place):
+        assert time.monotonic() < end
+    if chunk.exists():  # killed after the renaming
+        assert Canvas.load(chunk)[1]["groups"][1] == 40
+    snakemake(place, *arguments, "--unlock")
+    assert jobs(snakemake(place, "-n", *arguments, "--", target)) == {"infer": 1, "merge": 1, "total": 2}
+    snakemake(place, *arguments, "--", target)
+    assert {path.name for path in chunk.parent.iterdir()} == {*kept, chunk.name}  # nothing is left of the attempt
+    assert all((chunk.parent / name).read_bytes() == content for name, content in kept.items())
+    with np.load(study[0] / target) as first, np.load(place / target) as second:
+        np.testing.assert_array_equal(second["object"], first["object"])
+        np.testing.assert_array_equal(second["weight"], first["weight"])
 
 
 @pytest.mark.slow
