@@ -205,12 +205,13 @@ def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
     assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer": 1, "merge": 1, "total": 2}
 
 
-def wait_until(true, run, seconds=120):
-    """Poll without a pause: what is waited for may last a millisecond."""
-    end = time.monotonic() + seconds
+def wait_until(true, run, pause_s=1e-2, limit_s=300):
+    """Poll until something is true while Snakemake runs."""
+    end = time.monotonic() + limit_s
     while not true():
         assert run.poll() is None, "Snakemake ended before it could be killed"
-        assert time.monotonic() < end, f"nothing to kill within {seconds} s"
+        assert time.monotonic() < end, f"nothing to kill within {limit_s} s"
+        time.sleep(pause_s)
 
 
 def processes_in(folder):
@@ -245,7 +246,7 @@ def test_a_chunk_job_killed_half_way_is_made_anew_alone(study, tmp_path, moment)
             assert run.pid in killed
             assert len(killed) > 1
             if moment == "it writes":
-                wait_until(lambda: len(os.listdir(chunk.parent)) > len(kept), run)
+                wait_until(lambda: len(os.listdir(chunk.parent)) > len(kept), run, pause_s=1e-4)
             for pid in killed:
                 os.kill(pid, signal.SIGSTOP)
             if moment == "it computes":
