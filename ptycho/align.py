@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage, signal
+from scipy import fft, ndimage
 
 NO_SHIFT_PX = 1e-3
 """A rest of a shift below this is not interpolated. Moving an image by ε px changes its finest detail (π rad/px) by
@@ -154,11 +154,12 @@ class _Target:
 
     def solver(self, free: int):
         """Matrix (free, pixels) that turns a residual into the first `free` changes; undetermined ones stay 0."""
-        changes, weight = self.changes[:free], self.weight.ravel()
-        normal = np.real(changes.conj() * weight @ changes.T)
+        weighted = self.changes[:free].conj()
+        weighted *= self.weight.ravel()
+        normal = np.real(weighted @ self.changes[:free].T)
         size = np.sqrt(np.maximum(np.diag(normal), np.finfo(float).tiny))
         inverse = np.linalg.pinv(normal / np.outer(size, size), rcond=1e-6, hermitian=True) / np.outer(size, size)
-        return inverse @ (changes.conj() * weight)
+        return inverse @ weighted
 
 
 def _register(moving, target, ramps, max_shift_px):
@@ -181,10 +182,13 @@ def _peak(moving, target, ramp, reach):
         raise AlignmentError("the truth is flat in the scored region: there is nothing to register to")
     window = _place(moving, tuple(n + 2 * reach for n in target.image.shape), ramp, np.zeros(2))
 
-    def slide(image, kernel):
-        return signal.fftconvolve(image, kernel.conj()[::-1, ::-1], mode="valid")
+    def slide(image, kernel):  # cyclic: the shifts looked at leave the kernel inside, so nothing wraps into them
+        size = tuple(map(fft.next_fast_len, image.shape))
+        spectrum = fft.fft2(image, size)
+        spectrum *= fft.fft2(kernel, size).conj()
+        return fft.ifft2(spectrum)[: 2 * reach + 1, : 2 * reach + 1]
 
-    power = slide(np.abs(window) ** 2, weight)
+    power = slide(np.abs(window) ** 2, weight).real
     energy = power - np.abs(slide(window, weight)) ** 2 / weight.sum()
     if np.all(energy <= _FLAT**2 * power):
         raise AlignmentError("the estimate is flat in the scored region: there is nothing to register")
