@@ -3,6 +3,7 @@
 A file-backed container never holds the grouped frames: `_X_np` gathers them from the scan's memory map when sliced.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -206,7 +207,9 @@ class PtychoDataContainer:
         amplitude, phase = np.asarray(self._Y_I_np[index], np.float32), np.asarray(self._Y_phi_np[index], np.float32)
         return inputs, np.concatenate([amplitude, phase], axis=-1)
 
-    def as_tf_dataset(self, batch_size: int, *, shuffle: bool = False, seed: int = 0, targets: str = "diffraction"):
+    def as_tf_dataset(
+        self, batch_size: int, *, shuffle=False, seed: int = 0, targets: str = "diffraction", groups=None, first_pass=0
+    ):
         """Stream batches, each read when it is asked for: every group once a pass.
 
         Parameters
@@ -214,9 +217,13 @@ class PtychoDataContainer:
         batch_size : int
             Groups in a batch; the last may be smaller.
         shuffle : bool
-            A new order every pass, from a generator seeded by `seed`.
+            A new order every pass; it depends on `seed` and the number of the pass alone.
         targets : {"diffraction", "object"}
             What to learn: the amplitudes themselves, (b, N, N, C), or the truth, amplitude and phase in (b, N, N, 2C).
+        groups : (b,) int, optional
+            Which groups; without, all.
+        first_pass : int
+            Number of the first pass: with it a training that was stopped goes on with the orders it would have had.
 
         Returns
         -------
@@ -235,11 +242,13 @@ class PtychoDataContainer:
             raise ValueError(f"targets '{targets}'; wanted 'diffraction' or 'object'")
         if targets == "object" and not self.has_truth:
             raise ValueError("targets 'object' need a truth, but this container has none (Y_I and Y_phi are None)")
-        rng = np.random.default_rng(seed)
+        groups = np.arange(len(self)) if groups is None else np.asarray(groups)
+        passes = itertools.count(first_pass)
 
         def stream():
-            order = rng.permutation(len(self)) if shuffle else np.arange(len(self))
-            for start in range(0, len(self), batch_size):
+            number = next(passes)
+            order = np.random.default_rng([seed, number]).permutation(groups) if shuffle else groups
+            for start in range(0, len(order), batch_size):
                 yield self.batch(order[start : start + batch_size], targets)
 
         frames = tf.TensorSpec((None, n, n, channels), tf.float32)
@@ -247,7 +256,7 @@ class PtychoDataContainer:
         positions = tf.TensorSpec((None, 1, 2, channels), tf.float32)
         signature = ({"diffraction": frames, "positions": positions}, tf.TensorSpec((None, n, n, last), tf.float32))
         dataset = tf.data.Dataset.from_generator(stream, output_signature=signature)
-        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(self) // batch_size))).prefetch(2)
+        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(groups) // batch_size))).prefetch(2)
 
 
 def group_offsets(xcoords, ycoords, nn_indices):

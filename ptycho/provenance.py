@@ -6,6 +6,8 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parent
 
 
@@ -91,6 +93,12 @@ def file_digest(path) -> str:
     """sha256 of a file, read in blocks."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def array_digest(array) -> str:
+    """sha256 of an array's dtype, shape and values."""
+    array = np.ascontiguousarray(array)
+    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"

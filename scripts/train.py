@@ -1,5 +1,6 @@
 """Train a network on a view."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import log
@@ -10,21 +11,42 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.grouping import STOP
 from ptycho.loader import open_groups
+from ptycho.model.card import make_card, save_network
+from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.networks import Network
 from ptycho.model.training import Training, train
+from ptycho.provenance import file_digest, versions
 from ptycho.scan import open_scan
 from ptycho.views import open_view
 
-container = open_groups(open_scan(snakemake.input.scan), open_view(snakemake.input.view))
+method, seed, params = snakemake.wildcards.method, int(snakemake.wildcards.seed), snakemake.params
+view = open_view(snakemake.input.view)
+container = open_groups(open_scan(snakemake.input.scan), view)
 print(container)
-network, history = train(
-    snakemake.wildcards.method,
-    container,
-    Network(**snakemake.params.network),
-    Training(**snakemake.params.training),
-    spread=snakemake.params.spread,
-    seed=int(snakemake.wildcards.seed),
+origin = {
+    "seed": seed,
+    "config": {"network": params.network, "training": params.training, "spread": params.spread},
+    "code": params.code,
+    "data": {name: file_digest(snakemake.input[name]) for name in ("scan", "view")},
+}
+made_with = versions("tensorflow", "keras", "numpy")
+backup = Backup(
+    Path(snakemake.output.model).with_name("backup"), training_key(method=method, made_with=made_with, **origin)
 )
-network.save(snakemake.output.model)
+network, history = train(
+    method,
+    container,
+    Network(**params.network),
+    Training(**params.training),
+    stop=view.of_role(STOP),
+    spread=params.spread,
+    seed=seed,
+    backup=backup,
+)
+kept = history.loc[history["stop_deviance"].idxmin()]
+print(f"kept epoch {kept['epoch']:.2f} of {history['epoch'].iloc[-1]:.2f}, stop deviance {kept['stop_deviance']:.5g}")
+save_network(snakemake.output.model, network, make_card(method, network, container, kept=kept.to_dict(), **origin))
 history.to_csv(snakemake.output.history, index=False)
+backup.remove()

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 
+from ptycho.grouping import STOP
 from ptycho.loader import open_groups
 from ptycho.physics import cut_patches, predict_intensity
 from ptycho.probes import first_mode
@@ -19,7 +20,8 @@ from ptycho.model.networks import Network, build_network, build_pinn  # noqa: E4
 from ptycho.model.training import Training, TrainingError, prepare, train  # noqa: E402
 
 TINY = Network(filters=2, amplitude_max=1.2)
-BRIEF = Training(epochs=1, batch_size=8, learning_rate=1.0e-3, trainable_probe=False)
+PLAIN = {"batch_size": 8, "learning_rate": 1.0e-3, "halve_after": 3, "patience": 8, "trainable_probe": False}
+BRIEF = Training(epochs=1, **PLAIN)
 
 
 def test_importing_the_models_builds_nothing():
@@ -136,8 +138,8 @@ def test_models_of_all_sizes_live_in_one_process(scan):
 
 
 def weights_after_training(method, scan, **changes):
-    container = open_groups(scan, view_of(scan))
-    options = {"spread": 48, "seed": 7} | changes
+    view = view_of(scan)
+    container, options = open_groups(scan, view), {"stop": view.of_role(STOP), "spread": 48, "seed": 7} | changes
     return train(method, container, TINY, BRIEF, **options)[0].get_weights()
 
 
@@ -160,11 +162,14 @@ def test_truth_never_reaches_the_pinn(scan, blind_scan):
 
 
 def test_a_trained_pinn_predicts_better(scan):
-    container = open_groups(scan, view_of(scan))
-    training = Training(epochs=6, batch_size=4, learning_rate=5.0e-3, trainable_probe=False)
-    _, history = train("pinn", container, Network(filters=4, amplitude_max=1.2), training, spread=48, seed=0)
+    view = view_of(scan, n_groups=48)
+    training = Training(epochs=6, **PLAIN | {"batch_size": 4, "learning_rate": 5.0e-3})
+    options = {"stop": view.of_role(STOP), "spread": 48, "seed": 0}
+    _, history = train("pinn", open_groups(scan, view), Network(filters=4, amplitude_max=1.2), training, **options)
     assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
-    assert list(history) == ["epoch", "loss", "learning_rate"]
+    assert history["stop_deviance"].iloc[-1] < 0.95 * history["stop_deviance"].iloc[0]
+    assert list(history) == ["epoch", "loss", "stop_deviance", "learning_rate"]
+    assert len(history) >= training.epochs
     assert history["learning_rate"].is_monotonic_decreasing
 
 
@@ -175,8 +180,9 @@ def test_an_unknown_method_is_named(scan):
 
 @pytest.fixture(scope="module")
 def trained(scan):
-    container = open_groups(scan, view_of(scan))
-    return {method: train(method, container, TINY, BRIEF, spread=48, seed=0)[0] for method in ("pinn", "baseline")}
+    view = view_of(scan)
+    container, options = open_groups(scan, view), {"stop": view.of_role(STOP), "spread": 48, "seed": 0}
+    return {method: train(method, container, TINY, BRIEF, **options)[0] for method in ("pinn", "baseline")}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Applying a saved network to groups: patches onto a canvas, batch by batch."""
 
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ptycho.loader import PtychoDataContainer
-from ptycho.model.layers import ComplexPatches  # the import registers the layers that saved models name
+from ptycho.model.layers import (
+    Backpropagation,
+    ComplexPatches,
+)  # the import registers the layers that saved models name
 from ptycho.npz import ContractError
 from ptycho.physics import blocks
 from ptycho.stitch import Canvas
@@ -50,6 +54,32 @@ def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
         raise ValueError(f"the model takes groups of {wanted} (N, N, C), but the data's are {found}")
 
 
+def probe_warning(network: keras.Model, container: PtychoDataContainer, tolerance: float = 0.01) -> str | None:
+    """Say if the probe is not the one that a network was trained with; it belongs to the first layer.
+
+    Another shape, or another number of photons, is not refused, since a probe is known as well as it is known; but
+    the object is wrong by about as much.
+
+    Parameters
+    ----------
+    tolerance : float
+        Of 1 - |<P, Q>| / (‖P‖ ‖Q‖), and of the ratio of the photons.
+    """
+    layer = next((layer for layer in getattr(network, "layers", ()) if isinstance(layer, Backpropagation)), None)
+    if layer is None:
+        return None
+    its = np.array(layer.probe_real) + 1j * np.array(layer.probe_imag, np.float64)
+    probe = np.asarray(container._probe_np, np.complex128)
+    photons = [float(np.sum(np.abs(p) ** 2)) for p in (its, probe)]
+    alike = float(np.abs(np.vdot(its, probe)) / np.sqrt(max(photons[0] * photons[1], 1e-300)))
+    found = []
+    if 1 - alike > tolerance:
+        found.append(f"another shape (correlation {alike:.3f})")
+    if not abs(photons[1] / max(photons[0], 1e-300) - 1) <= tolerance:
+        found.append(f"{photons[1]:.4g} photons, not {photons[0]:.4g}")
+    return "the data's probe is not the one of the training: " + " and ".join(found) if found else None
+
+
 def add_groups(
     network: keras.Model,
     container: PtychoDataContainer,
@@ -84,6 +114,8 @@ def add_groups(
         If the network was made for another N or C.
     """
     check_fit(network, container)
+    if warning := probe_warning(network, container):
+        print(f"WARNING: {warning}", file=sys.stderr, flush=True)
     if not len(groups):
         return Canvas.empty((0, 0), (0, 0))
     xcoords, ycoords = _positions(container, groups)

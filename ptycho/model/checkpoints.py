@@ -1,0 +1,96 @@
+"""Training that outlives a kill: its state in one file beside the output, taken up again by the same training only."""
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptycho.npz import ContractError, load_arrays, save_arrays
+
+
+def training_key(**facts) -> str:
+    """Digest of what decides the weights: config, code, data, seed, versions; anything that JSON can say."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The state of a training in a folder, whole or not there, see `ptycho.npz.replacing`.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when something is saved; holds nothing else.
+    key : str
+        Of the training, see `training_key`. A state with another key is of another training.
+    """
+
+    folder: Path
+    key: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.folder) / "state.npz"
+
+    def save(self, facts: dict, **arrays: list) -> None:
+        """Replace the state.
+
+        Parameters
+        ----------
+        facts : dict
+            What JSON can say: counters, history rows, `rng.bit_generator.state`. Floats come back to the bit.
+        **arrays : list of array
+            Weights, optimizer state, best weights: any number, any shapes.
+        """
+        lengths = {name: len(group) for name, group in arrays.items()}
+        text = json.dumps({"key": self.key, "lengths": lengths, "facts": facts})
+        named = {f"{name}_{i}": array for name, group in arrays.items() for i, array in enumerate(group)}
+        save_arrays(self.path, state=np.array(text), **named)
+
+    def load(self) -> tuple[dict, dict[str, list]] | None:
+        """Read the state: (facts, arrays) as saved, None if there is none.
+
+        A damaged one, or one of another training, is removed with a message.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            (text,) = load_arrays(self.path, "state")
+            said = json.loads(str(text))
+            if said["key"] != self.key:
+                raise ContractError("of another config, code, data or seed")
+            names = {group: [f"{group}_{i}" for i in range(count)] for group, count in said["lengths"].items()}
+            return said["facts"], {group: load_arrays(self.path, *those) for group, those in names.items()}
+        except (ContractError, KeyError, json.JSONDecodeError) as error:
+            print(f"{self.path}: not used and removed, training starts anew: {error}", file=sys.stderr, flush=True)
+            self.remove()
+            return None
+
+    def remove(self) -> None:
+        """Remove the folder, if it is there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def assign(variables, arrays: list) -> None:
+    """Give saved values to the variables that they were taken from.
+
+    Raises
+    ------
+    ContractError
+        If number or shapes differ.
+    """
+    found, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
+    if found != wanted:
+        raise ContractError(f"a state of {len(found)} arrays that does not fit the {len(wanted)} of this model")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def values_of(variables) -> list[np.ndarray]:
+    """Copy variables to NumPy."""
+    return [np.array(variable) for variable in variables]
