@@ -52,9 +52,11 @@ def train(method: str, folder: Path, filters: int) -> None:
     from ptycho.model.training import train as fit
     from ptycho.views import open_view
 
-    options = Training(epochs=1, batch_size=4, learning_rate=1e-3, trainable_probe=False)
-    container = open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
-    network, _ = fit(method, container, Network(filters=filters, amplitude_max=1.2), options, spread=48, seed=0)
+    options = Training(epochs=1, batch_size=4, learning_rate=1e-3, halve_after=3, patience=8, trainable_probe=False)
+    scan = open_scan(folder / "scan.npz")
+    container, stop = open_groups(scan, open_view(folder / "view.npz")), range(0, len(scan), 20)
+    shape = Network(filters=filters, amplitude_max=1.2)
+    network, _ = fit(method, container, shape, options, stop=stop, spread=48, seed=0)
     network.save(folder / "model.keras")
 
 
