@@ -11,27 +11,30 @@ _OTHERS = (("#E69F00", "v"), ("#000000", "X"))  # methods that METHODS does not 
 
 
 def learning_curve(history) -> Figure:
-    """Loss against epoch, the learning rate below it.
+    """Loss against epoch, the learning rate below it, and between them what decides which weights are kept.
 
     Parameters
     ----------
     history : DataFrame
-        Columns `epoch`, `loss`, `learning_rate`, and `val_loss` if there is one.
+        Columns `epoch`, `loss`, `learning_rate`, and `stop_deviance` (Poisson misfit of photons held out, lower is
+        better) if there is one: its best row is marked.
     """
-    figure = new_figure(6.4, 4.8)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    for column, label, colour, style in (
-        ("loss", "training", "#0072B2", "-"),
-        ("val_loss", "validation", "#D55E00", "--"),
-    ):
-        if column in history:
-            top.plot(history["epoch"], history[column], style, color=colour, label=label)
-    losses = history[[c for c in ("loss", "val_loss") if c in history]].to_numpy()
-    top.set(ylabel="loss", yscale="log" if np.nanmin(losses) > 0 else "linear")
-    top.legend()
-    bottom.plot(history["epoch"], history["learning_rate"], color="#000000", drawstyle="steps-post")
+    judged = "stop_deviance" in history
+    figure = new_figure(6.4, 6.4 if judged else 4.8)
+    panels = figure.subplots(2 + judged, 1, sharex=True, height_ratios=[3, *[3] * judged, 1])
+    top, bottom = panels[0], panels[-1]
+    top.plot(history["epoch"], history["loss"], ".-", color="#0072B2")
+    top.set(ylabel="training loss", yscale="log" if np.nanmin(history["loss"]) > 0 else "linear")
+    bottom.plot(history["epoch"], history["learning_rate"], color="#000000", drawstyle="steps-pre")
     bottom.set(xlabel="epoch", ylabel="learning rate", yscale="log")
-    _finish_curves([top, bottom])
+    if judged:
+        panels[1].plot(history["epoch"], history["stop_deviance"], ".-", color="#D55E00")
+        panels[1].set_ylabel("stop exposures:\nPoisson misfit")
+        kept = history["epoch"][history["stop_deviance"].idxmin()]
+        for axes in panels:
+            axes.axvline(kept, color="#000000", linestyle=":", label=f"kept: epoch {kept:.2f}")
+        panels[1].legend()
+    _finish_curves(panels)
     return figure
 
 

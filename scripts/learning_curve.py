@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 log.to_file(snakemake.log[0])
 history = pd.read_csv(snakemake.input[0])
-if "stop_deviance" in history:
+if "learning_rate" in history:
+    figure = learning_curve(history)
+elif "stop_deviance" in history:
     chosen = int(history["epoch"][history["stop_deviance"].idxmin()])
     figure = stopping_curve(history, chosen)
-elif "deviance_apart" in history:
-    figure = strength_curve(history, float(history["strength"].iloc[-1]))
 else:
-    figure = learning_curve(history)
+    figure = strength_curve(history, float(history["strength"].iloc[-1]))
 save(figure, snakemake.output[0])

@@ -81,15 +81,19 @@ def test_learning_curve(validated, offset, tmp_path):
     epoch = np.arange(1, 21)
     history = pd.DataFrame({"epoch": epoch, "loss": np.exp(-epoch / 5) + offset, "learning_rate": 1e-3})
     if validated:
-        history["val_loss"] = history["loss"] + 0.1
+        history["stop_deviance"] = 1 + (epoch - 13) ** 2 / 100
     figure = curves.learning_curve(history)
     rendered(figure, tmp_path)
-    top, bottom = figure.axes
-    assert len(top.lines) == 1 + validated
+    top, *between, bottom = figure.axes
+    assert len(between) == validated
     assert top.get_yscale() == ("linear" if offset else "log")
     assert bottom.get_xlabel() == "epoch"
     assert bottom.get_ylabel() == "learning rate"
     np.testing.assert_array_equal(top.lines[0].get_ydata(), history["loss"])
+    if validated:
+        np.testing.assert_array_equal(between[0].lines[0].get_ydata(), history["stop_deviance"])
+        assert between[0].get_legend().get_texts()[0].get_text() == "kept: epoch 13.00"
+        assert [list(axes.lines[1].get_xdata()) for axes in figure.axes] == [[13, 13]] * 3
 
 
 def test_stopping_curve_marks_the_epoch_kept(tmp_path):
