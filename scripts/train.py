@@ -47,6 +47,15 @@ network, history = train(
 )
 kept = history.loc[history["stop_deviance"].idxmin()]
 print(f"kept epoch {kept['epoch']:.2f} of {history['epoch'].iloc[-1]:.2f}, stop deviance {kept['stop_deviance']:.5g}")
-save_network(snakemake.output.model, network, make_card(method, network, container, kept=kept.to_dict(), **origin))
+card = make_card(
+    method,
+    container._probe_np,
+    n_pixels=network.input_shape[1],
+    channels=network.input_shape[-1],
+    transmission=network.get_layer("backpropagation").transmission,
+    kept=kept.to_dict(),
+    **origin,
+)
+save_network(snakemake.output.model, network, card)
 history.to_csv(snakemake.output.history, index=False)
 backup.remove()

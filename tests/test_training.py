@@ -232,7 +232,8 @@ def saved(scan, tmp_path_factory):
     container = open_groups(scan, view_of(scan))
     network = build_network(64, 4, container._probe_np, TINY, transmission=0.75)
     path = tmp_path_factory.mktemp("card") / "model.keras"
-    save_network(path, network, make_card("pinn", network, container, seed=3, code="c0de", data={"scan": "5ca1"}))
+    facts = {"n_pixels": 64, "channels": 4, "transmission": 0.75, "seed": 3, "code": "c0de", "data": {"scan": "5ca1"}}
+    save_network(path, network, make_card("pinn", container._probe_np, **facts))
     return path, network, container
 
 

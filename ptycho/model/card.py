@@ -14,24 +14,26 @@ MEMBER = "ptycho.json"
 """Name of the card in the archive; Keras reads the others."""
 
 
-def make_card(method: str, network: keras.Model, container, **facts) -> dict:
+def make_card(method: str, probe, *, n_pixels: int, channels: int, transmission: float, **facts) -> dict:
     """Write down what is needed to use a network, and what made it.
 
     Parameters
     ----------
-    network : keras.Model
-        As of `build_network`.
-    container : PtychoDataContainer
-        What it was trained on.
+    probe : (..., N, N) complex
+        Illumination of the training [sqrt(photon)].
+    n_pixels, channels : int
+        N, side of a pattern, and C, patterns in a group.
+    transmission : float
+        Mean amplitude transmittance of the training data: the normalisation.
     **facts
         Further ones that JSON can say: seed, config, code and data digests, the epoch that was kept.
     """
-    probe = np.asarray(container._probe_np, np.complex64)
+    probe = np.asarray(probe, np.complex64)
     return {
         "method": method,
-        "n_pixels": network.input_shape[1],
-        "channels": network.input_shape[-1],
-        "transmission": network.get_layer("backpropagation").transmission,
+        "n_pixels": n_pixels,
+        "channels": channels,
+        "transmission": transmission,
         "probe": array_digest(probe),
         "probe_photons": float(np.sum(np.abs(probe) ** 2, dtype=np.float64)),
         "versions": versions("ptycho", "tensorflow", "keras", "numpy"),
