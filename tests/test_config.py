@@ -40,7 +40,7 @@ def changed(place, value):
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
-        ("training.epocs", 3, r"training: .*'epocs'.*allowed keys: batch_size, epochs, learning_rate"),
+        ("training.epocs", 3, r"training: .*'epocs'.*allowed keys: batch_size, epochs, halve_after, learning_rate"),
         ("doses", [-5], r"doses\[0\]: -5 .*minimum of 1"),
         ("doses", ["1e3"], r"doses\[0\]: '1e3' is not of type 'integer'"),
         ("views.dense", 1.2, r"views\.dense: 1\.2 .*maximum of 1"),
