@@ -39,6 +39,7 @@ rule all:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
         QUALITY,
+        collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
         collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
@@ -83,6 +84,7 @@ rule phase_g:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
         QUALITY,
+        collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
 
 
 onsuccess:

@@ -78,11 +78,12 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     Returns
     -------
     values : dict
-        The metrics of `ptycho.metrics`, `heldout_deviance` if exposures were set apart, and what `align` removed.
+        The metrics of `ptycho.metrics`, `heldout_deviance` if exposures were set apart, what `align` removed, and
+        `cpu_s`, what the reconstruction cost, if its file says so.
     aligned : (h, w) complex64
         The scored rectangle.
     """
-    obj, weight, origin, _ = load_object(obj_path)
+    obj, weight, origin, made = load_object(obj_path)
     shape = scan.object.shape
     on_grid = place(obj, origin, shape, fill=np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)]))
     apart = view.of_role(HOLDOUT)
@@ -102,7 +103,8 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
         aligned, gauge = align(on_grid[box], truth, light, inner, max_shift_px=0)
         gauge = replace(gauge, shift_y_px=np.nan, shift_x_px=np.nan)
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
-    return {**score(aligned, truth[inner]), **heldout, **removed}, aligned.astype(np.complex64)
+    cost = {"cpu_s": made["cpu_s"]} if "cpu_s" in made else {}
+    return {**score(aligned, truth[inner]), **heldout, **removed, **cost}, aligned.astype(np.complex64)
 
 
 def compare(
@@ -144,7 +146,24 @@ def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
     ]
 
 
-HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "frc50_phase", "heldout_deviance"]
+def training_cost(benchmarks) -> pd.DataFrame:
+    """What trainings cost, from Snakemake's own measurements: dose, view, seed, method, cpu_s, peak_mb.
+
+    Parameters
+    ----------
+    benchmarks : iterable of path
+        …/dose_{dose}/{view}/seed_{seed}/{method}.tsv
+    """
+    rows = []
+    for path in map(Path, benchmarks):
+        dose, view, seed, method = (*path.parts[-4:-1], path.stem)
+        numbers = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+        where = {"dose": int(dose.removeprefix("dose_")), "view": view, "seed": int(seed.removeprefix("seed_"))}
+        rows.append({**where, "method": method, "cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]})
+    return pd.DataFrame(rows, columns=["dose", "view", "seed", "method", "cpu_s", "peak_mb"])
+
+
+HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "frc50_phase", "heldout_deviance", "cpu_s"]
 
 
 def summary_table(metrics: pd.DataFrame, fluence: pd.DataFrame) -> str:

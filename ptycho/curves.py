@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from ptycho.plots import METHODS, new_figure
 
 FLUENCE = "fluence_photons_per_px"
-_OTHERS = (("#E69F00", "v"), ("#000000", "X"))  # methods that METHODS does not list
+_OTHERS = (("#000000", "X"), ("#999999", "*"))  # methods that METHODS does not list
 
 
 def learning_curve(history) -> Figure:
@@ -17,7 +17,7 @@ def learning_curve(history) -> Figure:
     ----------
     history : DataFrame
         Columns `epoch`, `loss`, `learning_rate`, and `stop_deviance` (Poisson misfit of photons held out, lower is
-        better) if there is one: its best row is marked.
+        better) if there is one: its best row is marked, of every `stage` if there is such a column.
     """
     judged = "stop_deviance" in history
     figure = new_figure(6.4, 6.4 if judged else 4.8)
@@ -28,11 +28,14 @@ def learning_curve(history) -> Figure:
     bottom.plot(history["epoch"], history["learning_rate"], color="#000000", drawstyle="steps-pre")
     bottom.set(xlabel="epoch", ylabel="learning rate", yscale="log")
     if judged:
-        panels[1].plot(history["epoch"], history["stop_deviance"], ".-", color="#D55E00")
-        panels[1].set_ylabel("stop exposures:\nPoisson misfit")
-        kept = history["epoch"][history["stop_deviance"].idxmin()]
-        for axes in panels:
-            axes.axvline(kept, color="#000000", linestyle=":", label=f"kept: epoch {kept:.2f}")
+        panels[1].set_ylabel("held out:\nPoisson misfit")
+        stages = history.groupby("stage") if "stage" in history else [("", history)]
+        for stage, rows in stages:
+            panels[1].plot(rows["epoch"], rows["stop_deviance"], ".-", color="#D55E00")
+            kept = rows["epoch"][rows["stop_deviance"].idxmin()]
+            name = f"kept: epoch {kept:.2f}" + (f" (stage {stage})" if stage else "")
+            for axes in panels:
+                axes.axvline(kept, color="#000000", linestyle=":", label=name)
         panels[1].legend()
     _finish_curves(panels)
     return figure
@@ -142,6 +145,48 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
         axes.set_ylabel(_pretty(metric))
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
     figure.supxlabel(_samples(table["count"], split), fontsize="small")
+    return figure
+
+
+def cost(metrics, *, metric: str = "error", split: str = "test") -> Figure:
+    """Quality against the CPU time of a reconstruction: a panel a view, a curve a dose, a mark a method.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As of `study`, with the metric `cpu_s` too.
+    metric, split : str
+        What is drawn.
+
+    Returns
+    -------
+    Figure
+        Means over seeds, ± one standard deviation where there is more than one. Training is not in it.
+    """
+    rows = metrics[metrics["metric"].isin([metric, "cpu_s"]) & (metrics["split"] == split)]
+    found = rows.pivot_table(index=["view", "method", "dose", "seed"], columns="metric", values="value").reset_index()
+    table = found.groupby(["view", "method", "dose"], sort=False, as_index=False).agg(
+        **{"mean": (metric, "mean"), "std": (metric, "std"), "count": (metric, "count"), "cpu_s": ("cpu_s", "mean")}
+    )
+    views, methods = list(dict.fromkeys(rows["view"])), list(dict.fromkeys(rows["method"]))
+    figure = new_figure(4.2 * len(views) + 0.6, 4.4)
+    panels = figure.subplots(1, len(views), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, views, strict=True):
+        of_view = table[table["view"] == name]
+        for dose, line in of_view.groupby("dose"):
+            line = line.sort_values("cpu_s")
+            axes.plot(line["cpu_s"], line["mean"], color="#BBBBBB", zorder=0)
+            last = line.iloc[-1]
+            axes.annotate(f" {dose:,}", (last["cpu_s"], last["mean"]), fontsize="small", color="#666666", va="center")
+        for method in methods:
+            style = {**_style(method, methods), "linestyle": "none"}
+            _draw_line(axes, of_view[of_view["method"] == method], "cpu_s", style)
+        axes.set(title=f"{name} view", xlabel="CPU time of a scan [s], training left out", xscale="log", yscale="log")
+        axes.margins(x=0.12)
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel(_pretty(metric) + ("; lower is better" if metric == "error" else ""))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
+    figure.supxlabel(f"grey: one dose [photons per exposure]; {_samples(table['count'], split)}", fontsize="small")
     return figure
 
 

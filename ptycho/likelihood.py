@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from ptycho.physics import as_modes, blocks, split_position, window_start
+from ptycho.physics import as_modes, blocks, illumination, split_position, window_start
 
 FLOOR = 1.0e-6
 """Smallest mean count [photon]."""
@@ -35,6 +35,15 @@ class Counts:
     def __len__(self) -> int:
         return len(self.xcoords)
 
+    def select(self, chosen) -> "Counts":
+        """Return some of the exposures, (m,) int64."""
+        places = self.xcoords[chosen], self.ycoords[chosen], self.block_size
+        return Counts(lambda exposures: self.frames(chosen[exposures]), *places)
+
+    def photons(self) -> float:
+        """Count all photons, block by block."""
+        return sum(float(np.sum(self.frames(np.arange(part.start, part.stop)))) for part in self.parts)
+
     @property
     def parts(self):
         """Consecutive blocks of exposures."""
@@ -42,11 +51,15 @@ class Counts:
 
 
 def thinned(counts: Counts, share: float, seed: int) -> tuple[Counts, Counts]:
-    """Deal the photons to two sets of exposures; a block is dealt the same way whenever it is read."""
+    """Deal the photons to two sets of exposures; an exposure is dealt the same way whenever it is read, by itself."""
 
     def deal(exposures):
         frames = np.rint(counts.frames(exposures)).astype(np.int64)
-        return frames, np.random.default_rng([seed, int(exposures[0]), len(exposures)]).binomial(frames, share)
+        first = [
+            np.random.default_rng([seed, int(exposure)]).binomial(frame, share)
+            for exposure, frame in zip(exposures, frames, strict=True)
+        ]
+        return frames, np.stack(first)
 
     def second(exposures):
         frames, first = deal(exposures)
@@ -78,7 +91,7 @@ class Likelihood:
         self.top, self.left = window_start(counts.ycoords, n), window_start(counts.xcoords, n)
         self.origin_px = int(self.top.min()), int(self.left.min())
         self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
-        self._spectrum = fft.fft2(self.probe)
+        self._spectrum, self._light = fft.fft2(self.probe), None
         self._kept = {} if len(counts) * n * n * (4 + 8 * modes) < cache_bytes else None
 
     def __call__(self, obj):
@@ -104,6 +117,13 @@ class Likelihood:
             for patch, y, x in zip(back, top, left, strict=True):
                 gradient[y : y + self.n, x : x + self.n] += patch
         return total, gradient
+
+    def light(self):
+        """Illumination of the canvas, (H, W) float64 [photons per pixel]; computed when first asked for."""
+        if self._light is None:
+            places = self.counts.xcoords, self.counts.ycoords
+            self._light = illumination(self.probe, *places, self.shape, self.origin_px)
+        return self._light
 
     def block(self, part: slice):
         """Counts (m, n, n), zero frequency first, and shifted probes (m, modes, n, n), sample-centred."""

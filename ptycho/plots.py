@@ -20,6 +20,7 @@ METHODS = {
     "baseline": {"label": "baseline", "color": "#D55E00", "marker": "s", "linestyle": "--"},
     "lsqml": {"label": "LSQML", "color": "#009E73", "marker": "^", "linestyle": "-."},
     "unrolled": {"label": "unrolled", "color": "#56B4E9", "marker": "P", "linestyle": "-"},
+    "refined": {"label": "refined", "color": "#E69F00", "marker": "v", "linestyle": "--"},
     "tv": {"label": "TV-MAP", "color": "#CC79A7", "marker": "D", "linestyle": ":"},
 }
 """How a method is drawn, in every figure."""

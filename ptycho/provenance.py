@@ -101,6 +101,16 @@ def array_digest(array) -> str:
     return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
+def origin_of(seed: int, config: dict, code: str, **files) -> dict:
+    """Write down what decides a result: seed, options, digest of the code, sha256 of the files that it is made of."""
+    return {
+        "seed": seed,
+        "config": config,
+        "code": code,
+        "data": {name: file_digest(path) for name, path in files.items()},
+    }
+
+
 UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
 
 

@@ -153,7 +153,7 @@ def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
     paths : list of Path
         In any order.
     run : dict, optional
-        What made them, as `Canvas.save` was told; without, they only have to agree.
+        What made them, or part of it, as `Canvas.save` was told; beyond that they have to agree.
     folder : Path, optional
         Where the sum lives in files; without, it is in memory.
 
@@ -163,14 +163,17 @@ def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
         If a chunk is missing, damaged, there twice, or of another run; the message names the file.
     """
     metadata = [(str(path), Canvas.load(path)[1]) for path in paths]
-    run, source = (metadata[0][1]["run"], metadata[0][0]) if run is None else (run, "what is wanted")
+    first, run = metadata[0][0], run or {}
+    wanted = {key: (value, first) for key, value in metadata[0][1]["run"].items()}
+    wanted |= {key: (value, "what is wanted") for key, value in run.items()}
     for path, found in metadata:
-        if different := [key for key in run if found["run"].get(key) != run[key]]:
-            key = different[0]
-            raise ContractError(
-                f"{path}: a chunk of another {key} ({found['run'].get(key)}; {source} is of {run[key]}): "
-                "delete it and run again"
-            )
+        for key, (value, source) in wanted.items():
+            if found["run"].get(key) != value:
+                raise ContractError(
+                    f"{path}: a chunk of another {key} ({found['run'].get(key)}; {source} is of {value}): "
+                    "delete it and run again"
+                )
+    count = wanted["groups"][0]
     expected, before = 0, "no chunk before it"
     for start, stop, path in sorted((*found["groups"], path) for path, found in metadata if np.diff(found["groups"])):
         if start < expected:
@@ -180,8 +183,8 @@ def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
                 f"groups {expected} to {start} are in no chunk: one is missing between {before} and {path}"
             )
         expected, before = stop, path
-    if expected != run["groups"]:
-        raise ContractError(f"groups {expected} to {run['groups']} are in no chunk: one is missing after {before}")
+    if expected != count:
+        raise ContractError(f"groups {expected} to {count} are in no chunk: one is missing after {before}")
     return merge([lambda path=path: Canvas.load(path)[0] for path, _ in metadata], folder)
 
 

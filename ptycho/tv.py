@@ -14,14 +14,20 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from ptycho.likelihood import Counts, Likelihood, thinned
-from ptycho.physics import illumination
+from ptycho.physics import as_modes
+from ptycho.stitch import Canvas
+from ptycho.tiles import add_tile, cut_tiles
 
 EDGE = 0.02
 """Differences of transmittance below this count as smooth, above as edges: the total variation is differentiable."""
-BOOST, BOOST_FREQUENCY = 7.0, 0.09
-"""Low spatial frequencies, in cycles a pixel, move up to eight times as fast: a flat start converges sooner."""
+BOOST, BOOST_FREQUENCY = 20.0, 0.05
+"""Low spatial frequencies, in cycles a pixel, move up to 21 times as fast: a flat start converges sooner."""
 CORRECTIONS = 12
 """Pairs that L-BFGS keeps."""
+GAIN = 1.0e-5
+"""It ends where a step gains less than this share of the objective."""
+WARM = 8.0
+"""How far above the chosen λ the last continuation starts, if it has a reconstruction of most photons to start from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,8 @@ class TotalVariation:
     """L-BFGS iterations at the chosen λ."""
     fit_share: float
     """Share of the photons that is fitted while λ is chosen; the rest judges."""
+    tile_px: float
+    """Largest extent of positions that are reconstructed at once [px]; larger scans are cut into tiles."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Reconstruction:
     strength: float
     """λ that was chosen."""
     history: pd.DataFrame
-    """stage, strength, iterations, objective, deviance of the photons set apart."""
+    """stage, tile, strength, iterations, objective, deviance of the photons set apart."""
 
 
 def total_variation(obj):
@@ -74,22 +82,25 @@ def total_variation(obj):
     return float(np.sum(length - EDGE, dtype=np.float64)), gradient
 
 
+def transmission_of(counts: Counts, probe) -> float:
+    """Mean amplitude transmittance, sqrt(detected / incident photons)."""
+    return float(np.sqrt(counts.photons() / (len(counts) * np.sum(np.abs(probe) ** 2, dtype=np.float64))))
+
+
 class Variables:
-    """Preconditioned variables: O = A0 + K z / D, low frequencies boosted, dim pixels too.
+    """Preconditioned variables: a change of the object is K z / D, low frequencies boosted, dim pixels too.
 
     Parameters
     ----------
     light : (H, W) float
         Illumination [photons per pixel].
-    level : float
-        A0, mean amplitude transmittance: the flat object that the first start is.
     """
 
-    def __init__(self, light, level: float):
+    def __init__(self, light):
         down, across = fft.fftfreq(light.shape[0])[:, None], fft.fftfreq(light.shape[1])
         self.filter = (1 + BOOST / (1 + (down**2 + across**2) / BOOST_FREQUENCY**2)).astype(np.float32)
         scale = np.sqrt(light + 0.02 * light.max())
-        self.scale, self.level, self.shape = (scale / scale.max()).astype(np.float32), level, light.shape
+        self.scale, self.shape = (scale / scale.max()).astype(np.float32), light.shape
 
     def _smooth(self, field):
         return fft.ifft2(fft.fft2(field) * self.filter)
@@ -104,7 +115,7 @@ class Variables:
         return field.view(np.float64).ravel()
 
 
-def descend(likelihood: Likelihood, variables: Variables, obj, strength: float, iterations: int):
+def descend(likelihood: Likelihood, obj, strength: float, iterations: int):
     """Minimise likelihood + strength · total variation from an object.
 
     Returns
@@ -114,6 +125,7 @@ def descend(likelihood: Likelihood, variables: Variables, obj, strength: float, 
     iterations : int
         That were made.
     """
+    variables = Variables(likelihood.light())
 
     def evaluate(z):
         now = obj + variables.step(z)
@@ -121,7 +133,7 @@ def descend(likelihood: Likelihood, variables: Variables, obj, strength: float, 
         prior, slope = total_variation(now)
         return value + strength * prior, variables.pull_back(gradient + np.float32(strength) * slope)
 
-    options = {"maxiter": iterations, "maxcor": CORRECTIONS, "maxfun": 2 * iterations}
+    options = {"maxiter": iterations, "maxcor": CORRECTIONS, "maxfun": 2 * iterations, "ftol": GAIN}
     start = np.zeros(2 * obj.size)
     found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options)
     return (obj + variables.step(found.x)).astype(np.complex64), float(found.fun), int(found.nit)
@@ -133,8 +145,10 @@ def strengths(options: TotalVariation):
     return options.strongest / 2.0 ** np.arange(count)
 
 
-def reconstruct(counts: Counts, probe, options: TotalVariation, *, seed: int) -> Reconstruction:
-    """Choose λ by thinning the photons, then reconstruct from all of them.
+def reconstruct(counts: Counts, probe, options: TotalVariation, *, seed: int, folder=None) -> Reconstruction:
+    """Choose λ by thinning the photons, then reconstruct from all of them, tile by tile.
+
+    λ is chosen in the tile with the most exposures and is that of all.
 
     Parameters
     ----------
@@ -144,42 +158,68 @@ def reconstruct(counts: Counts, probe, options: TotalVariation, *, seed: int) ->
         Known illumination [sqrt(photon)].
     seed : int
         Of the thinning.
+    folder : Path, optional
+        Where the canvas of a large scan lives in files; without, it is in memory.
 
     Returns
     -------
     Reconstruction
     """
-    everything = Likelihood(counts, probe)
-    light = illumination(everything.probe, counts.xcoords, counts.ycoords, everything.shape, everything.origin_px)
-    photons = sum(float(np.sum(counts.frames(np.arange(part.start, part.stop)))) for part in counts.parts)
-    power = float(np.sum(np.abs(everything.probe) ** 2, dtype=np.float64))
-    variables = Variables(light, np.sqrt(photons / (power * len(counts))))
+    places, n = (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
+    tiles, level = cut_tiles(*places, options.tile_px, n), transmission_of(counts, probe)
+    largest = max(range(len(tiles)), key=lambda number: len(tiles[number].exposures))
     rows: list[dict] = []
-    fitted, apart = thinned(counts, options.fit_share, seed)
-    chosen = _choose(
-        Likelihood(fitted, probe, options.fit_share),
-        Likelihood(apart, probe, 1 - options.fit_share),
-        variables,
-        options,
-        rows,
+    chosen, start = choose_strength(
+        counts.select(tiles[largest].exposures), probe, level, options, seed=seed, rows=rows
     )
-    obj = np.full(everything.shape, variables.level, np.complex64)
-    path = [strength for strength in strengths(options) if strength > chosen * 1.01] + [chosen]
-    for strength in tqdm(path, desc="all photons", unit="λ"):
-        iterations = options.final_iterations if strength == chosen else options.iterations
-        obj, objective, made = descend(everything, variables, obj, strength, iterations)
-        rows.append({"stage": "all", "strength": strength, "iterations": made, "objective": objective})
-    return Reconstruction(obj, light, everything.origin_px, chosen, pd.DataFrame(rows))
+    canvas = Canvas.around(*places, n, folder)
+    for number, tile in enumerate(tiles):
+        part = Likelihood(counts.select(tile.exposures), probe)
+        path = [strength for strength in strengths(options) if strength > chosen * 1.01] + [chosen]
+        obj = np.full(part.shape, level, np.complex64)
+        if number == largest:  # most of its photons have come down to there
+            path, obj = [strength for strength in path if strength < WARM * chosen], start
+        obj = _continue(part, obj, path, options, rows, label=f"tile {number + 1}/{len(tiles)}")
+        add_tile(canvas, tile, obj, part.light(), part.origin_px)
+    return Reconstruction(canvas.mean(), canvas.weight, canvas.origin_px, chosen, pd.DataFrame(rows))
 
 
-def _choose(fitted: Likelihood, apart: Likelihood, variables: Variables, options: TotalVariation, rows: list) -> float:
-    """λ for all photons whose fit of most of them predicts the others best, to a factor of √2."""
-    pixels = len(apart.counts) * apart.n**2
+def _continue(everything: Likelihood, obj, path: list[float], options: TotalVariation, rows: list, *, label: str):
+    """Reconstruct from all photons, from the strongest prior of a path down to the last."""
+    for strength in tqdm(path, desc=f"all photons, {label}", unit="λ"):
+        iterations = options.final_iterations if strength == path[-1] else options.iterations
+        obj, objective, made = descend(everything, obj, strength, iterations)
+        numbers = {"stage": "all", "tile": label, "strength": strength}
+        rows.append({**numbers, "iterations": made, "objective": objective})
+    return obj
+
+
+def choose_strength(counts: Counts, probe, level: float, options: TotalVariation, *, seed: int, rows: list):
+    """Find λ by thinning the photons: the fit of most of them that predicts the others best, to a factor of √2.
+
+    Parameters
+    ----------
+    level : float
+        Transmittance of the flat object that it starts from.
+    rows : list of dict
+        Takes what was done, for a history.
+
+    Returns
+    -------
+    chosen : float
+        λ for all photons.
+    obj : (H, W) complex64
+        The fit of most photons at `WARM` times that λ, or at the strongest.
+    """
+    shares = options.fit_share, 1 - options.fit_share
+    halves = zip(thinned(counts, options.fit_share, seed), shares, strict=True)
+    fitted, apart = (Likelihood(part, probe, share) for part, share in halves)
+    pixels = len(counts) * apart.n**2
     share, found, states = np.sqrt(options.fit_share), {}, {}
-    obj = np.full(fitted.shape, variables.level, np.complex64)
+    obj = np.full(fitted.shape, level, np.complex64)
 
     def judge(strength: float, start):
-        obj, objective, made = descend(fitted, variables, start, strength * share, options.iterations)
+        obj, objective, made = descend(fitted, start, strength * share, options.iterations)
         found[strength], states[strength] = 2 * apart(obj)[0] / pixels, obj
         numbers = {"stage": "choice", "strength": strength, "iterations": made, "objective": objective}
         rows.append({**numbers, "deviance_apart": found[strength]})
@@ -192,4 +232,5 @@ def _choose(fitted: Likelihood, apart: Likelihood, variables: Variables, options
             break
     for strength in (best * np.sqrt(2), best / np.sqrt(2)):
         judge(float(strength), states[min((s for s in states if s > strength), default=best)])
-    return min(found, key=found.get)
+    chosen = min(found, key=found.get)
+    return chosen, states[min((s for s in states if s >= WARM * chosen), default=max(states))]

@@ -21,9 +21,8 @@ CONDITIONS = {"dose": DOSES, "view": VIEWS, "seed": SEEDS}
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 NETWORKS = [method for method in METHODS if method in ("pinn", "baseline", "unrolled")]
-ITERATIVE = [method for method in METHODS if method in ("lsqml", "tv")]
+ITERATIVE = [method for method in METHODS if method in ("lsqml", "tv", "refined")]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
-CHUNKS = config["inference"]["chunks"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 MEASURED = config["source"]["kind"] == "measured"
 
@@ -33,7 +32,7 @@ wildcard_constraints:
     seed=r"\d+",
     view="[A-Za-z0-9-]+",
     split="train|test",
-    method="pinn|baseline|unrolled|lsqml|tv",
+    method="pinn|baseline|unrolled|lsqml|tv|refined",
     metric="[a-z0-9_]+",
     i=r"\d+",
     n=r"\d+",
@@ -57,10 +56,11 @@ def source_files():
 
 def chunk_files(wildcards):
     """All chunk files of one reconstruction."""
+    count = config["inference"]["tile_chunks" if wildcards.method == "unrolled" else "chunks"]
     return collect(
-        f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{CHUNKS}.npz",
+        f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{count}.npz",
         **wildcards,
-        i=range(1, CHUNKS + 1),
+        i=range(1, count + 1),
     )
 
 

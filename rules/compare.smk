@@ -57,9 +57,13 @@ rule summarise:
     input:
         metrics=collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
         views=collect(f"{CONDITION}/{{split}}.json", **CONDITIONS, split=SPLITS),
+        training=collect(
+            f"{COST}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv", **CONDITIONS, method=NETWORKS
+        ),
     output:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
+        training=f"{RESULTS}/training.csv",
         summary=f"{RESULTS}/summary.txt",
     log:
         f"{LOGS}/summarise.log",
@@ -95,3 +99,22 @@ rule quality_picture:
         code=code("quality_picture"),
     script:
         "../scripts/quality_picture.py"
+
+
+rule cost_picture:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+    output:
+        report(f"{RESULTS}/cost_{{split}}.png", category="G: study", caption="../report/cost.rst"),
+    log:
+        f"{LOGS}/cost_picture/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        code=code("cost_picture"),
+    script:
+        "../scripts/cost_picture.py"

@@ -1,4 +1,4 @@
-"""Inference: both networks over a view in chunks, each a partial canvas; the merge adds them."""
+"""Inference: networks over a view in chunks, of groups or of tiles, each a partial canvas; the merge adds them."""
 
 
 rule infer:
@@ -39,7 +39,7 @@ rule merge:
     benchmark:
         f"{COST}/merge/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
-        method="pinn|baseline",
+        method="pinn|baseline|unrolled",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -52,17 +52,19 @@ rule merge:
         "../scripts/merge.py"
 
 
-rule apply_unrolled:
+rule infer_unrolled:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
-        model=f"{CONDITION}/unrolled/model.keras",
+        model=f"{CONDITION}/{{method}}/model.keras",
     output:
-        f"{CONDITION}/{{split}}/unrolled/object.npz",
+        f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
     log:
-        f"{LOGS}/apply_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
     benchmark:
-        f"{COST}/apply_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+        f"{COST}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
+    wildcard_constraints:
+        method="unrolled",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -70,7 +72,7 @@ rule apply_unrolled:
         mem="4GiB",
         runtime="1h",
     params:
-        iterations=config["unrolled"]["iterations"],
-        code=code("apply_unrolled"),
+        tile_px=config["inference"]["tile_px"],
+        code=code("infer_unrolled"),
     script:
-        "../scripts/apply_unrolled.py"
+        "../scripts/infer_unrolled.py"

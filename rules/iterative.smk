@@ -1,4 +1,4 @@
-"""Phase F: iterative reconstructions of the same exposures, LSQML and TV-MAP."""
+"""Phase F: reconstructions of the same exposures, each by itself: LSQML, TV-MAP, and what a network adds to that."""
 
 
 rule iterate:
@@ -51,3 +51,31 @@ rule regularise:
         code=code("regularise"),
     script:
         "../scripts/regularise.py"
+
+
+rule refine:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+        tv=f"{CONDITION}/{{split}}/tv/object.npz",
+    output:
+        object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
+        history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
+    log:
+        f"{LOGS}/refine/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+    benchmark:
+        f"{COST}/refine/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+    wildcard_constraints:
+        method="refined",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem="4GiB",
+        runtime="4h",
+    params:
+        tv=config["tv"],
+        refined=config["refined"],
+        code=code("refine"),
+    script:
+        "../scripts/refine.py"

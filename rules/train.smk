@@ -1,4 +1,4 @@
-"""Phase E: a network per condition, PINN and Baseline."""
+"""Phase E: networks, one per condition: PINN, Baseline and unrolled."""
 
 
 rule train:
@@ -34,12 +34,14 @@ rule train_unrolled:
         scan=f"{DATA}/train.npz",
         view=f"{CONDITION}/train.npz",
     output:
-        model=f"{CONDITION}/unrolled/model.keras",
-        history=f"{CONDITION}/unrolled/history.csv",
+        model=f"{CONDITION}/{{method}}/model.keras",
+        history=f"{CONDITION}/{{method}}/history.csv",
     log:
-        f"{LOGS}/train_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}.log",
+        f"{LOGS}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.log",
     benchmark:
-        f"{COST}/train_unrolled/dose_{{dose}}/{{view}}/seed_{{seed}}.tsv"
+        f"{COST}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
+    wildcard_constraints:
+        method="unrolled",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -48,6 +50,7 @@ rule train_unrolled:
         runtime="4h",
     params:
         unrolled=config["unrolled"],
+        tv=config["tv"],
         code=code("train_unrolled"),
     script:
         "../scripts/train_unrolled.py"

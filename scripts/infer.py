@@ -20,6 +20,7 @@ from ptycho.views import open_view
 container = open_groups(open_scan(snakemake.input.scan), open_view(snakemake.input.view))
 start, stop = chunk_bounds(len(container), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
 network, folder = load_network(snakemake.input.model), Path(snakemake.output[0]).parent
+clock = log.CpuClock()
 canvas = add_groups(network, container, range(start, stop), snakemake.params.batch_size, folder=folder)
 run = run_of(snakemake.input.model, snakemake.input.view, len(container))
-canvas.save(snakemake.output[0], run=run, groups=[start, stop])
+canvas.save(snakemake.output[0], run=run, groups=[start, stop], cpu_s=clock.seconds)

@@ -19,6 +19,7 @@ from ptycho.views import open_view
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 overlap = view.metadata["overlap"]["between_exposures"]["linear"]
 options = Iterative(**snakemake.params.iterative)
+clock = log.CpuClock()
 result = reconstruct(
     Exposures.of(scan, view.of_role(FIT)),
     Exposures.of(scan, view.of_role(STOP)),
@@ -27,6 +28,7 @@ result = reconstruct(
     seed=int(snakemake.wildcards.seed),
     compact=overlap < options.compact_below,
 )
+cpu_s = clock.seconds
 chosen = result.history.loc[result.history["stop_deviance"].idxmin()]
 print(f"kept epoch {chosen['epoch']:.0f} of {len(result.history)}, stop deviance {chosen['stop_deviance']:.4f}")
 result.history.to_csv(snakemake.output.history, index=False)
@@ -37,4 +39,5 @@ save_object(
     result.origin_px,
     method="lsqml",
     best_epoch=int(chosen["epoch"]),
+    cpu_s=cpu_s,
 )

@@ -1,5 +1,6 @@
 """Reconstruct a view with a total-variation prior, whose strength is found by thinning the photons."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import log
@@ -20,10 +21,12 @@ from ptycho.views import open_view
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 counts = Counts.of(scan, view.of_role(FIT, STOP))
 options = TotalVariation(**snakemake.params.tv)
-result = reconstruct(counts, scan.probe, options, seed=int(snakemake.wildcards.seed))
+folder = Path(snakemake.output.object).parent
+clock = log.CpuClock()
+result = reconstruct(counts, scan.probe, options, seed=int(snakemake.wildcards.seed), folder=folder)
+cpu_s = clock.seconds
 print(result.history.to_string(index=False))
 print(f"strength {result.strength:.4g}")
 result.history.to_csv(snakemake.output.history, index=False)
-save_object(
-    snakemake.output.object, result.object, result.weight, result.origin_px, method="tv", strength=result.strength
-)
+made = {"method": "tv", "strength": result.strength, "cpu_s": cpu_s}
+save_object(snakemake.output.object, result.object, result.weight, result.origin_px, **made)

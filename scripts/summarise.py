@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
-from ptycho.compare import summary_table, warnings_of
+from ptycho.compare import summary_table, training_cost, warnings_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -28,17 +28,23 @@ for path in snakemake.input.views:
         {"dose": int(dose), "view": view, "seed": int(seed), "split": split, "overlap": overlap}
         | {key: numbers[key] for key in ("fluence_photons_per_px", "mean_detected_photons")}
     )
+training = training_cost(snakemake.input.training)
+training.to_csv(snakemake.output.training, index=False)
 fluence = pd.DataFrame(rows)
 fluence.to_csv(snakemake.output.fluence, index=False)
 results = snakemake.params.results
 text = [
     f"Study '{snakemake.params.study}': aligned to truth, scored on one shared rectangle per split.",
-    "ssim, frc50: higher is better; error, heldout_deviance: lower is better.",
+    "ssim, frc50: higher is better; error, heldout_deviance: lower is better; cpu_s: CPU-seconds of a reconstruction.",
     "",
     summary_table(metrics, fluence),
     "",
+    *(
+        f"Training of {method}: {seconds.min():.0f} to {seconds.max():.0f} CPU-seconds a condition"
+        for method, seconds in training.groupby("method", sort=False)["cpu_s"]
+    ),
     *(f"WARNING: {warning}" for warning in warnings),
-    f"Table: {results}/metrics.csv   Figures: {results}/quality_*.png",
+    f"Table: {results}/metrics.csv   Figures: {results}/quality_*.png, {results}/cost_*.png",
     f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
 ]
 Path(snakemake.output.summary).write_text("\n".join(text) + "\n")

@@ -17,7 +17,7 @@ from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.networks import Network
 from ptycho.model.training import Training, train
-from ptycho.provenance import file_digest, versions
+from ptycho.provenance import origin_of, versions
 from ptycho.scan import open_scan
 from ptycho.views import open_view
 
@@ -25,12 +25,8 @@ method, seed, params = snakemake.wildcards.method, int(snakemake.wildcards.seed)
 view = open_view(snakemake.input.view)
 container = open_groups(open_scan(snakemake.input.scan), view)
 print(container)
-origin = {
-    "seed": seed,
-    "config": {"network": params.network, "training": params.training, "spread": params.spread},
-    "code": params.code,
-    "data": {name: file_digest(snakemake.input[name]) for name in ("scan", "view")},
-}
+config = {"network": params.network, "training": params.training, "spread": params.spread}
+origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)
 made_with = versions("tensorflow", "keras", "numpy")
 backup = Backup(
     Path(snakemake.output.model).with_name("backup"), training_key(method=method, made_with=made_with, **origin)

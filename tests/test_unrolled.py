@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -6,22 +7,30 @@ import pytest
 from ptycho.align import align
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.metrics import error
+from ptycho.stitch import chunk_bounds, merge
+from ptycho.tiles import cut_tiles
+from ptycho.tv import TotalVariation
 
 tf = pytest.importorskip("tensorflow")
 
+from ptycho.model import canvas  # noqa: E402
+from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
+from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.inference import load_network  # noqa: E402
+from ptycho.model.refined import Refinement, refine  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
     CHANNELS,
+    Scene,
     Unrolled,
-    _deviance,
     apply_unrolled,
-    build_unrolled,
-    features,
+    reconstruct_tiles,
     train_unrolled,
-    transmission_of,
 )
 
-OPTIONS = Unrolled(filters=8, iterations=12, tile_px=30, tiles=4, steps=40, learning_rate=2.0e-3, fit_share=0.8)
+OPTIONS = Unrolled(
+    stages=2, filters=8, iterations=4, tile_px=30, tiles=4, steps=30, learning_rate=2.0e-3, fit_share=0.8
+)
+PRIOR = TotalVariation(strongest=64, weakest=1, iterations=10, final_iterations=20, fit_share=0.8, tile_px=512)
 
 
 @pytest.fixture(scope="module")
@@ -31,49 +40,129 @@ def counts(scan):
 
 @pytest.fixture(scope="module")
 def trained(scan, counts):
-    return train_unrolled(counts, scan.probe, OPTIONS, seed=0)
+    return train_unrolled(counts, scan.probe, OPTIONS, PRIOR, seed=0)
+
+
+def assert_same(first, second):
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def error_of(obj, light, origin, scan):
+    top, left = origin
+    truth = scan.object[top : top + obj.shape[0], left : left + obj.shape[1]]
+    inside = np.s_[30 : obj.shape[0] - 30, 30 : obj.shape[1] - 30]
+    aligned, gauge = align(obj, truth, light, inside)
+    return error(aligned, truth[inside]), gauge.shift_px
 
 
 def test_the_loss_is_the_likelihood_of_the_solvers(scan, counts):
-    likelihood = Likelihood(replace(counts, block_size=len(counts)), scan.probe)
-    obj, _ = features(likelihood, 0.8, 3)
-    frames, probes = likelihood.block(slice(0, len(counts)))
-    top, left = (
-        (start - first).astype(np.int32)
-        for start, first in zip((likelihood.top, likelihood.left), likelihood.origin_px, strict=True)
-    )
-    ours = float(_deviance(tf.constant(obj), top, left, frames, probes))
-    assert ours == pytest.approx(2 * likelihood(obj)[0] / frames.size, rel=1e-4)
+    likelihood = Likelihood(replace(counts, block_size=20), scan.probe)
+    scene = Scene(likelihood, 0.8)
+    obj = scene.step(3, 0.0)
+    judge = canvas.judge_of(likelihood, likelihood.origin_px)
+    ours = float(canvas.deviance(tf.constant(obj), **judge))
+    assert ours == pytest.approx(2 * likelihood(obj)[0] / judge["frames"].size, rel=1e-4)
 
 
 def test_a_network_takes_canvases_of_any_size_and_starts_at_nothing():
-    network = build_unrolled(4)
-    for shape in ((16, 24), (40, 8)):
-        said = network(np.random.default_rng(0).normal(size=(1, *shape, CHANNELS)).astype(np.float32)).numpy()
-        assert said.shape == (1, *shape, 2)
-        assert np.abs(said).max() < 0.1
+    network = canvas.build_unet(CHANNELS, 4, "network")
+    rng = np.random.default_rng(0)
+    for shape in ((16, 24), (41, 9)):
+        start = rng.normal(size=shape).astype(np.complex64)
+        out = canvas.corrected(network, start, rng.normal(size=(*shape, CHANNELS)).astype(np.float32))
+        assert out.shape == shape
+        assert np.abs(out - start).max() < 0.1
 
 
-def test_the_same_seed_gives_the_same_network_and_files_load_in_safe_mode(scan, counts, trained, tmp_path):
+def test_what_a_turned_and_mirrored_network_says_is_turned_back():
+    """A network that copies its first two features: turning and turning back leaves them where they were."""
+    features = np.random.default_rng(0).normal(size=(8, 12, CHANNELS)).astype(np.float32)
+
+    def copy(x):
+        return x[..., :2]
+
+    for turn, mirror in itertools.product(range(4), (False, True)):
+        said = canvas._said.python_function(copy, tf.constant(features), tf.constant(turn), tf.constant(mirror))
+        np.testing.assert_array_equal(said.numpy(), features[..., 0] + 1j * features[..., 1])
+
+
+def test_the_same_seed_gives_the_same_network(scan, counts, trained):
     network, history = trained
-    again, _ = train_unrolled(counts, scan.probe, OPTIONS, seed=0)
-    for first, second in zip(network.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(first, second)
-    network.save(tmp_path / "model.keras")
+    again, _ = train_unrolled(counts, scan.probe, OPTIONS, PRIOR, seed=0)
+    assert_same(network, again)
+    assert list(history) == ["epoch", "loss", "stop_deviance", "learning_rate", "stage"]
+    assert history["epoch"].is_monotonic_increasing
+    assert history["stage"].value_counts().tolist() == [canvas.ROUNDS] * OPTIONS.stages
+
+
+@pytest.mark.parametrize("rounds", [canvas.ROUNDS, canvas.ROUNDS + 4])
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(scan, counts, trained, tmp_path, monkeypatch, rounds):
+    backup = Backup(tmp_path / "backup", "key")
+    save, saved = Backup.save, []
+
+    def save_and_die(self, *args, **arrays):
+        save(self, *args, **arrays)
+        saved.append(1)
+        if len(saved) == rounds:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Backup, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            train_unrolled(counts, scan.probe, OPTIONS, PRIOR, seed=0, backup=backup)
+    network, history = train_unrolled(counts, scan.probe, OPTIONS, PRIOR, seed=0, backup=backup)
+    assert_same(network, trained[0])
+    np.testing.assert_array_equal(history.to_numpy(), trained[1].to_numpy())
+
+
+def test_one_file_carries_all_that_is_needed_and_loads_in_safe_mode(scan, counts, trained, tmp_path):
+    card = make_card("unrolled", scan.probe, n_pixels=64, channels=1, transmission=0.7)
+    save_network(tmp_path / "model.keras", trained[0], card)
     loaded = load_network(tmp_path / "model.keras")
-    for first, second in zip(network.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(first, second)
-    assert list(history) == ["epoch", "loss", "learning_rate"]
+    assert_same(loaded, trained[0])
+    assert read_card(tmp_path / "model.keras")["method"] == "unrolled"
+    first, second = (apply_unrolled(network, counts, scan.probe)[0] for network in (trained[0], loaded))
+    np.testing.assert_array_equal(first, second)
 
 
-def test_the_network_adds_to_the_steps_on_the_same_pixels(scan, counts, trained):
-    obj, light, (top, left) = apply_unrolled(trained[0], counts, scan.probe, OPTIONS.iterations)
-    start, _ = features(Likelihood(counts, scan.probe), transmission_of(counts, scan.probe), OPTIONS.iterations)
-    truth = scan.object[top : top + obj.shape[0], left : left + obj.shape[1]]
-    inside = np.s_[30 : obj.shape[0] - 30, 30 : obj.shape[1] - 30]
-    errors = {}
-    for name, estimate in (("start", start), ("network", obj)):
-        aligned, gauge = align(estimate, truth, light, inside)
-        errors[name] = error(aligned, truth[inside])
-    assert errors["network"] < errors["start"]
-    assert gauge.shift_px < 0.1
+def test_networks_bring_the_steps_nearer_to_the_truth(scan, counts, trained):
+    network = trained[0]
+    obj, light, origin = apply_unrolled(network, counts, scan.probe)
+    scene = Scene(Likelihood(counts, scan.probe), network.get_layer("steps_1").transmission)
+    for stage in (1, 2):  # the same steps without the networks
+        steps = network.get_layer(f"steps_{stage}")
+        scene.canvas = scene.step(steps.iterations, steps.strength)
+    (with_them, shift), (without, _) = (error_of(o, light, origin, scan) for o in (obj, scene.canvas))
+    assert with_them < without
+    assert shift < 0.1
+
+
+def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, trained):
+    tiles = cut_tiles(counts.xcoords, counts.ycoords, 20, 16)
+    assert len(tiles) >= 6
+    whole = reconstruct_tiles(trained[0], counts, scan.probe, tiles)
+    for chunks in (2, 3, len(tiles) + 1):
+        bounds = [chunk_bounds(len(tiles), i, chunks) for i in range(chunks)]
+        parts = [reconstruct_tiles(trained[0], counts, scan.probe, tiles[start:stop]) for start, stop in bounds]
+        merged = merge([lambda part=part: part for part in parts])
+        heavy = whole.weight > 1e-3 * whole.weight.max()
+        difference = np.abs(merged.mean() - whole.mean())[heavy].max()
+        assert difference <= 1e-6 * np.abs(whole.mean()).max()
+
+
+def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts):
+    options = Refinement(deals=2, fit_share=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
+    first = refine(counts, scan.probe, 8.0, PRIOR, options, seed=0)
+    second = refine(counts, scan.probe, 8.0, PRIOR, options, seed=0)
+    np.testing.assert_array_equal(first[0], second[0])
+    obj, light, origin, history = first
+    found, shift = error_of(obj, light, origin, scan)
+    assert found < 0.2
+    assert shift < 0.1
+    assert len(history) == canvas.ROUNDS
+
+
+def test_a_loss_that_is_no_number_stops_training_with_a_message(scan, counts):
+    with pytest.raises(ValueError, match=r"stage 1/2: the loss became nan in round \d+ of 10"):
+        train_unrolled(counts, scan.probe, replace(OPTIONS, learning_rate=1.0e6), PRIOR, seed=0)

@@ -1,206 +1,234 @@
-"""An unrolled reconstruction: a few steps on the whole scan's likelihood, then a network trained without truth.
+"""An unrolled reconstruction: steps on the whole scan's likelihood and a network, in turns, trained without truth.
 
-The network sees what the steps have found, their last gradient and the illumination, and says what is to be added. It
-is trained on the train split by thinning photons: steps on one part of them go in, the Poisson likelihood of the others
-is the loss (Batson and Royer, Noise2Self, ICML 2019: independent noise cannot be learnt). It is applied to the test
-split unchanged.
+Every stage makes a few steps of L-BFGS on the Poisson likelihood and a total-variation prior (`ptycho.tv`), and a U-Net
+that sees what they have found, their last gradient, where they began and the illumination adds what they lack. Stage
+after stage is trained on tiles of the train split by thinning its photons (`ptycho.model.canvas`), which the prior's
+strength is chosen by, too. The network is applied to the test split unchanged.
 """
 
 import sys
-import time
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
-from keras import layers
+from tqdm import tqdm
 
 from ptycho.likelihood import Counts, Likelihood, thinned
-from ptycho.physics import illumination
-from ptycho.tv import Variables, descend
+from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected, judge_of
+from ptycho.model.checkpoints import Backup, assign, values_of
+from ptycho.model.layers import PACKAGE
+from ptycho.stitch import Canvas
+from ptycho.tiles import Tile, add_tile
+from ptycho.tv import TotalVariation, choose_strength, descend, transmission_of
 
-CHANNELS = 5
-"""Features: what the steps have found (real, imaginary), gradient (real, imaginary), illumination."""
-MULTIPLE = 4
-"""Sides of a canvas are multiples of this: two levels below the full resolution."""
+CHANNELS = 7
+"""What the steps have found, their gradient, where they began (real and imaginary parts), and the illumination."""
+RELAXED = 0.25
+"""Strength of the prior in all but the last stage, in units of the chosen one: weaker, it lets the steps go further."""
+JUDGE_SHARE = 0.08
+"""Of the photons: never trained on; they say which weights are kept."""
+JUDGES = 6
+"""Tiles in which they are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unrolled:
-    """How the network looks and is trained."""
+class Unrolled(Fitting):
+    """How the networks look and are trained; filters and steps are of every stage."""
 
-    filters: int
-    """Features at full resolution; two and three times as many below."""
+    stages: int
+    """Times that steps and network follow each other."""
     iterations: int
-    """L-BFGS steps on the likelihood before the network."""
-    tile_px: int
+    """L-BFGS steps before a network."""
+    tile_px: float
     """Largest extent of the positions of a training tile [px]."""
     tiles: int
     """Training tiles, each thinned anew."""
-    steps: int
-    """Steps of Adam, a tile each."""
-    learning_rate: float
-    """Adam's, falling along a cosine."""
     fit_share: float
     """Share of the photons that goes in while training; the rest is predicted."""
 
 
-def transmission_of(counts: Counts, probe) -> float:
-    """Mean amplitude transmittance, sqrt(detected / incident photons)."""
-    photons = sum(float(np.sum(counts.frames(np.arange(part.start, part.stop)))) for part in counts.parts)
-    return float(np.sqrt(photons / (len(counts) * np.sum(np.abs(probe) ** 2, dtype=np.float64))))
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Steps(keras.layers.Layer):
+    """Stands for the steps that come before a network, and carries their numbers in the saved model.
 
-
-def features(likelihood: Likelihood, level: float, iterations: int):
-    """Make the steps on a likelihood, from a flat object.
-
-    Returns
-    -------
-    start : (H, W) complex64
-        What they found.
-    channels : (H, W, 5) float32
-        What the network sees of it.
+    Parameters
+    ----------
+    iterations : int
+        Of L-BFGS.
+    strength : float
+        Of the total-variation prior.
+    transmission : float
+        Mean amplitude transmittance of the training data: the flat object that the first steps start from.
     """
-    counts = likelihood.counts
-    light = illumination(likelihood.probe, counts.xcoords, counts.ycoords, likelihood.shape, likelihood.origin_px)
-    flat = np.full(likelihood.shape, level, np.complex64)
-    start, _, _ = descend(likelihood, Variables(light, level), flat, 0.0, iterations)
-    slope = likelihood(start)[1] / (2 * (light + 0.05 * np.median(light[light > 1e-3 * light.max()])))
-    change = start - level
-    stack = [change.real, change.imag, slope.real, slope.imag, np.log10(1 + light) / 4]
-    return start, np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
+
+    def __init__(self, iterations: int, strength: float, transmission: float, **kwargs):
+        super().__init__(**kwargs)
+        self.iterations, self.strength, self.transmission = iterations, strength, transmission
+
+    def call(self, features):
+        return features
+
+    def get_config(self):
+        options = {"iterations": self.iterations, "strength": self.strength, "transmission": self.transmission}
+        return {**super().get_config(), **options}
 
 
-def build_unrolled(filters: int) -> keras.Model:
-    """Build a residual U-Net over a canvas of any size: (1, H, W, 5) to what is to be added, (1, H, W, 2)."""
-    inputs = keras.Input((None, None, CHANNELS), name="features")
+class Scene:
+    """Exposures that are reconstructed together, and the canvas as it is by now.
 
-    def convolve(x, width):
-        for _ in range(2):
-            x = layers.Conv2D(width, 3, padding="same", activation="leaky_relu", kernel_initializer="he_normal")(x)
-        return x
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Of the photons that are reconstructed from.
+    transmission : float
+        Of the flat object that it starts from.
+    """
 
-    top = convolve(inputs, filters)
-    middle = convolve(layers.AveragePooling2D(2)(top), 2 * filters)
-    x = convolve(layers.AveragePooling2D(2)(middle), 3 * filters)
-    x = convolve(layers.Concatenate()([layers.UpSampling2D()(x), middle]), 2 * filters)
-    x = convolve(layers.Concatenate()([layers.UpSampling2D()(x), top]), filters)
-    small = keras.initializers.RandomNormal(stddev=1.0e-3)
-    return keras.Model(inputs, layers.Conv2D(2, 3, padding="same", kernel_initializer=small)(x), name="unrolled")
+    def __init__(self, likelihood: Likelihood, transmission: float):
+        self.likelihood, self.transmission, self.light = likelihood, transmission, likelihood.light()
+        self.canvas = np.full(likelihood.shape, transmission, np.complex64)
 
+    def step(self, iterations: int, strength: float):
+        """Make L-BFGS steps from the canvas, which stays as it is; return (H, W) complex64."""
+        return descend(self.likelihood, self.canvas, strength, iterations)[0]
 
-def _select(counts: Counts, chosen) -> Counts:
-    return Counts(
-        lambda exposures: counts.frames(chosen[exposures]), counts.xcoords[chosen], counts.ycoords[chosen], 64
-    )
-
-
-def _tile(counts: Counts, probe, level: float, options: Unrolled, rng) -> dict:
-    """One training example: features of some photons of some neighbouring exposures, and the other photons."""
-    seed = rng.integers(len(counts))
-    half = options.tile_px / 2
-    near = (np.abs(counts.xcoords - counts.xcoords[seed]) <= half) & (
-        np.abs(counts.ycoords - counts.ycoords[seed]) <= half
-    )
-    fitted, apart = thinned(_select(counts, np.flatnonzero(near)), options.fit_share, int(rng.integers(1 << 31)))
-    likelihood = Likelihood(fitted, probe, options.fit_share)
-    start, channels = features(likelihood, level, options.iterations)
-    judge = Likelihood(apart, probe, 1 - options.fit_share)
-    blocks = [judge.block(part) for part in apart.parts]
-    return {
-        "start": _padded(start),
-        "channels": _padded(channels),
-        "top": (judge.top - judge.origin_px[0]).astype(np.int32),
-        "left": (judge.left - judge.origin_px[1]).astype(np.int32),
-        "frames": np.concatenate([frames for frames, _ in blocks]),
-        "probes": np.concatenate([probes for _, probes in blocks]),
-    }
+    def features(self, stepped):
+        """Return what a network sees, (H, W, 7) float32: transmittances, and the gradient in their units."""
+        dim = 0.05 * np.median(self.light[self.light > 1e-3 * self.light.max()])
+        slope = self.likelihood(stepped)[1] / (2 * (self.light + dim))
+        parts = stepped - self.transmission, slope, self.canvas - self.transmission
+        stack = [part for field in parts for part in (field.real, field.imag)] + [np.log10(1 + self.light) / 4]
+        return np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
 
 
-def _padded(array):
-    """Make both sides multiples of four, by repeating the last row and column."""
-    sides = [(0, -size % MULTIPLE) for size in array.shape[:2]]
-    return np.pad(array, sides + [(0, 0)] * (array.ndim - 2), mode="edge")
+@dataclass
+class _Tile:
+    """A training tile: what goes in, the photons that the loss predicts, those that judge."""
+
+    scene: Scene
+    predicted: Likelihood
+    judge: Likelihood
 
 
-@tf.function(reduce_retracing=True)
-def _deviance(canvas, top, left, frames, probes):
-    """Poisson deviance per pixel of frames (m, n, n), zero frequency first, on a complex canvas (H, W)."""
-    n = tf.shape(frames)[-1]
-    span = tf.range(n)
-    rows, columns = top[:, None] + span, left[:, None] + span
-    windows = tf.gather(tf.reshape(canvas, [-1]), rows[:, :, None] * tf.shape(canvas)[1] + columns[:, None, :])
-    waves = tf.signal.fft2d(windows[:, None] * probes) / tf.cast(n, tf.complex64)
-    intensity = tf.maximum(tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1), 1.0e-6)
-    logarithm = tf.math.log(tf.maximum(frames, 1.0e-6) / intensity)
-    return 2 * tf.reduce_mean(intensity - frames + frames * logarithm)
+def _cut_tiles(counts: Counts, probe, transmission: float, options: Unrolled, seed: int) -> list[_Tile]:
+    rng, tiles = np.random.default_rng([seed, 0]), []
+    rest, judges = thinned(counts, 1 - JUDGE_SHARE, seed)
+    half, share = options.tile_px / 2, (1 - JUDGE_SHARE) * options.fit_share
+    for _ in range(options.tiles):
+        centre = rng.integers(len(counts))
+        near = [np.abs(axis - axis[centre]) <= half for axis in (counts.xcoords, counts.ycoords)]
+        chosen = np.flatnonzero(near[0] & near[1])
+        fitted, predicted = thinned(rest.select(chosen), options.fit_share, int(rng.integers(1 << 31)))
+        scene = Scene(Likelihood(fitted, probe, share), transmission)
+        predicted = Likelihood(predicted, probe, 1 - JUDGE_SHARE - share, cache_bytes=0)
+        judge = Likelihood(judges.select(chosen), probe, JUDGE_SHARE, cache_bytes=0)
+        tiles.append(_Tile(scene, predicted, judge))
+    return tiles
 
 
-def train_unrolled(counts: Counts, probe, options: Unrolled, *, seed: int):
+def _examples(tiles: list[_Tile], strength: float, options: Unrolled) -> tuple[list[Example], list[Example]]:
+    """Make a stage's steps in every tile: examples to train on, and those that judge."""
+    examples, judges = [], []
+    scale = np.sqrt((1 - JUDGE_SHARE) * options.fit_share)
+    for number, tile in enumerate(tqdm(tiles, desc="steps", unit="tile", mininterval=5)):
+        stepped = tile.scene.step(options.iterations, strength * scale)
+        features, origin = tile.scene.features(stepped), tile.scene.likelihood.origin_px
+        examples.append(Example(stepped, features, judge_of(tile.predicted, origin)))
+        if number < JUDGES:
+            judges.append(Example(stepped, features, judge_of(tile.judge, origin)))
+    return examples, judges
+
+
+def train_unrolled(
+    counts: Counts, probe, options: Unrolled, prior: TotalVariation, *, seed: int, backup: Backup | None = None
+):
     """Train on exposures without their truth; the same seed on the same machine gives the same weights.
+
+    Parameters
+    ----------
+    counts : Counts
+        Exposures of the train split.
+    probe : (modes, N, N) complex
+        Known illumination [sqrt(photon)].
+    prior : TotalVariation
+        How the strength of the prior is chosen.
+    backup : Backup, optional
+        Where the state goes after every round, and where one of the same training is taken up.
 
     Returns
     -------
     network : keras.Model
-        See `build_unrolled`.
+        Stages side by side, features to what is to be added; `apply_unrolled` takes it.
     history : DataFrame
-        epoch (passes over the tiles), loss, learning_rate.
+        epoch (passes over the tiles, of all stages), loss, stop_deviance (of the photons that judge), learning_rate,
+        stage.
     """
     keras.utils.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
-    level = transmission_of(counts, probe)
-    network = build_unrolled(options.filters)
-    schedule = keras.optimizers.schedules.CosineDecay(options.learning_rate, options.steps, alpha=0.02)
-    optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0)
-    optimizer.build(network.trainable_variables)
-    tiles = [_tile(counts, probe, level, options, rng) for _ in range(options.tiles)]
-
-    @tf.function(reduce_retracing=True)
-    def step(channels, start, turn, mirror, top, left, frames, probes):
-        with tf.GradientTape() as tape:
-            seen = tf.image.rot90(tf.cond(mirror, lambda: tf.transpose(channels, (1, 0, 2)), lambda: channels), turn)
-            said = tf.image.rot90(network(seen[None], training=True)[0], -turn % 4)
-            said = tf.cond(mirror, lambda: tf.transpose(said, (1, 0, 2)), lambda: said)
-            loss = _deviance(start + tf.complex(said[..., 0], said[..., 1]), top, left, frames, probes)
-        optimizer.apply_gradients(
-            zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True)
-        )
-        return loss
-
-    rows, losses, begun, every = [], [], time.monotonic(), max(options.steps // 20, 1)
-    for number in range(1, options.steps + 1):
-        tile = tiles[rng.integers(len(tiles))]
-        losses.append(
-            float(
-                step(
-                    turn=int(rng.integers(4)) * tf.ones([], tf.int32), mirror=tf.constant(bool(rng.integers(2))), **tile
-                )
-            )
-        )
-        if number % every == 0:
-            if not np.isfinite(losses[-1]):
-                raise ValueError(
-                    f"the loss became {losses[-1]} at step {number}: lower unrolled.learning_rate, or NaN in the data"
-                )
-            rows.append(
-                {
-                    "epoch": number / len(tiles),
-                    "loss": np.mean(losses[-every:]),
-                    "learning_rate": float(schedule(number)),
-                }
-            )
-            left = (time.monotonic() - begun) * (options.steps - number) / number
-            print(
-                f"step {number}/{options.steps}  loss {rows[-1]['loss']:.5g}  {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
-    return network, pd.DataFrame(rows)
+    transmission = transmission_of(counts, probe)
+    tiles = _cut_tiles(counts, probe, transmission, options, seed)
+    chosen, _ = choose_strength(counts, probe, transmission, prior, seed=seed, rows=[])
+    strengths = [RELAXED * chosen] * (options.stages - 1) + [chosen]
+    training = _Training(options, seed, backup)
+    for stage, (network, strength) in enumerate(zip(training.networks, strengths, strict=True)):
+        examples, judges = _examples(tiles, strength, options)
+        training.fit(stage, examples, judges)
+        for tile, example in zip(tiles, examples, strict=True):
+            tile.scene.canvas = corrected(network, example.start, example.features)
+    network = _assemble(training.networks, strengths, options.iterations, transmission)
+    return network, pd.concat(training.tables, ignore_index=True)
 
 
-def apply_unrolled(network: keras.Model, counts: Counts, probe, iterations: int):
-    """Reconstruct exposures with a trained network.
+class _Training:
+    """The stages' networks, what is known of them by now, and where that is kept."""
+
+    def __init__(self, options: Unrolled, seed: int, backup: Backup | None):
+        self.options, self.seed, self.backup = options, seed, backup
+        self.networks = [build_unet(CHANNELS, options.filters, f"network_{k + 1}") for k in range(options.stages)]
+        self.tables, self.pending = [], None
+        if backup and (state := backup.load()):
+            facts, arrays = state
+            size = len(self.networks[0].weights)
+            for k, network in enumerate(self.networks[: facts["stage"]]):
+                assign(network.weights, arrays["finished"][k * size : (k + 1) * size])
+            self.tables = [pd.DataFrame(table) for table in facts["tables"]]
+            self.pending = facts["trainer"], arrays
+            print(f"goes on in stage {facts['stage'] + 1} of {options.stages}: {backup.path}", file=sys.stderr)
+
+    def fit(self, stage: int, examples: list[Example], judges: list[Example]) -> None:
+        """Train a stage's network, or what is left of it."""
+        if stage < len(self.tables):
+            return
+        trainer = Trainer(self.networks[stage], examples, judges, self.options, [self.seed, stage])
+        if self.pending:
+            trainer.restore(*self.pending)
+            self.pending = None
+        label = f"stage {stage + 1}/{self.options.stages}"
+        table = trainer.run(label, lambda: self._save(stage, trainer))
+        before = self.tables[-1]["epoch"].max() if self.tables else 0.0
+        self.tables.append(table.assign(stage=stage + 1, epoch=before + table["epoch"]))
+
+    def _save(self, stage: int, trainer: Trainer) -> None:
+        if self.backup is None:
+            return
+        facts, arrays = trainer.state()
+        finished = [array for network in self.networks[:stage] for array in values_of(network.weights)]
+        tables = [table.to_dict("list") for table in self.tables]
+        known = {"stage": stage, "tables": tables, "trainer": facts}
+        self.backup.save(known, finished=finished, **arrays)
+
+
+def _assemble(networks: list, strengths: list[float], iterations: int, transmission: float) -> keras.Model:
+    inputs = [keras.Input((None, None, CHANNELS), name=f"features_{k + 1}") for k in range(len(networks))]
+    outputs = [
+        network(Steps(iterations, strength, transmission, name=f"steps_{k + 1}")(features))
+        for k, (network, strength, features) in enumerate(zip(networks, strengths, inputs, strict=True))
+    ]
+    return keras.Model(inputs, outputs, name="unrolled")
+
+
+def apply_unrolled(network: keras.Model, counts: Counts, probe):
+    """Reconstruct exposures with a trained network, all on one canvas.
 
     Returns
     -------
@@ -209,8 +237,29 @@ def apply_unrolled(network: keras.Model, counts: Counts, probe, iterations: int)
         Illumination [photons per pixel].
     origin_px : (int, int)
     """
-    likelihood = Likelihood(counts, probe)
-    start, channels = features(likelihood, transmission_of(counts, probe), iterations)
-    said = network(_padded(channels)[None], training=False).numpy()[0, : start.shape[0], : start.shape[1]]
-    light = illumination(likelihood.probe, counts.xcoords, counts.ycoords, likelihood.shape, likelihood.origin_px)
-    return start + (said[..., 0] + 1j * said[..., 1]).astype(np.complex64), light, likelihood.origin_px
+    layers = {layer.name: layer for layer in network.layers}
+    scene = Scene(Likelihood(counts, probe), layers["steps_1"].transmission)
+    for stage in range(1, len(network.inputs) + 1):
+        steps = layers[f"steps_{stage}"]
+        stepped = scene.step(steps.iterations, steps.strength)
+        scene.canvas = corrected(layers[f"network_{stage}"], stepped, scene.features(stepped))
+    return scene.canvas, scene.light, scene.likelihood.origin_px
+
+
+def reconstruct_tiles(network: keras.Model, counts: Counts, probe, tiles: list[Tile], *, folder=None) -> Canvas:
+    """Add the reconstructions of some tiles, weighted by their illumination, to a canvas around them.
+
+    Parameters
+    ----------
+    tiles : list of Tile
+        Of `counts`, see `ptycho.tiles.cut_tiles`; may be empty.
+    folder : Path, optional
+        Where the canvas lives in files; without, it is in memory.
+    """
+    if not tiles:
+        return Canvas.empty((0, 0), (0, 0))
+    chosen = np.unique(np.concatenate([tile.exposures for tile in tiles]))
+    canvas = Canvas.around(counts.xcoords[chosen], counts.ycoords[chosen], probe.shape[-1], folder)
+    for tile in tqdm(tiles, desc="unrolled", unit="tile"):
+        add_tile(canvas, tile, *apply_unrolled(network, counts.select(tile.exposures), probe))
+    return canvas

@@ -1,0 +1,79 @@
+"""Large scans in tiles: exposures of a core and of a halo around it, and weights by which tiles become one canvas.
+
+Tiles are cut from the positions and a size alone, so that whoever works on which of them, in whatever order, adds up
+to the same object.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptycho.stitch import Canvas
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a scan."""
+
+    exposures: np.ndarray
+    """(m,) int64 exposures of core and halo, ascending."""
+    core: tuple[tuple[float, float], tuple[float, float]]
+    """Where its patch centres lie, without the halo: (low, high) along y and along x [px]; infinite at the border."""
+    halo_px: float
+
+    def weight(self, shape, origin_px):
+        """Return (H, W) float64 weights of its canvas: 1 in the core, falling to 0 across the halo."""
+        return np.outer(*(self._ramp(*axis) for axis in zip(self.core, shape, origin_px, strict=True)))
+
+    def _ramp(self, core, size: int, first: int):
+        place = first + np.arange(size)
+        outside = np.maximum(np.maximum(core[0] - place, place - core[1]), 0)
+        return np.clip(1 - outside / max(self.halo_px, 1), 0, 1)
+
+
+def cut_tiles(xcoords, ycoords, size_px: float, halo_px: float) -> list[Tile]:
+    """Cut a scan into tiles of equal cores, at most `size_px` wide, none of them empty.
+
+    Parameters
+    ----------
+    xcoords, ycoords : (M,) float64
+        Patch centres [px].
+    size_px : float
+        Largest extent of a core's patch centres along an axis.
+    halo_px : float
+        How far beyond its core a tile takes exposures too: at least what one exposure, or the network, sees.
+
+    Returns
+    -------
+    list of Tile
+        From top to bottom and left to right; every exposure is in the core of one of them.
+    """
+    edges = []
+    for axis in (ycoords, xcoords):
+        count = max(int(np.ceil(np.ptp(axis) / size_px)), 1)
+        edges.append(np.concatenate([[-np.inf], np.linspace(axis.min(), axis.max(), count + 1)[1:-1], [np.inf]]))
+    tiles = []
+    for y in zip(edges[0][:-1], edges[0][1:], strict=True):
+        for x in zip(edges[1][:-1], edges[1][1:], strict=True):
+            inside = [(axis >= low) & (axis < high) for axis, (low, high) in ((ycoords, y), (xcoords, x))]
+            near = [
+                (axis >= low - halo_px) & (axis < high + halo_px) for axis, (low, high) in ((ycoords, y), (xcoords, x))
+            ]
+            if (inside[0] & inside[1]).any():
+                tiles.append(Tile(np.flatnonzero(near[0] & near[1]), (y, x), halo_px))
+    return tiles
+
+
+def add_tile(canvas: Canvas, tile: Tile, obj, light, origin_px) -> None:
+    """Add a tile's object to a canvas that holds its box.
+
+    Parameters
+    ----------
+    obj : (H, W) complex64
+    light : (H, W) float64
+        Illumination [photons per pixel]: with the tile's own weight the weight of the object.
+    origin_px : (int, int)
+        Row and column of the first pixel.
+    """
+    weight = tile.weight(obj.shape, origin_px) * light
+    canvas.include(Canvas(weight * obj, weight, origin_px))

@@ -1,0 +1,29 @@
+"""Refine TV-MAP of a view by a network that is trained on the view's own photons."""
+
+from typing import TYPE_CHECKING
+
+from ptycho import log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+log.limit_threads(snakemake.threads)  # before TensorFlow is imported
+
+from ptycho.grouping import FIT, STOP
+from ptycho.likelihood import Counts
+from ptycho.model.refined import Refinement, refine
+from ptycho.scan import open_scan
+from ptycho.stitch import load_object, save_object
+from ptycho.tv import TotalVariation
+from ptycho.views import open_view
+
+scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+counts = Counts.of(scan, view.of_role(FIT, STOP))
+tv = load_object(snakemake.input.tv)[3]
+strength, clock = tv["strength"], log.CpuClock()
+prior, options = TotalVariation(**snakemake.params.tv), Refinement(**snakemake.params.refined)
+obj, light, origin, history = refine(counts, scan.probe, strength, prior, options, seed=int(snakemake.wildcards.seed))
+cpu_s = tv["cpu_s"] + clock.seconds
+history.to_csv(snakemake.output.history, index=False)
+save_object(snakemake.output.object, obj, light, origin, method="refined", strength=strength, cpu_s=cpu_s)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from ptycho.stitch import Canvas, chunk_bounds, merge
+from ptycho.tiles import add_tile, cut_tiles
+
+N = 16
+
+
+def positions(seed=0, count=300):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(8, 90, count), rng.uniform(8, 190, count)
+
+
+def lit_box(x, y):
+    """Origin and shape of the box around the windows."""
+    canvas = Canvas.around(x, y, N)
+    return canvas.origin_px, canvas.weight.shape
+
+
+def test_every_exposure_is_in_one_core_and_halos_reach_as_far_as_told():
+    x, y = positions()
+    tiles = cut_tiles(x, y, 50, 12)
+    assert len(tiles) == 4 * 2  # 182 px high, 82 px wide
+    cores = np.zeros(len(x), int)
+    for tile in tiles:
+        (top, bottom), (left, right) = tile.core
+        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+        cores += inside
+        near = (y >= top - 12) & (y < bottom + 12) & (x >= left - 12) & (x < right + 12)
+        np.testing.assert_array_equal(tile.exposures, np.flatnonzero(near))
+    assert (cores == 1).all()
+
+
+def test_a_small_scan_is_one_tile_of_weight_one():
+    x, y = positions()
+    (tile,) = cut_tiles(x, y, 500, 12)
+    assert len(tile.exposures) == len(x)
+    assert (tile.weight((30, 20), (0, 0)) == 1).all()
+
+
+def test_weights_fall_across_the_halo_by_hand():
+    x, y = np.zeros(101), np.arange(101.0)
+    upper, lower = cut_tiles(x, y, 50, 10)
+    weight = upper.weight((101, 1), (0, 0))[:, 0]
+    np.testing.assert_allclose(weight[[0, 50, 55, 60, 70]], [1, 1, 0.5, 0, 0])
+    weight = lower.weight((101, 1), (0, 0))[:, 0]
+    np.testing.assert_allclose(weight[[30, 40, 45, 50, 100]], [0, 0, 0.5, 1, 1])
+
+
+def test_true_tiles_give_the_object_back_whoever_adds_them_and_in_whatever_order():
+    x, y = positions()
+    rng = np.random.default_rng(1)
+    obj = (rng.normal(size=(220, 120)) + 1j * rng.normal(size=(220, 120))).astype(np.complex64)
+    tiles = cut_tiles(x, y, 50, 20)
+
+    def canvas_of(part):
+        if not part:
+            return Canvas.empty((0, 0), (0, 0))
+        chosen = np.unique(np.concatenate([tile.exposures for tile in part]))
+        canvas = Canvas.around(x[chosen], y[chosen], N)
+        for tile in part:
+            (top, left), (height, width) = lit_box(x[tile.exposures], y[tile.exposures])
+            add_tile(canvas, tile, obj[top : top + height, left : left + width], np.ones((height, width)), (top, left))
+        return canvas
+
+    whole = canvas_of(tiles)
+    top, left = whole.origin_px
+    lit = whole.weight > 1e-3
+    truth = obj[top : top + lit.shape[0], left : left + lit.shape[1]]
+    assert lit.mean() > 0.95
+    np.testing.assert_allclose(whole.mean()[lit], truth[lit], rtol=1e-5)
+    for chunks in (2, 7, 20):
+        bounds = [chunk_bounds(len(tiles), i, chunks) for i in range(chunks)]
+        parts = [canvas_of(tiles[start:stop]) for start, stop in bounds][::-1]
+        merged = merge([lambda part=part: part for part in parts])
+        assert merged.origin_px == whole.origin_px
+        np.testing.assert_allclose(merged.total, whole.total, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [20, 35, 1000])
+def test_no_tile_is_empty(size):
+    x, y = np.array([0.0, 1, 2, 300, 301]), np.array([0.0, 1, 2, 300, 301])
+    tiles = cut_tiles(x, y, size, 0)
+    assert all(len(tile.exposures) for tile in tiles)
+    assert sum(len(tile.exposures) for tile in tiles) == 5
