@@ -28,12 +28,17 @@ def positions(count: int, n: int, rng: np.random.Generator):
     return x, y, (int(y.max()) + margin + 1, int(x.max()) + margin + 1)
 
 
+def beam(n: int, photons: float):
+    """Return the default study's probe for patterns of n px."""
+    shape = {"pupil_px": 13 * n / 64, "stop": 0.3, "defocus_px": 26.0 * n / 64, "astigmatism": 0.6, "coma": 0.4}
+    return scale_to(zone_plate_probe(n, **shape), photons)
+
+
 def make_scan(path, count: int, n: int):
     """Write and open a scan of `count` exposures of n × n px at 10,000 photons."""
     rng = np.random.default_rng(0)
     x, y, shape = positions(count, n, rng)
-    beam = {"pupil_px": 13 * n / 64, "stop": 0.3, "defocus_px": 26.0 * n / 64, "astigmatism": 0.6, "coma": 0.4}
-    probe = scale_to(zone_plate_probe(n, **beam), 10_000)
+    probe = beam(n, 10_000)
     obj = np.exp(0.5j * rng.random((4 * n, 4 * n))).astype(np.complex64)
     around = rng.uniform(n, 3 * n, (2, DISTINCT))
     frames = np.sqrt(rng.poisson(predict_intensity(obj, probe, *around))).astype(np.float32)

@@ -1,0 +1,136 @@
+"""Quality of the PINN from single patterns of lines objects at a billion photons: SSIM on an object it has not seen.
+
+The public PtychoPINN's benchmark: gridsize 1, 1,200 training groups, 30 epochs, another object for the test, one complex
+factor removed by least squares and nothing else. Settings are to be tuned on the objects of other seeds than the ones
+that are reported (--train-seed, --test-seed). Prints JSON.
+
+    python benchmarks/pinn_quality.py --train-seed 0 --test-seed 1
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scans import beam
+
+from ptycho import log
+from ptycho.grouping import FIT, group_neighbours
+from ptycho.metrics import score
+from ptycho.objects import simulate_object
+from ptycho.scan import ScanWriter, open_scan
+from ptycho.simulate import Raster, expose, raster_positions
+from ptycho.views import View, scored_region
+
+DOSE = 1_000_000_000
+N = 64
+COLUMNS = 30
+
+
+def make_lines(path, seed: int, rows: int):
+    """Simulate a scan of a lines object of its own, 30 exposures wide."""
+    raster = Raster(columns=COLUMNS, train_rows=rows, test_rows=1, spacing_px=8.8, jitter_px=1.0)
+    rng = np.random.default_rng(seed)
+    x, y, shape = raster_positions(raster, N, N + 1, rng)
+    x, y = x[: COLUMNS * rows], y[: COLUMNS * rows]
+    obj, probe = simulate_object("lines", shape, rng), beam(N, DOSE)
+    fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": obj, "metadata": {"dose": DOSE}}
+    with ScanWriter(path, len(x), N, **fields) as scan:
+        for frames in expose(obj, probe, (x, y), rng):
+            scan.write(frames)
+    return open_scan(path)
+
+
+def groups_of(scan, gridsize: int, n_groups: int):
+    """All exposures by themselves, or groups of neighbours, as a container."""
+    from ptycho.loader import open_groups
+
+    exposures = np.arange(len(scan))
+    groups = exposures[:, None]
+    if gridsize > 1:
+        points = np.stack([scan.ycoords, scan.xcoords], axis=1)
+        options = {"neighbours": 7, "n_groups": n_groups, "max_spread_px": 48, "rng": np.random.default_rng(0)}
+        groups = group_neighbours(points, gridsize**2, **options)
+    view = View(exposures=exposures, role=np.full(len(scan), FIT, np.int8), nn_indices=groups, metadata={})
+    return open_groups(scan, view)
+
+
+def judge(canvas, scan) -> dict:
+    """Score a reconstruction on the lit rectangle after one complex factor (least squares) is taken off."""
+    from ptycho.physics import illumination
+    from ptycho.stitch import place
+
+    truth = scan.object[:]
+    y0, y1, x0, x1 = scored_region([illumination(scan.probe, scan.xcoords, scan.ycoords, truth.shape)])
+    box = np.s_[y0:y1, x0:x1]
+    estimate, truth = place(canvas.mean(), canvas.origin_px, truth.shape)[box], truth[box]
+    estimate = estimate * (np.vdot(estimate, truth) / np.vdot(estimate, estimate))
+    found = score(estimate, truth)
+    kept = ("ssim_amplitude", "ssim_phase", "ms_ssim_amplitude", "ms_ssim_phase", "error")
+    return {"region_px": [y1 - y0, x1 - x0]} | {name: round(found[name], 4) for name in kept}
+
+
+def run(options) -> dict:
+    """Train, reconstruct, score."""
+    log.limit_threads(options.threads)
+    from ptycho.model.inference import reconstruct_in_chunks
+    from ptycho.model.networks import Network
+    from ptycho.model.training import Training, train
+
+    training = Training(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        trainable_probe=False,
+    )
+    with tempfile.TemporaryDirectory(dir=options.scratch) as name:
+        seen = make_lines(Path(name) / "train.npz", options.train_seed, options.groups // COLUMNS)
+        unseen = make_lines(Path(name) / "test.npz", options.test_seed, 20)
+        network = Network(filters=options.filters, amplitude_max=1.2)
+        container = groups_of(seen, options.gridsize, options.groups)
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+        network, history = train(options.method, container, network, training, spread=48, seed=options.seed)
+        wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        results = {"train_wall_s": round(wall, 1), "train_cpu_s": round(cpu, 1), "parameters": network.count_params()}
+        results["loss"] = [round(loss, 4) for loss in history["loss"]]
+        for label, scan in (("seen", seen), ("unseen", unseen)):
+            groups = groups_of(scan, options.gridsize, options.groups)
+            start = time.perf_counter()
+            canvas = reconstruct_in_chunks(network, groups, len(groups), 16)
+            results[label] = judge(canvas, scan) | {"reconstruct_s": round(time.perf_counter() - start, 2)}
+            if options.save:
+                options.save.mkdir(parents=True, exist_ok=True)
+                np.savez(options.save / f"{label}.npz", object=canvas.mean(), origin=canvas.origin_px, truth=scan.object[:])
+        if options.save:
+            network.save(options.save / "model.keras")
+    settings = {key: value for key, value in vars(options).items() if key not in ("scratch", "save")}
+    return {"settings": settings, **results}
+
+
+def main() -> None:
+    """Take the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default="pinn", choices=["pinn", "baseline"], help="pinn, or baseline (pinn)")
+    parser.add_argument("--gridsize", type=int, default=1, help="patterns in a group: its square (1)")
+    parser.add_argument("--groups", type=int, default=1200, help="training groups (1200)")
+    parser.add_argument("--epochs", type=int, default=30, help="passes over them (30)")
+    parser.add_argument("--batch-size", type=int, default=8, help="groups (8)")
+    parser.add_argument("--filters", type=int, default=16, help="of the network at full resolution (16)")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="of Adam (2e-3)")
+    parser.add_argument("--train-seed", type=int, default=0, help="of the object that is trained on (0)")
+    parser.add_argument("--test-seed", type=int, default=1, help="of the object that is scored (1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the training (0)")
+    parser.add_argument("--threads", type=int, default=2, help="threads (2)")
+    parser.add_argument("--scratch", help="folder for the scans")
+    parser.add_argument("--save", type=Path, help="folder for model and objects")
+    json.dump(run(parser.parse_args()), sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    main()
