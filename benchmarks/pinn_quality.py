@@ -1,7 +1,7 @@
 """Quality of the PINN from single patterns of lines objects at a billion photons: SSIM on an object it has not seen.
 
-The public PtychoPINN's benchmark: gridsize 1, 1,200 training groups, 30 epochs, another object for the test, one complex
-factor removed by least squares and nothing else. Settings are to be tuned on the objects of other seeds than the ones
+The public PtychoPINN's benchmark: gridsize 1, 1,200 training groups, 30 epochs, another object for the test, one
+complex factor removed by least squares and nothing else. Settings are to be tuned on the objects of other seeds than the ones
 that are reported (--train-seed, --test-seed). Prints JSON.
 
     python benchmarks/pinn_quality.py --train-seed 0 --test-seed 1
@@ -105,7 +105,9 @@ def run(options) -> dict:
             results[label] = judge(canvas, scan) | {"reconstruct_s": round(time.perf_counter() - start, 2)}
             if options.save:
                 options.save.mkdir(parents=True, exist_ok=True)
-                np.savez(options.save / f"{label}.npz", object=canvas.mean(), origin=canvas.origin_px, truth=scan.object[:])
+                np.savez(
+                    options.save / f"{label}.npz", object=canvas.mean(), origin=canvas.origin_px, truth=scan.object[:]
+                )
         if options.save:
             network.save(options.save / "model.keras")
     settings = {key: value for key, value in vars(options).items() if key not in ("scratch", "save")}

@@ -15,8 +15,10 @@ keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import layers, losses  # noqa: E402
+from ptycho.model.convolutions import UpConvolution, count_flops  # noqa: E402
 from ptycho.model.inference import add_groups, check_fit, load_network, reconstruct_in_chunks  # noqa: E402
 from ptycho.model.networks import Network, build_network, build_pinn  # noqa: E402
+from ptycho.model.optimizer import FusedAdam, compile_model  # noqa: E402
 from ptycho.model.training import Training, TrainingError, prepare, train  # noqa: E402
 
 TINY = Network(filters=2, amplitude_max=1.2)
@@ -83,9 +85,68 @@ def test_backpropagation_of_an_empty_beam_is_flat(scan):
     np.testing.assert_allclose(out[..., :2], 0, atol=2e-3)
 
 
+@pytest.mark.parametrize("size", [2, 5])
+def test_an_up_convolution_is_upsample_concatenate_convolve(size):
+    coarse, fine = keras.Input((size, size, 3)), keras.Input((2 * size, 2 * size, 2))
+    ours = UpConvolution(4)
+    plain = keras.layers.Conv2D(4, 3, padding="same", activation="leaky_relu")
+    doubled = keras.layers.Concatenate()([keras.layers.UpSampling2D()(coarse), fine])
+    both = keras.Model([coarse, fine], [ours([coarse, fine]), plain(doubled)])
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=w.shape).astype(np.float32) for w in ours.get_weights()]
+    ours.set_weights(weights)
+    plain.set_weights(weights)
+    images = [rng.normal(size=(2, side, side, c)).astype(np.float32) for side, c in ((size, 3), (2 * size, 2))]
+    first, second = both(images)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_operations_of_convolutions_are_counted():
+    coarse, fine = keras.Input((4, 4, 3)), keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(5, 3, padding="same")(UpConvolution(4)([coarse, fine]))
+    model = keras.Model([coarse, fine], x)
+    assert count_flops(model) == 2 * 9 * 64 * (5 * 4 + 4 * 5)
+    assert count_flops(model, folded=True) == 2 * 64 * (9 * 2 * 4 + 4 * 3 * 4 + 9 * 4 * 5)
+
+
+def test_the_fused_step_is_adams():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 3)).astype(np.float32), rng.normal(size=(32, 1)).astype(np.float32)
+    schedule = keras.optimizers.schedules.CosineDecay(0.05, 20)
+    start, results = None, []
+    for fused in (True, False):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
+        start = start or model.get_weights()
+        model.set_weights(start)
+        if fused:
+            compile_model(model, "mse", schedule)
+        else:
+            model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
+        model.fit(x, y, batch_size=8, epochs=4, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for ours, theirs, before in zip(*results, start, strict=True):
+        assert np.abs(ours - before).max() > 0.05
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert type(keras.optimizers.deserialize(keras.optimizers.serialize(FusedAdam(0.1)))) is FusedAdam
+
+
+def test_a_trainable_probe_is_mended(scan):
+    """From a probe that is slightly out of focus and too dim, refining it gives a better likelihood than not."""
+    container, losses_seen = open_groups(scan, view_of(scan)), {}
+    wrong = np.fft.fft2(container._probe_np)
+    bend = np.add.outer(np.fft.fftfreq(64) ** 2, np.fft.fftfreq(64) ** 2)
+    container._probe_np = np.complex64(0.9 * np.fft.ifft2(wrong * np.exp(30j * bend)))
+    for trainable in (False, True):
+        training = Training(epochs=6, batch_size=4, learning_rate=5.0e-3, trainable_probe=trainable)
+        _, history = train("pinn", container, Network(filters=4, amplitude_max=1.2), training, spread=48, seed=0)
+        losses_seen[trainable] = history["loss"].iloc[-1]
+    assert losses_seen[True] < 0.9 * losses_seen[False]
+
+
 @pytest.mark.parametrize(
     "layer",
     [
+        UpConvolution(4),
         layers.Backpropagation(64, transmission=0.7),
         layers.SharedCanvas(64, 20),
         layers.Detector(64, trainable_probe=True),

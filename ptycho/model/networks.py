@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ptycho.model.convolutions import UpConvolution
 from ptycho.model.layers import Backpropagation, ComplexPatches, Detector, Regroup, SharedCanvas
 
 SIZES = (64, 128, 256)
@@ -76,7 +77,7 @@ def _convolve(x, width: int, times: int):
 
 def _decode(x, levels, widths):
     for level, width in zip(reversed(levels), reversed(widths), strict=True):
-        x = _convolve(layers.Concatenate()([layers.UpSampling2D()(x), level]), width, 1)
+        x = UpConvolution(width)([x, level])
     return layers.Conv2D(1, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
 
 

@@ -13,6 +13,7 @@ from ptycho.loader import PtychoDataContainer
 from ptycho.model.checkpoints import Backup, assign, values_of
 from ptycho.model.losses import ComplexDistance, PoissonDeviance
 from ptycho.model.networks import Network, build_baseline, build_network, build_pinn
+from ptycho.model.optimizer import compile_model
 from ptycho.model.stopping import HeldOut, Patience, TrainingError, amplitudes_of, split_groups
 from ptycho.physics import blocks
 
@@ -227,8 +228,7 @@ def train(
     groups, judges = split_groups(container.nn_indices, stop)
     task = prepare(method, container, network, spread=spread, trainable_probe=training.trainable_probe, groups=groups)
     model = task.model
-    model.compile(optimizer=keras.optimizers.Adam(training.learning_rate), loss=task.loss)
-    model.optimizer.build(model.trainable_variables)
+    compile_model(model, task.loss, training.learning_rate)
     heldout = HeldOut(container, judges, stop, task.physics, batch_size=training.batch_size, seed=seed)
     progress = _Progress(training, -(-len(groups) // training.batch_size), heldout)
     first = progress.restore(backup, model) if backup else 0
