@@ -1,8 +1,8 @@
 """Quality of the PINN from single patterns of lines objects at a billion photons: SSIM on an object it has not seen.
 
 The public PtychoPINN's benchmark: gridsize 1, 1,200 training groups, 30 epochs, another object for the test, one
-complex factor removed by least squares and nothing else. Settings are to be tuned on the objects of other seeds than the ones
-that are reported (--train-seed, --test-seed). Prints JSON.
+complex factor removed by least squares and nothing else. Settings are to be tuned on the objects of other seeds than
+the ones that are reported (--train-seed, --test-seed). Prints JSON.
 
     python benchmarks/pinn_quality.py --train-seed 0 --test-seed 1
 """
