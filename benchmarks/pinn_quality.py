@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from scans import beam
+from scipy.ndimage import gaussian_filter
 
 from ptycho import log
 from ptycho.grouping import FIT, group_neighbours
 from ptycho.metrics import score
-from ptycho.objects import simulate_object
+from ptycho.objects import PHASE_RAD, simulate_object
+from ptycho.probes import scale_to
 from ptycho.scan import ScanWriter, open_scan
 from ptycho.simulate import Raster, expose, raster_positions
 from ptycho.views import View, scored_region
@@ -31,13 +33,29 @@ N = 64
 COLUMNS = 30
 
 
-def make_lines(path, seed: int, rows: int):
+def soft_disc(n: int):
+    """Return a flat beam of 11 px radius with soft edges, in focus: the public project's own probe."""
+    y, x = np.indices((n, n)) - n // 2
+    return scale_to(gaussian_filter((np.hypot(y, x) < 10.9).astype(np.float64), 1), DOSE)
+
+
+def one_contrast(obj):
+    """Let the amplitude, which lies in [0.5, 1], decide the phase: a single material, as in the public project."""
+    amplitude = np.abs(obj)
+    return (amplitude * np.exp(1j * PHASE_RAD * (3 - 4 * amplitude))).astype(np.complex64)
+
+
+OBJECTS = {"two_contrasts": lambda obj: obj, "one_contrast": one_contrast}
+PROBES = {"zone_plate": lambda n: beam(n, DOSE), "disc": soft_disc}
+
+
+def make_lines(path, seed: int, rows: int, contrast: str, probe: str):
     """Simulate a scan of a lines object of its own, 30 exposures wide."""
     raster = Raster(columns=COLUMNS, train_rows=rows, test_rows=1, spacing_px=8.8, jitter_px=1.0)
     rng = np.random.default_rng(seed)
     x, y, shape = raster_positions(raster, N, N + 1, rng)
     x, y = x[: COLUMNS * rows], y[: COLUMNS * rows]
-    obj, probe = simulate_object("lines", shape, rng), beam(N, DOSE)
+    obj, probe = OBJECTS[contrast](simulate_object("lines", shape, rng)), PROBES[probe](N)
     fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": obj, "metadata": {"dose": DOSE}}
     with ScanWriter(path, len(x), N, **fields) as scan:
         for frames in expose(obj, probe, (x, y), rng):
@@ -88,8 +106,9 @@ def run(options) -> dict:
         trainable_probe=False,
     )
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
-        seen = make_lines(Path(name) / "train.npz", options.train_seed, options.groups // COLUMNS)
-        unseen = make_lines(Path(name) / "test.npz", options.test_seed, 20)
+        kind = options.object, options.probe
+        seen = make_lines(Path(name) / "train.npz", options.train_seed, options.groups // COLUMNS, *kind)
+        unseen = make_lines(Path(name) / "test.npz", options.test_seed, 20, *kind)
         network = Network(filters=options.filters, amplitude_max=1.2)
         container = groups_of(seen, options.gridsize, options.groups)
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
@@ -118,6 +137,10 @@ def main() -> None:
     """Take the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="pinn", choices=["pinn", "baseline"], help="pinn, or baseline (pinn)")
+    parser.add_argument(
+        "--object", default="two_contrasts", choices=OBJECTS, help="is the phase its own (two_contrasts)"
+    )
+    parser.add_argument("--probe", default="zone_plate", choices=PROBES, help="zone_plate, or disc (zone_plate)")
     parser.add_argument("--gridsize", type=int, default=1, help="patterns in a group: its square (1)")
     parser.add_argument("--groups", type=int, default=1200, help="training groups (1200)")
     parser.add_argument("--epochs", type=int, default=30, help="passes over them (30)")
