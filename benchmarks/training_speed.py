@@ -3,11 +3,15 @@
 A ratio is (operations of the convolutions / time) / (operations of a matrix product / time): 1 would be a network whose
 convolutions run as fast as a product of two large matrices and whose everything else is free. Operations are counted
 from the network's layers, 2 k² Cin Cout H W for each pattern, three times that for a training step. An `UpConvolution`
-counts as the convolution it stands for; `done` has the ratio of the products that are really made. Product, step of
-gridsize 1, step of gridsize 2 and inference take turns, so that what else runs on the machine meets all of them;
-medians count. Batches hold the same number of patterns at either gridsize, as every pattern of a group goes through the
-network by itself: `gridsize 2 / 1` is the time of a step of batch / 4 groups of four patterns over that of `batch`
-single ones. The first step, from the call of `fit` to its end, is measured in a process of its own. Prints JSON.
+counts as the convolution it stands for; `ratio_cpu_done` counts the products that are really made.
+
+Product, step of gridsize 1, step of gridsize 2 and inference take turns, so that what else runs on the machine meets
+all of them; medians count. Ratios are of wall times, and once more of CPU times (`ratio_cpu`): on a machine that is
+shared, the threads of a product wait for each other, and its wall time suffers more than that of a step.
+
+Batches hold the same number of patterns at either gridsize, as every pattern of a group goes through the network by
+itself: `gridsize 2 / 1` is the time of a step of batch / 4 groups of four patterns over that of `batch` single ones.
+The first step, from the call of `fit` to its end, is measured in a process of its own. Prints JSON.
 
     python benchmarks/training_speed.py --filters 32 --batch 16 --threads 2
 """
@@ -71,17 +75,24 @@ def first_step(options) -> dict:
     }
 
 
-def measure(tasks: dict, rounds: int) -> dict:
-    """Let tasks take turns; medians [s]."""
+def measure(tasks: dict, rounds: int) -> tuple[dict, dict]:
+    """Let tasks take turns; medians of wall and of CPU time [s]."""
     for task in tasks.values():
         task()
     seconds = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             task()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: float(np.median(times)) for name, times in seconds.items()}
+            seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    medians = {name: np.median(times, axis=0).tolist() for name, times in seconds.items()}
+    return {name: both[0] for name, both in medians.items()}, {name: both[1] for name, both in medians.items()}
+
+
+def ratios(seconds: dict, operations: float) -> dict:
+    """Share of the matrix product's speed that a step and inference reach, for a forward pass of so many operations."""
+    peak = 2 * SIDE**3 / seconds["product"]
+    return {"step": 3 * operations / seconds["step"] / peak, "inference": operations / seconds["inference"] / peak}
 
 
 def run(options) -> dict:
@@ -99,7 +110,7 @@ def run(options) -> dict:
     network, single, batch = example(options, 1)
     _, grouped, groups = example(options, 2)
     predict, frames = compiled(network), tf.constant(batch["diffraction"])
-    seconds = measure(
+    seconds, cpu = measure(
         {
             "product": lambda: product(matrix, matrix).numpy(),
             "step": lambda: single.train_on_batch(batch, batch["diffraction"]),
@@ -108,18 +119,20 @@ def run(options) -> dict:
         },
         options.rounds,
     )
-    peak = 2 * SIDE**3 / seconds["product"]
     counted, done = (count_flops(network, folded=folded) * options.batch for folded in (False, True))
     return {
         "settings": {key: value for key, value in vars(options).items() if key != "first"},
         "parameters": network.count_params(),
         "gflop_per_pattern_forward": counted / options.batch / 1e9,
-        "peak_gflop_per_s": peak / 1e9,
+        "peak_gflop_per_s": 2 * SIDE**3 / seconds["product"] / 1e9,
         "ms": {name: 1e3 * value for name, value in seconds.items()},
+        "cpu_ms": {name: 1e3 * value for name, value in cpu.items()},
         "patterns_per_s": {name: options.batch / seconds[name] for name in ("step", "inference")},
-        "ratio": {"step": 3 * counted / seconds["step"] / peak, "inference": counted / seconds["inference"] / peak},
-        "ratio_done": {"step": 3 * done / seconds["step"] / peak, "inference": done / seconds["inference"] / peak},
+        "ratio": ratios(seconds, counted),
+        "ratio_cpu": ratios(cpu, counted),
+        "ratio_cpu_done": ratios(cpu, done),
         "gridsize 2 / 1": seconds["step_gridsize_2"] / seconds["step"],
+        "gridsize 2 / 1, cpu": cpu["step_gridsize_2"] / cpu["step"],
         **json.loads(child.stdout),
     }
 

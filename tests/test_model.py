@@ -130,6 +130,7 @@ def test_the_fused_step_is_adams():
     assert type(keras.optimizers.deserialize(keras.optimizers.serialize(FusedAdam(0.1)))) is FusedAdam
 
 
+@pytest.mark.slow
 def test_a_trainable_probe_is_mended(scan):
     """From a probe that is slightly out of focus and too dim, refining it gives a better likelihood than not."""
     container, losses_seen = open_groups(scan, view_of(scan)), {}
