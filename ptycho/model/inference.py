@@ -12,8 +12,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ptycho.loader import PtychoDataContainer
+from ptycho.model.convolutions import UpConvolution  # noqa: F401 - the import registers what saved models name
 from ptycho.model.layers import Backpropagation, ComplexPatches
-from ptycho.model.networks import build_network  # noqa: F401 - registers the layers that saved models name
 from ptycho.npz import ContractError
 from ptycho.physics import blocks
 from ptycho.stitch import Canvas
