@@ -1,15 +1,14 @@
 """The best image of one scan: a network on top of TV-MAP, trained on that scan's own photons without any truth.
 
 The photons are dealt anew, several times, to two sets. TV-MAPs of the first set at several strengths of the prior are
-what a U-Net sees; the Poisson likelihood of the second set is its loss (`ptycho.model.canvas`). What it makes of every
-deal is averaged.
+what a U-Net sees; the Poisson likelihood of the second set is its loss (`ptycho.model.canvas`). The result is the mean
+of what it makes of all photons and of what it makes, on average, of the deals.
 """
 
 from dataclasses import dataclass
 
 import keras
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from ptycho.likelihood import Counts, Likelihood, thinned
@@ -37,29 +36,43 @@ class Refinement(Fitting):
     """Largest extent of the positions of a training example [px]."""
 
 
-class Deal:
-    """One way to deal the photons: TV-MAPs of one part, and the other to judge them by."""
+class Maps:
+    """TV-MAPs of some photons: what the network sees, and what it adds to.
 
-    def __init__(self, rest: Counts, probe, seed: int, strength: float, level: float, prior: TotalVariation, share):
-        fitted, self.apart = thinned(rest, share, seed)
-        within, self.probe, self.share = (1 - JUDGE_SHARE) * share, probe, (1 - JUDGE_SHARE) * (1 - share)
-        likelihood = Likelihood(fitted, probe, within)
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Of these photons.
+    share : float
+        Of all photons.
+    strength : float
+        Of the prior, for all photons.
+    level : float
+        Transmittance of the flat object that it starts from.
+    """
+
+    def __init__(self, likelihood: Likelihood, share: float, strength: float, level: float, prior: TotalVariation):
         self.origin_px, light = likelihood.origin_px, likelihood.light()
-        scale, obj, found = strength * np.sqrt(within), np.full(likelihood.shape, level, np.complex64), []
+        obj, found = np.full(likelihood.shape, level, np.complex64), []
         path = [s for s in strengths(prior) / strength if s > FACTORS[0] * 1.01]
         for factor in (*path, *FACTORS):
-            obj, _, _ = descend(likelihood, obj, factor * scale, prior.iterations)
+            iterations = prior.final_iterations if factor == FACTORS[CHOSEN] else prior.iterations
+            obj, _, _ = descend(likelihood, obj, factor * strength * np.sqrt(share), iterations)
             if factor in FACTORS:
                 found.append(obj)
         self.start = found[CHOSEN]
         slope = likelihood(self.start)[1] / (2 * (light + 0.05 * np.median(light[light > 1e-3 * light.max()])))
         stack = [part for field in (*(f - level for f in found), slope) for part in (field.real, field.imag)]
-        stack.append(np.log10(1 + light / within) / 4)
+        stack.append(np.log10(1 + light / share) / 4)
         self.features = np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
 
-    def example(self, tile: Tile, counts: Counts, share: float) -> Example:
-        """Cut an example: the exposures of a tile, and the box around their windows."""
-        judge = Likelihood(counts.select(tile.exposures), self.probe, share, cache_bytes=0)
+    def refined(self, network: keras.Model):
+        """Add what a network says, (H, W) complex64."""
+        return corrected(network, self.start, self.features)
+
+    def example(self, tile: Tile, counts: Counts, probe, share: float) -> Example:
+        """Cut an example: the box around the windows of a tile's exposures, judged by other photons of them."""
+        judge = Likelihood(counts.select(tile.exposures), probe, share, cache_bytes=0)
         y, x = np.subtract(judge.origin_px, self.origin_px)
         box = np.s_[y : y + judge.shape[0], x : x + judge.shape[1]]
         return Example(self.start[box], self.features[box], judge_of(judge, judge.origin_px))
@@ -87,16 +100,18 @@ def refine(counts: Counts, probe, strength: float, prior: TotalVariation, option
         epoch, loss, stop_deviance (of the photons that judge), learning_rate.
     """
     keras.utils.set_random_seed(seed)
-    level, everything = transmission_of(counts, probe), Likelihood(counts, probe, cache_bytes=0)
+    level, everything = transmission_of(counts, probe), Likelihood(counts, probe)
+    fit_share, rest_share = (1 - JUDGE_SHARE) * options.fit_share, (1 - JUDGE_SHARE) * (1 - options.fit_share)
     rest, judges = thinned(counts, 1 - JUDGE_SHARE, seed)
-    rng, deals = np.random.default_rng([seed, 0]), []
-    for _ in tqdm(range(options.deals), desc="TV-MAPs of deals", unit="deal"):
-        number = int(rng.integers(1 << 31))
-        deals.append(Deal(rest, probe, number, strength, level, prior, options.fit_share))
     tiles = cut_tiles(counts.xcoords, counts.ycoords, options.tile_px, 0)
-    examples = [deal.example(tile, deal.apart, deal.share) for deal in deals for tile in tiles]
-    apart = [deals[0].example(tile, judges, JUDGE_SHARE) for tile in tiles]
+    rng, deals, examples = np.random.default_rng([seed, 0]), [], []
+    for _ in tqdm(range(options.deals), desc="TV-MAPs of deals", unit="deal"):
+        fitted, predicted = thinned(rest, options.fit_share, int(rng.integers(1 << 31)))
+        deals.append(Maps(Likelihood(fitted, probe, fit_share), fit_share, strength, level, prior))
+        examples += [deals[-1].example(tile, predicted, probe, rest_share) for tile in tiles]
+    apart = [deals[0].example(tile, judges, probe, JUDGE_SHARE) for tile in tiles]
     network = build_unet(CHANNELS, options.filters, "refined")
     history = Trainer(network, examples, apart, options, [seed, 1]).run("refined")
-    obj = np.mean([corrected(network, deal.start, deal.features) for deal in deals], axis=0)
-    return obj.astype(np.complex64), everything.light(), everything.origin_px, pd.DataFrame(history)
+    whole = Maps(everything, 1.0, strength, level, prior).refined(network)
+    obj = (whole + np.mean([deal.refined(network) for deal in deals], axis=0)) / 2
+    return obj.astype(np.complex64), everything.light(), everything.origin_px, history

@@ -1,9 +1,9 @@
 """An unrolled reconstruction: steps on the whole scan's likelihood and a network, in turns, trained without truth.
 
 Every stage makes a few steps of L-BFGS on the Poisson likelihood and a total-variation prior (`ptycho.tv`), and a U-Net
-that sees what they have found, their last gradient, where they began and the illumination adds what they lack. Stage
-after stage is trained on tiles of the train split by thinning its photons (`ptycho.model.canvas`), which the prior's
-strength is chosen by, too. The network is applied to the test split unchanged.
+that sees what they have found, their last gradient, where they began and the illumination adds what they lack; behind
+the last one the steps are made once more. Stage after stage is trained on tiles of the train split by thinning its
+photons (`ptycho.model.canvas`), which the prior's strength is chosen by, too. The test split sees it unchanged.
 """
 
 import sys
@@ -243,7 +243,7 @@ def apply_unrolled(network: keras.Model, counts: Counts, probe):
         steps = layers[f"steps_{stage}"]
         stepped = scene.step(steps.iterations, steps.strength)
         scene.canvas = corrected(layers[f"network_{stage}"], stepped, scene.features(stepped))
-    return scene.canvas, scene.light, scene.likelihood.origin_px
+    return scene.step(steps.iterations, steps.strength), scene.light, scene.likelihood.origin_px
 
 
 def reconstruct_tiles(network: keras.Model, counts: Counts, probe, tiles: list[Tile], *, folder=None) -> Canvas:
