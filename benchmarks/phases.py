@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 PHASES = {"expose": "C", "view": "D", "train": "E", "infer": "inference", "merge": "inference", "compare": "G"} | {
-    rule: "F" for rule in ("iterate", "regularise")
+    rule: "F" for rule in ("iterate", "regularise", "refine")
 }
 
 

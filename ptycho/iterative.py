@@ -96,7 +96,15 @@ def ptychi_position(coordinate, origin: int, size: int):
 
 
 def reconstruct(
-    fit: Exposures, stop: Exposures | None, probe, options: Iterative, *, seed: int, compact: bool, refine_probe=False
+    fit: Exposures,
+    stop: Exposures | None,
+    probe,
+    options: Iterative,
+    *,
+    seed: int,
+    compact: bool,
+    refine_probe: bool = False,
+    start=None,
 ):
     """Run LSQML and keep the epoch at which the stop exposures' Poisson likelihood is best.
 
@@ -110,6 +118,9 @@ def reconstruct(
         Illumination [sqrt(photon)]; fixed unless `refine_probe`.
     compact : bool
         Batches of neighbours with half the momentum: better where exposures hardly overlap.
+    start : callable, optional
+        Takes the box of `object_box`, (origin, shape), and returns the (H, W) complex64 object to start from; without,
+        a flat one.
 
     Returns
     -------
@@ -123,8 +134,10 @@ def reconstruct(
     everything = [part for part in (fit, stop) if part is not None]
     x, y = (np.concatenate([getattr(part, axis) for part in everything]) for axis in ("xcoords", "ycoords"))
     origin, shape = object_box(x, y, n)
+    first = np.ones(shape, np.complex64) if start is None else start((origin, shape))
     try:
-        task = _task(fit, probe, options, (origin, shape), seed=seed, compact=compact, refine_probe=refine_probe)
+        how = {"seed": seed, "compact": compact, "refine_probe": refine_probe}
+        task = _task(fit, probe, options, (origin, shape), first, **how)
         rows, best, obj = [], np.inf, None
         progress = tqdm(range(1, options.epochs + 1), desc="LSQML", unit="epoch", mininterval=2)
         for epoch in progress:
@@ -154,8 +167,8 @@ def reconstruct(
     return Reconstruction(obj, light, origin, probe, pd.DataFrame(rows))
 
 
-def _task(fit: Exposures, probe, options: Iterative, box, *, seed: int, compact: bool, refine_probe: bool):
-    """Set up pty-chi: known positions, flat start, probe fixed unless it is to be refined."""
+def _task(fit: Exposures, probe, options: Iterative, box, first, *, seed: int, compact: bool, refine_probe: bool):
+    """Set up pty-chi: known positions, probe fixed unless it is to be refined."""
     ensure_torchvision()
     import ptychi.api as api
     import torch
@@ -183,7 +196,7 @@ def _task(fit: Exposures, probe, options: Iterative, box, *, seed: int, compact:
     return PtychographyTask(
         setup,
         diffraction_data=np.square(fit.diffraction, dtype=np.float32),
-        object_data=np.ones((1, height, width), np.complex64),
+        object_data=first[None],
         probe_data=(probe / probe.shape[-1]).astype(np.complex64)[None],
         probe_position_x_px=ptychi_position(fit.xcoords, left, width).astype(np.float32),
         probe_position_y_px=ptychi_position(fit.ycoords, top, height).astype(np.float32),

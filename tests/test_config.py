@@ -74,11 +74,14 @@ def test_names_agree(section, kind):
 
 def test_network_and_raster_names_agree():
     from ptycho.model.networks import Network
+    from ptycho.model.refined import Refinement
     from ptycho.model.training import Training
+    from ptycho.model.unrolled import Unrolled
 
     schema = load_schema()["properties"]
     assert set(schema["network"]["properties"]) == {field.name for field in fields(Network)}
-    assert set(schema["training"]["properties"]) == {field.name for field in fields(Training)}
+    for section, kind in (("training", Training), ("unrolled", Unrolled), ("refined", Refinement)):
+        assert set(schema[section]["properties"]) == {field.name for field in fields(kind)}
     raster = schema["source"]["oneOf"][0]["properties"]["raster"]["properties"]
     assert set(raster) == {field.name for field in fields(Raster)}
 

@@ -96,6 +96,16 @@ def test_learning_curve(validated, offset, tmp_path):
         assert [list(axes.lines[1].get_xdata()) for axes in figure.axes] == [[13, 13]] * 3
 
 
+def test_learning_curve_marks_what_every_stage_kept(tmp_path):
+    epoch = np.arange(1, 9)
+    columns = {"epoch": epoch, "loss": 1.0 / epoch, "learning_rate": 1e-3, "stage": [1] * 4 + [2] * 4}
+    history = pd.DataFrame({**columns, "stop_deviance": [4, 3, 3.5, 4, 2, 1, 0.5, 1]})
+    figure = curves.learning_curve(history)
+    rendered(figure, tmp_path)
+    said = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert said == ["kept: epoch 2.00 (stage 1)", "kept: epoch 7.00 (stage 2)"]
+
+
 def test_stopping_curve_marks_the_epoch_kept(tmp_path):
     epoch = np.arange(1, 31)
     evaluated = np.where(epoch % 5 == 0, (epoch - 15.0) ** 2, np.nan)
@@ -187,6 +197,22 @@ def test_study_says_what_is_missing(tables):
         curves.study(metrics, fluence, metric="ssim")
     with pytest.raises(ValueError, match=r"no fluence.*sparse"):
         curves.study(metrics, fluence[fluence["view"] == "dense"])
+
+
+def test_cost_has_a_curve_a_dose_and_a_mark_a_method(tables, tmp_path):
+    metrics = tables[0].assign(metric="error")
+    seconds = {"pinn": 1.0, "lsqml": 30.0, "mystery": 5.0}
+    costs = metrics.assign(metric="cpu_s", value=metrics["method"].map(seconds))
+    figure = curves.cost(pd.concat([metrics, costs]))
+    rendered(figure, tmp_path)
+    dense = figure.axes[0]
+    assert [axes.get_title() for axes in figure.axes] == ["dense view", "sparse view"]
+    curve = [line for line in dense.lines if to_hex(line.get_color()) == "#bbbbbb"]
+    assert [line.get_xdata().tolist() for line in curve] == [[1, 5, 30]] * 2
+    marks = {line.get_label(): line for line in dense.lines}
+    np.testing.assert_allclose(marks["PINN"].get_ydata(), [0.61, 0.81])
+    np.testing.assert_allclose(marks["LSQML"].get_xdata(), [30, 30])
+    assert {text.get_text().strip() for text in dense.texts} == {"1,000", "10,000"}
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

@@ -23,7 +23,7 @@ METRICS = {
     f"{name}_{part}"
     for name in ("mae", "rmse", "psnr", "ssim", "ms_ssim", "frc50")
     for part in ("amplitude", "phase")
-} | {"error", "heldout_deviance", "shift_px", "ramp_rad_per_px", "scale"}  # fmt: skip
+} | {"error", "heldout_deviance", "shift_px", "ramp_rad_per_px", "scale", "cpu_s"}  # fmt: skip
 
 
 def command_of(folder, *arguments):
@@ -64,7 +64,8 @@ def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     conditions = 6
     assert found["train"] == 2 * conditions
     assert found["infer"] == 2 * 2 * conditions
-    assert found["merge"] == 2 * conditions
+    assert found["merge"] == 3 * conditions
+    assert found["train_unrolled"] == found["infer_unrolled"] == found["regularise"] == conditions
     assert found["iterate"] == found["compare"] == found["expose"] == conditions
     assert found["view"] == 2 * conditions
     assert not list(tmp_path.glob("results/**/*.npz"))
@@ -180,12 +181,13 @@ def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
 def test_a_method_appears_by_being_named(study, tmp_path):
     place = tmp_path / "again"
     shutil.copytree(study[0], place)
-    methods = ["pinn", "baseline", "lsqml", "tv", "unrolled"]
+    methods = ["pinn", "baseline", "lsqml", "tv", "unrolled", "refined"]
     config = config_file(tmp_path, methods=methods)
     table = "results/tiny/dose_100000/dense/seed_0/test/comparison_metrics.csv"
     arguments = ("--cores", "2", "--configfile", config, "--", table)
     found = jobs(snakemake(place, "-n", *arguments))
-    assert found == {"regularise": 1, "train_unrolled": 1, "apply_unrolled": 1, "compare": 1, "total": 4}
+    new = ("regularise", "train_unrolled", "infer_unrolled", "merge", "refine", "compare")
+    assert found == {**dict.fromkeys(new, 1), "total": len(new)}
     snakemake(place, *arguments)
     errors = pd.read_csv(place / table).query("metric == 'error'").set_index("method")["value"]
     assert list(errors.index) == methods
@@ -359,7 +361,7 @@ def test_truth_reaches_no_method_without_supervision_through_the_rules(study, tm
     """Overwrite every truth by NaN, make the objects of all methods but the Baseline anew: the same, bit by bit."""
     schema = yaml.safe_load((ROOT / "config/schema/config.schema.yaml").read_text())
     methods = [method for method in schema["properties"]["methods"]["items"]["enum"] if method != "baseline"]
-    assert {"pinn", "lsqml", "tv", "unrolled"} <= set(methods)
+    assert {"pinn", "lsqml", "tv", "unrolled", "refined"} <= set(methods)
     config = config_file(tmp_path, methods=methods)
     condition = "results/tiny/dose_100000/dense/seed_0"
     targets = [f"{condition}/test/{method}/object.npz" for method in methods]
