@@ -149,7 +149,7 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
 
 
 def cost(metrics, *, split: str = "test") -> Figure:
-    """Error against the CPU time of a reconstruction: a panel a view, a mark a method, the best so far as a curve a dose.
+    """Error against the CPU time of a reconstruction: a panel a view, a mark a method, a curve of the best a dose.
 
     Parameters
     ----------
