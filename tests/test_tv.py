@@ -3,11 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptycho import tv
 from ptycho.align import align
 from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.metrics import error
 from ptycho.physics import illumination, predict_intensity
+from ptycho.tiles import cut_tiles
 from ptycho.tv import TotalVariation, Variables, descend, reconstruct, strengths, total_variation
+from tests.conftest import write_scan
 
 OPTIONS = TotalVariation(strongest=64, weakest=1, iterations=15, final_iterations=30, fit_share=0.8, tile_px=512)
 
@@ -111,3 +114,27 @@ def test_the_prior_beats_plain_likelihood_and_stays_on_its_pixels(scan):
         errors[name] = error(aligned, truth[inside])
     assert errors["tv"] < 0.9 * errors["plain"]
     assert gauge.shift_px < 0.05  # golden: the same pixels as the simulator's
+
+
+def test_tiles_join_without_a_seam(tmp_path, monkeypatch):
+    """Each tile is reconstructed by itself: global phases agree, and the object is that of the whole at once."""
+    scan = write_scan(tmp_path / "long.npz", columns=24, rows=4)
+    counts, options = counts_of(scan), replace(OPTIONS, weakest=8, tile_px=70)
+    tiles = cut_tiles(counts.xcoords, counts.ycoords, options.tile_px, 64)
+    assert [len(tile.exposures) < len(counts) for tile in tiles] == [True] * 3
+
+    def choose(counts, probe, level, options, *, seed, rows):
+        return 8.0, np.full(Likelihood(counts, probe).shape, level, np.complex64)
+
+    monkeypatch.setattr(tv, "choose_strength", choose)  # in the whole and in a tile it may differ by √2
+    whole = reconstruct(counts, scan.probe, replace(options, tile_px=512), seed=0)
+    tiled = reconstruct(counts, scan.probe, options, seed=0)
+    assert tiled.origin_px == whole.origin_px
+    lit = whole.weight > 0.3 * whole.weight.max()
+    difference = np.linalg.norm((tiled.object - whole.object)[lit]) / np.linalg.norm(whole.object[lit])
+    columns, phases = np.arange(whole.object.shape[1]), []
+    for first in range(0, len(columns), 60):
+        part = lit & (columns >= first) & (columns < first + 60)
+        phases.append(np.angle(np.vdot(whole.object[part], tiled.object[part])))
+    assert np.ptp(phases) < 0.1
+    assert difference < 0.05
