@@ -42,10 +42,15 @@ def hushed():
 
 
 def limit_threads(threads: int) -> None:
-    """Ask BLAS, OpenMP and TensorFlow for this many threads; call before they are imported."""
+    """Ask BLAS, OpenMP and TensorFlow for this many threads; call before they are imported.
+
+    TensorFlow is also told to use oneDNN's kernels, if nothing else is said: on some processors it would not by itself,
+    and is half as fast.
+    """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 class CpuClock:

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,9 @@ from ptycho.simulate import Raster, expose, raster_positions
 from ptycho.views import Grouping, make_view
 
 DOSE = 20_000
+os.environ.setdefault(
+    "TF_ENABLE_ONEDNN_OPTS", "0"
+)  # with oneDNN's kernels, two runs in one process may differ in the last bit
 limit_threads(1)  # before TensorFlow and PyTorch are imported: results repeat, and tests share the machine
 
 

@@ -31,8 +31,14 @@ def command_of(folder, *arguments):
     return [str(part) for part in command]
 
 
+def environment():
+    """What a user's shell has: not the kernels that the other tests ask TensorFlow for."""
+    return {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+
+
 def snakemake(folder, *arguments, check=True):
-    run = subprocess.run(command_of(folder, *arguments), capture_output=True, text=True, check=False, cwd=ROOT)
+    options = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment()}
+    run = subprocess.run(command_of(folder, *arguments), check=False, **options)
     assert not check or run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     return run
 
@@ -241,7 +247,9 @@ def test_a_chunk_job_killed_half_way_is_made_anew_alone(study, tmp_path, moment)
     kept = {path.name: path.read_bytes() for path in chunk.parent.iterdir()}
     arguments = ("--cores", "2", "--configfile", study[1])
     command = command_of(place, *arguments, "--", chunk.relative_to(place))
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as run:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment()
+    ) as run:
         try:
             wait_until(lambda: log.exists() and "groups:" in log.read_text(), run)  # the bar, before the first batch
             killed = processes_in(place)
