@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from ptycho.plots import METHODS, new_figure
 
@@ -186,6 +186,10 @@ def cost(metrics, *, split: str = "test") -> Figure:
             _draw_line(axes, of_view[of_view["method"] == method], "cpu_s", style)
         axes.set(title=f"{name} view", xlabel="CPU time of a scan [s], training left out", xscale="log", yscale="log")
         axes.margins(x=0.15)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(ScalarFormatter())
+            axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("error; lower is better")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
