@@ -21,6 +21,7 @@ include: "rules/train.smk"
 include: "rules/infer.smk"
 include: "rules/iterative.smk"
 include: "rules/compare.smk"
+include: "rules/ingredients.smk"
 
 
 localrules:
@@ -31,6 +32,7 @@ localrules:
     phase_f,
     inference,
     phase_g,
+    ingredients,
 
 
 rule all:
@@ -85,6 +87,12 @@ rule phase_g:
         f"{RESULTS}/summary.txt",
         QUALITY,
         collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
+
+
+rule ingredients:
+    input:
+        f"{RESULTS}/ingredients.csv",
+        f"{RESULTS}/ingredients.txt",
 
 
 onsuccess:

@@ -24,6 +24,19 @@ NETWORKS = [method for method in METHODS if method in ("pinn", "baseline", "unro
 ITERATIVE = [method for method in METHODS if method in ("lsqml", "tv", "refined")]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
+PARTS = {
+    "unrolled": ["steps", "prior", *(f"networks-{k}" for k in range(1, config["unrolled"]["stages"])), "not-closed"],
+    "refined": ["whole", "deals"],
+}
+INGREDIENTS = {
+    name: f"{CONDITION}/{{split}}/{file}"
+    for method in METHODS
+    if method in ("tv", "unrolled", "refined")
+    for name, file in [
+        *((f"{method}/{part}", f"{method}/ingredients/{part}.npz") for part in PARTS.get(method, [])),
+        (method, f"{method}/object.npz"),
+    ]
+}
 MEASURED = config["source"]["kind"] == "measured"
 
 

@@ -60,6 +60,8 @@ rule refine:
         tv=f"{CONDITION}/{{split}}/tv/object.npz",
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
+        whole=f"{CONDITION}/{{split}}/{{method}}/ingredients/whole.npz",
+        deals=f"{CONDITION}/{{split}}/{{method}}/ingredients/deals.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
     log:
         f"{LOGS}/refine/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",

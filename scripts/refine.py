@@ -23,7 +23,10 @@ counts = Counts.of(scan, view.of_role(FIT, STOP))
 tv = load_object(snakemake.input.tv)[3]
 strength, clock = tv["strength"], log.CpuClock()
 prior, options = TotalVariation(**snakemake.params.tv), Refinement(**snakemake.params.refined)
-obj, light, origin, history = refine(counts, scan.probe, strength, prior, options, seed=int(snakemake.wildcards.seed))
+seed = int(snakemake.wildcards.seed)
+objects, light, origin, history = refine(counts, scan.probe, strength, prior, options, seed=seed)
 cpu_s = tv["cpu_s"] + clock.seconds
 history.to_csv(snakemake.output.history, index=False)
-save_object(snakemake.output.object, obj, light, origin, method="refined", strength=strength, cpu_s=cpu_s)
+files = {"refined": snakemake.output.object, "whole": snakemake.output.whole, "deals": snakemake.output.deals}
+for name, path in files.items():
+    save_object(path, objects[name], light, origin, method=name, strength=strength, cpu_s=cpu_s)

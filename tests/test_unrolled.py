@@ -9,7 +9,7 @@ from ptycho.likelihood import Counts, Likelihood
 from ptycho.metrics import error
 from ptycho.stitch import chunk_bounds, merge
 from ptycho.tiles import cut_tiles
-from ptycho.tv import TotalVariation
+from ptycho.tv import TotalVariation, descend
 
 tf = pytest.importorskip("tensorflow")
 
@@ -17,6 +17,7 @@ from ptycho.model import canvas  # noqa: E402
 from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.inference import load_network  # noqa: E402
+from ptycho.model.ingredients import take_apart, variants  # noqa: E402
 from ptycho.model.refined import Refinement, refine  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
     CHANNELS,
@@ -151,13 +152,28 @@ def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, trained):
         assert difference <= 1e-6 * np.abs(whole.mean()).max()
 
 
+def test_what_the_parts_of_a_network_give_ends_with_the_whole(scan, counts, trained):
+    """Every part alone is worse than all of them, and the last stage but one is the one-stage network."""
+    network = trained[0]
+    whole, light, origin = apply_unrolled(network, counts, scan.probe)
+    found = dict(take_apart(network, counts, scan.probe))
+    assert list(found) == variants(len(network.inputs)) == ["steps", "prior", "networks-1", "not-closed"]
+    errors = {name: error_of(obj, light, origin, scan)[0] for name, obj in found.items()}
+    steps, strength = network.get_layer("steps_2").iterations, network.get_layer("steps_2").strength
+    closed = descend(Likelihood(counts, scan.probe), found["not-closed"], strength, steps)[0]
+    np.testing.assert_allclose(closed, whole, atol=1e-5)
+    assert errors["prior"] < errors["steps"]
+
+
 def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts):
     options = Refinement(deals=2, fit_share=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
     first = refine(counts, scan.probe, 8.0, PRIOR, options, seed=0)
     second = refine(counts, scan.probe, 8.0, PRIOR, options, seed=0)
-    np.testing.assert_array_equal(first[0], second[0])
-    obj, light, origin, history = first
-    found, shift = error_of(obj, light, origin, scan)
+    objects, light, origin, history = first
+    for name, obj in objects.items():
+        np.testing.assert_array_equal(obj, second[0][name])
+    np.testing.assert_allclose(objects["refined"], (objects["whole"] + objects["deals"]) / 2, atol=1e-6)
+    found, shift = error_of(objects["refined"], light, origin, scan)
     assert found < 0.2
     assert shift < 0.1
     assert len(history) == canvas.ROUNDS

@@ -92,7 +92,8 @@ def refine(counts: Counts, probe, strength: float, prior: TotalVariation, option
 
     Returns
     -------
-    obj : (H, W) complex64
+    objects : dict
+        (H, W) complex64: "refined", and the two that it is the mean of, "whole" and "deals".
     light : (H, W) float64
         Illumination [photons per pixel].
     origin_px : (int, int)
@@ -113,5 +114,6 @@ def refine(counts: Counts, probe, strength: float, prior: TotalVariation, option
     network = build_unet(CHANNELS, options.filters, "refined")
     history = Trainer(network, examples, apart, options, [seed, 1]).run("refined")
     whole = Maps(everything, 1.0, strength, level, prior).refined(network)
-    obj = (whole + np.mean([deal.refined(network) for deal in deals], axis=0)) / 2
-    return obj.astype(np.complex64), everything.light(), everything.origin_px, history
+    dealt = np.mean([deal.refined(network) for deal in deals], axis=0)
+    objects = {"refined": (whole + dealt) / 2, "whole": whole, "deals": dealt}
+    return objects, everything.light(), everything.origin_px, history
