@@ -161,22 +161,3 @@ def training_cost(benchmarks) -> pd.DataFrame:
         where = {"dose": int(dose.removeprefix("dose_")), "view": view, "seed": int(seed.removeprefix("seed_"))}
         rows.append({**where, "method": method, "cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]})
     return pd.DataFrame(rows, columns=["dose", "view", "seed", "method", "cpu_s", "peak_mb"])
-
-
-HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "frc50_phase", "heldout_deviance", "cpu_s"]
-
-
-def summary_table(metrics: pd.DataFrame, fluence: pd.DataFrame) -> str:
-    """Lay out the headline metrics, one line a condition and method, as text."""
-    order = {method: place for place, method in enumerate(dict.fromkeys(metrics["method"]))}
-    chosen = metrics[metrics["metric"].isin(HEADLINES)]
-    keys = ["split", "view", "dose", "method"]
-    table = chosen.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean")[HEADLINES].reset_index()
-    light = fluence.groupby(["split", "view", "dose"], as_index=False)[["fluence_photons_per_px", "overlap"]].mean()
-    table = table.merge(light, on=["split", "view", "dose"])
-    table = table.sort_values(
-        by=["split", "view", "dose", "method"], key=lambda c: c.map(order) if c.name == "method" else c
-    )
-    table = table.rename(columns={"fluence_photons_per_px": "photons/px"})
-    columns = ["split", "view", "overlap", "dose", "photons/px", "method", *HEADLINES]
-    return table[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}")

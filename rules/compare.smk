@@ -62,6 +62,7 @@ rule summarise:
         ),
     output:
         metrics=f"{RESULTS}/metrics.csv",
+        differences=f"{RESULTS}/differences.csv",
         fluence=f"{RESULTS}/fluence.csv",
         training=f"{RESULTS}/training.csv",
         summary=f"{RESULTS}/summary.txt",

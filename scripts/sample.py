@@ -39,6 +39,12 @@ if source["object"]["kind"] == "file":
         )
 else:
     obj = simulate_object(source["object"]["kind"], shape, rng_object)
+    if other := source["object"].get("test_kind"):
+        first = raster.columns * raster.train_rows  # of the test exposures; half the guard belongs to either split
+        middle = (
+            int(ycoords[first - raster.columns : first].mean() + ycoords[first : first + raster.columns].mean()) // 2
+        )
+        obj[middle:] = simulate_object(other, (shape[0] - middle, shape[1]), rng_object)
 is_test = (np.arange(len(xcoords)) >= raster.columns * raster.train_rows).astype(np.int8)
 print(
     f"object {obj.shape} px, {np.sum(is_test == 0)} train and {np.sum(is_test)} test exposures, "

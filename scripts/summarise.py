@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
-from ptycho.compare import summary_table, training_cost, warnings_of
+from ptycho.compare import training_cost, warnings_of
+from ptycho.tables import difference_table, paired_differences, summary_table, varied
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -32,19 +33,23 @@ training = training_cost(snakemake.input.training)
 training.to_csv(snakemake.output.training, index=False)
 fluence = pd.DataFrame(rows)
 fluence.to_csv(snakemake.output.fluence, index=False)
-results = snakemake.params.results
+differences = paired_differences(metrics)
+differences.to_csv(snakemake.output.differences, index=False)
+results, repeated = snakemake.params.results, (differences["n"] > 1).any()
 text = [
     f"Study '{snakemake.params.study}': aligned to truth, scored on one shared rectangle per split.",
+    f"{'Mean ± standard deviation over' if repeated else 'One repetition, no error bars:'} {varied(metrics)}.",
     "ssim, frc50: higher is better; error, heldout_deviance: lower is better; cpu_s: CPU-seconds of a reconstruction.",
     "",
     summary_table(metrics, fluence),
     "",
+    *(("Error, paired differences of methods:", difference_table(differences), "") if repeated else ()),
     *(
         f"Training of {method}: {seconds.min():.0f} to {seconds.max():.0f} CPU-seconds a condition"
         for method, seconds in training.groupby("method", sort=False)["cpu_s"]
     ),
     *(f"WARNING: {warning}" for warning in warnings),
-    f"Table: {results}/metrics.csv   Figures: {results}/quality_*.png, {results}/cost_*.png",
+    f"Table: {results}/metrics.csv, differences.csv   Figures: {results}/quality_*.png, {results}/cost_*.png",
     f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
 ]
 Path(snakemake.output.summary).write_text("\n".join(text) + "\n")

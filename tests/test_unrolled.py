@@ -84,7 +84,7 @@ def test_what_a_turned_and_mirrored_network_says_is_turned_back():
         return x[..., :2]
 
     for turn, mirror in itertools.product(range(4), (False, True)):
-        said = canvas._said.python_function(copy, tf.constant(features), tf.constant(turn), tf.constant(mirror))
+        said = canvas._said(copy, tf.constant(features), tf.constant(turn), tf.constant(mirror))
         np.testing.assert_array_equal(said.numpy(), features[..., 0] + 1j * features[..., 1])
 
 

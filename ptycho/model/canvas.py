@@ -17,6 +17,7 @@ from keras import layers
 
 from ptycho.likelihood import FLOOR, Likelihood
 from ptycho.model.checkpoints import assign, values_of
+from ptycho.model.optimizer import FusedAdam
 
 LEVELS = 3
 MULTIPLE = 2 ** (LEVELS - 1)
@@ -60,7 +61,6 @@ def judge_of(apart: Likelihood, origin_px) -> dict:
     }
 
 
-@tf.function(reduce_retracing=True)
 def deviance(canvas, top, left, frames, probes):
     """Poisson deviance per pixel of frames (m, n, n), zero frequency first, on a complex canvas (H, W)."""
     n = tf.shape(frames)[-1]
@@ -106,7 +106,6 @@ def corrected(network: keras.Model, start, features):
     return start + (said[..., 0] + 1j * said[..., 1]).astype(np.complex64)
 
 
-@tf.function(reduce_retracing=True)
 def _said(network, features, turn, mirror):
     """Let a network see a turned and mirrored canvas; turn what it says back."""
     seen = tf.cond(mirror, lambda: tf.transpose(features, (1, 0, 2)), lambda: features)
@@ -131,14 +130,19 @@ class Trainer:
     def __init__(self, network: keras.Model, examples, apart, options: Fitting, seed: list[int]):
         self.network, self.options, self.seed = network, options, seed
         self.examples, self.apart = ([_tensors(example) for example in part] for part in (examples, apart))
-        self.optimizer = keras.optimizers.Adam(options.learning_rate, clipnorm=1.0)
+        self.optimizer = FusedAdam(options.learning_rate, clipnorm=1.0)
         self.optimizer.build(network.trainable_variables)
         self.rows, self.halved, self.best, self.weights = [], 0, np.inf, []
-        self._step = tf.function(self._make_step, reduce_retracing=True)
+        shapes = tf.nest.map_structure(_any_size, self.examples[0])  # one graph for canvases of all sizes
+        self._loss = tf.function(self._make_loss, input_signature=[*shapes, *TURNED])
+        self._step = tf.function(self._make_step, input_signature=[*shapes, *TURNED])
 
-    def _make_step(self, start, features, turn, mirror, judge):
+    def _make_loss(self, start, features, judge, turn, mirror):
+        return deviance(start + _said(self.network, features, turn, mirror), **judge)
+
+    def _make_step(self, start, features, judge, turn, mirror):
         with tf.GradientTape() as tape:
-            loss = deviance(start + _said(self.network, features, turn, mirror), **judge)
+            loss = self._make_loss(start, features, judge, turn, mirror)
         weights = self.network.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
         return loss
@@ -146,10 +150,7 @@ class Trainer:
     def judged(self) -> float:
         """Mean deviance of the examples apart."""
         upright = tf.constant(0), tf.constant(False)
-        values = [
-            deviance(start + _said(self.network, features, *upright), **judge) for start, features, judge in self.apart
-        ]
-        return float(np.mean(values))
+        return float(np.mean([self._loss(*example, *upright) for example in self.apart]))
 
     def run(self, label: str, save: Callable[[], None] = lambda: None) -> pd.DataFrame:
         """Train what is left of it; give the best weights to the network.
@@ -171,9 +172,9 @@ class Trainer:
                 share = (number + step / steps) / ROUNDS
                 rate = self.options.learning_rate * (0.02 + 0.98 * (1 + np.cos(np.pi * share)) / 2) / 2**self.halved
                 self.optimizer.learning_rate = rate
-                start, features, judge = self.examples[rng.integers(len(self.examples))]
+                example = self.examples[rng.integers(len(self.examples))]
                 turn, mirror = tf.constant(int(rng.integers(4))), tf.constant(bool(rng.integers(2)))
-                losses.append(self._step(start, features, turn, mirror, judge))
+                losses.append(self._step(*example, turn, mirror))
             loss, apart = float(np.mean(losses)), self.judged()
             if not np.isfinite([loss, apart]).all():
                 raise ValueError(
@@ -207,6 +208,16 @@ class Trainer:
         self.rows, self.halved, self.best, self.weights = facts["rows"], facts["halved"], facts["best"], arrays["best"]
         assign(self.network.weights, arrays["weights"])
         assign(self.optimizer.variables, arrays["optimizer"])
+
+
+TURNED = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)]
+"""Quarter turns and mirroring of what a network sees."""
+
+
+def _any_size(tensor) -> tf.TensorSpec:
+    """Leave the first two axes open: rows and columns of a canvas, the number of exposures."""
+    open_axes = min(tensor.shape.rank, 2)
+    return tf.TensorSpec([None] * open_axes + tensor.shape[open_axes:], tensor.dtype)
 
 
 def _tensors(example: Example):
