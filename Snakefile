@@ -45,21 +45,21 @@ rule all:
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
         collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
-        collect(f"{CONDITION}/{{split}}.png", dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
-        f"{RESULTS}/data/sample.png",
+        collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
+        collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
 
 
 rule phase_c:
     input:
-        collect(f"{DATA}/{{split}}.npz", dose=DOSES, seed=SEEDS, split=BOTH),
-        f"{RESULTS}/data/sample.png",
+        collect(f"{DATA}/{{split}}.npz", **OBJECTS, dose=DOSES, seed=SEEDS, split=BOTH),
+        collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
 
 
 rule phase_d:
     input:
         collect(f"{CONDITION}/{{split}}.npz", **CONDITIONS, split=BOTH),
-        collect(f"{CONDITION}/{{split}}.png", dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
-        collect(f"{RESULTS}/region/{{split}}.json", split=SPLITS),
+        collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
+        collect(f"{RESULTS}/{OBJECT}region/{{split}}.json", **OBJECTS, split=SPLITS),
 
 
 rule phase_e:

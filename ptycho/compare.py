@@ -1,6 +1,7 @@
 """Scoring one condition: every method against truth and against exposures that no method saw, the same way."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from ptycho.scan import Scan
 from ptycho.stitch import load_object, place
 from ptycho.views import View, scored_region
 
+CONDITION = re.compile(r"(?:object_(?P<object>[^/]+)/)?dose_(?P<dose>\d+)/(?P<view>[^/]+)/seed_(?P<seed>\d+)")
 MARGIN_PX = 32
 """Around the scored rectangle, what alignment may shift in."""
 
@@ -127,10 +129,31 @@ def compare(
     return pd.DataFrame(rows), arrays
 
 
-def tidy(metrics: pd.DataFrame, *, dose: int, view: str, split: str, seed: int) -> pd.DataFrame:
-    """Say of which condition the numbers are: dose, view, split, method, seed, metric, value."""
-    metrics = metrics.assign(dose=dose, view=view, split=split, seed=seed)
-    return metrics[["dose", "view", "split", "method", "seed", "metric", "value"]]
+def tidy(metrics: pd.DataFrame, **condition) -> pd.DataFrame:
+    """Say of which condition the numbers are.
+
+    Returns
+    -------
+    DataFrame
+        dose, view, split, method, object (where there are several), seed, metric, value.
+    """
+    columns = ["dose", "view", "split", "method", *(["object"] if "object" in condition else []), "seed"]
+    return metrics.assign(**condition)[[*columns, "metric", "value"]]
+
+
+def condition_of(path) -> dict:
+    """Tell dose, view, seed and, where there are several, object from the path of a file under one condition.
+
+    Raises
+    ------
+    ValueError
+        If it is under none.
+    """
+    found = CONDITION.search(str(path))
+    if not found:
+        raise ValueError(f"{path}: wanted a file under [object_*/]dose_*/*/seed_*/")
+    words = {name: word for name, word in found.groupdict().items() if word}
+    return {**words, "dose": int(words["dose"]), "seed": int(words["seed"])}
 
 
 def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
@@ -147,7 +170,7 @@ def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
 
 
 def training_cost(benchmarks) -> pd.DataFrame:
-    """What trainings cost, from Snakemake's own measurements: dose, view, seed, method, cpu_s, peak_mb.
+    """What trainings cost, from Snakemake's own measurements: dose, view, (object,) seed, method, cpu_s, peak_mb.
 
     Parameters
     ----------
@@ -156,8 +179,8 @@ def training_cost(benchmarks) -> pd.DataFrame:
     """
     rows = []
     for path in map(Path, benchmarks):
-        dose, view, seed, method = (*path.parts[-4:-1], path.stem)
         numbers = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
-        where = {"dose": int(dose.removeprefix("dose_")), "view": view, "seed": int(seed.removeprefix("seed_"))}
-        rows.append({**where, "method": method, "cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]})
-    return pd.DataFrame(rows, columns=["dose", "view", "seed", "method", "cpu_s", "peak_mb"])
+        cost = {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]}
+        rows.append({**condition_of(path), "method": path.stem, **cost})
+    places = [name for name in ("object", "seed") if any(name in row for row in rows)]
+    return pd.DataFrame(rows, columns=["dose", "view", *places, "method", "cpu_s", "peak_mb"])

@@ -64,4 +64,9 @@ def _contradictions(config: dict) -> list[str]:
         found.append(
             f"grouping.neighbours: {neighbours} is too few for groups of {size} (gridsize²); at least {size - 1}"
         )
+    source = config["source"]
+    if source["kind"] == "measured" and "objects" in config:
+        found.append("objects: a measured scan has the one that it has; wanted no such key")
+    elif source["kind"] == "simulated" and ("object" in source) == ("objects" in config):
+        found.append("source.object, objects: wanted the one or the other")
     return found

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from ptycho.plots import METHODS, new_figure
+from ptycho.tables import repeats, varied
 
 FLUENCE = "fluence_photons_per_px"
 _OTHERS = (("#000000", "X"), ("#999999", "*"))  # methods that METHODS does not list
@@ -115,7 +116,7 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
     rows = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
     if rows.empty:
         raise ValueError(f"no metric '{metric}' in split '{split}'; the table has {sorted(metrics['metric'].unique())}")
-    condition = ["dose", "view", "split", "seed"]
+    condition = ["dose", "view", "split", *repeats(metrics)]
     rows = rows.merge(fluence[[*condition, FLUENCE]], on=condition, how="left", validate="many_to_one")
     if rows[FLUENCE].isna().any():
         missing = rows.loc[rows[FLUENCE].isna(), ["dose", "view"]].drop_duplicates().to_dict("records")
@@ -144,7 +145,7 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
     for axes in panels[:, 0]:
         axes.set_ylabel(_pretty(metric))
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
-    figure.supxlabel(_samples(table["count"], split), fontsize="small")
+    figure.supxlabel(_samples(rows, table["count"], split), fontsize="small")
     return figure
 
 
@@ -164,7 +165,9 @@ def cost(metrics, *, split: str = "test") -> Figure:
         Means over seeds, ± one standard deviation where there is more than one. Training is not in it.
     """
     rows = metrics[metrics["metric"].isin(["error", "cpu_s"]) & (metrics["split"] == split)]
-    found = rows.pivot_table(index=["view", "method", "dose", "seed"], columns="metric", values="value").reset_index()
+    found = rows.pivot_table(
+        index=["view", "method", "dose", *repeats(metrics)], columns="metric", values="value"
+    ).reset_index()
     table = found.groupby(["view", "method", "dose"], sort=False, as_index=False).agg(
         **{"mean": ("error", "mean"), "std": ("error", "std"), "count": ("error", "count"), "cpu_s": ("cpu_s", "mean")}
     )
@@ -194,7 +197,7 @@ def cost(metrics, *, split: str = "test") -> Figure:
     panels[0].set_ylabel("error; lower is better")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
     figure.supxlabel(
-        f"grey: the best within that time at a dose [photons per exposure]; {_samples(table['count'], split)}",
+        f"grey: the best within that time at a dose [photons per exposure]; {_samples(rows, table['count'], split)}",
         fontsize="small",
     )
     return figure
@@ -224,10 +227,10 @@ def _pretty(metric: str) -> str:
     return f"{names[kind]} of {of}{unit}" if kind in names else metric.replace("_", " ")
 
 
-def _samples(count, split: str) -> str:
+def _samples(rows, count, split: str) -> str:
     n = f"{count.min()}" if count.min() == count.max() else f"{count.min()} to {count.max()}"
-    spread = "seeds of noise and training: mean ± standard deviation" if count.max() > 1 else "seed: no error bar"
-    return f"{split} split, n = {n} {spread}"
+    spread = "mean ± standard deviation over" if count.max() > 1 else "no error bar;"
+    return f"{split} split, n = {n}: {spread} {varied(rows)}"
 
 
 def _style(method: str, methods) -> dict:

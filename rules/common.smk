@@ -13,11 +13,13 @@ except ConfigError as error:
 RESULTS = f"results/{config['study']}"
 LOGS = f"logs/{config['study']}"
 COST = f"{RESULTS}/cost"
-DATA = f"{RESULTS}/data/dose_{{dose}}/seed_{{seed}}"
-CONDITION = f"{RESULTS}/dose_{{dose}}/{{view}}/seed_{{seed}}"
+OBJECTS = {"object": list(config["objects"])} if "objects" in config else {}
+OBJECT = "object_{object}/" if OBJECTS else ""  # a folder an object, where there are several
+DATA = f"{RESULTS}/{OBJECT}data/dose_{{dose}}/seed_{{seed}}"
+CONDITION = f"{RESULTS}/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}"
 
 DOSES, SEEDS, VIEWS = config["doses"], config["seeds"], list(config["views"])
-CONDITIONS = {"dose": DOSES, "view": VIEWS, "seed": SEEDS}
+CONDITIONS = {**OBJECTS, "dose": DOSES, "view": VIEWS, "seed": SEEDS}
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 NETWORKS = [method for method in METHODS if method in ("pinn", "baseline", "unrolled")]
@@ -41,6 +43,7 @@ MEASURED = config["source"]["kind"] == "measured"
 
 
 wildcard_constraints:
+    object="[A-Za-z0-9-]+",
     dose=r"\d+",
     seed=r"\d+",
     view="[A-Za-z0-9-]+",
@@ -61,10 +64,16 @@ def grouping_of(split):
     return {**config["grouping"], "n_groups": config["grouping"]["n_groups"][split]}
 
 
-def source_files():
+def source_of(wildcards):
+    """What is simulated, with one of the study's objects."""
+    chosen = {"object": config["objects"][wildcards.object]} if OBJECTS else {}
+    return {**config["source"], **chosen}
+
+
+def source_files(wildcards):
     """The user's own files that a simulated sample is made of."""
-    parts = config["source"]["object"], config["source"]["probe"]
-    return [part[key] for part in parts for key in ("path", "phase_path") if key in part]
+    source = source_of(wildcards)
+    return [part[key] for part in (source["object"], source["probe"]) for key in ("path", "phase_path") if key in part]
 
 
 def chunk_files(wildcards):

@@ -5,15 +5,15 @@ rule compare:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
-        region=f"{RESULTS}/region/{{split}}.json",
+        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
         objects=object_files,
     output:
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
     log:
-        f"{LOGS}/compare/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/compare/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     benchmark:
-        f"{COST}/compare/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+        f"{COST}/compare/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -31,7 +31,7 @@ rule comparison_picture:
     input:
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
-        region=f"{RESULTS}/region/{{split}}.json",
+        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
     output:
         report(
             f"{CONDITION}/{{split}}/comparison.png",
@@ -40,7 +40,7 @@ rule comparison_picture:
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
         ),
     log:
-        f"{LOGS}/comparison_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/comparison_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -58,7 +58,7 @@ rule summarise:
         metrics=collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
         views=collect(f"{CONDITION}/{{split}}.json", **CONDITIONS, split=SPLITS),
         training=collect(
-            f"{COST}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv", **CONDITIONS, method=NETWORKS
+            f"{COST}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv", **CONDITIONS, method=NETWORKS
         ),
     output:
         metrics=f"{RESULTS}/metrics.csv",

@@ -87,7 +87,7 @@ if MEASURED:
             scan=f"{RESULTS}/data/half_study.npz",
             reference=f"{RESULTS}/data/reference.npz",
         output:
-            f"{RESULTS}/data/sample.npz",
+            f"{RESULTS}/{OBJECT}data/sample.npz",
         log:
             f"{LOGS}/sample.log",
         conda:
@@ -104,12 +104,12 @@ if MEASURED:
 
     rule expose:
         input:
-            sample=f"{RESULTS}/data/sample.npz",
+            sample=f"{RESULTS}/{OBJECT}data/sample.npz",
             scan=f"{RESULTS}/data/half_study.npz",
         output:
             f"{DATA}/{{split}}.npz",
         log:
-            f"{LOGS}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+            f"{LOGS}/expose/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.log",
         conda:
             "../envs/ptycho.yaml"
         threads: 1
@@ -125,11 +125,11 @@ else:
 
     rule sample:
         input:
-            source_files(),
+            source_files,
         output:
-            f"{RESULTS}/data/sample.npz",
+            f"{RESULTS}/{OBJECT}data/sample.npz",
         log:
-            f"{LOGS}/sample.log",
+            f"{LOGS}/{OBJECT}sample.log",
         conda:
             "../envs/ptycho.yaml"
         threads: 1
@@ -137,20 +137,20 @@ else:
             mem="1GiB",
             runtime="10m",
         params:
-            source=config["source"],
+            source=source_of,
             code=code("sample"),
         script:
             "../scripts/sample.py"
 
     rule expose:
         input:
-            sample=f"{RESULTS}/data/sample.npz",
+            sample=f"{RESULTS}/{OBJECT}data/sample.npz",
         output:
             f"{DATA}/{{split}}.npz",
         log:
-            f"{LOGS}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+            f"{LOGS}/expose/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.log",
         benchmark:
-            f"{COST}/expose/dose_{{dose}}/seed_{{seed}}/{{split}}.tsv"
+            f"{COST}/expose/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.tsv"
         conda:
             "../envs/ptycho.yaml"
         threads: 1
@@ -165,11 +165,11 @@ else:
 
 rule sample_picture:
     input:
-        f"{RESULTS}/data/sample.npz",
+        f"{RESULTS}/{OBJECT}data/sample.npz",
     output:
-        report(f"{RESULTS}/data/sample.png", category="C: data", caption="../report/sample.rst"),
+        report(f"{RESULTS}/{OBJECT}data/sample.png", category="C: data", caption="../report/sample.rst"),
     log:
-        f"{LOGS}/sample_picture.log",
+        f"{LOGS}/{OBJECT}sample_picture.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1

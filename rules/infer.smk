@@ -9,9 +9,9 @@ rule infer:
     output:
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
     log:
-        f"{LOGS}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
+        f"{LOGS}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
     benchmark:
-        f"{COST}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
+        f"{COST}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
     conda:
@@ -35,9 +35,9 @@ rule merge:
     output:
         f"{CONDITION}/{{split}}/{{method}}/object.npz",
     log:
-        f"{LOGS}/merge/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/merge/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/merge/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/merge/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="pinn|baseline|unrolled",
     conda:
@@ -60,9 +60,9 @@ rule infer_unrolled:
     output:
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
     log:
-        f"{LOGS}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
+        f"{LOGS}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
     benchmark:
-        f"{COST}/infer/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
+        f"{COST}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
     wildcard_constraints:
         method="unrolled",
     conda:

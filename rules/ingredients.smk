@@ -7,11 +7,9 @@ rule take_apart:
         view=f"{CONDITION}/{{split}}.npz",
         model=f"{CONDITION}/unrolled/model.keras",
     output:
-        collect(
-            f"{CONDITION}/{{{{split}}}}/unrolled/ingredients/{{part}}.npz", part=PARTS["unrolled"], allow_missing=True
-        ),
+        collect(f"{CONDITION}/{{split}}/unrolled/ingredients/{{part}}.npz", part=PARTS["unrolled"], allow_missing=True),
     log:
-        f"{LOGS}/take_apart/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/take_apart/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -28,13 +26,13 @@ rule score_ingredients:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
-        region=f"{RESULTS}/region/{{split}}.json",
+        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
         objects=list(INGREDIENTS.values()),
     output:
         metrics=f"{CONDITION}/{{split}}/ingredients_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/ingredients.npz",
     log:
-        f"{LOGS}/score_ingredients/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/score_ingredients/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1

@@ -9,9 +9,9 @@ rule iterate:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
     log:
-        f"{LOGS}/iterate/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/iterate/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/iterate/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/iterate/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="lsqml",
     conda:
@@ -35,9 +35,9 @@ rule regularise:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
     log:
-        f"{LOGS}/regularise/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/regularise/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/regularise/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/regularise/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="tv",
     conda:
@@ -64,9 +64,9 @@ rule refine:
         deals=f"{CONDITION}/{{split}}/{{method}}/ingredients/deals.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
     log:
-        f"{LOGS}/refine/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/refine/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/refine/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/refine/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="refined",
     conda:

@@ -9,9 +9,9 @@ rule train:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",
     log:
-        f"{LOGS}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.log",
+        f"{LOGS}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.log",
     benchmark:
-        f"{COST}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
+        f"{COST}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
     conda:
@@ -37,9 +37,9 @@ rule train_unrolled:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",
     log:
-        f"{LOGS}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.log",
+        f"{LOGS}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.log",
     benchmark:
-        f"{COST}/train/dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
+        f"{COST}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
     wildcard_constraints:
         method="unrolled",
     conda:

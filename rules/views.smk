@@ -8,9 +8,9 @@ rule view:
         view=f"{CONDITION}/{{split}}.npz",
         numbers=f"{CONDITION}/{{split}}.json",
     log:
-        f"{LOGS}/view/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/view/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     benchmark:
-        f"{COST}/view/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+        f"{COST}/view/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -33,7 +33,7 @@ rule view_picture:
     output:
         f"{CONDITION}/{{split}}.png",
     log:
-        f"{LOGS}/view_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/view_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -48,12 +48,12 @@ rule view_picture:
 
 rule region:
     input:
-        scan=collect(f"{DATA}/{{{{split}}}}.npz", dose=DOSES[0], seed=SEEDS[0]),
-        views=collect(f"{CONDITION}/{{{{split}}}}.npz", dose=DOSES[0], seed=SEEDS[0], view=VIEWS),
+        scan=collect(f"{DATA}/{{split}}.npz", dose=DOSES[0], seed=SEEDS[0], allow_missing=True),
+        views=collect(f"{CONDITION}/{{split}}.npz", dose=DOSES[0], seed=SEEDS[0], view=VIEWS, allow_missing=True),
     output:
-        f"{RESULTS}/region/{{split}}.json",
+        f"{RESULTS}/{OBJECT}region/{{split}}.json",
     log:
-        f"{LOGS}/region/{{split}}.log",
+        f"{LOGS}/region/{OBJECT}{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)
 
-from ptycho.compare import Region, compare, tidy, warnings_of
+from ptycho.compare import Region, compare, condition_of, tidy, warnings_of
 from ptycho.npz import save_arrays
 from ptycho.scan import open_scan
 from ptycho.views import open_view
@@ -18,8 +18,7 @@ from ptycho.views import open_view
 objects = dict(zip(snakemake.params.methods, snakemake.input.objects, strict=True))
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 metrics, arrays = compare(objects, scan, view, Region.load(snakemake.input.region))
-where = snakemake.wildcards
-metrics = tidy(metrics, dose=int(where.dose), view=where.view, split=where.split, seed=int(where.seed))
+metrics = tidy(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 metrics.to_csv(snakemake.output.metrics, index=False)
 save_arrays(snakemake.output.arrays, **arrays)
 print(metrics.to_string(index=False))

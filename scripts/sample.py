@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 source = snakemake.params.source
 rng_object, rng_scan = np.random.default_rng(source["seed"]).spawn(2)
+if "seed" in source["object"]:  # of several objects; probe and scan are one for all
+    rng_object = np.random.default_rng(source["object"]["seed"])
 
 beam = dict(source["probe"])
 if beam.pop("kind") == "file":

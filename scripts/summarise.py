@@ -1,14 +1,13 @@
 """Put all conditions in one tidy table, and the headline numbers in a text."""
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ptycho import log
-from ptycho.compare import training_cost, warnings_of
+from ptycho.compare import condition_of, training_cost, warnings_of
 from ptycho.tables import difference_table, paired_differences, summary_table, varied
 
 if TYPE_CHECKING:
@@ -19,14 +18,15 @@ metrics = pd.concat([pd.read_csv(path) for path in snakemake.input.metrics], ign
 metrics.to_csv(snakemake.output.metrics, index=False)
 rows, warnings = [], warnings_of(metrics)
 for path in snakemake.input.views:
-    dose, view, seed, split = re.search(r"dose_(\d+)/([^/]+)/seed_(\d+)/(\w+)\.json$", path).groups()
-    numbers = json.loads(Path(path).read_text())
+    where, split, numbers = condition_of(path), Path(path).stem, json.loads(Path(path).read_text())
     overlap = numbers["overlap"]["between_exposures"]["linear"]
     groups, wanted = numbers["counts"]["groups"], numbers["counts"]["groups_wanted"]
     if groups < wanted:
-        warnings.append(f"{split}, {view} {dose}: {groups} groups, for there are no more of the {wanted} wanted")
+        warnings.append(
+            f"{split}, {where['view']} {where['dose']}: {groups} groups, for there are no more of the {wanted} wanted"
+        )
     rows.append(
-        {"dose": int(dose), "view": view, "seed": int(seed), "split": split, "overlap": overlap}
+        {**where, "split": split, "overlap": overlap}
         | {key: numbers[key] for key in ("fluence_photons_per_px", "mean_detected_photons")}
     )
 training = training_cost(snakemake.input.training)

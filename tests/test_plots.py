@@ -176,7 +176,7 @@ def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
     np.testing.assert_allclose(lines["PINN"].get_ydata(), [0.61, 0.81])
     below = {line.get_label(): line for line in figure.axes[3].lines}
     np.testing.assert_allclose(below["PINN"].get_xdata(), [1, 10])
-    assert "n = 3 seeds" in figure._supxlabel.get_text()
+    assert "n = 3: mean ± standard deviation over 3 seeds" in figure._supxlabel.get_text()
     assert len({to_hex(line.get_color()) for name, line in lines.items() if not name.startswith("_")}) == 3
 
 
@@ -186,9 +186,9 @@ def test_error_bars_only_where_there_are_seeds(tables):
     assert len(several.axes[0].containers) == 3
     bar = several.axes[0].containers[0].lines[2][0].get_segments()[0]
     np.testing.assert_allclose(np.ptp(bar[:, 1]), 2 * 0.01)  # sd of 0, 1, 2 hundredths, either way
-    assert "n = 3 seeds" in several.get_supxlabel()
+    assert "n = 3: mean ± standard deviation over 3 seeds" in several.get_supxlabel()
     assert not one.axes[0].containers
-    assert "n = 1 seed" in one.get_supxlabel()
+    assert "n = 1: no error bar; 1 seed" in one.get_supxlabel()
 
 
 def test_study_says_what_is_missing(tables):

@@ -105,6 +105,23 @@ def test_both_splits_are_one_word_away(tmp_path):
     assert found["region"] == 2
 
 
+def test_several_objects_have_folders_of_their_own(tmp_path):
+    run = snakemake(tmp_path, "-n", "--cores", "1", "--configfile", ROOT / "config/seeds.yaml")
+    found, conditions = jobs(run), 2 * 3 * 2 * 3
+    assert found["sample"] == found["region"] == found["sample_picture"] == 2
+    assert found["compare"] == found["train_unrolled"] == found["iterate"] == conditions
+    assert found["expose"] == 2 * 3 * 2 * 3
+    assert "results/seeds/object_lines/dose_1000/dense/seed_2/test/comparison_metrics.csv" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_one_object_or_several_but_not_both_or_none(tmp_path, both):
+    objects = {"one": {"kind": "leaves"}}
+    changes = {"objects": objects} if both else {"source__object": None}
+    run = snakemake(tmp_path, "-n", "--configfile", config_file(tmp_path, **changes), check=False)
+    assert "source.object, objects: wanted the one or the other" in run.stdout + run.stderr
+
+
 def test_the_measured_study_has_its_own_jobs(tmp_path):
     found = jobs(snakemake(tmp_path, "-n", "--cores", "1", "--configfile", ROOT / "config/siemens.yaml"))
     assert {"fetch", "convert", "halve", "reference", "expose", "train", "iterate", "compare"} <= set(found)
