@@ -9,6 +9,7 @@ import pandas as pd
 
 from ptycho import log
 from ptycho.compare import summary_table, training_cost, warnings_of
+from ptycho.provenance import record_of, save_record
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -47,4 +48,5 @@ text = [
     f"Table: {results}/metrics.csv   Figures: {results}/quality_*.png, {results}/cost_*.png",
     f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
 ]
+save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 Path(snakemake.output.summary).write_text("\n".join(text) + "\n")
