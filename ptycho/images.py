@@ -68,13 +68,15 @@ def read_probe(path):
     return as_modes(probe).astype(np.complex64)
 
 
-def import_object(path, destination, shape) -> None:
+def import_object(path, destination, shape, **made) -> None:
     """Write a reconstruction, a study's `object.npz` or an NPZ with `objectGuess`, as an object file.
 
     Parameters
     ----------
     shape : (int, int)
         Of the truth's object plane, which an `objectGuess` has to cover.
+    **made
+        Further metadata, as JSON can say it; what the file says under the same names is replaced.
 
     Raises
     ------
@@ -83,11 +85,11 @@ def import_object(path, destination, shape) -> None:
     """
     if {"object", "weight", "origin_px"} <= set(keys_of(path)):
         obj, weight, origin, metadata = load_object(path)
-        return save_object(destination, obj, weight, origin, **metadata)
+        return save_object(destination, obj, weight, origin, **metadata | made)
     obj, _ = read_object(path)
     if obj.shape != tuple(shape):
         raise ContractError(f"{path}: an object of {obj.shape} px; wanted the truth's {tuple(shape)} px")
-    return save_object(destination, obj, np.ones(obj.shape), (0, 0), source=str(path))
+    return save_object(destination, obj, np.ones(obj.shape), (0, 0), source=str(path), **made)
 
 
 def read_image_pair(amplitude_path, phase_path, *, amplitude_range=(0.5, 1.0), phase_range_rad=(-0.8, 0.8)):

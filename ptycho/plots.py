@@ -4,6 +4,7 @@ Colour maps are perceptually uniform: grey for amplitude, viridis for phase, the
 for signed errors. Lines have Okabe and Ito's colours, and a marker and a dash each.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,13 +30,18 @@ _ROLES = (("fit", "#56B4E9", "o"), ("stop", "#E69F00", "s"), ("holdout", "#00000
 _SPLITS = {"train": ("#0072B2", "o"), "test": ("#D55E00", "s")}
 _CYCLIC = {"cmap": "twilight", "vmin": -np.pi, "vmax": np.pi}
 _LIT = 1e-2  # of the probe's peak intensity; below, its phase is not shown
+_WAVE = ("amplitude", "phase [rad]")
 DPI = 120
 
 
-def save(figure: Figure, path) -> None:
-    """Write a figure as PNG, PDF or SVG, by the name's ending; the same figure gives the same bytes."""
+def save(figure: Figure, path, provenance: dict | None = None) -> None:
+    """Write a figure as PNG, PDF or SVG, by the name's ending; the same figure gives the same bytes.
+
+    A PNG carries the record of what made it, if there is one.
+    """
     path = Path(path)
-    undated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    record = {} if provenance is None else {"provenance": json.dumps(provenance)}
+    undated = {".png": {"Software": None, **record}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     with rc_context({"svg.hashsalt": "ptycho"}):
         figure.savefig(path, dpi=DPI, metadata=undated.get(path.suffix))
 
@@ -137,6 +143,45 @@ def sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
     return figure
 
 
+def waves(images: Mapping, title: str, *, figure: Figure | None = None) -> Figure:
+    """Draw complex images side by side: amplitude, phase of one or two; amplitudes above phases of more.
+
+    Parameters
+    ----------
+    images : dict of ((h, w) float, (h, w) float, (int, int))
+        Label -> amplitude, phase [rad], NaN where there is nothing to show (hatched), and row and column of the first
+        pixel. Neighbours of one size and origin are zoomed together and have the first one's colours.
+    title : str
+        Title of the figure.
+    figure : Figure, optional
+        An empty one to draw in, such as a window's.
+    """
+    places = [(amplitude.shape, origin) for amplitude, _, origin in images.values()]
+    count, tall = len(images), min(max(height / width for (height, width), _ in places), 2.0)
+    rows = 1 if count <= 2 else 2
+    figure = figure or new_figure(1, 1)
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(3.9 * 2 * count if rows == 1 else 2.8 * count + 1.2, rows * (2.6 * tall + 0.7) + 0.4)
+    figure.suptitle(title, fontsize="medium")
+    axes = figure.subplots(rows, 2 * count // rows, squeeze=False)
+    axes, like = axes.reshape(-1, 2) if rows == 1 else axes.T, {}
+    for number, (label, (amplitude, phase, origin_px)) in enumerate(images.items()):
+        place, panels = places[number], axes[number]
+        robust = _colours("amplitude", amplitude), _colours("phase", phase)
+        first, colours = like.setdefault(place, (panels[0], robust))
+        for panel, name, image, options in zip(panels, _WAVE, (amplitude, phase), colours, strict=True):
+            shown = _show(panel, image, origin_px, **options)
+            panel.set(xlabel="x [px]", ylabel="" if panel is not first and rows == 2 and number else "y [px]")
+            panel.patch.set(facecolor="w", edgecolor="0.8", hatch="///")
+            if panel is not first:
+                panel.sharex(first)
+                panel.sharey(first)
+            if place not in places[number + 1 :]:
+                _bar(panel, shown, name)
+        panels[0].set_title(label)
+    return figure
+
+
 def view(positions, role, illumination, overlaps, *, origin_px=(0, 0)) -> Figure:
     """Draw an overlap view: exposures by role, light on the sample, and overlap with the nearest neighbour.
 
@@ -196,7 +241,7 @@ def _bar(axes, image, label: str) -> None:
 
 def _colours(name: str, image) -> dict:
     """Map and robust limits for the images of a row; the whole circle where phase wraps."""
-    low, high = np.quantile(image, [0.005, 0.995])
+    low, high = np.nanquantile(image, [0.005, 0.995])
     if name == "phase" and high - low > np.pi:
         return _CYCLIC
     return {"cmap": "gray" if name == "amplitude" else "viridis", "vmin": low, "vmax": high}

@@ -1,8 +1,12 @@
-"""Which code made a result: a digest of what a module, and all of ours that it imports, does."""
+"""What made a result: digests of the code that was executed and of what it read, and the record that files carry."""
 
 import ast
 import hashlib
-import importlib.util
+import importlib.metadata
+import json
+import platform
+import zipfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -61,9 +65,11 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _digest(*files: Path) -> str:
-    closure = sorted(path for path in import_closure(*files) if ROOT in path.parents)
+    names = {path: path.relative_to(ROOT).as_posix() if ROOT in path.parents else path.name for path in files}
+    names |= {path: path.relative_to(ROOT).as_posix() for path in import_closure(*files) if ROOT in path.parents}
     text = "".join(
-        f"{path.relative_to(ROOT)}:{ast.dump(without_docstrings(ast.parse(path.read_text())))}" for path in closure
+        f"{names[path]}:{ast.dump(without_docstrings(ast.parse(path.read_text())))}"
+        for path in sorted(names, key=names.get)
     )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -85,14 +91,33 @@ def code_digest(*modules: str) -> str:
 
 @cache
 def script_digest(script) -> str:
-    """Digest of all of ours that a script imports; the script itself is left to Snakemake."""
-    return _digest(Path(script))
+    """What a script and all of ours that it imports do."""
+    return _digest(Path(script).resolve())
 
 
 def file_digest(path) -> str:
-    """sha256 of a file, read in blocks."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Digest of a file's content, read in blocks: "sha256:…" as sha256sum says; of an archive (NPZ, .keras) "zip:…".
+
+    An archive keeps names, sizes and check sums of its members at its end. The digest is the sha256 of those, so that
+    a scan of any size is told from another one without being read; `is_intact` reads it and holds it against them.
+    """
+    if not zipfile.is_zipfile(path):
+        with Path(path).open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    with zipfile.ZipFile(path) as archive:
+        members = sorted((member.filename, member.file_size, member.CRC) for member in archive.infolist())
+    return f"zip:{hashlib.sha256(repr(members).encode()).hexdigest()}"
+
+
+def is_intact(path) -> bool:
+    """Whether every byte of an archive's members agrees with its check sums; True for any other file."""
+    if not zipfile.is_zipfile(path):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, EOFError, ValueError):
+        return False
 
 
 def array_digest(array) -> str:
@@ -111,16 +136,80 @@ def origin_of(seed: int, config: dict, code: str, **files) -> dict:
     }
 
 
-UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
+PACKAGES = ("ptycho", "h5py", "keras", "matplotlib", "numpy", "pandas", "ptychi", "scikit-image", "scipy", "snakemake",
+            "tensorflow", "torch")  # fmt: skip
+"""Those that results depend on."""
+
+CARD = "ptycho.json"
+"""Name of the card in a saved model's archive; Keras reads the other members."""
 
 
-def made_by(code: str) -> dict:
-    """Units, and what made a data set: digest of the code, versions of the packages that draw the numbers."""
-    return {"units": UNITS, "code": code, "versions": versions("ptycho", "numpy", "scipy")}
+def make_record(script, *, config: dict, seeds: dict, inputs, outputs, **job) -> dict:
+    """Say what makes some files, as JSON can say it.
+
+    There is no time in it, so that the same work gives the same bytes. Every file has its own time of writing.
+
+    Parameters
+    ----------
+    script : Path or str
+        The program's file, or the name of one of our modules.
+    config, seeds : dict
+        What decides the result, beside the inputs.
+    inputs, outputs : iterable of path
+        Files that are read, with their digests as they are now, and files that are written.
+    **job
+        Further facts.
+    """
+    path = Path(script)
+    is_file = path.suffix == ".py"
+    return {
+        **job,
+        "script": f"{path.parent.name}/{path.name}" if is_file else str(script),
+        "code": script_digest(path) if is_file else code_digest(script),
+        "config": config,
+        "seeds": seeds,
+        "inputs": {str(path): file_digest(path) for path in inputs},
+        "outputs": [str(path) for path in outputs],
+        "versions": {"python": platform.python_version(), **versions(*PACKAGES)},
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "directory": str(Path.cwd()),
+    }
+
+
+def record_of(snakemake, script) -> dict:
+    """Make the record of a Snakemake job.
+
+    Parameters
+    ----------
+    snakemake : snakemake.iocontainers.snakemake
+        What the job's script is given.
+    script : str
+        The script's `__file__`.
+    """
+    study, where = snakemake.config, dict(snakemake.wildcards.items())
+    drawn = [int(where["seed"])] if "seed" in where else study["seeds"]
+    return make_record(
+        script,
+        rule=snakemake.rule,
+        study=study["study"],
+        wildcards=where,
+        config={name: value for name, value in snakemake.params.items() if name != "code"},
+        seeds={"sample": study["source"]["seed"], "noise_and_training": drawn},
+        inputs=snakemake.input,
+        outputs=snakemake.output,
+    )
+
+
+def save_record(path, record: dict) -> None:
+    """Write a record as a file of its own, for a job whose other files cannot carry one."""
+    Path(path).write_text(json.dumps({"provenance": record}, indent=2) + "\n")
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions of packages; missing ones left out."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in packages if importlib.util.find_spec(name)}
+    found = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

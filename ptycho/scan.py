@@ -15,6 +15,7 @@ from ptycho.npz import ContractError, MappedArray, keys_of, open_member, replaci
 from ptycho.physics import as_modes, blocks, cut_patches
 
 LEGACY_KEYS = {"diff3d", "intensity"}
+UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
 REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "metadata")
 
 

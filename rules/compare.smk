@@ -66,6 +66,7 @@ rule summarise:
         fluence=f"{RESULTS}/fluence.csv",
         training=f"{RESULTS}/training.csv",
         summary=f"{RESULTS}/summary.txt",
+        provenance=f"{RESULTS}/metrics.provenance.json",
     log:
         f"{LOGS}/summarise.log",
     conda:

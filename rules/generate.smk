@@ -7,6 +7,7 @@ if MEASURED:
         rule fetch:
             output:
                 f"{RESULTS}/data/siemens-star-small.npz.bz2",
+                provenance=f"{RESULTS}/data/siemens-star-small.provenance.json",
             log:
                 f"{LOGS}/fetch.log",
             retries: 2

@@ -52,6 +52,7 @@ rule tabulate_ingredients:
     output:
         metrics=f"{RESULTS}/ingredients.csv",
         table=f"{RESULTS}/ingredients.txt",
+        provenance=f"{RESULTS}/ingredients.provenance.json",
     log:
         f"{LOGS}/tabulate_ingredients.log",
     conda:

@@ -1,6 +1,9 @@
 """Align and score all methods under one condition."""
 
+import json
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ptycho import log
 
@@ -12,15 +15,18 @@ log.limit_threads(snakemake.threads)
 
 from ptycho.compare import Region, compare, condition_of, tidy, warnings_of
 from ptycho.npz import save_arrays
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.views import open_view
 
 objects = dict(zip(snakemake.params.methods, snakemake.input.objects, strict=True))
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
-metrics, arrays = compare(objects, scan, view, Region.load(snakemake.input.region))
+region = Region.load(snakemake.input.region)
+metrics, arrays = compare(objects, scan, view, region)
 metrics = tidy(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 metrics.to_csv(snakemake.output.metrics, index=False)
-save_arrays(snakemake.output.arrays, **arrays)
+metadata = {"origin_px": [region.y0, region.x0], "provenance": record_of(snakemake, __file__)}
+save_arrays(snakemake.output.arrays, **arrays, metadata=np.array(json.dumps(metadata)))
 print(metrics.to_string(index=False))
 for warning in warnings_of(metrics):
     print(f"WARNING: {warning}")

@@ -6,6 +6,7 @@ phase G: comparison_metrics.csv, comparison.npz (aligned rectangles) and compari
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -83,8 +84,27 @@ def model_file(folder: Path) -> Path:
     return path
 
 
+def record_for(options, models) -> dict:
+    """Say what makes the results, see `ptycho.provenance.make_record`."""
+    from ptycho.provenance import make_record
+
+    names = ["comparison_metrics.csv", "comparison.npz", "comparison.png"]
+    methods = [*models, *(["iterative"] if options.iterative else [])]
+    config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
+    seed = config.pop("seed")
+    return make_record(
+        __file__,
+        config=config,
+        seeds={"groups": seed},
+        inputs=filter(None, [options.test_data, *models.values(), options.iterative]),
+        outputs=[options.output_dir / name for name in (*names, *(f"{method}/object.npz" for method in methods))],
+    )
+
+
 def run(options) -> None:
     """Reconstruct with every model, compare, and write what came out."""
+    import numpy as np
+
     from ptycho.compare import compare, shared_region, tidy, warnings_of
     from ptycho.grouped import open_test_data
     from ptycho.images import import_object
@@ -111,7 +131,7 @@ def run(options) -> None:
         max_spread_px=options.max_spread_px,
         seed=options.seed,
     )
-    container, objects = open_groups(scan, view), {}
+    container, objects, record = open_groups(scan, view), {}, record_for(options, files)
     print(f"{options.test_data}: {len(scan)} exposures, {container}", flush=True)
     for method, network in networks.items():
         objects[method] = options.output_dir / method / "object.npz"
@@ -119,20 +139,21 @@ def run(options) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         args = network, container, sizes[method], options.batch_size
         canvas = reconstruct_in_chunks(*args, folder=folder, label=method)
-        save_object(objects[method], canvas.mean(), canvas.weight, canvas.origin_px, method=method)
+        save_object(objects[method], canvas.mean(), canvas.weight, canvas.origin_px, method=method, provenance=record)
     if options.iterative:
         objects["iterative"] = options.output_dir / "iterative" / "object.npz"
-        import_object(options.iterative, objects["iterative"], scan.object.shape)
+        import_object(options.iterative, objects["iterative"], scan.object.shape, provenance=record)
     region = shared_region(scan, [view])
     metrics, arrays = compare(objects, scan, view, region)
     dose = round(scan.metadata["dose"])
     metrics = tidy(metrics, dose=dose, view="all", split="test", seed=options.seed)
     metrics.to_csv(options.output_dir / "comparison_metrics.csv", index=False)
-    save_arrays(options.output_dir / "comparison.npz", **arrays)
+    metadata = {"origin_px": (region.y0, region.x0), "provenance": record}
+    save_arrays(options.output_dir / "comparison.npz", **arrays, metadata=np.array(json.dumps(metadata)))
     numbers = {method: rows.set_index("metric")["value"].to_dict() for method, rows in metrics.groupby("method")}
-    title, origin = f"{options.test_data.name}, {dose:,} photons per exposure", (region.y0, region.x0)
-    figure = comparison(arrays.pop("truth"), arrays, numbers, title, origin_px=origin)
-    save(figure, options.output_dir / "comparison.png")
+    title = f"{options.test_data.name}, {dose:,} photons per exposure"
+    figure = comparison(arrays.pop("truth"), arrays, numbers, title, origin_px=metadata["origin_px"])
+    save(figure, options.output_dir / "comparison.png", record)
     print(metrics.pivot_table(index="metric", columns="method", values="value", sort=False).to_string())
     print(*(f"WARNING: {warning}" for warning in warnings_of(metrics)), f"Results: {options.output_dir}", sep="\n")
 

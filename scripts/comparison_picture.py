@@ -8,16 +8,18 @@ import pandas as pd
 from ptycho import log
 from ptycho.compare import Region
 from ptycho.plots import comparison, save
+from ptycho.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 log.to_file(snakemake.log[0])
 arrays = dict(np.load(snakemake.input.arrays))
+del arrays["metadata"]
 table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
 where = snakemake.wildcards
 title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
 region = Region.load(snakemake.input.region)
 figure = comparison(arrays.pop("truth"), arrays, metrics, title, origin_px=(region.y0, region.x0))
-save(figure, snakemake.output[0])
+save(figure, snakemake.output[0], record_of(snakemake, __file__))

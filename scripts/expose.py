@@ -7,8 +7,8 @@ import numpy as np
 from ptycho import log
 from ptycho.npz import open_member
 from ptycho.probes import scale_to
-from ptycho.provenance import made_by
-from ptycho.scan import ScanWriter, mean_counts, open_scan
+from ptycho.provenance import record_of
+from ptycho.scan import UNITS, ScanWriter, mean_counts, open_scan
 from ptycho.simulate import expose
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ metadata = {
     "seed": seed,
     "split": split,
     "source": "simulated",
-    **made_by(snakemake.params.code),
+    "units": UNITS,
+    "provenance": record_of(snakemake, __file__),
 }
 fields = {"xcoords": xcoords, "ycoords": ycoords, "probeGuess": probe, "objectGuess": obj, "scan_index": chosen}
 rng = np.random.default_rng([seed, dose, split == "test"])

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ptycho import log
 from ptycho.fetch import fetch_member
+from ptycho.provenance import record_of, save_record
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -15,3 +16,4 @@ fetch_member(
     snakemake.output[0],
     sha256="dbce7715c1d4a7c28a48f684dacc7d343fbc5d06fe993d6ea31714ffb5c68d3d",
 )
+save_record(snakemake.output.provenance, record_of(snakemake, __file__))

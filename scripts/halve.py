@@ -6,6 +6,7 @@ import numpy as np
 
 from ptycho import log
 from ptycho.physics import blocks
+from ptycho.provenance import record_of
 from ptycho.scan import ScanWriter, open_scan
 from ptycho.simulate import split_counts, whole_counts
 
@@ -20,7 +21,7 @@ fields = {
     "ycoords": whole.ycoords,
     "probeGuess": (whole.probe / np.sqrt(2)).astype(np.complex64),
     "objectGuess": whole.object[:],
-    "metadata": {**whole.metadata, "dose": whole.metadata["dose"] / 2},
+    "metadata": {**whole.metadata, "dose": whole.metadata["dose"] / 2, "provenance": record_of(snakemake, __file__)},
 }
 size = len(whole), whole.n_pixels
 with (

@@ -13,6 +13,7 @@ log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
 from ptycho.loader import open_groups
 from ptycho.model.inference import add_groups, load_network
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.stitch import chunk_bounds, run_of
 from ptycho.views import open_view
@@ -23,4 +24,5 @@ network, folder = load_network(snakemake.input.model), Path(snakemake.output[0])
 clock = log.CpuClock()
 canvas = add_groups(network, container, range(start, stop), snakemake.params.batch_size, folder=folder)
 run = run_of(snakemake.input.model, snakemake.input.view, len(container))
-canvas.save(snakemake.output[0], run=run, groups=[start, stop], cpu_s=clock.seconds)
+made = {"cpu_s": clock.seconds, "provenance": record_of(snakemake, __file__)}
+canvas.save(snakemake.output[0], run=run, groups=[start, stop], **made)

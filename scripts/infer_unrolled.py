@@ -15,6 +15,7 @@ from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts
 from ptycho.model.inference import load_network
 from ptycho.model.unrolled import reconstruct_tiles
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.stitch import chunk_bounds, run_of
 from ptycho.tiles import cut_tiles
@@ -28,4 +29,5 @@ network, folder = load_network(snakemake.input.model), Path(snakemake.output[0])
 clock = log.CpuClock()
 canvas = reconstruct_tiles(network, counts, scan.probe, tiles[start:stop], folder=folder)
 run = run_of(snakemake.input.model, snakemake.input.view, len(tiles))
-canvas.save(snakemake.output[0], run=run, groups=[start, stop], cpu_s=clock.seconds)
+made = {"cpu_s": clock.seconds, "provenance": record_of(snakemake, __file__)}
+canvas.save(snakemake.output[0], run=run, groups=[start, stop], **made)

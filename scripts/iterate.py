@@ -12,6 +12,7 @@ log.limit_threads(snakemake.threads)  # before PyTorch is imported
 
 from ptycho.grouping import FIT, STOP
 from ptycho.iterative import Exposures, Iterative, reconstruct
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.stitch import save_object
 from ptycho.views import open_view
@@ -40,4 +41,5 @@ save_object(
     method="lsqml",
     best_epoch=int(chosen["epoch"]),
     cpu_s=cpu_s,
+    provenance=record_of(snakemake, __file__),
 )

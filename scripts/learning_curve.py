@@ -7,6 +7,7 @@ import pandas as pd
 from ptycho import log
 from ptycho.curves import learning_curve, stopping_curve, strength_curve
 from ptycho.plots import save
+from ptycho.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -20,4 +21,4 @@ elif "stop_deviance" in history:
     figure = stopping_curve(history, chosen)
 else:
     figure = strength_curve(history, float(history["strength"].iloc[-1]))
-save(figure, snakemake.output[0])
+save(figure, snakemake.output[0], record_of(snakemake, __file__))

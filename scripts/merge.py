@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import log
-from ptycho.provenance import file_digest
+from ptycho.provenance import file_digest, record_of
 from ptycho.stitch import Canvas, merge_chunks, save_object
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ save_object(
     canvas.weight,
     canvas.origin_px,
     method=snakemake.wildcards.method,
+    provenance=record_of(snakemake, __file__),
     cpu_s=sum(Canvas.load(chunk)[1]["cpu_s"] for chunk in snakemake.input.chunks),
 )
 print(f"{len(snakemake.input.chunks)} chunks, object {canvas.weight.shape} px from {canvas.origin_px}")

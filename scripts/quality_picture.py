@@ -7,6 +7,7 @@ import pandas as pd
 from ptycho import log
 from ptycho.curves import study
 from ptycho.plots import save
+from ptycho.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,4 +15,5 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 metrics, fluence = pd.read_csv(snakemake.input.metrics), pd.read_csv(snakemake.input.fluence)
 where = snakemake.wildcards
-save(study(metrics, fluence, metric=where.metric, split=where.split), snakemake.output[0])
+figure = study(metrics, fluence, metric=where.metric, split=where.split)
+save(figure, snakemake.output[0], record_of(snakemake, __file__))

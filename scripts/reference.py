@@ -16,6 +16,7 @@ log.limit_threads(snakemake.threads)  # before PyTorch is imported
 from ptycho.iterative import Exposures, Iterative, reconstruct
 from ptycho.npz import save_arrays
 from ptycho.probes import add_modes
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 
 options = dict(snakemake.params.options)
@@ -38,5 +39,5 @@ save_arrays(
     weight=result.weight.astype(np.float32),
     origin_px=np.asarray(result.origin_px),
     probeGuess=result.probe,
-    metadata=np.array(json.dumps({"method": "lsqml, probe refined"})),
+    metadata=np.array(json.dumps({"method": "lsqml, probe refined", "provenance": record_of(snakemake, __file__)})),
 )

@@ -13,6 +13,7 @@ log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts
 from ptycho.model.refined import Refinement, refine
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.stitch import load_object, save_object
 from ptycho.tv import TotalVariation
@@ -27,6 +28,7 @@ seed = int(snakemake.wildcards.seed)
 objects, light, origin, history = refine(counts, scan.probe, strength, prior, options, seed=seed)
 cpu_s = tv["cpu_s"] + clock.seconds
 history.to_csv(snakemake.output.history, index=False)
+made = {"strength": strength, "cpu_s": cpu_s, "provenance": record_of(snakemake, __file__)}
 files = {"refined": snakemake.output.object, "whole": snakemake.output.whole, "deals": snakemake.output.deals}
 for name, path in files.items():
-    save_object(path, objects[name], light, origin, method=name, strength=strength, cpu_s=cpu_s)
+    save_object(path, objects[name], light, origin, method=name, **made)

@@ -13,6 +13,7 @@ log.limit_threads(snakemake.threads)
 
 from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.stitch import save_object
 from ptycho.tv import TotalVariation, reconstruct
@@ -28,5 +29,5 @@ cpu_s = clock.seconds
 print(result.history.to_string(index=False))
 print(f"strength {result.strength:.4g}")
 result.history.to_csv(snakemake.output.history, index=False)
-made = {"method": "tv", "strength": result.strength, "cpu_s": cpu_s}
+made = {"method": "tv", "strength": result.strength, "cpu_s": cpu_s, "provenance": record_of(snakemake, __file__)}
 save_object(snakemake.output.object, result.object, result.weight, result.origin_px, **made)

@@ -10,6 +10,7 @@ from ptycho.images import read_object, read_probe
 from ptycho.npz import save_arrays
 from ptycho.objects import simulate_object
 from ptycho.probes import illuminated_height_px, zone_plate_probe
+from ptycho.provenance import record_of
 from ptycho.simulate import Raster, raster_positions
 
 if TYPE_CHECKING:
@@ -59,5 +60,5 @@ save_arrays(
     xcoords=xcoords,
     ycoords=ycoords,
     is_test=is_test,
-    metadata=np.array(json.dumps({"source": source, "guard_px": guard})),
+    metadata=np.array(json.dumps({"source": source, "guard_px": guard, "provenance": record_of(snakemake, __file__)})),
 )

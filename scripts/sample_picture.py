@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ptycho import log
 from ptycho.npz import open_member
 from ptycho.plots import sample, save
+from ptycho.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,4 +18,4 @@ positions = {
 }
 half = probe.shape[-1] / 2
 guard = positions["train"][1].max() + half, positions["test"][1].min() - half
-save(sample(obj, probe, positions, guard_px=guard), snakemake.output[0])
+save(sample(obj, probe, positions, guard_px=guard), snakemake.output[0], record_of(snakemake, __file__))

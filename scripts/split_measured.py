@@ -8,6 +8,7 @@ import numpy as np
 from ptycho import log
 from ptycho.npz import open_member, save_arrays
 from ptycho.probes import illuminated_height_px
+from ptycho.provenance import record_of
 from ptycho.scan import mean_counts, open_scan, split_rows
 from ptycho.stitch import load_object, place
 
@@ -21,6 +22,8 @@ probe = open_member(snakemake.input.reference, "probeGuess")[...]
 guard = illuminated_height_px(probe)
 train, test = split_rows(scan.ycoords, guard, snakemake.params.train_fraction)
 print(f"{len(train)} train and {len(test)} test exposures of {len(scan)}, guard band {guard:.0f} px")
+metadata = {"source": scan.metadata.get("source", str(scan.path)), "guard_px": guard}
+metadata["provenance"] = record_of(snakemake, __file__)
 chosen = np.concatenate([train, test])
 save_arrays(
     snakemake.output[0],
@@ -30,5 +33,5 @@ save_arrays(
     ycoords=scan.ycoords[chosen],
     scan_index=chosen,
     is_test=(np.arange(len(chosen)) >= len(train)).astype(np.int8),
-    metadata=np.array(json.dumps({"source": scan.metadata.get("source", str(scan.path)), "guard_px": guard})),
+    metadata=np.array(json.dumps(metadata)),
 )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ptycho import log
 from ptycho.compare import condition_of, training_cost, warnings_of
+from ptycho.provenance import record_of, save_record
 from ptycho.tables import difference_table, paired_differences, summary_table, varied
 
 if TYPE_CHECKING:
@@ -52,4 +53,5 @@ text = [
     f"Table: {results}/metrics.csv, differences.csv   Figures: {results}/quality_*.png, {results}/cost_*.png",
     f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
 ]
+save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 Path(snakemake.output.summary).write_text("\n".join(text) + "\n")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
+from ptycho.provenance import record_of, save_record
 from ptycho.tables import spread_table
 
 if TYPE_CHECKING:
@@ -14,4 +15,5 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 metrics = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
 metrics.to_csv(snakemake.output.metrics, index=False)
+save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 Path(snakemake.output.table).write_text(spread_table(metrics) + "\n")

@@ -15,6 +15,7 @@ from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.model.inference import load_network
 from ptycho.model.ingredients import take_apart
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.stitch import save_object
 from ptycho.views import open_view
@@ -22,7 +23,8 @@ from ptycho.views import open_view
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 counts = Counts.of(scan, view.of_role(FIT, STOP))
 likelihood = Likelihood(counts, scan.probe)
+record = record_of(snakemake, __file__)
 paths, clock = {Path(path).stem: path for path in snakemake.output}, log.CpuClock()
 for part, obj in take_apart(load_network(snakemake.input.model), counts, scan.probe):
-    cpu_s, clock = clock.seconds, log.CpuClock()
-    save_object(paths[part], obj, likelihood.light(), likelihood.origin_px, method=f"unrolled/{part}", cpu_s=cpu_s)
+    made, clock = {"cpu_s": clock.seconds, "provenance": record}, log.CpuClock()
+    save_object(paths[part], obj, likelihood.light(), likelihood.origin_px, method=f"unrolled/{part}", **made)

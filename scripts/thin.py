@@ -7,8 +7,8 @@ import numpy as np
 from ptycho import log
 from ptycho.npz import open_member
 from ptycho.probes import scale_to
-from ptycho.provenance import made_by
-from ptycho.scan import ScanWriter, mean_counts, open_scan
+from ptycho.provenance import record_of
+from ptycho.scan import UNITS, ScanWriter, mean_counts, open_scan
 from ptycho.simulate import thin_counts
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ metadata = {
     "split": split,
     "source": str(measured.metadata.get("source", measured.path)),
     "thinned_to": fraction,
-    **made_by(snakemake.params.code),
+    "units": UNITS,
+    "provenance": record_of(snakemake, __file__),
 }
 # the reference's probe is scaled to one photon a detected photon
 fields = {

@@ -17,7 +17,7 @@ from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.networks import Network
 from ptycho.model.training import Training, train
-from ptycho.provenance import origin_of, versions
+from ptycho.provenance import origin_of, record_of, versions
 from ptycho.scan import open_scan
 from ptycho.views import open_view
 
@@ -50,7 +50,7 @@ card = make_card(
     channels=network.input_shape[-1],
     transmission=network.get_layer("backpropagation").transmission,
     kept=kept.to_dict(),
-    **origin,
+    provenance=record_of(snakemake, __file__),
 )
 save_network(snakemake.output.model, network, card)
 history.to_csv(snakemake.output.history, index=False)

@@ -16,7 +16,7 @@ from ptycho.likelihood import Counts
 from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.unrolled import Unrolled, train_unrolled
-from ptycho.provenance import origin_of, versions
+from ptycho.provenance import origin_of, record_of, versions
 from ptycho.scan import open_scan
 from ptycho.tv import TotalVariation
 from ptycho.views import open_view
@@ -32,7 +32,8 @@ counts = Counts.of(scan, view.of_role(FIT, STOP))
 options, prior = Unrolled(**params.unrolled), TotalVariation(**params.tv)
 network, history = train_unrolled(counts, scan.probe, options, prior, seed=seed, backup=backup)
 transmission = network.get_layer("steps_1").transmission
-card = make_card("unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, transmission=transmission, **origin)
+facts = {"transmission": transmission, "provenance": record_of(snakemake, __file__)}
+card = make_card("unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, **facts)
 save_network(snakemake.output.model, network, card)
 history.to_csv(snakemake.output.history, index=False)
 backup.remove()

@@ -6,6 +6,7 @@ from zlib import crc32
 import numpy as np
 
 from ptycho import log
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.views import Grouping, make_view, save_view
 
@@ -18,7 +19,8 @@ split = snakemake.wildcards.split
 rng = np.random.default_rng([snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), split == "test"])
 grouping = Grouping(**snakemake.params.grouping)
 view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, grouping, rng)
-save_view(snakemake.output.view, view)
 print(view.metadata)
+view.metadata["provenance"] = record_of(snakemake, __file__)
+save_view(snakemake.output.view, view)
 if len(view.nn_indices) < grouping.n_groups:
     print(f"WARNING: {len(view.nn_indices)} groups, for there are no more of the {grouping.n_groups} wanted")

@@ -9,6 +9,7 @@ from ptycho.grouping import linear_overlap, nearest_distances
 from ptycho.physics import illumination
 from ptycho.plots import save
 from ptycho.plots import view as draw
+from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.views import open_view
 
@@ -20,4 +21,4 @@ scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 xcoords, ycoords = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
 light = illumination(scan.probe, xcoords, ycoords, scan.object.shape)
 overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
-save(draw((xcoords, ycoords), view.role, light, overlaps), snakemake.output[0])
+save(draw((xcoords, ycoords), view.role, light, overlaps), snakemake.output[0], record_of(snakemake, __file__))

@@ -8,10 +8,7 @@ import keras
 import numpy as np
 
 from ptycho.npz import ContractError, replacing
-from ptycho.provenance import array_digest, versions
-
-MEMBER = "ptycho.json"
-"""Name of the card in the archive; Keras reads the others."""
+from ptycho.provenance import CARD, array_digest, versions
 
 
 def make_card(method: str, probe, *, n_pixels: int, channels: int, transmission: float, **facts) -> dict:
@@ -26,7 +23,7 @@ def make_card(method: str, probe, *, n_pixels: int, channels: int, transmission:
     transmission : float
         Mean amplitude transmittance of the training data: the normalisation.
     **facts
-        Further ones that JSON can say: seed, config, code and data digests, the epoch that was kept.
+        Further ones that JSON can say: the epoch that was kept, and `provenance`, what made it.
     """
     probe = np.asarray(probe, np.complex64)
     return {
@@ -46,7 +43,7 @@ def save_network(path, network: keras.Model, card: dict) -> None:
     with replacing(path) as temporary:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(MEMBER, json.dumps(card, indent=2))
+            archive.writestr(CARD, json.dumps(card, indent=2))
 
 
 def read_card(path) -> dict:
@@ -59,8 +56,8 @@ def read_card(path) -> dict:
     """
     try:
         with zipfile.ZipFile(Path(path)) as archive:
-            return json.loads(archive.read(MEMBER))
+            return json.loads(archive.read(CARD))
     except KeyError:
-        raise ContractError(f"{path}: no '{MEMBER}' in it: saved by something else, or saved again by Keras") from None
+        raise ContractError(f"{path}: no '{CARD}' in it: saved by something else, or saved again by Keras") from None
     except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
         raise ContractError(f"{path}: not a saved model ({error})") from None

@@ -1,0 +1,43 @@
+"""Bring a scan of an older layout to the contract (docs/conventions.md).
+
+It is read under 'diffraction', 'diff3d' or 'intensity', in order (M, N, N) or (N, N, M), compressed or not, and written
+as the contract says. Every step is said and kept in the file's metadata.
+"""
+
+from pathlib import Path
+
+
+def describe(parser) -> None:
+    """Lay out the arguments."""
+    parser.add_argument("source", type=Path, help="NPZ with frames, xcoords, ycoords and a probe")
+    parser.add_argument("destination", type=Path, help="NPZ to write")
+    parser.add_argument(
+        "--quantity",
+        default="auto",
+        choices=("auto", "amplitude", "intensity"),
+        help="what the frames hold (auto: integers above 1 are counts)",
+    )
+
+
+def run(options) -> int:
+    """Convert."""
+    from ptycho.formats import read_legacy
+    from ptycho.provenance import make_record
+    from ptycho.scan import ScanWriter, open_scan
+
+    arrays = read_legacy(options.source, options.quantity)
+    arrays["metadata"]["provenance"] = make_record(
+        __name__,
+        config={"quantity": options.quantity},
+        seeds={},
+        inputs=[options.source],
+        outputs=[options.destination],
+    )
+    frames = arrays.pop("diffraction")
+    with ScanWriter(options.destination, len(frames), frames.shape[-1], **arrays) as scan:
+        scan.write(frames)
+    scan = open_scan(options.destination)
+    print(
+        f"{options.destination}: {len(scan)} exposures of {frames.shape[1:]}, {scan.metadata['dose']:.0f} photons each"
+    )
+    return 0
