@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from ptycho.files import replacing
 from ptycho.metrics import amplitude_images, phase_images
 
 METHODS = {
@@ -36,8 +37,8 @@ def save(figure: Figure, path) -> None:
     """Write a figure as PNG, PDF or SVG, by the name's ending; the same figure gives the same bytes."""
     path = Path(path)
     undated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    with rc_context({"svg.hashsalt": "ptycho"}):
-        figure.savefig(path, dpi=DPI, metadata=undated.get(path.suffix))
+    with rc_context({"svg.hashsalt": "ptycho"}), replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, metadata=undated.get(path.suffix))
 
 
 def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_px=(0, 0)) -> Figure:

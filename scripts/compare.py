@@ -11,6 +11,7 @@ log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)
 
 from ptycho.compare import Region, compare, tidy, warnings_of
+from ptycho.files import save_table
 from ptycho.npz import save_arrays
 from ptycho.scan import open_scan
 from ptycho.views import open_view
@@ -20,7 +21,7 @@ scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 metrics, arrays = compare(objects, scan, view, Region.load(snakemake.input.region))
 where = snakemake.wildcards
 metrics = tidy(metrics, dose=int(where.dose), view=where.view, split=where.split, seed=int(where.seed))
-metrics.to_csv(snakemake.output.metrics, index=False)
+save_table(snakemake.output.metrics, metrics)
 save_arrays(snakemake.output.arrays, **arrays)
 print(metrics.to_string(index=False))
 for warning in warnings_of(metrics):

@@ -86,6 +86,7 @@ def model_file(folder: Path) -> Path:
 def run(options) -> None:
     """Reconstruct with every model, compare, and write what came out."""
     from ptycho.compare import compare, shared_region, tidy, warnings_of
+    from ptycho.files import save_table
     from ptycho.grouped import open_test_data
     from ptycho.images import import_object
     from ptycho.loader import open_groups
@@ -127,7 +128,7 @@ def run(options) -> None:
     metrics, arrays = compare(objects, scan, view, region)
     dose = round(scan.metadata["dose"])
     metrics = tidy(metrics, dose=dose, view="all", split="test", seed=options.seed)
-    metrics.to_csv(options.output_dir / "comparison_metrics.csv", index=False)
+    save_table(options.output_dir / "comparison_metrics.csv", metrics)
     save_arrays(options.output_dir / "comparison.npz", **arrays)
     numbers = {method: rows.set_index("metric")["value"].to_dict() for method, rows in metrics.groupby("method")}
     title, origin = f"{options.test_data.name}, {dose:,} photons per exposure", (region.y0, region.x0)
