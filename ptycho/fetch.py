@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ptycho.npz import replacing
+from ptycho.files import replacing
 
 _logger = logging.getLogger(__name__)
 

@@ -5,13 +5,21 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from ptycho.files import explained
 from ptycho.npz import ContractError
+from ptycho.parent import end_with_parent
 
 
 def to_file(path) -> None:
-    """Send descriptors 1 and 2 of this process to a file, line by line."""
+    """Send descriptors 1 and 2 of this job to a file, line by line; from here on it ends when Snakemake does.
+
+    Why a file could not be written is said where Snakemake talks, too: on a full disk a log stays empty.
+    """
+    end_with_parent()
+    sys.excepthook = partial(_last_words, path, os.fdopen(os.dup(2), "w"))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -20,6 +28,12 @@ def to_file(path) -> None:
         os.dup2(file.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
+
+
+def _last_words(path, terminal, kind, error, trace) -> None:
+    sys.__excepthook__(kind, error, trace)
+    if isinstance(error, OSError):
+        print(f"ERROR: {explained(error, path)}", file=terminal, flush=True)
 
 
 @contextmanager
@@ -63,3 +77,7 @@ class CpuClock:
     def seconds(self) -> float:
         """Until now."""
         return time.process_time() - self.start
+
+    def add(self, seconds: float) -> None:
+        """Count what an interrupted attempt has spent on what is taken up from it."""
+        self.start -= seconds

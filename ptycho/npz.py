@@ -1,9 +1,8 @@
-"""Uncompressed NPZ files: arrays that are memory-mapped and read when indexed; files that are whole or not there."""
+"""Uncompressed NPZ files: arrays that are memory-mapped and read when indexed; written whole."""
 
 import math
 import mmap
 import os
-import re
 import tempfile
 import zipfile
 import zlib
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from ptycho.files import replacing
 
 
 class ContractError(ValueError):
@@ -198,28 +199,6 @@ def _read_header(member):
     version = np.lib.format.read_magic(member)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
     return read(member)
-
-
-@contextmanager
-def replacing(path):
-    """Give a temporary name beside `path` to write to; rename it when the block ends well, remove it otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed while they wrote `path` on this machine have left."""
-    for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-        found = re.fullmatch(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}", leftover.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
-            leftover.unlink(missing_ok=True)
 
 
 def save_arrays(path, **arrays) -> None:

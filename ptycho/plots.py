@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from ptycho.files import replacing
 from ptycho.metrics import amplitude_images, phase_images
 
 METHODS = {
@@ -42,8 +43,8 @@ def save(figure: Figure, path, provenance: dict | None = None) -> None:
     path = Path(path)
     record = {} if provenance is None else {"provenance": json.dumps(provenance)}
     undated = {".png": {"Software": None, **record}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    with rc_context({"svg.hashsalt": "ptycho"}):
-        figure.savefig(path, dpi=DPI, metadata=undated.get(path.suffix))
+    with rc_context({"svg.hashsalt": "ptycho"}), replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, metadata=undated.get(path.suffix))
 
 
 def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_px=(0, 0)) -> Figure:

@@ -203,7 +203,7 @@ def record_of(snakemake, script) -> dict:
 
 def save_record(path, record: dict) -> None:
     """Write a record as a file of its own, for a job whose other files cannot carry one."""
-    Path(path).write_text(json.dumps({"provenance": record}, indent=2) + "\n")
+    save_text(path, json.dumps({"provenance": record}, indent=2) + "\n")
 
 
 def versions(*packages: str) -> dict[str, str]:

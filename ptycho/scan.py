@@ -6,12 +6,14 @@ the memory map when they are indexed, and their pages are given back at once, so
 
 import json
 import zipfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ptycho.npz import ContractError, MappedArray, keys_of, open_member, replacing
+from ptycho.files import replacing
+from ptycho.npz import ContractError, MappedArray, keys_of, open_member
 from ptycho.physics import as_modes, blocks, cut_patches
 
 LEGACY_KEYS = {"diff3d", "intensity"}
@@ -162,16 +164,19 @@ class ScanWriter:
     def __init__(self, path, n_exposures: int, n_pixels: int, **fields):
         self.shape = (n_exposures, n_pixels, n_pixels)
         self._fields = {**fields, "metadata": np.array(json.dumps(fields["metadata"]))}
-        self._context, self._written = replacing(path), 0
+        self._path, self._written = path, 0
 
     def __enter__(self) -> "ScanWriter":
-        self._archive = zipfile.ZipFile(self._context.__enter__(), "w", zipfile.ZIP_STORED)
-        for key, array in self._fields.items():
-            with self._archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-        self._member = self._archive.open("diffraction.npy", "w", force_zip64=True)
-        header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
-        np.lib.format.write_array_header_1_0(self._member, header)
+        with ExitStack() as stack:  # what fails on the way closes and removes what was begun
+            temporary = stack.enter_context(replacing(self._path))
+            archive = stack.enter_context(zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED))
+            for key, array in self._fields.items():
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+            self._member = stack.enter_context(archive.open("diffraction.npy", "w", force_zip64=True))
+            header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
+            np.lib.format.write_array_header_1_0(self._member, header)
+            self._open = stack.pop_all()
         return self
 
     def write(self, frames) -> None:
@@ -184,13 +189,11 @@ class ScanWriter:
         self._written += len(frames)
 
     def __exit__(self, kind, error, trace) -> bool | None:
-        self._member.close()
-        self._archive.close()
         if kind is None and self._written != self.shape[0]:
             error = ContractError(f"{self._written} patterns written, {self.shape[0]} announced")
-            self._context.__exit__(type(error), error, None)
+            self._open.__exit__(type(error), error, None)
             raise error
-        return self._context.__exit__(kind, error, trace)
+        return self._open.__exit__(kind, error, trace)
 
 
 def mean_counts(diffraction, exposures=None, block_size: int = 256) -> float:

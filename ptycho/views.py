@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ptycho import grouping
+from ptycho.files import save_text
 from ptycho.npz import ContractError, open_member, save_arrays
 from ptycho.physics import illumination, split_position
 from ptycho.probes import diameter_px
@@ -103,7 +104,7 @@ def save_view(path, view: View) -> None:
     """Write a view as NPZ and its numbers as JSON beside it."""
     metadata = json.dumps(view.metadata, indent=2)
     save_arrays(path, exposures=view.exposures, role=view.role, nn_indices=view.nn_indices, metadata=np.array(metadata))
-    Path(path).with_suffix(".json").write_text(metadata + "\n")
+    save_text(Path(path).with_suffix(".json"), metadata + "\n")
 
 
 def open_view(path) -> View:

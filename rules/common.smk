@@ -3,12 +3,15 @@
 from snakemake.exceptions import WorkflowError
 
 from ptycho.config import ConfigError, check_config
+from ptycho.parent import take_charge
 from ptycho.provenance import script_digest
 
 try:
     check_config(config)
 except ConfigError as error:
     raise WorkflowError(str(error))
+
+take_charge()
 
 RESULTS = f"results/{config['study']}"
 LOGS = f"logs/{config['study']}"

@@ -14,6 +14,7 @@ log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)
 
 from ptycho.compare import Region, compare, condition_of, tidy, warnings_of
+from ptycho.files import save_table
 from ptycho.npz import save_arrays
 from ptycho.provenance import record_of
 from ptycho.scan import open_scan
@@ -24,7 +25,7 @@ scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 region = Region.load(snakemake.input.region)
 metrics, arrays = compare(objects, scan, view, region)
 metrics = tidy(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
-metrics.to_csv(snakemake.output.metrics, index=False)
+save_table(snakemake.output.metrics, metrics)
 metadata = {"origin_px": [region.y0, region.x0], "provenance": record_of(snakemake, __file__)}
 save_arrays(snakemake.output.arrays, **arrays, metadata=np.array(json.dumps(metadata)))
 print(metrics.to_string(index=False))

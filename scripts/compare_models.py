@@ -106,6 +106,7 @@ def run(options) -> None:
     import numpy as np
 
     from ptycho.compare import compare, shared_region, tidy, warnings_of
+    from ptycho.files import save_table
     from ptycho.grouped import open_test_data
     from ptycho.images import import_object
     from ptycho.loader import open_groups
@@ -147,7 +148,7 @@ def run(options) -> None:
     metrics, arrays = compare(objects, scan, view, region)
     dose = round(scan.metadata["dose"])
     metrics = tidy(metrics, dose=dose, view="all", split="test", seed=options.seed)
-    metrics.to_csv(options.output_dir / "comparison_metrics.csv", index=False)
+    save_table(options.output_dir / "comparison_metrics.csv", metrics)
     metadata = {"origin_px": (region.y0, region.x0), "provenance": record}
     save_arrays(options.output_dir / "comparison.npz", **arrays, metadata=np.array(json.dumps(metadata)))
     numbers = {method: rows.set_index("metric")["value"].to_dict() for method, rows in metrics.groupby("method")}

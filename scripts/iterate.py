@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before PyTorch is imported
 
+from ptycho.files import save_table
 from ptycho.grouping import FIT, STOP
 from ptycho.iterative import Exposures, Iterative, reconstruct
 from ptycho.provenance import record_of
@@ -32,7 +33,7 @@ result = reconstruct(
 cpu_s = clock.seconds
 chosen = result.history.loc[result.history["stop_deviance"].idxmin()]
 print(f"kept epoch {chosen['epoch']:.0f} of {len(result.history)}, stop deviance {chosen['stop_deviance']:.4f}")
-result.history.to_csv(snakemake.output.history, index=False)
+save_table(snakemake.output.history, result.history)
 save_object(
     snakemake.output.object,
     result.object,

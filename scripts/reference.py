@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before PyTorch is imported
 
+from ptycho.files import save_table
 from ptycho.iterative import Exposures, Iterative, reconstruct
 from ptycho.npz import save_arrays
 from ptycho.probes import add_modes
@@ -32,7 +33,7 @@ result = reconstruct(
     compact=False,
     refine_probe=True,
 )
-result.history.to_csv(snakemake.output.curve, index=False)
+save_table(snakemake.output.curve, result.history)
 save_arrays(
     snakemake.output.reconstruction,
     object=result.object,

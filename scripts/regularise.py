@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)
 
+from ptycho.files import save_table
 from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts
 from ptycho.provenance import record_of
@@ -28,6 +29,6 @@ result = reconstruct(counts, scan.probe, options, seed=int(snakemake.wildcards.s
 cpu_s = clock.seconds
 print(result.history.to_string(index=False))
 print(f"strength {result.strength:.4g}")
-result.history.to_csv(snakemake.output.history, index=False)
+save_table(snakemake.output.history, result.history)
 made = {"method": "tv", "strength": result.strength, "cpu_s": cpu_s, "provenance": record_of(snakemake, __file__)}
 save_object(snakemake.output.object, result.object, result.weight, result.origin_px, **made)

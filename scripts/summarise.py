@@ -8,6 +8,7 @@ import pandas as pd
 
 from ptycho import log
 from ptycho.compare import condition_of, training_cost, warnings_of
+from ptycho.files import save_table, save_text
 from ptycho.provenance import record_of, save_record
 from ptycho.tables import difference_table, paired_differences, summary_table, varied
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 log.to_file(snakemake.log[0])
 metrics = pd.concat([pd.read_csv(path) for path in snakemake.input.metrics], ignore_index=True)
-metrics.to_csv(snakemake.output.metrics, index=False)
+save_table(snakemake.output.metrics, metrics)
 rows, warnings = [], warnings_of(metrics)
 for path in snakemake.input.views:
     where, split, numbers = condition_of(path), Path(path).stem, json.loads(Path(path).read_text())
@@ -31,11 +32,11 @@ for path in snakemake.input.views:
         | {key: numbers[key] for key in ("fluence_photons_per_px", "mean_detected_photons")}
     )
 training = training_cost(snakemake.input.training)
-training.to_csv(snakemake.output.training, index=False)
+save_table(snakemake.output.training, training)
 fluence = pd.DataFrame(rows)
-fluence.to_csv(snakemake.output.fluence, index=False)
+save_table(snakemake.output.fluence, fluence)
 differences = paired_differences(metrics)
-differences.to_csv(snakemake.output.differences, index=False)
+save_table(snakemake.output.differences, differences)
 results, repeated = snakemake.params.results, (differences["n"] > 1).any()
 text = [
     f"Study '{snakemake.params.study}': aligned to truth, scored on one shared rectangle per split.",
@@ -54,4 +55,4 @@ text = [
     f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
 ]
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))
-Path(snakemake.output.summary).write_text("\n".join(text) + "\n")
+save_text(snakemake.output.summary, "\n".join(text) + "\n")

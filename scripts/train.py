@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.files import save_table
 from ptycho.grouping import STOP
 from ptycho.loader import open_groups
 from ptycho.model.card import make_card, save_network
@@ -53,5 +54,5 @@ card = make_card(
     provenance=record_of(snakemake, __file__),
 )
 save_network(snakemake.output.model, network, card)
-history.to_csv(snakemake.output.history, index=False)
+save_table(snakemake.output.history, history)
 backup.remove()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.files import save_table
 from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts
 from ptycho.model.card import make_card, save_network
@@ -35,5 +36,5 @@ transmission = network.get_layer("steps_1").transmission
 facts = {"transmission": transmission, "provenance": record_of(snakemake, __file__)}
 card = make_card("unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, **facts)
 save_network(snakemake.output.model, network, card)
-history.to_csv(snakemake.output.history, index=False)
+save_table(snakemake.output.history, history)
 backup.remove()

@@ -166,7 +166,7 @@ def test_a_writer_killed_half_way_leaves_nothing_that_looks_whole(tmp_path):
     code = """
 import os, signal, sys
 import numpy as np
-from ptycho.npz import replacing
+from ptycho.files import replacing
 with replacing(sys.argv[1]) as temporary, temporary.open("wb") as file:
     file.write(bytes(1000))
     file.flush()

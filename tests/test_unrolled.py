@@ -6,6 +6,7 @@ import pytest
 
 from ptycho.align import align
 from ptycho.likelihood import Counts, Likelihood
+from ptycho.log import CpuClock
 from ptycho.metrics import error
 from ptycho.stitch import chunk_bounds, merge
 from ptycho.tiles import cut_tiles
@@ -18,7 +19,7 @@ from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.inference import load_network  # noqa: E402
 from ptycho.model.ingredients import take_apart, variants  # noqa: E402
-from ptycho.model.refined import Refinement, refine  # noqa: E402
+from ptycho.model.refined import Maps, Refinement, refine  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
     CHANNELS,
     Scene,
@@ -165,11 +166,41 @@ def test_what_the_parts_of_a_network_give_ends_with_the_whole(scan, counts, trai
     assert errors["prior"] < errors["steps"]
 
 
-def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts):
-    options = Refinement(deals=2, fit_share=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
-    first = refine(counts, scan.probe, 8.0, PRIOR, options, seed=0)
-    second = refine(counts, scan.probe, 8.0, PRIOR, options, seed=0)
-    objects, light, origin, history = first
+REFINED = Refinement(deals=2, fit_share=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def refined(scan, counts):
+    return refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0)
+
+
+@pytest.mark.parametrize("saves", [1, 2 + 4])
+def test_a_refinement_that_was_killed_goes_on_to_the_same_object(scan, counts, refined, tmp_path, monkeypatch, saves):
+    backup, clock = Backup(tmp_path / "backup", "key"), CpuClock()
+    save, saved, made = Backup.save, [], []
+
+    def save_and_die(self, *args, **arrays):
+        save(self, *args, **arrays)
+        saved.append(1)
+        if len(saved) == saves:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Backup, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0, backup=backup)
+    monkeypatch.setattr(Maps, "of", lambda *args, of=Maps.of: made.append(1) or of(*args))
+    spent, start = clock.seconds, clock.start
+    objects, *_, history = refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0, backup=backup, clock=clock)
+    assert len(made) == max(2 - saves, 0) + 1  # the deals that were missing, and all photons at the end
+    assert 0 < start - clock.start < spent  # what was taken up had its cost
+    np.testing.assert_array_equal(objects["refined"], refined[0]["refined"])
+    np.testing.assert_array_equal(history.to_numpy(), refined[3].to_numpy())
+
+
+def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts, refined):
+    second = refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0)
+    objects, light, origin, history = refined
     for name, obj in objects.items():
         np.testing.assert_array_equal(obj, second[0][name])
     np.testing.assert_allclose(objects["refined"], (objects["whole"] + objects["deals"]) / 2, atol=1e-6)

@@ -7,7 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ptycho.npz import ContractError, replacing
+from ptycho.files import replacing
+from ptycho.npz import ContractError
 from ptycho.provenance import CARD, array_digest, versions
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,12 @@ def training_key(**facts) -> str:
 
 @dataclass(frozen=True)
 class Backup:
-    """The state of a training in a folder, whole or not there, see `ptycho.npz.replacing`.
+    """The state of a training in a folder, whole or not there, see `ptycho.files.replacing`.
 
     Parameters
     ----------
     folder : Path
-        Made when something is saved; holds nothing else.
+        Made when something is saved; holds nothing else but parts.
     key : str
         Of the training, see `training_key`. A state with another key is of another training.
     """
@@ -36,6 +36,10 @@ class Backup:
     def path(self) -> Path:
         """The file."""
         return Path(self.folder) / "state.npz"
+
+    def part(self, name: str) -> "Backup":
+        """Return the backup of a part of the same training: a folder in this one, which is removed with it."""
+        return replace(self, folder=Path(self.folder) / name)
 
     def save(self, facts: dict, **arrays: list) -> None:
         """Replace the state.

@@ -5,14 +5,19 @@ what a U-Net sees; the Poisson likelihood of the second set is its loss (`ptycho
 of what it makes of all photons and of what it makes, on average, of the deals.
 """
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from ptycho.likelihood import Counts, Likelihood, thinned
+from ptycho.log import CpuClock
 from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected, judge_of
+from ptycho.model.checkpoints import Backup
 from ptycho.tiles import Tile, cut_tiles
 from ptycho.tv import TotalVariation, descend, strengths, transmission_of
 
@@ -36,23 +41,33 @@ class Refinement(Fitting):
     """Largest extent of the positions of a training example [px]."""
 
 
+@dataclass
 class Maps:
-    """TV-MAPs of some photons: what the network sees, and what it adds to.
+    """TV-MAPs of some photons: what the network sees, and what it adds to."""
 
-    Parameters
-    ----------
-    likelihood : Likelihood
-        Of these photons.
-    share : float
-        Of all photons.
-    strength : float
-        Of the prior, for all photons.
-    level : float
-        Transmittance of the flat object that it starts from.
-    """
+    origin_px: tuple[int, int]
+    """Row and column of the first pixel in the object plane."""
+    start: np.ndarray
+    """(H, W) complex64, that of the chosen strength."""
+    features: np.ndarray
+    """(H, W, `CHANNELS`) float32."""
 
-    def __init__(self, likelihood: Likelihood, share: float, strength: float, level: float, prior: TotalVariation):
-        self.origin_px, light = likelihood.origin_px, likelihood.light()
+    @classmethod
+    def of(cls, likelihood: Likelihood, share: float, strength: float, level: float, prior: TotalVariation) -> "Maps":
+        """Reconstruct.
+
+        Parameters
+        ----------
+        likelihood : Likelihood
+            Of these photons.
+        share : float
+            Of all photons.
+        strength : float
+            Of the prior, for all photons.
+        level : float
+            Transmittance of the flat object that it starts from.
+        """
+        light = likelihood.light()
         obj, found = np.full(likelihood.shape, level, np.complex64), []
         path = [s for s in strengths(prior) / strength if s > FACTORS[0] * 1.01]
         for factor in (*path, *FACTORS):
@@ -60,11 +75,12 @@ class Maps:
             obj, _, _ = descend(likelihood, obj, factor * strength * np.sqrt(share), iterations)
             if factor in FACTORS:
                 found.append(obj)
-        self.start = found[CHOSEN]
-        slope = likelihood(self.start)[1] / (2 * (light + 0.05 * np.median(light[light > 1e-3 * light.max()])))
+        start = found[CHOSEN]
+        slope = likelihood(start)[1] / (2 * (light + 0.05 * np.median(light[light > 1e-3 * light.max()])))
         stack = [part for field in (*(f - level for f in found), slope) for part in (field.real, field.imag)]
         stack.append(np.log10(1 + light / share) / 4)
-        self.features = np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
+        features = np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
+        return cls(tuple(map(int, likelihood.origin_px)), start, features)
 
     def refined(self, network: keras.Model):
         """Add what a network says, (H, W) complex64."""
@@ -78,8 +94,58 @@ class Maps:
         return Example(self.start[box], self.features[box], judge_of(judge, judge.origin_px))
 
 
-def refine(counts: Counts, probe, strength: float, prior: TotalVariation, options: Refinement, *, seed: int):
-    """Train on a scan's own photons and reconstruct it.
+class _Attempt:
+    """What is kept of a refinement, part by part, and the CPU time that each part has taken."""
+
+    def __init__(self, backup: Backup | None, clock: CpuClock):
+        self.backup, self.clock, self.begun = backup, clock, clock.seconds
+
+    def load(self, part: str) -> tuple[dict, dict[str, list]] | None:
+        """Begin a part: take up what an attempt before has left of it, None if nothing."""
+        self.begun = self.clock.seconds
+        state = self.backup.part(part).load() if self.backup else None
+        if state:
+            self.clock.add(state[0]["cpu_s"])
+            print(f"goes on with {self.backup.part(part).path}", file=sys.stderr)
+        return state
+
+    def save(self, part: str, facts: dict, **arrays: list) -> None:
+        """Keep what is there of a part."""
+        if self.backup:
+            self.backup.part(part).save({**facts, "cpu_s": self.clock.seconds - self.begun}, **arrays)
+
+    def maps(self, part: str, make: Callable[[], Maps]) -> Maps:
+        """Take up maps, or make and keep them."""
+        if state := self.load(part):
+            return Maps(tuple(state[0]["origin_px"]), *state[1]["maps"])
+        maps = make()
+        self.save(part, {"origin_px": maps.origin_px}, maps=[maps.start, maps.features])
+        return maps
+
+    def train(self, trainer: Trainer) -> pd.DataFrame:
+        """Train, or what is left of it."""
+        if state := self.load("training"):
+            trainer.restore(*state)
+
+        def save():
+            facts, arrays = trainer.state()
+            self.save("training", facts, **arrays)
+
+        return trainer.run("refined", save)
+
+
+def refine(
+    counts: Counts,
+    probe,
+    strength: float,
+    prior: TotalVariation,
+    options: Refinement,
+    *,
+    seed: int,
+    backup: Backup | None = None,
+    clock: CpuClock | None = None,
+):
+    """Train on a scan's own photons and reconstruct it; interrupted or not, to the same bits.
 
     Parameters
     ----------
@@ -89,6 +155,10 @@ def refine(counts: Counts, probe, strength: float, prior: TotalVariation, option
         Known illumination [sqrt(photon)].
     strength : float
         Of the prior, as `ptycho.tv` chose it for all photons.
+    backup : Backup, optional
+        Where TV-MAPs of deals go, and the state after every round, and where those of the same are taken up.
+    clock : CpuClock, optional
+        Is told what was spent on what is taken up.
 
     Returns
     -------
@@ -105,15 +175,16 @@ def refine(counts: Counts, probe, strength: float, prior: TotalVariation, option
     fit_share, rest_share = (1 - JUDGE_SHARE) * options.fit_share, (1 - JUDGE_SHARE) * (1 - options.fit_share)
     rest, judges = thinned(counts, 1 - JUDGE_SHARE, seed)
     tiles = cut_tiles(counts.xcoords, counts.ycoords, options.tile_px, 0)
-    rng, deals, examples = np.random.default_rng([seed, 0]), [], []
-    for _ in tqdm(range(options.deals), desc="TV-MAPs of deals", unit="deal"):
+    rng, deals, examples, attempt = np.random.default_rng([seed, 0]), [], [], _Attempt(backup, clock or CpuClock())
+    for number in tqdm(range(options.deals), desc="TV-MAPs of deals", unit="deal"):
         fitted, predicted = thinned(rest, options.fit_share, int(rng.integers(1 << 31)))
-        deals.append(Maps(Likelihood(fitted, probe, fit_share), fit_share, strength, level, prior))
+        thin = Likelihood(fitted, probe, fit_share), fit_share, strength, level, prior
+        deals.append(attempt.maps(f"deal_{number}", lambda thin=thin: Maps.of(*thin)))
         examples += [deals[-1].example(tile, predicted, probe, rest_share) for tile in tiles]
     apart = [deals[0].example(tile, judges, probe, JUDGE_SHARE) for tile in tiles]
     network = build_unet(CHANNELS, options.filters, "refined")
-    history = Trainer(network, examples, apart, options, [seed, 1]).run("refined")
-    whole = Maps(everything, 1.0, strength, level, prior).refined(network)
+    history = attempt.train(Trainer(network, examples, apart, options, [seed, 1]))
+    whole = Maps.of(everything, 1.0, strength, level, prior).refined(network)
     dealt = np.mean([deal.refined(network) for deal in deals], axis=0)
     objects = {"refined": (whole + dealt) / 2, "whole": whole, "deals": dealt}
     return objects, everything.light(), everything.origin_px, history
