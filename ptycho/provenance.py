@@ -1,8 +1,11 @@
 """Which code made a result: a digest of what a module, and all of ours that it imports, does."""
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
+import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -89,6 +92,21 @@ def script_digest(script) -> str:
     return _digest(Path(script))
 
 
+@cache
+def library_digest() -> str:
+    """Digest of all of ours."""
+    return _digest(*ROOT.rglob("*.py"))
+
+
+def commit(folder) -> str:
+    """Name the Git commit that a folder is at, "-dirty" where files differ from it; empty where there is no Git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def file_digest(path) -> str:
     """sha256 of a file, read in blocks."""
     with Path(path).open("rb") as file:
@@ -124,3 +142,16 @@ def versions(*packages: str) -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in packages if importlib.util.find_spec(name)}
+
+
+def dependency_versions(package: str) -> dict[str, str]:
+    """Installed versions of a package and of everything that it says it needs."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    found = {package: version(package)}
+    for line in requires(package) or []:
+        if "extra ==" not in line:
+            name = re.match(r"[\w.-]+", line)[0]
+            with contextlib.suppress(PackageNotFoundError):
+                found[name] = version(name)
+    return found

@@ -62,7 +62,7 @@ rule learning_curve:
     output:
         report(
             "{place}/history.png",
-            category="E, F: convergence",
+            category="Convergence (phases E, F)",
             caption="../report/history.rst",
             labels={"of": "{place}"},
         ),

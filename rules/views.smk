@@ -31,7 +31,12 @@ rule view_picture:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
     output:
-        f"{CONDITION}/{{split}}.png",
+        report(
+            f"{CONDITION}/{{split}}.png",
+            category="Data (phases C, D)",
+            caption="../report/view.rst",
+            labels={"view": "{view}", "split": "{split}"},
+        ),
     log:
         f"{LOGS}/view_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:
