@@ -105,7 +105,9 @@ rule report:
 onsuccess:
     summary, page = Path(RESULTS) / "summary.txt", Path(RESULTS) / "report.html"
     new = {path: path.exists() and path.stat().st_mtime >= START for path in (summary, page)}
-    if new[summary] and "MAKELEVEL" not in os.environ:  # make prints it itself, also when there was nothing to be done
+    if (
+        new[summary] and "MAKELEVEL" not in os.environ
+    ):  # make prints it itself, also when there was nothing to be done
         print(summary.read_text())
     if new[page]:
         print(f"The report is at {page.resolve()}")
