@@ -1,9 +1,10 @@
 """The study as one page: pictures with their captions, and the template that holds them and the tables together."""
 
 import base64
+import html
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -19,11 +20,10 @@ class Picture:
     """A PNG with what is said about it."""
 
     path: Path
-    kind: str
-    """The name of its caption's file, `report/{kind}.rst`."""
-    caption: str = ""
+    caption: str
     """As HTML."""
-    place: dict = field(default_factory=dict)
+    place: dict[str, str]
+    """The condition that it is of, see `ptycho.places`."""
 
     @property
     def id(self) -> str:
@@ -33,7 +33,7 @@ class Picture:
     @property
     def alt(self) -> str:
         """What is to be seen, in words."""
-        said = " ".join(re.sub(r"<[^>]+>", "", self.caption).split())
+        said = " ".join(html.unescape(re.sub(r"<[^>]+>", "", self.caption)).split())
         where = label(self.place)
         return f"{said} ({where})" if where else said
 
@@ -58,8 +58,8 @@ def pictures(paths: Iterable, caption) -> list[Picture]:
         place = place_of(path)
         metric = re.fullmatch(r"quality_(train|test)_(\w+)", path.stem)
         wildcards = place | ({"split": metric[1], "metric": metric[2]} if metric else {})
-        html = publish_parts(text.render(snakemake={"wildcards": wildcards}), writer="html5")["body"]
-        made.append(Picture(path, Path(caption).stem, html, wildcards))
+        said = publish_parts(text.render(snakemake={"wildcards": wildcards}), writer="html5")["body"]
+        made.append(Picture(path, said, wildcards))
     return made
 
 

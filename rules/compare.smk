@@ -35,7 +35,7 @@ rule comparison_picture:
     output:
         report(
             f"{CONDITION}/{{split}}/comparison.png",
-            category="Conditions (phase G)",
+            category="G: comparison",
             caption="../report/comparison.rst",
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
         ),
@@ -88,7 +88,7 @@ rule quality_picture:
         fluence=f"{RESULTS}/fluence.csv",
     output:
         report(
-            f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="Study (phase G)", caption="../report/quality.rst"
+            f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G: study", caption="../report/quality.rst"
         ),
     log:
         f"{LOGS}/quality_picture/{{split}}_{{metric}}.log",
@@ -108,7 +108,7 @@ rule cost_picture:
     input:
         metrics=f"{RESULTS}/metrics.csv",
     output:
-        report(f"{RESULTS}/cost_{{split}}.png", category="Study (phase G)", caption="../report/cost.rst"),
+        report(f"{RESULTS}/cost_{{split}}.png", category="G: study", caption="../report/cost.rst"),
     log:
         f"{LOGS}/cost_picture/{{split}}.log",
     conda:

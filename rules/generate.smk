@@ -167,7 +167,7 @@ rule sample_picture:
     input:
         f"{RESULTS}/data/sample.npz",
     output:
-        report(f"{RESULTS}/data/sample.png", category="Data (phases C, D)", caption="../report/sample.rst"),
+        report(f"{RESULTS}/data/sample.png", category="C: data", caption="../report/sample.rst"),
     log:
         f"{LOGS}/sample_picture.log",
     conda:
