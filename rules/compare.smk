@@ -87,9 +87,7 @@ rule quality_picture:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
     output:
-        report(
-            f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G: study", caption="../report/quality.rst"
-        ),
+        report(f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G: study", caption="../report/quality.rst"),
     log:
         f"{LOGS}/quality_picture/{{split}}_{{metric}}.log",
     conda:
