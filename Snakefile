@@ -22,6 +22,7 @@ include: "rules/infer.smk"
 include: "rules/iterative.smk"
 include: "rules/compare.smk"
 include: "rules/ingredients.smk"
+include: "rules/report.smk"
 
 
 localrules:
@@ -33,6 +34,7 @@ localrules:
     inference,
     phase_g,
     ingredients,
+    report,
 
 
 rule all:
@@ -95,8 +97,17 @@ rule ingredients:
         f"{RESULTS}/ingredients.txt",
 
 
+rule report:
+    input:
+        f"{RESULTS}/report.html",
+
+
 onsuccess:
-    summary = Path(RESULTS) / "summary.txt"
-    made_now = summary.exists() and summary.stat().st_mtime >= START
-    if made_now and "MAKELEVEL" not in os.environ:  # make prints it itself, also when there was nothing to be done
+    summary, page = Path(RESULTS) / "summary.txt", Path(RESULTS) / "report.html"
+    new = {path: path.exists() and path.stat().st_mtime >= START for path in (summary, page)}
+    if (
+        new[summary] and "MAKELEVEL" not in os.environ
+    ):  # make prints it itself, also when there was nothing to be done
         print(summary.read_text())
+    if new[page]:
+        print(f"The report is at {page.resolve()}")

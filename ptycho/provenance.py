@@ -1,16 +1,20 @@
 """What made a result: digests of the code that was executed and of what it read, and the record that files carry."""
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import platform
+import re
+import subprocess
 import zipfile
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from ptycho.files import save_text
 
 ROOT = Path(__file__).parent
 
@@ -93,6 +97,21 @@ def code_digest(*modules: str) -> str:
 def script_digest(script) -> str:
     """What a script and all of ours that it imports do."""
     return _digest(Path(script).resolve())
+
+
+@cache
+def library_digest() -> str:
+    """Digest of all of ours."""
+    return _digest(*ROOT.rglob("*.py"))
+
+
+def commit(folder) -> str:
+    """Name the Git commit that a folder is at, "-dirty" where files differ from it; empty where there is no Git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def file_digest(path) -> str:
@@ -210,6 +229,12 @@ def versions(*packages: str) -> dict[str, str]:
     """Installed versions of packages; missing ones left out."""
     found = {}
     for name in packages:
-        with suppress(importlib.metadata.PackageNotFoundError):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def dependency_versions(package: str) -> dict[str, str]:
+    """Installed versions of a package and of everything that it says it needs."""
+    needed = [line for line in importlib.metadata.requires(package) or [] if "extra ==" not in line]
+    return versions(package, *(re.match(r"[\w.-]+", line)[0] for line in needed))

@@ -31,7 +31,12 @@ rule view_picture:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
     output:
-        f"{CONDITION}/{{split}}.png",
+        report(
+            f"{CONDITION}/{{split}}.png",
+            category="D: views",
+            caption="../report/view.rst",
+            labels={"view": "{view}", "split": "{split}"},
+        ),
     log:
         f"{LOGS}/view_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:

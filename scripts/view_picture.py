@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 xcoords, ycoords = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
-light = illumination(scan.probe, xcoords, ycoords, scan.object.shape)
+margin, (height, width) = scan.n_pixels, scan.object.shape
+top, left = max(int(ycoords.min()) - margin, 0), max(int(xcoords.min()) - margin, 0)
+shape = min(int(ycoords.max()) + margin, height) - top, min(int(xcoords.max()) + margin, width) - left
+light = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
 overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
-save(draw((xcoords, ycoords), view.role, light, overlaps), snakemake.output[0], record_of(snakemake, __file__))
+figure = draw((xcoords, ycoords), view.role, light, overlaps, origin_px=(top, left))
+save(figure, snakemake.output[0], record_of(snakemake, __file__))

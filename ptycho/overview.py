@@ -1,0 +1,175 @@
+"""A study's numbers laid out as tables: quality, who beats whom, design, cost. Plain rows, for a page to show."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ptycho.places import method_name, place_of
+from ptycho.tables import LIGHT, paired_differences
+
+HEADLINES = {
+    "error": ("Relative complex error", "lower"),
+    "ssim_phase": ("SSIM of phase", "higher"),
+    "ssim_amplitude": ("SSIM of amplitude", "higher"),
+    "frc50_phase": ("Resolution: FRC of phase falls to 0.5 at [Nyquist]", "higher"),
+    "heldout_deviance": ("Poisson deviance per pixel of exposures that no method saw", "lower"),
+    "cpu_s": ("CPU time of a reconstruction, training left out [s]", "lower"),
+}
+"""The metrics that are shown, in this order: what they are called, and which way is better."""
+
+
+def matrix(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str) -> dict:
+    """Lay out one metric: a row a condition, a column a method, mean ± sd where something varies.
+
+    Returns
+    -------
+    dict
+        `name`, `better`, `methods` (labels), `leaders` (who is best how often, as text), and `rows` of `view`, `dose`,
+        `fluence` and `cells`, each with `text` and `best`.
+    """
+    name, better = HEADLINES[metric]
+    chosen = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
+    methods = list(dict.fromkeys(chosen["method"]))
+    light = fluence[fluence["split"] == split].groupby(["view", "dose"])[LIGHT].mean()
+    means = chosen.groupby(["view", "dose", "method"])["value"].agg(["mean", "std", "count"])
+    places = 3 if means["mean"].max() < 10 else 1
+    rows, wins = [], Counter()
+    for (view, dose), found in means.groupby(["view", "dose"]):
+        found = found.droplevel(["view", "dose"]).reindex(methods)
+        best = found["mean"].idxmax() if better == "higher" else found["mean"].idxmin()
+        wins[method_name(best)] += 1
+        cells = [
+            {"text": _spread(row.mean, row.std, row.count, places), "best": row.Index == best}
+            for row in found.itertuples()
+        ]
+        rows.append({"view": view, "dose": int(dose), "fluence": light[view, dose], "cells": cells})
+    leaders = [f"{method} in {count}" for method, count in wins.most_common()]
+    names = [method_name(method) for method in methods]
+    return {"name": name, "better": better, "methods": names, "leaders": leaders, "rows": rows}
+
+
+def matrices(metrics: pd.DataFrame, fluence: pd.DataFrame, split: str) -> list[dict]:
+    """Lay out all headline metrics that a study has in a split."""
+    found = set(metrics.loc[metrics["split"] == split, "metric"])
+    return [matrix(metrics, fluence, metric, split) for metric in HEADLINES if metric in found]
+
+
+def duels(metrics: pd.DataFrame, split: str, metric: str) -> dict:
+    """Say for every pair of methods under which conditions the first is better.
+
+    Better means: by the mean of the paired differences, and where there are several, by more than twice their
+    standard deviation.
+
+    Returns
+    -------
+    dict
+        `name` and `better` of the metric, `methods` (labels), `conditions` (how many), and `rows` of `method` and
+        `cells`: lists of `view`, `doses` and how many (`n`), None for a method against itself.
+    """
+    chosen = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
+    pairs = paired_differences(chosen)
+    sign = 1 if HEADLINES[metric][1] == "higher" else -1
+    won: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for row in pairs[pairs["mean"].abs() > 2 * pairs["sd"].fillna(0)].itertuples():
+        pair = (row.method, row.versus) if sign * row.mean > 0 else (row.versus, row.method)
+        won.setdefault(pair, {}).setdefault(row.view, []).append(int(row.dose))
+    methods = list(dict.fromkeys(chosen["method"]))
+    rows = [
+        {
+            "method": method_name(first),
+            "cells": [_won(won.get((first, second), {}), first, second) for second in methods],
+        }
+        for first in methods
+    ]
+    conditions = len(chosen[["view", "dose"]].drop_duplicates())
+    name, better = HEADLINES[metric]
+    methods = [method_name(method) for method in methods]
+    return {"name": name, "better": better, "methods": methods, "conditions": conditions, "rows": rows}
+
+
+def design(views: Mapping[str, Mapping]) -> list[dict]:
+    """Put the measured numbers of every view and dose in rows.
+
+    Parameters
+    ----------
+    views : dict of dict
+        Path of a view's JSON -> its content.
+    """
+    rows = []
+    for path, numbers in views.items():
+        place, counts = place_of(path), numbers["counts"]
+        rows.append(
+            {
+                "split": place["split"],
+                "view": place["view"],
+                "dose": int(place["dose"]),
+                "wanted": numbers["target_overlap"],
+            }
+            | {"overlap": numbers["overlap"]["between_exposures"]["linear"], "spacing": numbers["spacing_px"]["q50"]}
+            | {key: counts[key] for key in ("exposures", "holdout", "groups")}
+            | {"fluence": numbers["fluence_photons_per_px"], "detected": numbers["mean_detected_photons"]}
+        )
+    return sorted(rows, key=lambda row: (row["split"], row["view"], row["dose"]))
+
+
+def costs(folder, config: Mapping) -> pd.DataFrame:
+    """Add up what the jobs of a study cost, from Snakemake's own measurements.
+
+    Parameters
+    ----------
+    folder : path
+        …/{rule}/dose_{dose}/….tsv, as the rules' `benchmark` writes them.
+    config : dict
+        Of the study: jobs of doses, views, seeds and methods that it no longer names are not counted.
+
+    Returns
+    -------
+    DataFrame
+        rule, method, jobs, cpu_s (median of a job), least_s, most_s, total_s, peak_mb; NaN where a job was too short.
+    """
+    allowed = {"dose": map(str, config["doses"]), "seed": map(str, config["seeds"])}
+    allowed |= {"view": config["views"], "method": config["methods"]}
+    allowed = {key: set(values) for key, values in allowed.items()}
+    rows = []
+    for path in sorted(Path(folder).rglob("*.tsv")):
+        inside = path.relative_to(folder)
+        place = place_of(inside)
+        if all(place.get(key) in (None, *values) for key, values in allowed.items()):
+            numbers = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
+            where = {"rule": inside.with_suffix("").parts[0], "method": place.get("method", "")}
+            rows.append(where | {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]})
+    table = pd.DataFrame(rows, columns=["rule", "method", "cpu_s", "peak_mb"])
+    summed = table.groupby(["rule", "method"], as_index=False).agg(
+        jobs=("cpu_s", "size"),
+        cpu_s=("cpu_s", "median"),
+        least_s=("cpu_s", "min"),
+        most_s=("cpu_s", "max"),
+        total_s=("cpu_s", "sum"),
+        peak_mb=("peak_mb", "max"),
+    )
+    return summed.sort_values("total_s", ascending=False)
+
+
+def figures(value, digits: int = 3) -> str:
+    """Write a number with so many significant digits and its thousands apart; a dash for NaN."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0)
+    return f"{value:,.{places}f}"
+
+
+def _won(views: Mapping[str, list[int]], first: str, second: str) -> list[dict] | None:
+    if first == second:
+        return None
+    return [{"view": view, "doses": sorted(doses), "n": len(doses)} for view, doses in views.items()]
+
+
+def _spread(mean: float, std: float, count: int, places: int) -> str:
+    if not np.isfinite(mean):
+        return "–"
+    return f"{mean:.{places}f}" + (f" ± {std:.{places}f}" if count > 1 else "")

@@ -1,0 +1,60 @@
+"""The study's page: what was asked, the answer, images, convergence, cost, and what it takes to do it again."""
+
+import base64
+import json
+import platform
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ptycho import log
+from ptycho.overview import costs, design, duels, matrices
+from ptycho.provenance import commit, dependency_versions, library_digest, script_digest
+from ptycho.report import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
+from ptycho.tables import repeats, varied
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+ANSWER = "ssim_phase"  # the metric of the figure that comes first
+
+log.to_file(snakemake.log[0])
+config, files, captions = snakemake.params.config, snakemake.input, Path(snakemake.params.captions)
+metrics, fluence = pd.read_csv(files.metrics), pd.read_csv(files.fluence)
+quality = pictures(files.quality, captions / "quality.rst")
+conditions = [picture for path in files.conditions for picture in pictures([path], captions / f"{Path(path).stem}.rst")]
+shown = {
+    "sample": pictures([files.sample], captions / "sample.rst"),
+    "views": pictures(files.views, captions / "view.rst"),
+    "convergence": pictures(files.history, captions / "history.rst"),
+    "cost": pictures(files.cost, captions / "cost.rst"),
+}
+text = config_text(config, snakemake.params.configfiles)
+html = render(
+    files.template,
+    **shown,
+    answer=ANSWER,
+    quality=by_split(quality),
+    images=by_condition(conditions),
+    config=config,
+    overlaps=[f"{overlap} ({view})" for view, overlap in config["views"].items()],
+    config_text=text,
+    config_encoded=base64.b64encode(text.encode()).decode(),
+    design=design({path: json.loads(Path(path).read_text()) for path in files.numbers}),
+    repeats=varied(metrics) if metrics[repeats(metrics)].drop_duplicates().shape[0] > 1 else "",
+    duels={split: duels(metrics, split, ANSWER) for split in config["splits"]},
+    numbers={split: matrices(metrics, fluence, split) for split in config["splits"]},
+    warnings=warnings_in(Path(files.summary).read_text()),
+    jobs=costs(snakemake.params.costs, config).to_dict("records"),
+    made=f"{datetime.now():%d %B %Y, %H:%M}",
+    code=library_digest(),
+    commit=commit(captions),
+    digests={Path(script).stem: script_digest(script) for script in snakemake.params.scripts},
+    versions={"python": platform.python_version(), **dependency_versions("ptycho")},
+    workflow=without_pictures(Path(files.workflow).read_text(), [*quality, *conditions, *chain(*shown.values())]),
+)
+Path(snakemake.output[0]).write_text(html)
+print(f"{len(html) / 1e6:.1f} MB")

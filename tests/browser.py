@@ -1,0 +1,60 @@
+"""A headless browser without a network, that keeps a record of what a page asks for and complains about."""
+
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str | None:
+    """Path of an installed Chromium."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@dataclass
+class Record:
+    """What pages did."""
+
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def of(self, page):
+        """Keep the record of a page."""
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url[:100]}"))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        return self
+
+    @property
+    def outside(self) -> list[str]:
+        """Requests that are not answered by the page itself."""
+        return [url for url in self.requests if not url.startswith(("data:", "blob:"))]
+
+
+@contextmanager
+def opened(path: Path, *, width: int = 1400, dark: bool = False):
+    """Open a file; yield its page and the record of it and of every page that it opens."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        # no sandbox: where tests are run as root there is none
+        browser = driver.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
+        )
+        record = Record()
+        context.on("page", record.of)
+        page = context.new_page()
+        page.goto(path.resolve().as_uri(), wait_until="load")
+        yield page, record
+        browser.close()
+
+
+def images_not_shown(page) -> list[str]:
+    """Images that did not load, or that say nothing to who cannot see them."""
+    return page.evaluate(
+        "[...document.images].filter(i => !i.complete || !i.naturalWidth || !i.alt).map(i => i.id || i.src)"
+    )
