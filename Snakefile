@@ -24,7 +24,7 @@ include: "rules/compare.smk"
 include: "rules/ingredients.smk"
 
 
-localrules:
+localrules:  # targets and light work: a cluster gets none of these
     all,
     phase_c,
     phase_d,
@@ -32,6 +32,16 @@ localrules:
     phase_f,
     inference,
     phase_g,
+    region,
+    merge,
+    sample_picture,
+    view_picture,
+    learning_curve,
+    comparison_picture,
+    summarise,
+    tabulate_ingredients,
+    quality_picture,
+    cost_picture,
     ingredients,
 
 
