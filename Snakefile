@@ -25,7 +25,7 @@ include: "rules/ingredients.smk"
 include: "rules/report.smk"
 
 
-localrules:
+localrules:  # targets and light work: a cluster gets none of these
     all,
     phase_c,
     phase_d,
@@ -33,6 +33,16 @@ localrules:
     phase_f,
     inference,
     phase_g,
+    region,
+    merge,
+    sample_picture,
+    view_picture,
+    learning_curve,
+    comparison_picture,
+    summarise,
+    tabulate_ingredients,
+    quality_picture,
+    cost_picture,
     ingredients,
     report,
 

@@ -33,16 +33,24 @@ def module_path(name: str) -> Path | None:
 
 def imported_modules(path: Path) -> set[str]:
     """Names of our modules that a file imports, anywhere in it; packages on the way included."""
-    found = {ROOT.name}
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            raise ImportError(f"{path}:{node.lineno}: relative import; wanted the full name")
+    found, relative = _imports(path.read_text())
+    if relative:
+        raise ImportError(f"{path}:{relative}: relative import; wanted the full name")
+    found = found | {ROOT.name}
     parents = {name.rpartition(".")[0] for name in found if "." in name}
     return {name for name in found | parents if module_path(name)}
+
+
+@cache
+def _imports(text: str) -> tuple[frozenset[str], int]:
+    """What a program may import, whoever's it is, and the line of its first relative import, 0 without one."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    absolute = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    names |= {node.module for node in absolute}
+    names |= {f"{node.module}.{alias.name}" for node in absolute for alias in node.names}
+    relative = [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
+    return frozenset(names), min(relative, default=0)
 
 
 def import_closure(*paths: Path) -> set[Path]:
@@ -68,13 +76,17 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
+@cache
+def _meaning(text: str) -> str:
+    """Write a program so that comments, layout and docstrings do not show; once for each, as many rules share it."""
+    return ast.dump(without_docstrings(ast.parse(text)))
+
+
 def _digest(*files: Path) -> str:
     names = {path: path.relative_to(ROOT).as_posix() if ROOT in path.parents else path.name for path in files}
     names |= {path: path.relative_to(ROOT).as_posix() for path in import_closure(*files) if ROOT in path.parents}
-    text = "".join(
-        f"{names[path]}:{ast.dump(without_docstrings(ast.parse(path.read_text())))}"
-        for path in sorted(names, key=names.get)
-    )
+    ordered = sorted(names, key=names.get)
+    text = "".join(f"{names[path]}:{_meaning(path.read_text())}" for path in ordered)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
