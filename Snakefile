@@ -112,6 +112,14 @@ rule report:
         f"{RESULTS}/report.html",
 
 
+# Snakemake 9.27 looks for jobs again a second after it has looked, for the sake of its limit of jobs a second: with every
+# job that ends there is one such loop more, a hundred at the end of a study, which cost a quarter of a core. A machine's
+# own jobs need no such limit, a cluster's keep it.
+onstart:
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 onsuccess:
     summary, page = Path(RESULTS) / "summary.txt", Path(RESULTS) / "report.html"
     new = {path: path.exists() and path.stat().st_mtime >= START for path in (summary, page)}
