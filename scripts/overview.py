@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
+from ptycho.files import save_text
 from ptycho.overview import costs, design, duels, matrices
 from ptycho.provenance import commit, dependency_versions, library_digest, script_digest
 from ptycho.report import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
@@ -57,5 +58,5 @@ html = render(
     versions={"python": platform.python_version(), **dependency_versions("ptycho")},
     workflow=without_pictures(Path(files.workflow).read_text(), [*quality, *conditions, *chain(*shown.values())]),
 )
-Path(snakemake.output[0]).write_text(html)
+save_text(snakemake.output[0], html)
 print(f"{len(html) / 1e6:.1f} MB")
