@@ -21,14 +21,17 @@ INSTALLED := .venv/.installed-python$(VERSION)-torch$(TORCH)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help study test lint lock clean
+.PHONY: help study report test lint lock clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-study: $(INSTALLED) ## run the default study: results/default
-	.venv/bin/snakemake --cores 4 $(ARGS)
+study: $(INSTALLED) ## run the default study and make its report: results/default
+	.venv/bin/snakemake --cores 4 $(or $(ARGS),-- report)
 	@$(if $(ARGS),,cat results/default/summary.txt)
+
+report: $(INSTALLED) ## make the report of a study, whatever is missing first: results/default/report.html
+	.venv/bin/snakemake --cores 4 $(ARGS) -- report
 
 test: $(INSTALLED) ## run the tests
 	.venv/bin/pytest $(ARGS)

@@ -123,7 +123,7 @@ def costs(folder, config: Mapping) -> pd.DataFrame:
     folder : path
         …/{rule}/dose_{dose}/….tsv, as the rules' `benchmark` writes them.
     config : dict
-        Of the study: jobs of doses, views, seeds and methods that it no longer names are not counted.
+        Of the study: jobs of objects, doses, views, seeds and methods that it no longer names are not counted.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def costs(folder, config: Mapping) -> pd.DataFrame:
         rule, method, jobs, cpu_s (median of a job), least_s, most_s, total_s, peak_mb; NaN where a job was too short.
     """
     allowed = {"dose": map(str, config["doses"]), "seed": map(str, config["seeds"])}
-    allowed |= {"view": config["views"], "method": config["methods"]}
+    allowed |= {"view": config["views"], "method": config["methods"], "object": config.get("objects", [])}
     allowed = {key: set(values) for key, values in allowed.items()}
     rows = []
     for path in sorted(Path(folder).rglob("*.tsv")):

@@ -7,9 +7,11 @@ from ptycho.plots import METHODS
 
 
 def place_of(path) -> dict[str, str]:
-    """Say of which condition a file is: dose, view, seed, split and method, as far as its path names them."""
+    """Say of which condition a file is: object, dose, view, seed, split and method, as far as its path names them."""
     parts = Path(path).with_suffix("").parts
-    found = {key: value for key, _, value in (part.partition("_") for part in parts) if key in ("dose", "seed")}
+    found = {
+        key: value for key, _, value in (part.partition("_") for part in parts) if key in ("object", "dose", "seed")
+    }
     doses = [index for index, part in enumerate(parts) if part.startswith("dose_")]
     if doses and not parts[doses[-1] + 1].startswith("seed_"):
         found["view"] = parts[doses[-1] + 1]
@@ -23,6 +25,7 @@ def label(place: Mapping, *keys: str) -> str:
     """Write a condition out, for people; only what `keys` name, or all of it."""
     words = {
         "method": METHODS.get(place.get("method"), {}).get("label"),
+        "object": f"object {place.get('object')}",
         "view": f"{place.get('view')} view",
         "dose": f"{int(place.get('dose', 0)):,} photons per exposure",
         "split": f"{place.get('split')} split",

@@ -73,10 +73,12 @@ def by_split(shown: Iterable[Picture]) -> dict[str, dict[str, Picture]]:
 
 def by_condition(shown: Iterable[Picture]) -> list[dict]:
     """Put pictures of one condition together: `title`, `id` and `pictures` of each, ordered by split, view and dose."""
+    order = ("split", "object", "view")
     shown = sorted(
-        shown, key=lambda picture: [picture.place["split"], picture.place["view"], int(picture.place["dose"])]
+        shown, key=lambda picture: [*(picture.place.get(key, "") for key in order), int(picture.place["dose"])]
     )
-    said = ["view", "dose", "split"] if len({picture.place["split"] for picture in shown}) > 1 else ["view", "dose"]
+    several = len({picture.place["split"] for picture in shown}) > 1
+    said = ["object", "view", "dose", *(["split"] if several else [])]
     arranged: dict[str, list[Picture]] = {}
     for picture in shown:
         arranged.setdefault(label(picture.place, *said), []).append(picture)

@@ -1,6 +1,8 @@
 """Phase H: the study as one self-contained page, Snakemake's own report inside it."""
 
-SHOWN = dict(dose=DOSES, view=VIEWS, seed=SEEDS[0])  # of several seeds the page shows the first, Snakemake's report all
+# Of several objects and seeds the page shows the first, of images also the other objects; Snakemake's report has all.
+IMAGES = {**CONDITIONS, "seed": SEEDS[0]}
+FIRST = {**IMAGES, **{name: values[0] for name, values in OBJECTS.items()}}
 PAGE = f"{workflow.basedir}/report"
 PER_CONDITION = ["comparison"]  # figures {name}.png of a condition, with their captions report/{name}.rst
 
@@ -31,14 +33,14 @@ rule overview:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
         summary=f"{RESULTS}/summary.txt",
-        numbers=collect(f"{CONDITION}/{{split}}.json", **SHOWN, split=SPLITS),
-        sample=f"{RESULTS}/data/sample.png",
-        views=collect(f"{CONDITION}/{{split}}.png", **{**SHOWN, "dose": DOSES[0]}, split=SPLITS),
+        numbers=collect(f"{CONDITION}/{{split}}.json", **FIRST, split=SPLITS),
+        sample=collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
+        views=collect(f"{CONDITION}/{{split}}.png", **{**FIRST, "dose": DOSES[0]}, split=SPLITS),
         quality=QUALITY,
         cost=collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
-        conditions=collect(f"{CONDITION}/{{split}}/{{name}}.png", **SHOWN, split=SPLITS, name=PER_CONDITION),
-        history=collect(f"{CONDITION}/{{method}}/history.png", **SHOWN, method=NETWORKS)
-        + collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **SHOWN, split=SPLITS, method=ITERATIVE),
+        conditions=collect(f"{CONDITION}/{{split}}/{{name}}.png", **IMAGES, split=SPLITS, name=PER_CONDITION),
+        history=collect(f"{CONDITION}/{{method}}/history.png", **FIRST, method=NETWORKS)
+        + collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **FIRST, split=SPLITS, method=ITERATIVE),
         workflow=f"{RESULTS}/workflow.html",
         template=f"{PAGE}/overview.html.jinja",
         style=f"{PAGE}/overview.css",

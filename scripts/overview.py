@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho import log
+from ptycho.files import save_text
 from ptycho.overview import costs, design, duels, matrices
 from ptycho.provenance import commit, dependency_versions, library_digest, script_digest
 from ptycho.report import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
@@ -27,7 +28,7 @@ metrics, fluence = pd.read_csv(files.metrics), pd.read_csv(files.fluence)
 quality = pictures(files.quality, captions / "quality.rst")
 conditions = [picture for path in files.conditions for picture in pictures([path], captions / f"{Path(path).stem}.rst")]
 shown = {
-    "sample": pictures([files.sample], captions / "sample.rst"),
+    "sample": pictures(files.sample, captions / "sample.rst"),
     "views": pictures(files.views, captions / "view.rst"),
     "convergence": pictures(files.history, captions / "history.rst"),
     "cost": pictures(files.cost, captions / "cost.rst"),
@@ -40,11 +41,12 @@ html = render(
     quality=by_split(quality),
     images=by_condition(conditions),
     config=config,
+    objects=list(config["objects"].values()) if "objects" in config else [config["source"].get("object")],
     overlaps=[f"{overlap} ({view})" for view, overlap in config["views"].items()],
     config_text=text,
     config_encoded=base64.b64encode(text.encode()).decode(),
     design=design({path: json.loads(Path(path).read_text()) for path in files.numbers}),
-    repeats=varied(metrics) if metrics[repeats(metrics)].drop_duplicates().shape[0] > 1 else "",
+    repeats=varied(metrics) if len(metrics[repeats(metrics)].drop_duplicates()) > 1 else "",
     duels={split: duels(metrics, split, ANSWER) for split in config["splits"]},
     numbers={split: matrices(metrics, fluence, split) for split in config["splits"]},
     warnings=warnings_in(Path(files.summary).read_text()),
@@ -56,5 +58,5 @@ html = render(
     versions={"python": platform.python_version(), **dependency_versions("ptycho")},
     workflow=without_pictures(Path(files.workflow).read_text(), [*quality, *conditions, *chain(*shown.values())]),
 )
-Path(snakemake.output[0]).write_text(html)
+save_text(snakemake.output[0], html)
 print(f"{len(html) / 1e6:.1f} MB")

@@ -51,8 +51,12 @@ text = [
         for method, seconds in training.groupby("method", sort=False)["cpu_s"]
     ),
     *(f"WARNING: {warning}" for warning in warnings),
-    f"Table: {results}/metrics.csv, differences.csv   Figures: {results}/quality_*.png, {results}/cost_*.png",
-    f"Pictures: {results}/dose_*/*/seed_*/*/comparison.png",
+    "",
+    f"Where things are: {results}/",
+    "  metrics.csv, differences.csv           every metric; paired differences of methods",
+    "  quality_*.png, cost_*.png              quality against dose and fluence; error against CPU time",
+    "  **/comparison.png                      truth and every method under one condition",
+    "  report.html                            all of it on one page: this study's command with -- report after it",
 ]
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 save_text(snakemake.output.summary, "\n".join(text) + "\n")

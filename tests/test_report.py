@@ -28,6 +28,10 @@ CONFIG = {"doses": [1000], "seeds": [0, 1], "views": {"dense": 0.7}, "methods": 
         ),
         ("results/x/data/dose_10/seed_0/train.npz", {"dose": "10", "seed": "0", "split": "train"}),
         ("results/x/data/sample.png", {}),
+        (
+            "results/x/object_b-1/dose_5/dense/seed_0/test.json",
+            {"object": "b-1", "dose": "5", "view": "dense", "seed": "0", "split": "test"},
+        ),
     ],
 )
 def test_a_path_says_of_which_condition_it_is(path, place):
