@@ -58,8 +58,8 @@ rule overview:
     params:
         config=config,
         configfiles=list(map(str, workflow.configfiles)),
-        costs=COST,
-        captions=PAGE,
+        costs=lambda wildcards: COST,
+        captions=lambda wildcards: PAGE,
         scripts=sorted(map(str, Path(workflow.basedir, "scripts").glob("*.py"))),
         code=code("overview"),
     script:
