@@ -4,6 +4,9 @@ import os
 import sys
 from contextlib import contextmanager
 
+from ptycho.log import hushed
+from ptycho.model.devices import grow_memory
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -21,5 +24,8 @@ def _without(*names: str):
 
 
 # Keras imports these for wrappers and plots that nobody uses here: 1.4 CPU-seconds and 87 MB in every job.
-with _without("sklearn", "matplotlib"):
-    import tensorflow  # noqa: F401
+# TensorFlow's libraries look for GPUs, and complain where there are none.
+with hushed(), _without("sklearn", "matplotlib"):
+    import tensorflow
+
+    grow_memory(tensorflow.config)
