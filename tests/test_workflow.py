@@ -18,6 +18,7 @@ import yaml
 
 from ptycho.provenance import script_digest
 from ptycho.stitch import Canvas
+from ptycho.tools.provenance import find_record, root_of, state_of, state_of_code
 from tests.browser import find_browser, images_not_shown, opened
 from tests.workflow import (
     ROOT,
@@ -145,6 +146,21 @@ def test_every_log_holds_what_its_job_said(study):
     assert "epoch 1/1" in (logs / "train/dose_100000/dense/seed_0/pinn.log").read_text()
     assert "kept epoch" in (logs / "iterate/dose_100000/dense/seed_0/test/lsqml.log").read_text()
     assert "photons detected" in (logs / "expose/dose_100000/seed_0/test.log").read_text()
+
+
+@pytest.mark.slow
+def test_every_result_says_what_made_it(study):
+    folder = study[0].resolve()
+    files = [path for path in folder.glob("results/**/*.*") if path.is_file() and "cost" not in path.parts]
+    assert {path.suffix for path in files} == {".csv", ".json", ".keras", ".npz", ".png", ".txt"}
+    for path in files:
+        record, carrier = find_record(path)
+        assert path in [folder / output for output in record["outputs"]], path
+        assert root_of(carrier, record) == folder
+        assert record["seeds"] == {"sample": 3, "noise_and_training": [0]}
+        assert state_of_code(record) == "the same"
+        for name, digest in record["inputs"].items():
+            assert state_of(folder / name, digest) == "unchanged", name
 
 
 @pytest.mark.slow
