@@ -12,7 +12,7 @@ import pandas as pd
 
 from ptycho import log
 from ptycho.overview import costs, design, duels, matrices
-from ptycho.provenance import commit, dependency_versions, library_digest, script_digest
+from ptycho.provenance import commit, dependency_versions, library_digest, record_of, save_record, script_digest
 from ptycho.report import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
 from ptycho.tables import repeats, varied
 
@@ -57,4 +57,5 @@ html = render(
     workflow=without_pictures(Path(files.workflow).read_text(), [*quality, *conditions, *chain(*shown.values())]),
 )
 Path(snakemake.output[0]).write_text(html)
+save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 print(f"{len(html) / 1e6:.1f} MB")
