@@ -46,6 +46,7 @@ rule overview:
         style=f"{PAGE}/overview.css",
     output:
         f"{RESULTS}/report.html",
+        provenance=f"{RESULTS}/report.provenance.json",
     log:
         f"{LOGS}/overview.log",
     localrule: True

@@ -13,7 +13,7 @@ import pandas as pd
 from ptycho import log
 from ptycho.files import save_text
 from ptycho.overview import costs, design, duels, matrices
-from ptycho.provenance import commit, dependency_versions, library_digest, script_digest
+from ptycho.provenance import commit, dependency_versions, library_digest, record_of, save_record, script_digest
 from ptycho.report import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
 from ptycho.tables import repeats, varied
 
@@ -59,4 +59,5 @@ html = render(
     workflow=without_pictures(Path(files.workflow).read_text(), [*quality, *conditions, *chain(*shown.values())]),
 )
 save_text(snakemake.output[0], html)
+save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 print(f"{len(html) / 1e6:.1f} MB")
