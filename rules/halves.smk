@@ -5,7 +5,8 @@ rule halve_counts:
     input:
         f"{DATA}/{{split}}.npz",
     output:
-        collect(f"{DATA}/halves/{{{{split}}}}_{{half}}.npz", half=[1, 2]),
+        first=f"{DATA}/halves/{{split}}_1.npz",
+        second=f"{DATA}/halves/{{split}}_2.npz",
     log:
         f"{LOGS}/halve_counts/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
     conda:
@@ -52,8 +53,8 @@ rule half_frc:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
         region=f"{RESULTS}/region/{{split}}.json",
-        first=collect(f"{CONDITION}/{{{{split}}}}/{{method}}/half_1/object.npz", allow_missing=True, method=HALVES),
-        second=collect(f"{CONDITION}/{{{{split}}}}/{{method}}/half_2/object.npz", allow_missing=True, method=HALVES),
+        first=collect(f"{CONDITION}/{{split}}/{{method}}/half_1/object.npz", allow_missing=True, method=HALVES),
+        second=collect(f"{CONDITION}/{{split}}/{{method}}/half_2/object.npz", allow_missing=True, method=HALVES),
     output:
         curves=f"{CONDITION}/{{split}}/half_frc.csv",
         crossings=f"{CONDITION}/{{split}}/half_crossings.csv",
