@@ -21,6 +21,7 @@ include: "rules/train.smk"
 include: "rules/infer.smk"
 include: "rules/iterative.smk"
 include: "rules/compare.smk"
+include: "rules/halves.smk"
 include: "rules/ingredients.smk"
 include: "rules/report.smk"
 
@@ -55,6 +56,8 @@ rule all:
         QUALITY,
         collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
+        collect(f"{CONDITION}/{{split}}/frc.png", **CONDITIONS, split=SPLITS),
+        collect(f"{CONDITION}/{{split}}/half_frc.png", **CONDITIONS, split=SPLITS) if HALVES else [],
         collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
         collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
         collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
@@ -95,6 +98,8 @@ rule phase_g:
     input:
         collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
+        collect(f"{CONDITION}/{{split}}/frc.png", **CONDITIONS, split=SPLITS),
+        collect(f"{CONDITION}/{{split}}/half_frc.png", **CONDITIONS, split=SPLITS) if HALVES else [],
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
         QUALITY,

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ptycho.align import AlignmentError, align
+from ptycho.frc import frc, ssnr_of_truth
 from ptycho.grouping import FIT, HOLDOUT, STOP
-from ptycho.metrics import heldout_deviance, score
+from ptycho.metrics import amplitude_images, data_range, heldout_deviance, phase_images, score
 from ptycho.physics import blocks, illumination, predict_intensity
 from ptycho.scan import Scan
 from ptycho.stitch import load_object, place
@@ -46,6 +47,11 @@ class Region:
             min(self.x1 + margin, shape[1]),
         )
 
+    @property
+    def box(self):
+        """Slices of this rectangle in the object plane."""
+        return (slice(self.y0, self.y1), slice(self.x0, self.x1))
+
     def inside(self, outer: "Region"):
         """Slices of this rectangle in an array that covers `outer`."""
         return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
@@ -67,6 +73,29 @@ def heldout_blocks(obj, scan: Scan, exposures, block_size: int = 64) -> Iterator
         yield counts, predict_intensity(obj, scan.probe, scan.xcoords[chosen], scan.ycoords[chosen])
 
 
+def load_on_grid(path, shape):
+    """Read a reconstruction and put it on the object plane (H, W); with what its file says about how it was made."""
+    obj, weight, origin, made = load_object(path)
+    return place(obj, origin, shape, fill=np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)])), made
+
+
+def light_on(region: Region, scan: Scan, view: View):
+    """Illumination of a rectangle by the exposures of a view that methods may use, (h, w) float64 [photon/px]."""
+    kept = view.of_role(FIT, STOP)
+    shape = region.y1 - region.y0, region.x1 - region.x0
+    return illumination(scan.probe, scan.xcoords[kept], scan.ycoords[kept], shape, (region.y0, region.x0))
+
+
+def align_if_possible(estimate, truth, light, region, *, name):
+    """Align as `ptycho.align.align` does; where that cannot be, say so, leave it in place and call the shift NaN."""
+    try:
+        return align(estimate, truth, light, region)
+    except AlignmentError as error:
+        print(f"{name}: not registered, scored where it is: {error}")
+        aligned, gauge = align(estimate, truth, light, region, max_shift_px=0)
+        return aligned, replace(gauge, shift_y_px=np.nan, shift_x_px=np.nan)
+
+
 def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict[str, float], np.ndarray]:
     """Score one reconstruction.
 
@@ -85,25 +114,12 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     aligned : (h, w) complex64
         The scored rectangle.
     """
-    obj, weight, origin, made = load_object(obj_path)
-    shape = scan.object.shape
-    on_grid = place(obj, origin, shape, fill=np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)]))
+    on_grid, made = load_on_grid(obj_path, scan.object.shape)
     apart = view.of_role(HOLDOUT)
     heldout = {"heldout_deviance": heldout_deviance(heldout_blocks(on_grid, scan, apart))} if len(apart) else {}
-    wide = region.widened(MARGIN_PX, shape)
-    box = np.s_[wide.y0 : wide.y1, wide.x0 : wide.x1]
-    kept = view.of_role(FIT, STOP)
-    light = illumination(
-        scan.probe, scan.xcoords[kept], scan.ycoords[kept], (wide.y1 - wide.y0, wide.x1 - wide.x0), (wide.y0, wide.x0)
-    )
-    truth = scan.object[box]
-    inner = region.inside(wide)
-    try:
-        aligned, gauge = align(on_grid[box], truth, light, inner)
-    except AlignmentError as error:
-        print(f"{obj_path}: not registered, scored where it is: {error}")
-        aligned, gauge = align(on_grid[box], truth, light, inner, max_shift_px=0)
-        gauge = replace(gauge, shift_y_px=np.nan, shift_x_px=np.nan)
+    wide = region.widened(MARGIN_PX, scan.object.shape)
+    truth, inner = scan.object[wide.box], region.inside(wide)
+    aligned, gauge = align_if_possible(on_grid[wide.box], truth, light_on(wide, scan, view), inner, name=obj_path)
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
     cost = {"cpu_s": made["cpu_s"]} if "cpu_s" in made else {}
     return {**score(aligned, truth[inner]), **heldout, **removed, **cost}, aligned.astype(np.complex64)
@@ -127,6 +143,31 @@ def compare(
         values, arrays[method] = score_method(path, scan, view, region)
         rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
     return pd.DataFrame(rows), arrays
+
+
+def frc_table(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Fourier ring correlation with the truth, ring by ring.
+
+    Parameters
+    ----------
+    arrays : dict of (h, w) complex
+        "truth", and aligned objects by method, as `compare` returns them.
+
+    Returns
+    -------
+    DataFrame
+        method, part ("amplitude" or "phase"), frequency (of Nyquist), frc, ssnr; NaN where the truth is flat.
+    """
+    tables = []
+    for method in (name for name in arrays if name != "truth"):
+        for part, images in {"amplitude": amplitude_images, "phase": phase_images}.items():
+            image, truth = images(arrays[method], arrays["truth"])
+            frequency, correlation = frc(image, truth)
+            if not data_range(truth):
+                correlation = np.full_like(correlation, np.nan)
+            columns = {"frequency": frequency, "frc": correlation, "ssnr": ssnr_of_truth(correlation)}
+            tables.append(pd.DataFrame({"method": method, "part": part, **columns}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def tidy(metrics: pd.DataFrame, **condition) -> pd.DataFrame:

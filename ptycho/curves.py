@@ -131,7 +131,7 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
     panels = figure.subplots(2, len(views), sharex="row", sharey=True, squeeze=False)
     for column, name in enumerate(views):
         for (other, method), line in table.groupby(["view", "method"], sort=False):
-            style = _style(method, methods)
+            style = line_style(method, methods)
             if other == name:
                 _draw_line(panels[0, column], line, "dose", style)
                 _draw_line(panels[1, column], line, FLUENCE, style)
@@ -185,7 +185,7 @@ def cost(metrics, *, split: str = "test") -> Figure:
                 f"{dose:,}", (line["cpu_s"].iloc[-1], best.iloc[-1]), fontsize="small", color="#666666", **where
             )
         for method in methods:
-            style = {**_style(method, methods), "linestyle": "none"}
+            style = {**line_style(method, methods), "linestyle": "none"}
             _draw_line(axes, of_view[of_view["method"] == method], "cpu_s", style)
         axes.set(title=f"{name} view", xlabel="CPU time of a scan [s], training left out", xscale="log", yscale="log")
         axes.margins(x=0.15)
@@ -233,7 +233,8 @@ def _samples(rows, count, split: str) -> str:
     return f"{split} split, n = {n}: {spread} {varied(rows)}"
 
 
-def _style(method: str, methods) -> dict:
+def line_style(method: str, methods) -> dict:
+    """Return how a method of a figure is drawn; those that `METHODS` does not list share a few styles."""
     if method in METHODS:
         return METHODS[method]
     colour, marker = _OTHERS[[m for m in methods if m not in METHODS].index(method) % len(_OTHERS)]

@@ -7,17 +7,16 @@ removed the gauge. docs/metrics.md has the formulas, data ranges, windows and so
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from scipy import fft, signal, special
+from scipy import special
 from skimage.metrics import structural_similarity
+
+from ptycho.frc import frc, frc_crossing
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, finest first (Wang, Simoncelli and Bovik 2003)."""
 
 SSIM_WINDOW_PX = 11
 """Side of the Gaussian window of SSIM, σ = 1.5 px (Wang et al. 2004)."""
-
-TUKEY_TAPER = 0.25
-"""Share of each side over which the FRC's Tukey window rises and falls, half of it at either end."""
 
 MEAN_FLOOR = 1e-6
 """Smallest mean count that a logarithm sees: a photon where none was predicted costs a deviance of 26, not ∞."""
@@ -95,52 +94,6 @@ def ms_ssim(image, truth) -> float:
 
     images = (tf.constant(x[None, :, :, None], tf.float32) for x in (image, truth))
     return float(tf.image.ssim_multiscale(*images, max_val=span, power_factors=weights, filter_size=SSIM_WINDOW_PX)[0])
-
-
-def frc(image, truth):
-    """Fourier ring correlation of two real images.
-
-    The mean is taken off, then a Tukey window put on. Rings are one frequency step of the shorter side wide.
-
-    Parameters
-    ----------
-    image, truth : (h, w) float
-        Images on the same pixels.
-
-    Returns
-    -------
-    frequency : (n,) float64
-        Middle of each ring as a fraction of Nyquist, n = min(h, w) // 2; the zero frequency is left out.
-    correlation : (n,) float64
-        Σ Re(F G*) / sqrt(Σ|F|² Σ|G|²) over the ring; 0 where an image has nothing.
-
-    Notes
-    -----
-    Saxton and Baumeister, J. Microsc. 127, 127 (1982); van Heel and Schatz, J. Struct. Biol. 151, 250 (2005).
-    """
-    n_rings = min(truth.shape) // 2
-    one, two = (fft.fft2(_windowed(x)) for x in (image, truth))
-    f_y, f_x = (fft.fftfreq(n, 0.5) for n in truth.shape)  # Nyquist = 1
-    ring = np.rint(np.hypot(f_y[:, None], f_x) * n_rings).astype(int)
-    inside = (ring > 0) & (ring <= n_rings)
-
-    def total(power):
-        return np.bincount(ring[inside], power[inside], n_rings + 1)[1:]
-
-    cross, norm = total((one * two.conj()).real), np.sqrt(total(np.abs(one) ** 2) * total(np.abs(two) ** 2))
-    correlation = np.divide(cross, norm, out=np.zeros(n_rings), where=norm > 0)
-    return np.arange(1, n_rings + 1) / n_rings, correlation
-
-
-def frc_crossing(frequency, correlation, threshold: float = 0.5) -> float:
-    """Where a curve from (0, 1) first falls below the threshold, linear between rings; 1.0 if it never does."""
-    below = np.flatnonzero(correlation < threshold)
-    if not below.size:
-        return 1.0
-    frequency, correlation = np.append(0.0, frequency), np.append(1.0, correlation)
-    after = below[0] + 1
-    rise = (correlation[after - 1] - threshold) / (correlation[after - 1] - correlation[after])
-    return float(frequency[after - 1] + rise * (frequency[after] - frequency[after - 1]))
 
 
 def frc50(image, truth) -> float:
@@ -253,11 +206,6 @@ def heldout_deviance(blocks: Iterable[tuple]) -> float:
 
 def _double(image):
     return np.asarray(image, np.complex128)
-
-
-def _windowed(image):
-    down, across = (signal.windows.tukey(n, TUKEY_TAPER) for n in image.shape)
-    return (image - image.mean()) * down[:, None] * across
 
 
 def _check_side(shape) -> None:

@@ -47,7 +47,7 @@ def save(figure: Figure, path, provenance: dict | None = None) -> None:
         figure.savefig(temporary, dpi=DPI, metadata=undated.get(path.suffix))
 
 
-def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_px=(0, 0)) -> Figure:
+def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_px=(0, 0), warnings=()) -> Figure:
     """Truth and every method: amplitude, phase, and what is wrong with them.
 
     Parameters
@@ -62,6 +62,8 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
         Title of the figure.
     origin_px : (int, int)
         Row and column of the region's first pixel, where the axes start.
+    warnings : sequence of str
+        What must not be overlooked: a line each below the panels.
 
     Returns
     -------
@@ -72,6 +74,8 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
     columns = {"truth": truth, **aligned}
     figure = new_figure(2.5 * len(columns) + 1.0, 4 * np.clip(2.3 * truth.shape[0] / truth.shape[1], 1.3, 6) + 1.5)
     figure.suptitle(title)
+    if warnings:
+        figure.supxlabel("\n".join(f"WARNING: {text}" for text in warnings), color="#D55E00", fontsize="medium")
     axes = figure.subplots(4, len(columns), sharex=True, sharey=True, squeeze=False)
     for row, (name, images) in enumerate((("amplitude", amplitude_images), ("phase", phase_images))):
         colours = _colours(name, images(truth, truth)[1])

@@ -42,6 +42,7 @@ INGREDIENTS = {
         (method, f"{method}/object.npz"),
     ]
 }
+HALVES = config["halves"]
 MEASURED = config["source"]["kind"] == "measured"
 
 
@@ -55,6 +56,7 @@ wildcard_constraints:
     metric="[a-z0-9_]+",
     i=r"\d+",
     n=r"\d+",
+    half="1|2",
 
 
 def code(script):

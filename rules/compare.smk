@@ -10,6 +10,7 @@ rule compare:
     output:
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
+        frc=f"{CONDITION}/{{split}}/frc.csv",
     log:
         f"{LOGS}/compare/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     benchmark:
@@ -36,6 +37,7 @@ rule comparison_picture:
         report(
             f"{CONDITION}/{{split}}/comparison.png",
             category="G: comparison",
+            subcategory="side by side",
             caption="../report/comparison.rst",
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
         ),
@@ -51,6 +53,31 @@ rule comparison_picture:
         code=code("comparison_picture"),
     script:
         "../scripts/comparison_picture.py"
+
+
+rule frc_picture:
+    input:
+        f"{CONDITION}/{{split}}/frc.csv",
+    output:
+        report(
+            f"{CONDITION}/{{split}}/frc.png",
+            category="G: comparison",
+            subcategory="FRC with the truth",
+            caption="../report/frc.rst",
+            labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
+        ),
+    log:
+        f"{LOGS}/frc_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem="1GiB",
+        runtime="10m",
+    params:
+        code=code("frc_picture"),
+    script:
+        "../scripts/frc_picture.py"
 
 
 rule summarise:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)
 
-from ptycho.compare import Region, compare, condition_of, tidy, warnings_of
+from ptycho.compare import Region, compare, condition_of, frc_table, tidy, warnings_of
 from ptycho.files import save_table
 from ptycho.npz import save_arrays
 from ptycho.provenance import record_of
@@ -28,6 +28,7 @@ metrics = tidy(metrics, **condition_of(snakemake.output.metrics), split=snakemak
 save_table(snakemake.output.metrics, metrics)
 metadata = {"origin_px": [region.y0, region.x0], "provenance": record_of(snakemake, __file__)}
 save_arrays(snakemake.output.arrays, **arrays, metadata=np.array(json.dumps(metadata)))
+save_table(snakemake.output.frc, frc_table(arrays))
 print(metrics.to_string(index=False))
 for warning in warnings_of(metrics):
     print(f"WARNING: {warning}")

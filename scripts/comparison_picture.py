@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho import log
-from ptycho.compare import Region
+from ptycho.compare import Region, warnings_of
 from ptycho.plots import comparison, save
 from ptycho.provenance import record_of
 
@@ -21,5 +21,6 @@ metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for met
 where = snakemake.wildcards
 title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
 region = Region.load(snakemake.input.region)
-figure = comparison(arrays.pop("truth"), arrays, metrics, title, origin_px=(region.y0, region.x0))
+options = {"origin_px": (region.y0, region.x0), "warnings": warnings_of(table)}
+figure = comparison(arrays.pop("truth"), arrays, metrics, title, **options)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

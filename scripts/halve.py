@@ -1,4 +1,4 @@
-"""Deal a measured scan's photons to two independent halves: one for the reference, one for the study."""
+"""Deal the photons of a scan to two independent halves: of a measured one, for the reference and for the study."""
 
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,8 @@ fields = {
 }
 size = len(whole), whole.n_pixels
 with (
-    ScanWriter(snakemake.output.reference, *size, **fields) as first,
-    ScanWriter(snakemake.output.study, *size, **fields) as second,
+    ScanWriter(snakemake.output[0], *size, **fields) as first,
+    ScanWriter(snakemake.output[1], *size, **fields) as second,
 ):
     for block in blocks(len(whole), 64):
         counts = whole_counts(whole.diffraction[block], whole.path)

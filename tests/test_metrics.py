@@ -10,8 +10,6 @@ from scipy.signal import convolve2d
 from ptycho import metrics
 from ptycho.metrics import (
     METRICS,
-    frc,
-    frc_crossing,
     heldout_deviance,
     ms_ssim_levels,
     ms_ssim_weights,
@@ -174,62 +172,6 @@ def test_a_flat_truth_has_no_range_to_score_against():
     assert all(np.isnan(values[f"{kind}_amplitude"]) for kind in ("psnr", "ssim", "ms_ssim", "frc50"))
     assert values["mae_amplitude"] == pytest.approx(0.1)
     assert np.isfinite(values["ssim_phase"])
-
-
-def test_frc_of_two_copies_with_known_snr():
-    """Same signal, independent white noise: FRC = SNR / (1 + SNR) at every frequency."""
-    rng = np.random.default_rng(0)
-    signal, one, two = rng.normal(size=(3, 256, 256))
-    for snr in (0.5, 1, 4):
-        frequency, correlation = frc(signal + one / np.sqrt(snr), signal + two / np.sqrt(snr))
-        outer = frequency > 0.2
-        assert correlation[outer].mean() == pytest.approx(snr / (1 + snr), abs=0.02)
-
-
-def test_frc_against_the_truth_is_the_root_of_that():
-    rng = np.random.default_rng(0)
-    signal, noise = rng.normal(size=(2, 200, 256))
-    _, correlation = frc(signal + noise, signal)
-    assert correlation[20:].mean() == pytest.approx(np.sqrt(0.5), abs=0.02)
-
-
-def test_the_crossing_is_where_a_low_passed_signal_drowns():
-    """Power exp(-(f/w)²) in white noise of power 1, against the truth: FRC = 0.5 at SNR = 1/3, f = w sqrt(ln 3)."""
-    rng, width, n = np.random.default_rng(0), 0.3, 128
-    radius = np.hypot(np.fft.fftfreq(n, 0.5)[:, None], np.fft.fftfreq(n, 0.5))
-    curves = []
-    for white, noise in rng.normal(size=(25, 2, n, n)):
-        signal = np.fft.ifft2(np.fft.fft2(white) * np.exp(-((radius / width) ** 2) / 2)).real
-        frequency, correlation = frc(signal + noise, signal)
-        curves.append(correlation)
-    assert frc_crossing(frequency, np.mean(curves, axis=0)) == pytest.approx(width * np.sqrt(np.log(3)), abs=0.01)
-
-
-def test_rings_are_fractions_of_nyquist_on_oblong_images():
-    """A wave of three quarters of Nyquist along the long side lands in the ring that says so."""
-    wave = np.cos(3 * np.pi / 4 * np.arange(160))[None, :] * np.ones((64, 1))
-    rng = np.random.default_rng(0)
-    frequency, correlation = frc(wave + 0.1 * rng.normal(size=wave.shape), wave + 0.1 * rng.normal(size=wave.shape))
-    assert len(frequency) == 32
-    assert frequency[-1] == 1
-    assert frequency[correlation.argmax()] == 0.75
-    assert correlation.max() > 0.99
-    assert np.abs(correlation[8:20]).max() < 0.5
-
-
-def test_frc_does_not_see_the_mean(truth, estimate):
-    one, two = metrics.amplitude_images(estimate, truth)
-    np.testing.assert_allclose(frc(one + 50, two)[1], frc(one, two)[1], atol=1e-9)
-
-
-def test_crossings_are_interpolated():
-    frequency = np.array([0.25, 0.5, 0.75, 1.0])
-    assert frc_crossing(frequency, np.array([0.9, 0.7, 0.4, 0.9])) == pytest.approx(0.5 + 0.25 * 2 / 3)
-    assert frc_crossing(frequency, np.array([0.9, 0.7, 0.6, 0.5])) == 1.0
-    assert frc_crossing(frequency, np.array([0.25, 0.9, 0.9, 0.9])) == pytest.approx(0.25 * 2 / 3)
-    assert frc_crossing(frequency, np.array([0.9, 0.2, 0.1, 0.0]), 1 / 7) == pytest.approx(
-        0.5 + 0.25 * (0.2 - 1 / 7) / 0.1
-    )
 
 
 def test_deviance_has_its_closed_form():

@@ -1,0 +1,17 @@
+"""Picture of one condition: Fourier ring correlation of every method with the truth."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ptycho import log
+from ptycho.frc_curves import against_truth
+from ptycho.plots import save
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+log.to_file(snakemake.log[0])
+where = snakemake.wildcards
+title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
+save(against_truth(pd.read_csv(snakemake.input[0]), title), snakemake.output[0])
