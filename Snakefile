@@ -47,6 +47,8 @@ localrules:  # targets and light work: a cluster gets none of these
     comparison_picture,
     summarise,
     tabulate_ingredients,
+    frc_picture,
+    half_frc,
     quality_picture,
     cost_picture,
     ingredients,
