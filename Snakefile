@@ -1,10 +1,15 @@
 """The dose × overlap study: at which dose and overlap does which method win? Everything there is to ask for."""
 
+import logging
 import os
 from pathlib import Path
 from time import time
 
+from ptycho.progress import TimeToGo
+
 START = time()
+if workflow.is_main_process and not workflow.output_settings.quiet:
+    logging.getLogger("snakemake.logging").addHandler(TimeToGo())
 
 if not workflow.overwrite_configfiles:  # a --configfile replaces the default one; --config changes either
 
@@ -42,6 +47,8 @@ localrules:  # targets and light work: a cluster gets none of these
     comparison_picture,
     summarise,
     tabulate_ingredients,
+    frc_picture,
+    half_frc,
     quality_picture,
     cost_picture,
     ingredients,
