@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -66,6 +67,13 @@ def test_the_script_itself_counts_but_its_comments_do_not(tmp_path):
         script.write_text(text)
         digests.append(provenance.script_digest(script))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_every_script_leaves_a_record():
+    scripts = [path for path in sorted((ROOT / "scripts").glob("*.py")) if path.stem != "workflow_report"]  # a temp
+    without = [path.name for path in scripts if not re.search(r"\b(record_of|make_record)\(", path.read_text())]
+    assert scripts
+    assert not without
 
 
 def test_a_foreign_module_is_refused():

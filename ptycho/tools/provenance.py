@@ -12,6 +12,9 @@ import yaml
 from ptycho.npz import ContractError
 from ptycho.provenance import CARD, ROOT, code_digest, file_digest, is_intact, script_digest
 
+CARRIERS = (".json", ".keras", ".npz", ".png")
+"""Endings of files that a record can be in."""
+
 
 def describe(parser) -> None:
     """Lay out the arguments."""
@@ -95,7 +98,7 @@ def find_record(path: Path) -> tuple[dict, Path]:
     if record is not None:
         return record, path
     for carrier in sorted(path.parent.iterdir()):
-        if carrier.suffix in (".json", ".keras", ".npz") and carrier != path:
+        if carrier.suffix in CARRIERS and carrier != path:
             try:
                 record = own_record(carrier)
             except ContractError:
