@@ -4,7 +4,11 @@
 IMAGES = {**CONDITIONS, "seed": SEEDS[0]}
 FIRST = {**IMAGES, **{name: values[0] for name, values in OBJECTS.items()}}
 PAGE = f"{workflow.basedir}/report"
-PER_CONDITION = ["comparison"]  # figures {name}.png of a condition, with their captions report/{name}.rst
+PER_CONDITION = [
+    "comparison",
+    "frc",
+    *(["half_frc"] if HALVES else []),
+]  # figures {name}.png of a condition, captions report/{name}.rst
 
 
 rule workflow_report:

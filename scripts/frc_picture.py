@@ -7,6 +7,7 @@ import pandas as pd
 from ptycho import log
 from ptycho.frc_curves import against_truth
 from ptycho.plots import save
+from ptycho.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,4 +15,4 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 where = snakemake.wildcards
 title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
-save(against_truth(pd.read_csv(snakemake.input[0]), title), snakemake.output[0])
+save(against_truth(pd.read_csv(snakemake.input[0]), title), snakemake.output[0], record_of(snakemake, __file__))
