@@ -67,7 +67,7 @@ rule frc_picture:
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
         ),
     log:
-        f"{LOGS}/frc_picture/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/frc_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1

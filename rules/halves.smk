@@ -8,7 +8,7 @@ rule halve_counts:
         first=f"{DATA}/halves/{{split}}_1.npz",
         second=f"{DATA}/halves/{{split}}_2.npz",
     log:
-        f"{LOGS}/halve_counts/dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/halve_counts/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -30,9 +30,9 @@ use rule iterate as iterate_half with:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
     log:
-        f"{LOGS}/iterate_half/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.log",
+        f"{LOGS}/iterate_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.log",
     benchmark:
-        f"{COST}/iterate_half/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.tsv"
+        f"{COST}/iterate_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.tsv"
 
 
 use rule regularise as regularise_half with:
@@ -43,16 +43,16 @@ use rule regularise as regularise_half with:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
     log:
-        f"{LOGS}/regularise_half/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.log",
+        f"{LOGS}/regularise_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.log",
     benchmark:
-        f"{COST}/regularise_half/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.tsv"
+        f"{COST}/regularise_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.tsv"
 
 
 rule half_frc:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
-        region=f"{RESULTS}/region/{{split}}.json",
+        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
         first=collect(f"{CONDITION}/{{split}}/{{method}}/half_1/object.npz", allow_missing=True, method=HALVES),
         second=collect(f"{CONDITION}/{{split}}/{{method}}/half_2/object.npz", allow_missing=True, method=HALVES),
     output:
@@ -66,7 +66,7 @@ rule half_frc:
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
         ),
     log:
-        f"{LOGS}/half_frc/dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/half_frc/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1

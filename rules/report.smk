@@ -6,10 +6,6 @@ FIRST = {**IMAGES, **{name: values[0] for name, values in OBJECTS.items()}}
 PAGE = f"{workflow.basedir}/report"
 # Figures {name}.png of a condition, with their captions report/{name}.rst.
 PER_CONDITION = ["comparison", "frc", *(["half_frc"] if HALVES else [])]
-    "comparison",
-    "frc",
-    *(["half_frc"] if HALVES else []),
-]  # figures {name}.png of a condition, captions report/{name}.rst
 
 
 rule workflow_report:

@@ -13,6 +13,7 @@ log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)
 
 from ptycho.compare import Region
+from ptycho.files import save_table
 from ptycho.frc_curves import between_halves
 from ptycho.halves import WARNING, half_crossings, half_frc, load_halves
 from ptycho.plots import save
@@ -28,9 +29,9 @@ curves = pd.concat(
     ignore_index=True,
 )
 columns = ["method", *curves.columns.drop("method")]
-curves[columns].to_csv(snakemake.output.curves, index=False)
+save_table(snakemake.output.curves, curves[columns])
 crossings = half_crossings(curves)
-crossings.to_csv(snakemake.output.crossings, index=False)
+save_table(snakemake.output.crossings, crossings)
 print(crossings.to_string(index=False))
 print(f"WARNING: {WARNING}")
 where = snakemake.wildcards
