@@ -48,8 +48,7 @@ rule view_picture:
 
 rule region:
     input:
-        scan=collect(f"{DATA}/{{{{split}}}}.npz", dose=DOSES[0], seed=SEEDS[0]),
-        views=collect(f"{CONDITION}/{{{{split}}}}.npz", dose=DOSES[0], seed=SEEDS[0], view=VIEWS),
+        sample=f"{RESULTS}/data/sample.npz",
     output:
         f"{RESULTS}/region/{{split}}.json",
     log:
@@ -61,6 +60,7 @@ rule region:
         mem="1GiB",
         runtime="10m",
     params:
+        views=config["views"],
         code=code("region"),
     script:
         "../scripts/region.py"

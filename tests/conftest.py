@@ -9,6 +9,7 @@ from ptycho.probes import scale_to, zone_plate_probe
 from ptycho.scan import ScanWriter, open_scan
 from ptycho.simulate import Raster, expose, raster_positions
 from ptycho.views import Grouping, make_view
+from tests.workflow import config_file, snakemake
 
 DOSE = 20_000
 os.environ.setdefault(
@@ -48,3 +49,12 @@ def scan(tmp_path_factory):
 def blind_scan(tmp_path_factory):
     """The same scan with every truth overwritten by NaN."""
     return write_scan(tmp_path_factory.mktemp("scan") / "blind.npz", truth=np.nan)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """The tiny study, run once: its folder, which is only read, and its config."""
+    folder = tmp_path_factory.mktemp("study")
+    config = config_file(folder)
+    snakemake(folder, "--cores", "2", "--configfile", config)
+    return folder, config

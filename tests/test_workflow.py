@@ -1,6 +1,5 @@
 """The workflow as its users call it: dry runs, wrong configs, and a tiny study from end to end."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -16,53 +15,23 @@ import pytest
 import yaml
 
 from ptycho.stitch import Canvas
+from tests.workflow import (
+    ROOT,
+    SNAKEMAKE,
+    command_of,
+    config_file,
+    environment,
+    jobs,
+    processes_in,
+    snakemake,
+    wait_until,
+)
 
-ROOT = Path(__file__).parent.parent
-SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 METRICS = {
     f"{name}_{part}"
     for name in ("mae", "rmse", "psnr", "ssim", "ms_ssim", "frc50")
     for part in ("amplitude", "phase")
 } | {"error", "heldout_deviance", "shift_px", "ramp_rad_per_px", "scale", "cpu_s"}  # fmt: skip
-
-
-def command_of(folder, *arguments):
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments]
-    return [str(part) for part in command]
-
-
-def environment():
-    """What a user's shell has: not the kernels that the other tests ask TensorFlow for."""
-    return {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
-
-
-def snakemake(folder, *arguments, check=True):
-    options = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment()}
-    run = subprocess.run(command_of(folder, *arguments), check=False, **options)
-    assert not check or run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
-    return run
-
-
-def jobs(run):
-    """Numbers of jobs by rule, from the table of a dry run."""
-    text = run.stdout + run.stderr
-    table = text.rpartition("Job stats:")[2].partition("\n\n")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
-
-
-def config_file(folder, **changes):
-    config = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
-    for key, value in changes.items():
-        part = config
-        *parents, last = key.split("__")
-        for parent in parents:
-            part = part[parent]
-        part[last] = value
-        if value is None:
-            del part[last]
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 def test_a_dry_run_lists_the_whole_default_study(tmp_path):
@@ -124,15 +93,6 @@ def test_a_wrong_config_stops_the_dry_run(tmp_path, change, says):
     run = snakemake(tmp_path, "-n", "--configfile", config_file(tmp_path, **change), check=False)
     assert run.returncode != 0
     assert re.search(says, run.stdout + run.stderr)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """The tiny study, run once."""
-    folder = tmp_path_factory.mktemp("study")
-    config = config_file(folder)
-    snakemake(folder, "--cores", "2", "--configfile", config)
-    return folder, config
 
 
 @pytest.mark.slow
@@ -211,25 +171,6 @@ def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
     target = condition.relative_to(tmp_path) / "object.npz"
     arguments = ("--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
     assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer": 1, "merge": 1, "total": 2}
-
-
-def wait_until(true, run, pause_s=1e-2, limit_s=300):
-    """Poll until something is true while Snakemake runs."""
-    end = time.monotonic() + limit_s
-    while not true():
-        assert run.poll() is None, "Snakemake ended before it could be killed"
-        assert time.monotonic() < end, f"nothing to kill within {limit_s} s"
-        time.sleep(pause_s)
-
-
-def processes_in(folder):
-    """Processes that work in a folder: Snakemake, started with --directory, and its jobs."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink() == folder and "State:\tZ" not in (entry / "status").read_text():
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.slow
