@@ -53,8 +53,7 @@ rule view_picture:
 
 rule region:
     input:
-        scan=collect(f"{DATA}/{{split}}.npz", dose=DOSES[0], seed=SEEDS[0], allow_missing=True),
-        views=collect(f"{CONDITION}/{{split}}.npz", dose=DOSES[0], seed=SEEDS[0], view=VIEWS, allow_missing=True),
+        sample=f"{RESULTS}/{OBJECT}data/sample.npz",
     output:
         f"{RESULTS}/{OBJECT}region/{{split}}.json",
     log:
@@ -66,6 +65,7 @@ rule region:
         mem="1GiB",
         runtime="10m",
     params:
+        views=config["views"],
         code=code("region"),
     script:
         "../scripts/region.py"

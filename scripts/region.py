@@ -1,23 +1,34 @@
-"""Find the rectangle that is scored: lit in every view of the split."""
+"""Find the rectangle that is scored: lit in every view of the split, which dose and seed do not change."""
 
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ptycho import log
-from ptycho.compare import shared_region
+from ptycho.compare import Region
 from ptycho.files import save_text
+from ptycho.grouping import select_view
+from ptycho.npz import open_member
+from ptycho.physics import illumination
+from ptycho.probes import diameter_px
 from ptycho.provenance import record_of
-from ptycho.scan import open_scan
-from ptycho.views import open_view
+from ptycho.views import scored_region
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 log.to_file(snakemake.log[0])
-scan = open_scan(snakemake.input.scan[0])
-region = shared_region(scan, [open_view(path) for path in snakemake.input.views])
+split, overlaps = snakemake.wildcards.split, snakemake.params.views.values()
+shape = open_member(snakemake.input.sample, "objectGuess").shape
+keys = ("probeGuess", "xcoords", "ycoords", "is_test")
+probe, xcoords, ycoords, is_test = (open_member(snakemake.input.sample, key)[...] for key in keys)
+here = is_test == (split == "test")
+xcoords, ycoords, diameter = xcoords[here], ycoords[here], diameter_px(probe)
+views = [select_view(np.stack([ycoords, xcoords], axis=1), diameter, overlap) for overlap in overlaps]
+region = Region(*scored_region(illumination(probe, xcoords[kept], ycoords[kept], shape) for kept in views))
 height, width = region.y1 - region.y0, region.x1 - region.x0
 print(f"scored: rows {region.y0}..{region.y1}, columns {region.x0}..{region.x1}, {height} × {width} px")
-numbers = {"split": snakemake.wildcards.split, **asdict(region), "provenance": record_of(snakemake, __file__)}
+numbers = {"split": split, **asdict(region), "provenance": record_of(snakemake, __file__)}
 save_text(snakemake.output[0], json.dumps(numbers, indent=2) + "\n")
