@@ -1,0 +1,146 @@
+"""Jobs and Snakemake die at random moments in every phase; the documented command goes on to the same results."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.workflow import ROOT, command_of, environment, jobs, jobs_in, log_of, processes_in, snakemake, wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc"),
+]
+EVERYTHING, SNAKEMAKE_ALONE, INTERRUPT = "SIGKILL to all", "SIGKILL to Snakemake alone", "SIGINT to Snakemake alone"
+WAYS = (EVERYTHING, SNAKEMAKE_ALONE, INTERRUPT)
+LONG = [
+    "expose",
+    "view",
+    "train",
+    "train",
+    "train",
+    "infer",
+    "infer",
+    "infer",
+    "iterate",
+    "iterate",
+    "compare",
+    "compare",
+]
+
+
+def seconds_of(rule, results):
+    """How long the jobs of a rule took in an undisturbed run, at most 20 s."""
+    numbers = [pd.read_csv(path, sep="\t")["s"].iloc[0] for path in results.glob(f"*/cost/{rule}/**/*.tsv")]
+    return min(float(np.mean(numbers)), 20.0)
+
+
+def catch(rule, place, run, rng, seconds):
+    """Wait for a job of a rule, then for a random share of its time; return its process id, alive."""
+    while True:
+        wait_until(lambda: rule in jobs_in(place).values(), run)
+        caught = [pid for pid, name in jobs_in(place).items() if name == rule]
+        time.sleep(rng.uniform(0, seconds))
+        for pid in caught:
+            if pid in jobs_in(place):
+                return pid
+
+
+def end(way, place, run):
+    """End a run, and wait until none of its processes is left."""
+    if way == EVERYTHING:
+        found = processes_in(place)
+        for number in (
+            signal.SIGSTOP,
+            signal.SIGKILL,
+        ):  # all at a stand: nobody sees another die
+            for pid in found:
+                os.kill(pid, number)
+    else:
+        os.kill(run.pid, signal.SIGKILL if way == SNAKEMAKE_ALONE else signal.SIGINT)
+    run.wait(timeout=60)
+    limit = time.monotonic() + 30
+    while left := processes_in(place):
+        assert time.monotonic() < limit, f"{left} outlived {way}"
+        time.sleep(0.05)
+
+
+def state_of(place):
+    """Size and time of every file of the results."""
+    return {
+        path: (path.stat().st_size, path.stat().st_mtime_ns) for path in place.glob("results/**/*") if path.is_file()
+    }
+
+
+def assert_same_arrays(place, undisturbed):
+    files = {path.relative_to(undisturbed) for path in undisturbed.glob("results/**/*.npz")}
+    assert files == {path.relative_to(place) for path in place.glob("results/**/*.npz")}
+    for name in files:
+        with np.load(undisturbed / name) as first, np.load(place / name) as second:
+            for key in set(first.files) - {"metadata"}:  # which names the folder
+                np.testing.assert_array_equal(first[key], second[key], err_msg=f"{name}: {key}")
+
+
+def go_through(kills, place, undisturbed, config):
+    """Run the study, ending it once for each of `kills`; hold what is left against an undisturbed one."""
+    rng = np.random.default_rng()
+    arguments = ("--cores", "2", "--configfile", config)
+    wanted = jobs(snakemake(place, "-n", *arguments))
+    finished, output = Counter(), place / "snakemake.txt"
+
+    def count():
+        finished.update(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output.read_text()))
+
+    for number, rule in enumerate(kills):
+        way, seconds = WAYS[number % len(WAYS)], seconds_of(rule, undisturbed / "results")
+        with (
+            output.open("w") as file,
+            subprocess.Popen(
+                command_of(place, *arguments), stdout=file, stderr=file, cwd=ROOT, env=environment()
+            ) as run,
+        ):
+            try:
+                pid = catch(rule, place, run, rng, seconds)
+                print(f"{way}, while {rule} was alive: {log_of(pid) or 'it had not opened its log'}")
+                end(way, place, run)
+            finally:
+                for pid in processes_in(place):
+                    os.kill(pid, signal.SIGKILL)
+        count()
+        before = state_of(place)
+        time.sleep(1)
+        assert state_of(place) == before  # nobody goes on writing
+        snakemake(place, *arguments, "--unlock")
+    with output.open("w") as file:
+        subprocess.run(command_of(place, *arguments), stdout=file, stderr=file, check=True, cwd=ROOT, env=environment())
+    count()
+    assert {name: finished[name] for name in wanted if name != "total"} == {
+        name: number for name, number in wanted.items() if name != "total"
+    }  # no job that had finished was made again
+    assert_same_arrays(place, undisturbed)
+
+
+def test_a_study_that_dies_while_it_trains_infers_and_iterates(study, tmp_path):
+    undisturbed, config = study
+    place = tmp_path.resolve() / "killed"
+    shutil.copytree(undisturbed, place)
+    condition = place / "results/tiny/dose_100000/dense/seed_0"
+    for folder in (condition / "pinn", condition / "test/pinn", condition / "test/lsqml"):
+        shutil.rmtree(folder)
+    go_through(["train", "infer", "iterate"], place, undisturbed, config)
+
+
+@pytest.mark.long
+def test_a_study_that_dies_in_every_phase(study, tmp_path):
+    undisturbed, config = study
+    place = tmp_path.resolve() / "killed"
+    place.mkdir()
+    go_through(LONG, place, undisturbed, config)
