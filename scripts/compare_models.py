@@ -105,8 +105,9 @@ def run(options) -> None:
     """Reconstruct with every model, compare, and write what came out."""
     import numpy as np
 
-    from ptycho.compare import compare, shared_region, tidy, warnings_of
+    from ptycho.compare import compare, frc_table, shared_region, tidy, warnings_of
     from ptycho.files import save_table
+    from ptycho.frc_curves import against_truth
     from ptycho.grouped import open_test_data
     from ptycho.images import import_object
     from ptycho.loader import open_groups
@@ -153,7 +154,11 @@ def run(options) -> None:
     save_arrays(options.output_dir / "comparison.npz", **arrays, metadata=np.array(json.dumps(metadata)))
     numbers = {method: rows.set_index("metric")["value"].to_dict() for method, rows in metrics.groupby("method")}
     title = f"{options.test_data.name}, {dose:,} photons per exposure"
-    figure = comparison(arrays.pop("truth"), arrays, numbers, title, origin_px=metadata["origin_px"])
+    curves = frc_table(arrays)
+    save_table(options.output_dir / "frc.csv", curves)
+    save(against_truth(curves, title), options.output_dir / "frc.png", record)
+    seen = {"origin_px": metadata["origin_px"], "warnings": warnings_of(metrics)}
+    figure = comparison(arrays.pop("truth"), arrays, numbers, title, **seen)
     save(figure, options.output_dir / "comparison.png", record)
     print(metrics.pivot_table(index="metric", columns="method", values="value", sort=False).to_string())
     print(*(f"WARNING: {warning}" for warning in warnings_of(metrics)), f"Results: {options.output_dir}", sep="\n")

@@ -56,7 +56,8 @@ def test_three_ways_on_a_scan(files, tmp_path):
     assert values.loc["error", "iterative"] < 1e-3  # the truth itself
     assert (values["pinn"] - values["baseline"]).abs().max() < 1e-4  # one network, two chunk sizes
     assert np.load(tmp_path / "out/comparison.npz")["pinn"].dtype == np.complex64
-    assert (tmp_path / "out/comparison.png").stat().st_size > 10_000
+    for name in ("comparison", "frc"):
+        assert (tmp_path / f"out/{name}.png").stat().st_size > 10_000
 
 
 def test_two_ways_on_groups(files, tmp_path):

@@ -4,7 +4,7 @@ import matplotlib.colors
 import numpy as np
 import pytest
 
-from ptycho.compare import frc_table
+from ptycho.compare import frc_table, shared_region
 from ptycho.frc import (
     HALF_BIT_SNR,
     ONE_BIT_SNR,
@@ -17,10 +17,12 @@ from ptycho.frc import (
     ssnr_of_truth,
 )
 from ptycho.frc_curves import against_truth, between_halves
-from ptycho.halves import WARNING, half_crossings, half_frc
+from ptycho.halves import WARNING, half_crossings, half_frc, load_halves
 from ptycho.metrics import METRICS
 from ptycho.objects import simulate_object
 from ptycho.plots import METHODS, save
+from ptycho.stitch import save_object
+from tests.conftest import view_of
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,20 @@ def test_halves_with_more_noise_agree_to_less_detail(truth, tmp_path):
     assert [line.get_label() for line in figure.axes[0].lines[-3:]] == [
         f"threshold {name}" for name in ("1/7", "½ bit", "1 bit")
     ]
+
+
+def test_halves_are_read_without_a_look_at_the_truth(blind_scan, tmp_path):
+    """Two files, one with another phase and origin, come back on the scored rectangle and in one gauge."""
+    view, obj = view_of(blind_scan), simulate_object("leaves", blind_scan.object.shape, np.random.default_rng(1))
+    paths = [tmp_path / "1.npz", tmp_path / "2.npz"]
+    for path, factor, cut in zip(paths, (1, -1j), (0, 3), strict=True):
+        part = factor * noisy(obj, 0.05, cut)[cut:, cut:]
+        save_object(path, part, np.ones(part.shape), (cut, cut), method="tv")
+    region = shared_region(blind_scan, [view])
+    first, second = load_halves(paths, blind_scan, view, region)
+    assert first.shape == second.shape == (region.y1 - region.y0, region.x1 - region.x0)
+    assert np.linalg.norm(first - second) < 0.15 * np.linalg.norm(second)
+    assert abs(np.angle(second.sum())) < 1e-6
 
 
 def test_what_both_halves_invent_alike_counts_as_agreement(truth):

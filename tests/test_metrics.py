@@ -137,6 +137,25 @@ def test_ms_ssim_with_all_five_scales():
     assert metrics.ms_ssim(image, reference) == pytest.approx(expected, abs=1e-4)
 
 
+def test_other_programs_say_the_same():
+    """pytorch-msssim and scikit-image; sides that halve four times, as programs differ at an odd side's last line."""
+    import torch
+    from pytorch_msssim import ms_ssim, ssim
+    from skimage.metrics import peak_signal_noise_ratio
+
+    truth = simulate_object("leaves", (176, 192), np.random.default_rng(1)).astype(np.complex128)
+    rng = np.random.default_rng(2)
+    estimate = truth + 0.05 * (rng.normal(size=truth.shape) + 1j * rng.normal(size=truth.shape))
+    values = score(estimate, truth)
+    for name, images in (("amplitude", metrics.amplitude_images), ("phase", metrics.phase_images)):
+        image, reference = images(estimate, truth)
+        tensors = [torch.from_numpy(x)[None, None] for x in (image, reference)]
+        span = float(np.ptp(reference))
+        assert values[f"ssim_{name}"] == pytest.approx(float(ssim(*tensors, data_range=span)), abs=1e-4)
+        assert values[f"ms_ssim_{name}"] == pytest.approx(float(ms_ssim(*tensors, data_range=span)), abs=1e-4)
+        assert values[f"psnr_{name}"] == pytest.approx(peak_signal_noise_ratio(reference, image, data_range=span))
+
+
 def test_negative_contrast_counts_as_zero():
     reference = np.random.default_rng(0).normal(size=(64, 64))
     assert np.mean(ssim_maps(reference, -reference, np.ptp(reference))[1]) < 0

@@ -51,6 +51,14 @@ def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     assert not list(tmp_path.glob("results/**/*.npz"))
 
 
+def test_methods_named_in_halves_reconstruct_either_half_of_the_photons(tmp_path):
+    arguments = ("-n", "--cores", "1", "--configfile", config_file(tmp_path, halves=["lsqml", "tv"]))
+    found = jobs(snakemake(tmp_path, *arguments))
+    assert found["halve_counts"] == 1
+    assert found["half_frc"] == 2
+    assert found["iterate_half"] == found["regularise_half"] == 2 * 2
+
+
 @pytest.mark.parametrize(
     ("target", "last"),
     [
