@@ -36,7 +36,7 @@ rule comparison_picture:
     output:
         report(
             f"{CONDITION}/{{split}}/comparison.png",
-            category="G: comparison",
+            category="G comparison",
             subcategory="side by side",
             caption="../report/comparison.rst",
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
@@ -61,7 +61,7 @@ rule frc_picture:
     output:
         report(
             f"{CONDITION}/{{split}}/frc.png",
-            category="G: comparison",
+            category="G comparison",
             subcategory="FRC with the truth",
             caption="../report/frc.rst",
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
@@ -115,7 +115,7 @@ rule quality_picture:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
     output:
-        report(f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G: study", caption="../report/quality.rst"),
+        report(f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G study", caption="../report/quality.rst"),
     log:
         f"{LOGS}/quality_picture/{{split}}_{{metric}}.log",
     conda:
@@ -134,7 +134,7 @@ rule cost_picture:
     input:
         metrics=f"{RESULTS}/metrics.csv",
     output:
-        report(f"{RESULTS}/cost_{{split}}.png", category="G: study", caption="../report/cost.rst"),
+        report(f"{RESULTS}/cost_{{split}}.png", category="G study", caption="../report/cost.rst"),
     log:
         f"{LOGS}/cost_picture/{{split}}.log",
     conda:

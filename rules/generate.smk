@@ -169,7 +169,7 @@ rule sample_picture:
     input:
         f"{RESULTS}/{OBJECT}data/sample.npz",
     output:
-        report(f"{RESULTS}/{OBJECT}data/sample.png", category="C: data", caption="../report/sample.rst"),
+        report(f"{RESULTS}/{OBJECT}data/sample.png", category="C data", caption="../report/sample.rst"),
     log:
         f"{LOGS}/{OBJECT}sample_picture.log",
     conda:

@@ -60,7 +60,7 @@ rule half_frc:
         crossings=f"{CONDITION}/{{split}}/half_crossings.csv",
         picture=report(
             f"{CONDITION}/{{split}}/half_frc.png",
-            category="G: comparison",
+            category="G comparison",
             subcategory="FRC between halves",
             caption="../report/half_frc.rst",
             labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},

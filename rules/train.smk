@@ -62,7 +62,7 @@ rule learning_curve:
     output:
         report(
             "{place}/history.png",
-            category="E, F: convergence",
+            category="E, F convergence",
             caption="../report/history.rst",
             labels={"of": "{place}"},
         ),

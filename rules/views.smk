@@ -33,7 +33,7 @@ rule view_picture:
     output:
         report(
             f"{CONDITION}/{{split}}.png",
-            category="D: views",
+            category="D views",
             caption="../report/view.rst",
             labels={"view": "{view}", "split": "{split}"},
         ),

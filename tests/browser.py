@@ -47,6 +47,7 @@ def opened(path: Path, *, width: int = 1400, dark: bool = False):
         )
         record = Record()
         context.on("page", record.of)
+        context.set_default_timeout(180_000)  # Snakemake's own report takes its time on a busy machine
         page = context.new_page()
         page.goto(path.resolve().as_uri(), wait_until="load")
         yield page, record

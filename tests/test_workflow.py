@@ -427,7 +427,8 @@ def test_the_report_opens_in_a_browser_and_asks_nobody_for_anything(report, widt
         with page.expect_popup() as popup:
             page.locator("#open-workflow").click()
         inner = popup.value
-        inner.get_by_text("G: comparison").click()
+        inner.get_by_text("G comparison").click()
+        inner.get_by_text("side by side").click()
         inner.locator("a", has=inner.locator("svg")).nth(-2).click()
         inner.locator("#app img[src^='data:image/png']").wait_for()
         assert inner.evaluate("[...document.images].every(i => i.naturalWidth)")
