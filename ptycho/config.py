@@ -17,6 +17,18 @@ def load_schema() -> dict:
     return yaml.safe_load(SCHEMA.read_text())
 
 
+def with_numbers(value):
+    """Read the numbers in what `snakemake --config` has left as words: inside lists and mappings it reads none."""
+    if isinstance(value, dict):
+        return {key: with_numbers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(part) for part in value]
+    if isinstance(value, str):
+        read = yaml.safe_load(value)
+        return read if isinstance(read, int | float) and not isinstance(read, bool) else value
+    return value
+
+
 def check_config(config: dict) -> None:
     """Hold a config against the closed schema and against itself.
 

@@ -10,6 +10,9 @@ from pathlib import Path
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
+ROOM = 200_000
+"""Bytes that there must be room for: what Snakemake itself writes of a study."""
+
 
 class WriteError(OSError):
     """A file could not be written; the message names it, says why, and what to do."""
@@ -54,8 +57,28 @@ def explained(error: OSError, path) -> OSError:
     return error
 
 
+def check_writable(folder) -> None:
+    """Look whether files can be written in a folder, or where it would be made; nothing is.
+
+    Raises
+    ------
+    WriteError
+        If its disk is full, or it cannot be written to.
+    """
+    there = _nearest(Path(folder))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise WriteError(f"{folder}: cannot be written to, {there} is read-only; change that, or use --directory")
+    if shutil.disk_usage(there).free < ROOM:
+        raise WriteError(f"{folder}: its disk is full ({_free(there)}); make room, then run the same command again")
+
+
+def _nearest(path: Path) -> Path:
+    """Return what there is of a path."""
+    return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+
+
 def _free(path: Path) -> str:
-    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    folder = _nearest(path.parent)
     return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB free in {folder}"
 
 

@@ -55,11 +55,10 @@ def end_with_parent() -> None:
     """Let this process, a job, be killed when its Snakemake ends, however that ends; Linux only.
 
     The kernel kills it when its parent ends. Where a shell is between the two, a thread looks whether Snakemake is
-    still there. If Snakemake has ended before this call, it is killed here. A job of Slurm is left to Slurm, which ends
-    what it has started.
+    still there. If Snakemake has ended before this call, it is killed here.
     """
     snakemake = int(os.environ.get(VARIABLE, 0))
-    if not snakemake or not sys.platform.startswith("linux") or "SLURM_JOB_ID" in os.environ:
+    if not snakemake or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != snakemake:

@@ -2,10 +2,13 @@
 
 from snakemake.exceptions import WorkflowError
 
-from ptycho.config import ConfigError, check_config
+from ptycho.config import ConfigError, check_config, with_numbers
+from ptycho.files import WriteError, check_writable
 from ptycho.parent import take_charge
 from ptycho.provenance import script_digest
 
+for key in workflow.config_settings.config:  # --config
+    config[key] = with_numbers(config[key])
 try:
     check_config(config)
 except ConfigError as error:
@@ -21,8 +24,16 @@ OBJECT = "object_{object}/" if OBJECTS else ""  # a folder an object, where ther
 DATA = f"{RESULTS}/{OBJECT}data/dose_{{dose}}/seed_{{seed}}"
 CONDITION = f"{RESULTS}/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}"
 
+if workflow.is_main_process:  # Snakemake would end in a traceback
+    try:
+        for folder in (".snakemake", RESULTS, LOGS):
+            check_writable(folder)
+    except WriteError as error:
+        raise WorkflowError(str(error))
+
 DOSES, SEEDS, VIEWS = config["doses"], config["seeds"], list(config["views"])
 CONDITIONS = {**OBJECTS, "dose": DOSES, "view": VIEWS, "seed": SEEDS}
+LABELS = {name: f"{{{name}}}" for name in (*OBJECTS, "dose", "view", "seed", "split")}  # of a figure in the report
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 NETWORKS = [method for method in METHODS if method in ("pinn", "baseline", "unrolled")]
@@ -30,7 +41,7 @@ ITERATIVE = [method for method in METHODS if method in ("lsqml", "tv", "refined"
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 PARTS = {
-    "unrolled": ["steps", "prior", *(f"networks-{k}" for k in range(1, config["unrolled"]["stages"])), "not-closed"],
+    "unrolled": ["steps", "prior", "longer", "not-closed"],
     "refined": ["whole", "deals"],
 }
 INGREDIENTS = {

@@ -39,7 +39,7 @@ rule comparison_picture:
             category="G comparison",
             subcategory="side by side",
             caption="../report/comparison.rst",
-            labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
+            labels=LABELS,
         ),
     log:
         f"{LOGS}/comparison_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
@@ -64,7 +64,7 @@ rule frc_picture:
             category="G comparison",
             subcategory="FRC with the truth",
             caption="../report/frc.rst",
-            labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
+            labels=LABELS,
         ),
     log:
         f"{LOGS}/frc_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",

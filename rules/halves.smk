@@ -63,7 +63,7 @@ rule half_frc:
             category="G comparison",
             subcategory="FRC between halves",
             caption="../report/half_frc.rst",
-            labels={"dose": "{dose}", "view": "{view}", "seed": "{seed}", "split": "{split}"},
+            labels=LABELS,
         ),
     log:
         f"{LOGS}/half_frc/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",

@@ -31,6 +31,7 @@ rule score_ingredients:
     output:
         metrics=f"{CONDITION}/{{split}}/ingredients_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/ingredients.npz",
+        frc=f"{CONDITION}/{{split}}/ingredients_frc.csv",
     log:
         f"{LOGS}/score_ingredients/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
     conda:

@@ -35,7 +35,7 @@ rule view_picture:
             f"{CONDITION}/{{split}}.png",
             category="D views",
             caption="../report/view.rst",
-            labels={"view": "{view}", "split": "{split}"},
+            labels=LABELS,
         ),
     log:
         f"{LOGS}/view_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",

@@ -32,7 +32,7 @@ backup = Backup(folder, training_key(method="unrolled", made_with=made_with, **o
 counts = Counts.of(scan, view.of_role(FIT, STOP))
 options, prior = Unrolled(**params.unrolled), TotalVariation(**params.tv)
 network, history = train_unrolled(counts, scan.probe, options, prior, seed=seed, backup=backup)
-transmission = network.get_layer("steps_1").transmission
+transmission = network.get_layer("steps").transmission
 facts = {"transmission": transmission, "provenance": record_of(snakemake, __file__)}
 card = make_card("unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, **facts)
 save_network(snakemake.output.model, network, card)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptycho.config import ConfigError, check_config, load_schema
+from ptycho.config import ConfigError, check_config, load_schema, with_numbers
 from ptycho.iterative import Iterative
 from ptycho.simulate import Raster
 from ptycho.tv import TotalVariation
@@ -99,3 +99,9 @@ def closed(schema):
 
 def test_the_schema_is_closed_everywhere():
     closed(load_schema())
+
+
+def test_numbers_that_snakemake_left_as_words_are_read():
+    given = {"doses": ["1000", "10000"], "views": {"dense": "0.7"}, "methods": ["pinn"], "note": "yes"}
+    wanted = {"doses": [1000, 10000], "views": {"dense": 0.7}, "methods": ["pinn"], "note": "yes"}
+    assert with_numbers(given) == wanted

@@ -8,12 +8,25 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.workflow import ROOT, command_of, environment, jobs, jobs_in, log_of, processes_in, snakemake, wait_until
+from ptycho.stitch import Canvas
+from tests.workflow import (
+    ROOT,
+    assert_same_arrays,
+    command_of,
+    environment,
+    jobs,
+    jobs_in,
+    log_of,
+    processes_in,
+    snakemake,
+    wait_until,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -80,15 +93,6 @@ def state_of(place):
     }
 
 
-def assert_same_arrays(place, undisturbed):
-    files = {path.relative_to(undisturbed) for path in undisturbed.glob("results/**/*.npz")}
-    assert files == {path.relative_to(place) for path in place.glob("results/**/*.npz")}
-    for name in files:
-        with np.load(undisturbed / name) as first, np.load(place / name) as second:
-            for key in set(first.files) - {"metadata"}:  # which names the folder
-                np.testing.assert_array_equal(first[key], second[key], err_msg=f"{name}: {key}")
-
-
 def go_through(kills, place, undisturbed, config):
     """Run the study, ending it once for each of `kills`; hold what is left against an undisturbed one."""
     rng = np.random.default_rng()
@@ -144,3 +148,49 @@ def test_a_study_that_dies_in_every_phase(study, tmp_path):
     place = tmp_path.resolve() / "killed"
     place.mkdir()
     go_through(LONG, place, undisturbed, config)
+
+
+@pytest.mark.parametrize("moment", ["it computes", "it writes"])
+def test_a_chunk_job_killed_half_way_is_made_anew_alone(study, tmp_path, moment):
+    """SIGKILL to a chunk job and its Snakemake: no half-file that looks whole; that chunk alone; the same object."""
+    place = tmp_path.resolve() / "killed"
+    shutil.copytree(study[0], place)
+    target = Path("results/tiny/dose_100000/dense/seed_0/test/pinn/object.npz")
+    chunk = (place / target).parent / "chunks/2of2.npz"
+    log = place / "logs/tiny/infer/dose_100000/dense/seed_0/test/pinn/2of2.log"
+    for path in (place / target, chunk, log):
+        path.unlink()
+    kept = {path.name: path.read_bytes() for path in chunk.parent.iterdir()}
+    arguments = ("--cores", "2", "--configfile", study[1])
+    command = command_of(place, *arguments, "--", chunk.relative_to(place))
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment()
+    ) as run:
+        try:
+            wait_until(lambda: log.exists() and "groups:" in log.read_text(), run)  # the bar, before the first batch
+            killed = processes_in(place)
+            assert run.pid in killed
+            assert len(killed) > 1
+            if moment == "it writes":
+                wait_until(lambda: len(os.listdir(chunk.parent)) > len(kept), run, pause_s=1e-4)
+            for pid in killed:
+                os.kill(pid, signal.SIGSTOP)
+            if moment == "it computes":
+                assert "100%" not in log.read_text()
+                assert not chunk.exists()
+        finally:
+            for pid in processes_in(place):  # all of them at a stand: nobody sees another die, and cleans up
+                os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while processes_in(place):
+        assert time.monotonic() < end
+    if chunk.exists():  # killed after the renaming
+        assert Canvas.load(chunk)[1]["groups"][1] == 40
+    snakemake(place, *arguments, "--unlock")
+    assert jobs(snakemake(place, "-n", *arguments, "--", target)) == {"infer": 1, "merge": 1, "total": 2}
+    snakemake(place, *arguments, "--", target)
+    assert {path.name for path in chunk.parent.iterdir()} == {*kept, chunk.name}  # nothing is left of the attempt
+    assert all((chunk.parent / name).read_bytes() == content for name, content in kept.items())
+    with np.load(study[0] / target) as first, np.load(place / target) as second:
+        np.testing.assert_array_equal(second["object"], first["object"])
+        np.testing.assert_array_equal(second["weight"], first["weight"])

@@ -10,28 +10,37 @@ from ptycho.log import CpuClock
 from ptycho.metrics import error
 from ptycho.stitch import chunk_bounds, merge
 from ptycho.tiles import cut_tiles
-from ptycho.tv import TotalVariation, descend
+from ptycho.tv import TotalVariation, descend, total_variation
 
 tf = pytest.importorskip("tensorflow")
 
-from ptycho.model import canvas  # noqa: E402
+from ptycho.model import canvas, unrolled  # noqa: E402
 from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.inference import load_network  # noqa: E402
-from ptycho.model.ingredients import take_apart, variants  # noqa: E402
+from ptycho.model.ingredients import VARIANTS, take_apart  # noqa: E402
 from ptycho.model.refined import Maps, Refinement, refine  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
-    CHANNELS,
-    Scene,
     Unrolled,
     apply_unrolled,
+    channels_of,
     reconstruct_tiles,
     train_unrolled,
 )
 
 OPTIONS = Unrolled(
-    stages=2, filters=8, iterations=4, tile_px=30, tiles=4, steps=30, learning_rate=2.0e-3, fit_share=0.8
+    rounds=3,
+    iterations=3,
+    final_iterations=4,
+    closing_iterations=2,
+    filters=8,
+    tile_px=30,
+    tiles=4,
+    steps=30,
+    learning_rate=2.0e-3,
+    fit_share=0.8,
 )
+CHANNELS = channels_of(OPTIONS.rounds)
 PRIOR = TotalVariation(strongest=64, weakest=1, iterations=10, final_iterations=20, fit_share=0.8, tile_px=512)
 
 
@@ -60,8 +69,7 @@ def error_of(obj, light, origin, scan):
 
 def test_the_loss_is_the_likelihood_of_the_solvers(scan, counts):
     likelihood = Likelihood(replace(counts, block_size=20), scan.probe)
-    scene = Scene(likelihood, 0.8)
-    obj = scene.step(3, 0.0)
+    obj = descend(likelihood, np.full(likelihood.shape, 0.8, np.complex64), 0.0, 3)[0]
     judge = canvas.judge_of(likelihood, likelihood.origin_px)
     ours = float(canvas.deviance(tf.constant(obj), **judge))
     assert ours == pytest.approx(2 * likelihood(obj)[0] / judge["frames"].size, rel=1e-4)
@@ -93,12 +101,12 @@ def test_the_same_seed_gives_the_same_network(scan, counts, trained):
     network, history = trained
     again, _ = train_unrolled(counts, scan.probe, OPTIONS, PRIOR, seed=0)
     assert_same(network, again)
-    assert list(history) == ["epoch", "loss", "stop_deviance", "learning_rate", "stage"]
+    assert list(history) == ["epoch", "loss", "stop_deviance", "learning_rate"]
     assert history["epoch"].is_monotonic_increasing
-    assert history["stage"].value_counts().tolist() == [canvas.ROUNDS] * OPTIONS.stages
+    assert len(history) == canvas.ROUNDS
 
 
-@pytest.mark.parametrize("rounds", [canvas.ROUNDS, canvas.ROUNDS + 4])
+@pytest.mark.parametrize("rounds", [1, canvas.ROUNDS - 2])
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(scan, counts, trained, tmp_path, monkeypatch, rounds):
     backup = Backup(tmp_path / "backup", "key")
     save, saved = Backup.save, []
@@ -128,16 +136,24 @@ def test_one_file_carries_all_that_is_needed_and_loads_in_safe_mode(scan, counts
     np.testing.assert_array_equal(first, second)
 
 
-def test_networks_bring_the_steps_nearer_to_the_truth(scan, counts, trained):
+def test_the_network_brings_the_steps_nearer_to_the_truth(scan, counts, trained):
     network = trained[0]
     obj, light, origin = apply_unrolled(network, counts, scan.probe)
-    scene = Scene(Likelihood(counts, scan.probe), network.get_layer("steps_1").transmission)
-    for stage in (1, 2):  # the same steps without the networks
-        steps = network.get_layer(f"steps_{stage}")
-        scene.canvas = scene.step(steps.iterations, steps.strength)
-    (with_them, shift), (without, _) = (error_of(o, light, origin, scan) for o in (obj, scene.canvas))
-    assert with_them < without
+    likelihood, steps = Likelihood(counts, scan.probe), network.get_layer("steps")
+    without = steps.behind(likelihood, steps.before(likelihood)[-1])
+    (error_with, shift), (error_without, _) = (error_of(o, light, origin, scan) for o in (obj, without))
+    assert error_with < error_without
     assert shift < 0.1
+
+
+def test_the_prior_weakens_from_round_to_round_to_what_was_chosen(scan, counts, trained, monkeypatch):
+    made, steps, likelihood = [], trained[0].get_layer("steps"), Likelihood(counts, scan.probe)
+    monkeypatch.setattr(unrolled, "descend", lambda _, obj, *numbers: made.append(numbers) or (obj, 0.0, 0))
+    ends = steps.before(likelihood, 0.5)
+    steps.behind(likelihood, ends[-1])
+    chosen = steps.strength
+    assert made == [(2 * chosen, 3), (chosen, 3), (chosen / 2, 4), (chosen, 2)]
+    assert np.all(ends[0] == np.complex64(steps.transmission))
 
 
 def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, trained):
@@ -154,16 +170,16 @@ def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, trained):
 
 
 def test_what_the_parts_of_a_network_give_ends_with_the_whole(scan, counts, trained):
-    """Every part alone is worse than all of them, and the last stage but one is the one-stage network."""
     network = trained[0]
-    whole, light, origin = apply_unrolled(network, counts, scan.probe)
+    whole = apply_unrolled(network, counts, scan.probe)[0]
     found = dict(take_apart(network, counts, scan.probe))
-    assert list(found) == variants(len(network.inputs)) == ["steps", "prior", "networks-1", "not-closed"]
-    errors = {name: error_of(obj, light, origin, scan)[0] for name, obj in found.items()}
-    steps, strength = network.get_layer("steps_2").iterations, network.get_layer("steps_2").strength
-    closed = descend(Likelihood(counts, scan.probe), found["not-closed"], strength, steps)[0]
-    np.testing.assert_allclose(closed, whole, atol=1e-5)
-    assert errors["prior"] < errors["steps"]
+    assert tuple(found) == VARIANTS
+    likelihood, steps = Likelihood(counts, scan.probe), network.get_layer("steps")
+    np.testing.assert_allclose(steps.behind(likelihood, found["not-closed"]), whole, atol=1e-5)
+    misfit = {name: likelihood(obj)[0] for name, obj in found.items()}
+    assert misfit["steps"] < misfit["prior"]
+    objective = {name: misfit[name] + steps.strength * total_variation(obj)[0] for name, obj in found.items()}
+    assert objective["longer"] < objective["prior"]
 
 
 REFINED = Refinement(deals=2, fit_share=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
@@ -211,5 +227,5 @@ def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts
 
 
 def test_a_loss_that_is_no_number_stops_training_with_a_message(scan, counts):
-    with pytest.raises(ValueError, match=r"stage 1/2: the loss became nan in round \d+ of 10"):
+    with pytest.raises(ValueError, match=r"unrolled: the loss became nan in round \d+ of 10"):
         train_unrolled(counts, scan.probe, replace(OPTIONS, learning_rate=1.0e6), PRIOR, seed=0)

@@ -1,35 +1,19 @@
 """The workflow as its users call it: dry runs, wrong configs, and a tiny study from end to end."""
 
-import html
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from ptycho.provenance import script_digest
-from ptycho.stitch import Canvas
 from ptycho.tools.provenance import find_record, root_of, state_of, state_of_code
-from tests.browser import find_browser, images_not_shown, opened
 from tests.workflow import (
     ROOT,
-    SNAKEMAKE,
-    command_of,
     config_file,
-    environment,
     jobs,
-    processes_in,
     snakemake,
-    wait_until,
 )
 
 METRICS = {
@@ -172,101 +156,6 @@ def test_every_result_says_what_made_it(study):
 
 
 @pytest.mark.slow
-def test_nothing_is_to_be_done_after_a_run(study):
-    folder, config = study
-    run = snakemake(folder, "--cores", "2", "--configfile", config)
-    assert "Nothing to be done" in run.stdout + run.stderr
-
-
-@pytest.mark.slow
-def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
-    folder, _ = study
-    found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config_file(tmp_path, training__epochs=2)))
-    assert found["train"] == 4
-    assert found["infer"] == 8
-    assert found["compare"] == 2
-    assert not {"sample", "expose", "view", "iterate", "region"} & set(found)
-
-
-@pytest.mark.slow
-def test_a_method_appears_by_being_named(study, tmp_path):
-    place = tmp_path / "again"
-    shutil.copytree(study[0], place)
-    methods = ["pinn", "baseline", "lsqml", "tv", "unrolled", "refined"]
-    config = config_file(tmp_path, methods=methods)
-    table = "results/tiny/dose_100000/dense/seed_0/test/comparison_metrics.csv"
-    arguments = ("--cores", "2", "--configfile", config, "--", table)
-    found = jobs(snakemake(place, "-n", *arguments))
-    new = ("regularise", "train_unrolled", "infer_unrolled", "merge", "refine", "compare")
-    assert found == {**dict.fromkeys(new, 1), "total": len(new)}
-    snakemake(place, *arguments)
-    errors = pd.read_csv(place / table).query("metric == 'error'").set_index("method")["value"]
-    assert list(errors.index) == methods
-    assert errors["tv"] < errors["lsqml"]  # five epochs of LSQML
-
-
-@pytest.mark.slow
-def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
-    folder, config = study
-    place = tmp_path / "results"
-    shutil.copytree(folder / "results", place)
-    condition = place / "tiny/dose_100000/dense/seed_0/test/pinn"
-    (condition / "chunks/2of2.npz").unlink()
-    (condition / "object.npz").unlink()
-    target = condition.relative_to(tmp_path) / "object.npz"
-    arguments = ("--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
-    assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer": 1, "merge": 1, "total": 2}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
-@pytest.mark.parametrize("moment", ["it computes", "it writes"])
-def test_a_chunk_job_killed_half_way_is_made_anew_alone(study, tmp_path, moment):
-    """SIGKILL to a chunk job and its Snakemake: no half-file that looks whole; that chunk alone; the same object."""
-    place = tmp_path.resolve() / "killed"
-    shutil.copytree(study[0], place)
-    target = Path("results/tiny/dose_100000/dense/seed_0/test/pinn/object.npz")
-    chunk = (place / target).parent / "chunks/2of2.npz"
-    log = place / "logs/tiny/infer/dose_100000/dense/seed_0/test/pinn/2of2.log"
-    for path in (place / target, chunk, log):
-        path.unlink()
-    kept = {path.name: path.read_bytes() for path in chunk.parent.iterdir()}
-    arguments = ("--cores", "2", "--configfile", study[1])
-    command = command_of(place, *arguments, "--", chunk.relative_to(place))
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment()
-    ) as run:
-        try:
-            wait_until(lambda: log.exists() and "groups:" in log.read_text(), run)  # the bar, before the first batch
-            killed = processes_in(place)
-            assert run.pid in killed
-            assert len(killed) > 1
-            if moment == "it writes":
-                wait_until(lambda: len(os.listdir(chunk.parent)) > len(kept), run, pause_s=1e-4)
-            for pid in killed:
-                os.kill(pid, signal.SIGSTOP)
-            if moment == "it computes":
-                assert "100%" not in log.read_text()
-                assert not chunk.exists()
-        finally:
-            for pid in processes_in(place):  # all of them at a stand: nobody sees another die, and cleans up
-                os.kill(pid, signal.SIGKILL)
-    end = time.monotonic() + 10
-    while processes_in(place):
-        assert time.monotonic() < end
-    if chunk.exists():  # killed after the renaming
-        assert Canvas.load(chunk)[1]["groups"][1] == 40
-    snakemake(place, *arguments, "--unlock")
-    assert jobs(snakemake(place, "-n", *arguments, "--", target)) == {"infer": 1, "merge": 1, "total": 2}
-    snakemake(place, *arguments, "--", target)
-    assert {path.name for path in chunk.parent.iterdir()} == {*kept, chunk.name}  # nothing is left of the attempt
-    assert all((chunk.parent / name).read_bytes() == content for name, content in kept.items())
-    with np.load(study[0] / target) as first, np.load(place / target) as second:
-        np.testing.assert_array_equal(second["object"], first["object"])
-        np.testing.assert_array_equal(second["weight"], first["weight"])
-
-
-@pytest.mark.slow
 def test_the_number_of_chunks_changes_no_object(study, tmp_path):
     """The law of chunks, through the rules, on the models that they trained."""
     folder, _ = study
@@ -302,55 +191,6 @@ def test_a_damaged_chunk_stops_the_merge(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_forcing_a_rule_reruns_one_phase(study):
-    folder, config = study
-    found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config, "-R", "train"))
-    assert found["train"] == 4
-    assert "iterate" not in found
-    assert "view" not in found
-
-
-@pytest.mark.slow
-def test_code_reruns_what_executes_it_and_comments_nothing(study, tmp_path):
-    folder, config = study
-    house = tmp_path / "house"
-    shutil.copytree(
-        ROOT,
-        house,
-        ignore=shutil.ignore_patterns(".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache"),
-    )
-
-    def dry():
-        command = [
-            SNAKEMAKE,
-            "--snakefile",
-            house / "Snakefile",
-            "--directory",
-            folder,
-            "-n",
-            "--cores",
-            "2",
-            "--configfile",
-            config,
-        ]
-        environment = {"PYTHONPATH": str(house), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-        command = [str(part) for part in command]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=house, env=environment)
-
-    run = dry()
-    assert "Nothing to be done" in run.stdout + run.stderr
-    iterative = house / "ptycho/iterative.py"
-    iterative.write_text(iterative.read_text() + "\n# a remark\n")
-    run = dry()
-    assert "Nothing to be done" in run.stdout + run.stderr
-    iterative.write_text(iterative.read_text().replace("MARGIN_PX = 2", "MARGIN_PX = 3"))
-    found = jobs(dry())
-    assert found["iterate"] == 2
-    assert found["compare"] == 2
-    assert not {"train", "view", "expose", "infer"} & set(found)
-
-
-@pytest.mark.slow
 def test_truth_reaches_no_method_without_supervision_through_the_rules(study, tmp_path):
     """Overwrite every truth by NaN, make the objects of all methods but the Baseline anew: the same, bit by bit."""
     schema = yaml.safe_load((ROOT / "config/schema/config.schema.yaml").read_text())
@@ -379,59 +219,3 @@ def test_truth_reaches_no_method_without_supervision_through_the_rules(study, tm
         with np.load(seen / target) as first, np.load(blind / target) as second:
             np.testing.assert_array_equal(first["object"], second["object"], err_msg=target)
             assert np.isfinite(second["object"]).all()
-
-
-def test_the_report_runs_what_is_missing_and_is_asked_for_alone(tmp_path):
-    arguments = ("-n", "--cores", "1", "--configfile", config_file(tmp_path))
-    found = jobs(snakemake(tmp_path, *arguments, "--", "report"))
-    assert found["workflow_report"] == found["overview"] == 1
-    everything = jobs(snakemake(tmp_path, *arguments))
-    assert {"workflow_report", "overview", "report"} == set(found) - set(everything) - {"all"}
-    assert everything["train"] == found["train"] == 4
-
-
-@pytest.fixture(scope="module")
-def report(study):
-    """The tiny study's report, made once."""
-    folder, config = study
-    snakemake(folder, "--cores", "2", "--configfile", config, "--", "report")
-    return folder / "results/tiny/report.html"
-
-
-@pytest.mark.slow
-def test_the_report_is_one_file_that_tells_how_to_do_it_again(study, report):
-    text = report.read_text()
-    assert study[1].read_text() in html.unescape(text)
-    assert script_digest(ROOT / "scripts/train.py") in text
-    assert f"<td>{version('tensorflow')}</td>" in text
-    assert not list(report.parent.glob("workflow*"))
-    run = snakemake(study[0], "--cores", "2", "--configfile", study[1], "--", "report")
-    assert "Nothing to be done" in run.stdout + run.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_browser() is None, reason="no browser: the report was not looked at (needs chromium)")
-@pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)])
-def test_the_report_opens_in_a_browser_and_asks_nobody_for_anything(report, width, dark):
-    with opened(report, width=width, dark=dark) as (page, record):
-        assert page.title() == "tiny: dose × overlap study"
-        assert (
-            page.locator("img").count() >= 2 * (1 + 2 + 1) + 3 + 1 + 1
-        )  # comparisons, histories, views, quality, cost
-        assert images_not_shown(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        for link in page.locator("nav a").all():
-            assert page.locator(link.get_attribute("href")).count() == 1
-        page.locator("#images .zoom").first.click()
-        assert page.evaluate("(i => i.clientWidth >= i.naturalWidth - 1)(document.querySelector('#images .zoom img'))")
-        if width > 1000:  # Snakemake's own report is not made for narrow windows
-            with page.expect_popup() as popup:
-                page.locator("#open-workflow").click()
-            inner = popup.value
-            inner.get_by_text("G comparison").click()
-            inner.get_by_text("side by side").click()
-            inner.locator("a", has=inner.locator("svg")).nth(-2).click()
-            inner.locator("#app img[src^='data:image/png']").wait_for()
-            assert inner.evaluate("[...document.images].every(i => i.naturalWidth)")
-        assert record.outside == [report.as_uri()]
-        assert record.complaints == []

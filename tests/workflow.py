@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 ROOT = Path(__file__).parent.parent
@@ -90,3 +91,13 @@ def log_of(pid):
         path = Path(f"/proc/{pid}/fd/1").readlink()
         return path if path.suffix == ".log" else None
     return None
+
+
+def assert_same_arrays(place, undisturbed):
+    """Hold every array of a study against another one's."""
+    files = {path.relative_to(undisturbed) for path in undisturbed.glob("results/**/*.npz")}
+    assert files == {path.relative_to(place) for path in place.glob("results/**/*.npz")}
+    for name in files:
+        with np.load(undisturbed / name) as first, np.load(place / name) as second:
+            for key in set(first.files) - {"metadata"}:  # which names the folder
+                np.testing.assert_array_equal(first[key], second[key], err_msg=f"{name}: {key}")

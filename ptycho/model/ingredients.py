@@ -7,12 +7,13 @@ import numpy as np
 
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.model.canvas import corrected
-from ptycho.model.unrolled import Scene
+from ptycho.model.unrolled import Steps
+from ptycho.tv import descend
 
-
-def variants(stages: int) -> list[str]:
-    """Name what `take_apart` makes of a network of so many stages."""
-    return ["steps", "prior", *(f"networks-{k}" for k in range(1, stages)), "not-closed"]
+VARIANTS = ("steps", "prior", "longer", "not-closed")
+"""What `take_apart` makes of a network."""
+LONGER = 8
+"""Steps that take about as long as the network."""
 
 
 def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[str, np.ndarray]]:
@@ -30,34 +31,17 @@ def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[st
     Yields
     ------
     name : str
-        "steps": those of all stages and the closing ones, without prior and networks; "prior": with the prior;
-        "networks-1" and so on: with the first networks, then the closing steps; "not-closed": everything but those.
+        "steps": all steps, those behind the network as well, without prior and network; "prior": with the prior;
+        "longer": with `LONGER` steps in the network's place; "not-closed": with the network, but no steps behind it.
     obj : (H, W) complex64
         On the canvas around the exposures' windows.
     """
-    layers = {layer.name: layer for layer in network.layers}
-    stages = len(network.inputs)
     likelihood = Likelihood(counts, probe)
-    start = Scene(likelihood, layers["steps_1"].transmission)
-
-    def run(networks: int, of_stages: int, *, prior: bool = True, closed: bool = True):
-        scene = Scene(likelihood, start.transmission)
-        for stage in range(1, of_stages + 1):
-            steps = layers[f"steps_{stage}"]
-            stepped = scene.step(steps.iterations, steps.strength * prior)
-            if stage <= networks:
-                stepped = corrected(layers[f"network_{stage}"], stepped, scene.features(stepped))
-            scene.canvas = stepped
-        last = layers[f"steps_{stages}"]
-        return scene.step(last.iterations, last.strength * prior) if closed else scene.canvas
-
-    for name in variants(stages):
-        if name == "steps":
-            yield name, run(0, stages, prior=False)
-        elif name == "prior":
-            yield name, run(0, stages)
-        elif name == "not-closed":
-            yield name, run(stages, stages, closed=False)
-        else:
-            count = int(name.rpartition("-")[2])
-            yield name, run(count, count)
+    steps: Steps = network.get_layer("steps")
+    total = steps.iterations * (steps.rounds - 1) + steps.final_iterations + steps.closing_iterations
+    flat = np.full(likelihood.shape, steps.transmission, np.complex64)
+    yield "steps", descend(likelihood, flat, 0.0, total)[0]
+    ends = steps.before(likelihood)
+    yield "prior", steps.behind(likelihood, ends[-1])
+    yield "longer", descend(likelihood, ends[-1], steps.strength, steps.closing_iterations + LONGER)[0]
+    yield "not-closed", corrected(network.get_layer("network"), ends[-1], steps.features(likelihood, ends))

@@ -56,7 +56,7 @@ mkdir -p "$folder"/{log,munge,state,spool-n1,spool-n2} /etc/slurm
 chmod 755 "$folder" "$folder/munge"
 mungekey --create --keyfile="$folder/munge/key"
 host=$(hostname -s)
-node="NodeHostname=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 2048)}' /proc/meminfo) Gres=gpu:1"
+node="NodeHostname=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=$(awk '/MemTotal/ {print int($2 / 2048)}' /proc/meminfo) Gres=gpu:1"
 cat >"$folder/slurm.conf" <<CONF
 ClusterName=throwaway
 SlurmctldHost=$host(127.0.0.1)
@@ -85,6 +85,7 @@ SchedulerParameters=bf_interval=2,sched_min_interval=100000
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 ReturnToService=2
+SlurmdParameters=config_overrides # two CPUs a node, whatever this machine has
 KillWait=2
 GresTypes=gpu
 NodeName=n1 Port=$((port + 1)) $node
