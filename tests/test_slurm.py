@@ -81,7 +81,6 @@ def cluster_study(slurm, study, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.slurm
-@pytest.mark.long
 def test_every_job_that_is_not_local_ran_under_slurm(cluster_study, study, tmp_path):
     _, run, accounts = cluster_study
     wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", study[1]))
@@ -97,7 +96,6 @@ def test_every_job_that_is_not_local_ran_under_slurm(cluster_study, study, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.slurm
-@pytest.mark.long
 def test_trainings_have_a_gpu_and_two_chunks_run_at_a_time(cluster_study):
     _, run, accounts = cluster_study
     names, requests = comments(run), accounts.set_index("JobId")
@@ -111,7 +109,6 @@ def test_trainings_have_a_gpu_and_two_chunks_run_at_a_time(cluster_study):
 
 @pytest.mark.slow
 @pytest.mark.slurm
-@pytest.mark.long
 def test_results_equal_those_of_a_local_run(cluster_study, study):
     here, there = study[0] / "results/tiny", cluster_study[0] / "results/tiny"
     paths = sorted(path.relative_to(here) for path in here.rglob("*.npz"))
@@ -127,7 +124,6 @@ def test_results_equal_those_of_a_local_run(cluster_study, study):
 
 @pytest.mark.slow
 @pytest.mark.slurm
-@pytest.mark.long
 def test_a_failed_job_is_tried_again_with_more_memory_and_time(slurm, cluster_study, study, tmp_path):
     shutil.copytree(cluster_study[0] / "results", tmp_path / "results")
     scan = tmp_path / "results/tiny/data/dose_100000/seed_0/test.npz"
