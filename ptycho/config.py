@@ -5,6 +5,8 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from ptycho.methods import METHODS
+
 SCHEMA = Path(__file__).parent.parent / "config" / "schema" / "config.schema.yaml"
 
 
@@ -13,8 +15,10 @@ class ConfigError(ValueError):
 
 
 def load_schema() -> dict:
-    """Read the schema of a study's config."""
-    return yaml.safe_load(SCHEMA.read_text())
+    """Read the schema of a study's config; the methods are those that there are."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    schema["properties"]["methods"]["items"] = {"enum": list(METHODS)}
+    return schema
 
 
 def with_numbers(value):

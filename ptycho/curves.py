@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from ptycho.plots import METHODS, new_figure
+from ptycho.methods import METHODS
+from ptycho.plots import new_figure
 from ptycho.tables import repeats, varied
 
 FLUENCE = "fluence_photons_per_px"
@@ -236,6 +237,6 @@ def _samples(rows, count, split: str) -> str:
 def line_style(method: str, methods) -> dict:
     """Return how a method of a figure is drawn; those that `METHODS` does not list share a few styles."""
     if method in METHODS:
-        return METHODS[method]
+        return METHODS[method].style
     colour, marker = _OTHERS[[m for m in methods if m not in METHODS].index(method) % len(_OTHERS)]
     return {"label": method, "color": colour, "marker": marker, "linestyle": ":"}

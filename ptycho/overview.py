@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ptycho.places import method_name, place_of
+from ptycho.methods import method_name
+from ptycho.places import place_of
 from ptycho.tables import LIGHT, paired_differences
 
 HEADLINES = {

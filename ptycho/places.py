@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ptycho.plots import METHODS
+from ptycho.methods import METHODS, method_name
 
 
 def place_of(path) -> dict[str, str]:
@@ -24,7 +24,7 @@ def place_of(path) -> dict[str, str]:
 def label(place: Mapping, *keys: str) -> str:
     """Write a condition out, for people; only what `keys` name, or all of it."""
     words = {
-        "method": METHODS.get(place.get("method"), {}).get("label"),
+        "method": method_name(place.get("method", "")),
         "object": f"object {place.get('object')}",
         "view": f"{place.get('view')} view",
         "dose": f"{int(place.get('dose', 0)):,} photons per exposure",
@@ -32,8 +32,3 @@ def label(place: Mapping, *keys: str) -> str:
         "seed": f"seed {place.get('seed')}",
     }
     return ", ".join(word for key, word in words.items() if key in place and (not keys or key in keys))
-
-
-def method_name(method: str) -> str:
-    """Return what a method is called in figures and tables."""
-    return METHODS.get(method, {}).get("label", method)

@@ -15,17 +15,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ptycho.files import replacing
+from ptycho.methods import method_name
 from ptycho.metrics import amplitude_images, phase_images
-
-METHODS = {
-    "pinn": {"label": "PINN", "color": "#0072B2", "marker": "o", "linestyle": "-"},
-    "baseline": {"label": "baseline", "color": "#D55E00", "marker": "s", "linestyle": "--"},
-    "lsqml": {"label": "LSQML", "color": "#009E73", "marker": "^", "linestyle": "-."},
-    "unrolled": {"label": "unrolled", "color": "#56B4E9", "marker": "P", "linestyle": "-"},
-    "refined": {"label": "refined", "color": "#E69F00", "marker": "v", "linestyle": "--"},
-    "tv": {"label": "TV-MAP", "color": "#CC79A7", "marker": "D", "linestyle": ":"},
-}
-"""How a method is drawn, in every figure."""
 
 _ROLES = (("fit", "#56B4E9", "o"), ("stop", "#E69F00", "s"), ("holdout", "#000000", "^"))
 _SPLITS = {"train": ("#0072B2", "o"), "test": ("#D55E00", "s")}
@@ -84,7 +75,7 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
             image, reference = images(obj, truth)
             shown = _show(panel, image, origin_px, **colours)
             wrong = _show(below, image - reference, origin_px, vmin=-half, vmax=half, cmap="berlin")
-            label = METHODS.get(method, {}).get("label", method)
+            label = method_name(method)
             panel.set_title(_caption(label, metrics.get(method, {}), name), fontsize="medium")
         unit = " [rad]" if name == "phase" else ""
         figure.colorbar(shown, ax=axes[row], label=name + unit, extend="both", aspect=15)

@@ -11,8 +11,9 @@ import jinja2
 import yaml
 from docutils.core import publish_parts
 
+from ptycho.methods import method_name
 from ptycho.overview import figures
-from ptycho.places import label, method_name, place_of
+from ptycho.places import label, place_of
 
 
 @dataclass(frozen=True)

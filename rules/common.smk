@@ -4,6 +4,7 @@ from snakemake.exceptions import WorkflowError
 
 from ptycho.config import ConfigError, check_config, with_numbers
 from ptycho.files import WriteError, check_writable
+from ptycho.methods import METHODS as KNOWN
 from ptycho.parent import take_charge
 from ptycho.provenance import script_digest
 
@@ -36,8 +37,8 @@ CONDITIONS = {**OBJECTS, "dose": DOSES, "view": VIEWS, "seed": SEEDS}
 LABELS = {name: f"{{{name}}}" for name in (*OBJECTS, "dose", "view", "seed", "split")}  # of a figure in the report
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
-NETWORKS = [method for method in METHODS if method in ("pinn", "baseline", "unrolled")]
-ITERATIVE = [method for method in METHODS if method in ("lsqml", "tv", "refined")]
+NETWORKS = [method for method in METHODS if KNOWN[method].trained]
+ITERATIVE = [method for method in METHODS if not KNOWN[method].trained]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 PARTS = {
@@ -63,7 +64,7 @@ wildcard_constraints:
     seed=r"\d+",
     view="[A-Za-z0-9-]+",
     split="train|test",
-    method="pinn|baseline|unrolled|lsqml|tv|refined",
+    method="|".join(KNOWN),
     metric="[a-z0-9_]+",
     i=r"\d+",
     n=r"\d+",

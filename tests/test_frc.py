@@ -18,9 +18,10 @@ from ptycho.frc import (
 )
 from ptycho.frc_curves import against_truth, between_halves
 from ptycho.halves import WARNING, half_crossings, half_frc, load_halves
+from ptycho.methods import METHODS
 from ptycho.metrics import METRICS
 from ptycho.objects import simulate_object
-from ptycho.plots import METHODS, save
+from ptycho.plots import save
 from ptycho.stitch import save_object
 from tests.conftest import view_of
 
@@ -164,7 +165,7 @@ def test_the_figure_of_a_condition_has_a_line_a_method_and_says_the_crossings(tr
     figure = against_truth(table, "dense view")
     save(figure, tmp_path / "frc.png")
     colours = [matplotlib.colors.to_hex(line.get_color()).upper() for line in figure.axes[0].lines]
-    assert {METHODS["tv"]["color"], METHODS["pinn"]["color"]} <= set(colours)
+    assert {METHODS["tv"].color, METHODS["pinn"].color} <= set(colours)
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     crossing = METRICS["frc50_amplitude"](noisy(truth, 0.2, 3), truth)
     assert [text.partition(":")[0] for text in said] == ["TV-MAP", "PINN"]

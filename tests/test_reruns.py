@@ -86,44 +86,112 @@ def test_forcing_a_rule_reruns_one_phase(study):
     assert "view" not in found
 
 
+def copy_of_the_house(folder):
+    """Copy the code, to change it."""
+    things = (".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache")
+    return shutil.copytree(ROOT, folder / "house", ignore=shutil.ignore_patterns(*things))
+
+
+def run_in(house, folder, *arguments):
+    """Run Snakemake with the code of a copy."""
+    command = [SNAKEMAKE, "--snakefile", house / "Snakefile", "--directory", folder, "--cores", "2", *arguments]
+    environment = {"PYTHONPATH": str(house), "PATH": f"{SNAKEMAKE.parent}:/usr/bin:/bin", "HOME": str(house)}
+    options = {"capture_output": True, "text": True, "cwd": house, "env": environment, "check": False}
+    run = subprocess.run([str(part) for part in command], **options)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    return run
+
+
 @pytest.mark.slow
 def test_code_reruns_what_executes_it_and_comments_nothing(study, tmp_path):
-    folder, config = study
-    house = tmp_path / "house"
-    shutil.copytree(
-        ROOT,
-        house,
-        ignore=shutil.ignore_patterns(".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache"),
-    )
-
-    def dry():
-        command = [
-            SNAKEMAKE,
-            "--snakefile",
-            house / "Snakefile",
-            "--directory",
-            folder,
-            "-n",
-            "--cores",
-            "2",
-            "--configfile",
-            config,
-        ]
-        environment = {"PYTHONPATH": str(house), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-        command = [str(part) for part in command]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=house, env=environment)
-
-    run = dry()
+    house, arguments = copy_of_the_house(tmp_path), (study[0], "-n", "--configfile", study[1])
+    run = run_in(house, *arguments)
     assert "Nothing to be done" in run.stdout + run.stderr
     iterative = house / "ptycho/iterative.py"
     iterative.write_text(iterative.read_text() + "\n# a remark\n")
-    run = dry()
+    run = run_in(house, *arguments)
     assert "Nothing to be done" in run.stdout + run.stderr
     iterative.write_text(iterative.read_text().replace("MARGIN_PX = 2", "MARGIN_PX = 3"))
-    found = jobs(dry())
+    found = jobs(run_in(house, *arguments))
     assert found["iterate"] == 2
     assert found["compare"] == 2
     assert not {"train", "view", "expose", "infer"} & set(found)
+
+
+MODULE = """
+import numpy as np
+
+from ptycho.likelihood import Counts, Likelihood
+from ptycho.tv import transmission_of
+
+
+def guess(scan, exposures):
+    counts = Counts.of(scan, exposures)
+    likelihood = Likelihood(counts, scan.probe)
+    flat = np.full(likelihood.shape, transmission_of(counts, scan.probe), np.complex64)
+    return flat, likelihood.light(), likelihood.origin_px
+"""
+SCRIPT = """
+from ptycho.flat import guess
+from ptycho.grouping import FIT, STOP
+from ptycho.scan import open_scan
+from ptycho.stitch import save_object
+from ptycho.views import open_view
+
+scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+save_object(snakemake.output[0], *guess(scan, view.of_role(FIT, STOP)), method="flat")
+"""
+RULE = """
+
+rule flatten:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+    output:
+        f"{CONDITION}/{{split}}/{{method}}/object.npz",
+    wildcard_constraints:
+        method="flat",
+    params:
+        code=code("flatten"),
+    script:
+        "../scripts/flatten.py"
+"""
+LINE = 'METHODS = {\n    "flat": Method("flat", "#000000", "X", ":"),'
+
+
+@pytest.mark.slow
+def test_a_method_is_added_by_a_module_with_its_script_a_rule_and_a_line(study, tmp_path):
+    house, place = copy_of_the_house(tmp_path), tmp_path / "study"
+    shutil.copytree(study[0], place)
+    (house / "ptycho/flat.py").write_text(MODULE)
+    (house / "scripts/flatten.py").write_text(SCRIPT)
+    with (house / "rules/iterative.smk").open("a") as file:
+        file.write(RULE)
+    methods = house / "ptycho/methods.py"
+    methods.write_text(methods.read_text().replace("METHODS = {", LINE))
+    condition = "results/tiny/dose_100000/dense/seed_0/test"
+    config = config_file(tmp_path, methods=["pinn", "baseline", "lsqml", "flat"])
+    targets = [f"{condition}/comparison_metrics.csv", f"{condition}/comparison.png", f"{condition}/frc.png"]
+    arguments = (
+        "--configfile",
+        config,
+        "--rerun-triggers",
+        "mtime",
+        "input",
+        "--",
+        *targets,
+    )  # its name is in all figures
+    assert jobs(run_in(house, place, "-n", *arguments)) == {
+        "flatten": 1,
+        "compare": 1,
+        "comparison_picture": 1,
+        "frc_picture": 1,
+        "total": 4,
+    }
+    run_in(house, place, *arguments)
+    errors = pd.read_csv(place / targets[0]).query("metric == 'error'").set_index("method")["value"]
+    assert list(errors.index) == ["pinn", "baseline", "lsqml", "flat"]
+    assert errors["lsqml"] < errors["flat"]
 
 
 @pytest.mark.slow
