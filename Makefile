@@ -21,10 +21,12 @@ INSTALLED := .venv/.installed-python$(VERSION)-torch$(TORCH)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help study report test lint lock clean
+.PHONY: help setup study report test lint lock clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+setup: $(INSTALLED) ## make .venv and nothing else
 
 study: $(INSTALLED) ## run the default study and make its report: results/default
 	.venv/bin/snakemake --cores 4 $(or $(ARGS),-- report)

@@ -1,24 +1,25 @@
 """Scoring one condition: every method against truth and against exposures that no method saw, the same way."""
 
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ptycho.align import AlignmentError, align
+from ptycho.align import AlignmentError, Gauge, align
 from ptycho.frc import frc, ssnr_of_truth
 from ptycho.grouping import FIT, HOLDOUT, STOP
-from ptycho.metrics import amplitude_images, data_range, heldout_deviance, phase_images, score
+from ptycho.metrics import METRICS, amplitude_images, data_range, heldout_deviance, phase_images, score
 from ptycho.physics import blocks, illumination, predict_intensity
+from ptycho.places import place_of
 from ptycho.scan import Scan
 from ptycho.stitch import load_object, place
 from ptycho.views import View, scored_region
 
-CONDITION = re.compile(r"(?:object_(?P<object>[^/]+)/)?dose_(?P<dose>\d+)/(?P<view>[^/]+)/seed_(?P<seed>\d+)")
+LOST = Gauge(**{field.name: np.nan for field in fields(Gauge)})
+"""Of an estimate that has none."""
 MARGIN_PX = 32
 """Around the scored rectangle, what alignment may shift in."""
 
@@ -92,8 +93,11 @@ def align_if_possible(estimate, truth, light, region, *, name):
         return align(estimate, truth, light, region)
     except AlignmentError as error:
         print(f"{name}: not registered, scored where it is: {error}")
+    try:
         aligned, gauge = align(estimate, truth, light, region, max_shift_px=0)
         return aligned, replace(gauge, shift_y_px=np.nan, shift_x_px=np.nan)
+    except AlignmentError:  # nothing to fit a scale to
+        return estimate[region], LOST
 
 
 def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict[str, float], np.ndarray]:
@@ -119,10 +123,15 @@ def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict
     heldout = {"heldout_deviance": heldout_deviance(heldout_blocks(on_grid, scan, apart))} if len(apart) else {}
     wide = region.widened(MARGIN_PX, scan.object.shape)
     truth, inner = scan.object[wide.box], region.inside(wide)
-    aligned, gauge = align_if_possible(on_grid[wide.box], truth, light_on(wide, scan, view), inner, name=obj_path)
-    removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, "scale": gauge.scale}
     cost = {"cpu_s": made["cpu_s"]} if "cpu_s" in made else {}
-    return {**score(aligned, truth[inner]), **heldout, **removed, **cost}, aligned.astype(np.complex64)
+    if np.isfinite(on_grid[wide.box]).all():
+        aligned, gauge = align_if_possible(on_grid[wide.box], truth, light_on(wide, scan, view), inner, name=obj_path)
+        values = score(aligned, truth[inner])
+    else:
+        print(f"{obj_path}: has values that are not finite, all its scores are NaN")
+        aligned, gauge, values = on_grid[wide.box][inner], LOST, dict.fromkeys(METRICS, np.nan)
+    removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, **asdict(gauge)}
+    return {**values, **heldout, **removed, **cost}, aligned.astype(np.complex64)
 
 
 def compare(
@@ -190,24 +199,38 @@ def condition_of(path) -> dict:
     ValueError
         If it is under none.
     """
-    found = CONDITION.search(str(path))
-    if not found:
+    place = place_of(path)
+    if not {"dose", "view", "seed"} <= set(place):
         raise ValueError(f"{path}: wanted a file under [object_*/]dose_*/*/seed_*/")
-    words = {name: word for name, word in found.groupdict().items() if word}
-    return {**words, "dose": int(words["dose"]), "seed": int(words["seed"])}
+    condition = {name: place[name] for name in ("object", "dose", "view", "seed") if name in place}
+    return {**condition, "dose": int(place["dose"]), "seed": int(place["seed"])}
 
 
 def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
-    """Say which methods were shifted by more than a known probe allows, a bug and no gauge, or not registered."""
-    shifts = metrics[metrics["metric"] == "shift_px"]
-    shifted, lost = shifts[shifts["value"] > limit_px], shifts[shifts["value"].isna()]
-    return [
-        f"{row.method}, {row.view} {row.dose}: shifted by {row.value:.2f} px; a known probe allows {limit_px} px"
-        for row in shifted.itertuples()
-    ] + [
-        f"{row.method}, {row.view} {row.dose}: could not be registered (nothing in common with the truth?)"
-        for row in lost.itertuples()
-    ]
+    """Say which methods were shifted by more than a known probe allows, a bug and no gauge, or not registered.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As `tidy` returns it, of any number of conditions; repetitions of one share a line.
+    limit_px : float
+        Shift that is no warning.
+    """
+    shifts, several = metrics[metrics["metric"] == "shift_px"], metrics["split"].nunique() > 1
+    shifted, lost = [], []
+    for (split, view, dose, method), rows in shifts.groupby(["split", "view", "dose", "method"], sort=False):
+        where = f"{method}, {view} {dose}" + (f", {split} split" if several else "")
+        far, nowhere = rows["value"] > limit_px, rows["value"].isna()
+        if far.any():
+            much = f"shifted by {rows['value'].max():.2f} px"
+            shifted.append(f"{where}: {much}{_share(far)}; a known probe allows {limit_px} px")
+        if nowhere.any():
+            lost.append(f"{where}: could not be registered{_share(nowhere)}: the log of compare says why")
+    return shifted + lost
+
+
+def _share(which) -> str:
+    return f" at most, {which.sum()} of {len(which)}" if len(which) > 1 else ""
 
 
 def training_cost(benchmarks) -> pd.DataFrame:

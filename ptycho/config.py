@@ -56,6 +56,9 @@ def _explain(error) -> str:
         for branch in error.context:  # the branch that has the kind that was written
             if kind is not None and branch.schema_path[0] == _branch_of(error, kind):
                 return _explain(branch)
+        kinds = [word for branch in error.validator_value for word in _kinds(branch)]
+        if kind is not None and kinds:
+            return f"{error.json_path.removeprefix('$.')}.kind: {kind!r}; wanted one of {', '.join(kinds)}"
     key = error.json_path.removeprefix("$").removeprefix(".") or "config"
     description = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
     allowed = ""
@@ -65,11 +68,13 @@ def _explain(error) -> str:
 
 
 def _branch_of(error, kind: str) -> int | None:
-    for index, branch in enumerate(error.validator_value):
-        allowed = branch.get("properties", {}).get("kind", {})
-        if kind == allowed.get("const") or kind in allowed.get("enum", []):
-            return index
-    return None
+    return next((index for index, branch in enumerate(error.validator_value) if kind in _kinds(branch)), None)
+
+
+def _kinds(branch: dict) -> list[str]:
+    """Kinds that a branch of a schema is for."""
+    allowed = branch.get("properties", {}).get("kind", {})
+    return [allowed["const"]] if "const" in allowed else allowed.get("enum", [])
 
 
 def _contradictions(config: dict) -> list[str]:

@@ -166,9 +166,8 @@ def cost(metrics, *, split: str = "test") -> Figure:
         Means over seeds, ± one standard deviation where there is more than one. Training is not in it.
     """
     rows = metrics[metrics["metric"].isin(["error", "cpu_s"]) & (metrics["split"] == split)]
-    found = rows.pivot_table(
-        index=["view", "method", "dose", *repeats(metrics)], columns="metric", values="value"
-    ).reset_index()
+    found = rows.pivot_table(index=["view", "method", "dose", *repeats(metrics)], columns="metric", values="value")
+    found = found.reindex(columns=["error", "cpu_s"]).dropna().reset_index()  # of what was measured
     table = found.groupby(["view", "method", "dose"], sort=False, as_index=False).agg(
         **{"mean": ("error", "mean"), "std": ("error", "std"), "count": ("error", "count"), "cpu_s": ("cpu_s", "mean")}
     )

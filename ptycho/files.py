@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import re
 import shutil
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from pathlib import Path
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
-
+HOST = platform.node()
+"""In temporary names: on a shared disk, process ids of other machines mean nothing here."""
 ROOM = 200_000
 """Bytes that there must be room for: what Snakemake itself writes of a study."""
 
@@ -28,7 +30,7 @@ def replacing(path):
         If the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{HOST}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
@@ -84,8 +86,9 @@ def _free(path: Path) -> str:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed while they wrote `path` on this machine have left."""
+    before, after = re.escape(f".{path.stem}.{HOST}."), re.escape(path.suffix)
     for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-        found = re.fullmatch(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}", leftover.name)
+        found = re.fullmatch(rf"{before}(\d+){after}", leftover.name)
         if found and not Path(f"/proc/{found[1]}").exists():
             leftover.unlink(missing_ok=True)
 

@@ -100,6 +100,12 @@ def read_legacy(path, quantity: str = "auto") -> dict:
     probe = np.squeeze(take(arrays, PROBE_KEYS, path)[1])
     if probe.ndim not in (2, 3) or probe.shape[-2:] != (n, n):
         raise ContractError(f"{path}: the probe has shape {probe.shape}; wanted ({n}, {n}) or (modes, {n}, {n})")
+    span = max(float(np.ptp(axis)) for axis in (xcoords, ycoords)) if len(xcoords) > 1 else 1.0
+    if span < 1:
+        raise ContractError(
+            f"{path}: positions span {span:.2g}; wanted object pixels: metres / (wavelength · distance / (N · detector "
+            "pixel))"
+        )
     obj = np.squeeze(take(arrays, OBJECT_KEYS, path)[1]) if set(OBJECT_KEYS) & set(arrays) else None
     if obj is None:
         shift_y, shift_x = (MARGIN_PX - window_start(axis, n).min() for axis in (ycoords, xcoords))

@@ -30,9 +30,13 @@ def amplitude_images(estimate, truth):
 
 
 def phase_images(estimate, truth):
-    """Phases of both [rad]; the estimate's is the truth's plus the wrapped difference: no wrap counts as error."""
+    """Phases of both [rad], beside the truth's mean one, which is arbitrary and so decides nothing.
+
+    The mean is that of Σ truth, weighted by amplitude. The estimate's phase is the truth's plus the wrapped difference:
+    no wrap counts as error.
+    """
     estimate, truth = _double(estimate), _double(truth)
-    phase = np.angle(truth)
+    phase = np.angle(truth * np.exp(-1j * np.angle(np.sum(truth))))
     return phase + np.angle(estimate * truth.conj()), phase
 
 

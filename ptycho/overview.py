@@ -1,5 +1,6 @@
 """A study's numbers laid out as tables: quality, who beats whom, design, cost. Plain rows, for a page to show."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,14 +41,16 @@ def matrix(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str
     rows, wins = [], Counter()
     for (view, dose), found in means.groupby(["view", "dose"]):
         found = found.droplevel(["view", "dose"]).reindex(methods)
-        best = found["mean"].idxmax() if better == "higher" else found["mean"].idxmin()
-        wins[method_name(best)] += 1
+        known = found["mean"].dropna()
+        best = None if known.empty else known.idxmax() if better == "higher" else known.idxmin()
+        if best:
+            wins[method_name(best)] += 1
         cells = [
             {"text": _spread(row.mean, row.std, row.count, places), "best": row.Index == best}
             for row in found.itertuples()
         ]
         rows.append({"view": view, "dose": int(dose), "fluence": light[view, dose], "cells": cells})
-    leaders = [f"{method} in {count}" for method, count in wins.most_common()]
+    leaders = [f"{method} in {count}" for method, count in wins.most_common()] or ["none"]
     names = [method_name(method) for method in methods]
     return {"name": name, "better": better, "methods": names, "leaders": leaders, "rows": rows}
 
@@ -134,10 +137,16 @@ def costs(folder, config: Mapping) -> pd.DataFrame:
     allowed = {"dose": map(str, config["doses"]), "seed": map(str, config["seeds"])}
     allowed |= {"view": config["views"], "method": config["methods"], "object": config.get("objects", [])}
     allowed = {key: set(values) for key, values in allowed.items()}
+    allowed["method"] |= {"tv"} if "refined" in allowed["method"] else set()
+    chunks = {"unrolled": config["inference"]["tile_chunks"]}
     rows = []
     for path in sorted(Path(folder).rglob("*.tsv")):
         inside = path.relative_to(folder)
-        place = place_of(inside)
+        place, chunk = place_of(inside), re.fullmatch(r"\d+of(\d+)", path.stem)
+        if "infer" in inside.parts[0] and "split" in place and place["split"] not in config["splits"]:
+            continue
+        if chunk and int(chunk[1]) != chunks.get(place.get("method"), config["inference"]["chunks"]):
+            continue
         if all(place.get(key) in (None, *values) for key, values in allowed.items()):
             numbers = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
             where = {"rule": inside.with_suffix("").parts[0], "method": place.get("method", "")}

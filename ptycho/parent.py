@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -64,6 +65,14 @@ def end_with_parent() -> None:
     if os.getppid() != snakemake:
         _die_without(snakemake)
         threading.Thread(target=_watch, args=(snakemake,), daemon=True).start()
+
+
+def run(command, **options) -> subprocess.CompletedProcess:
+    """Run a program as `subprocess.run` does; it is killed when this process ends, however that ends (Linux)."""
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None)  # loaded before the fork
+        options["preexec_fn"] = lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return subprocess.run(command, **options)
 
 
 def _watch(ancestor: int) -> None:

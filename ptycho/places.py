@@ -1,24 +1,26 @@
 """Of which condition a file of a study is, told from its path, and how that is said."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ptycho.methods import METHODS, method_name
 
+PLACE = re.compile(
+    r"(?:^|/)(?:results/|(?!results/))[^/]+/(?:object_(?P<object>[A-Za-z0-9-]+)/)?(?:data/)?dose_(?P<dose>\d+)/(?:(?P<view>[A-Za-z0-9-]+)/)?"
+    r"seed_(?P<seed>\d+)(?:/(?P<split>train|test)(?=[/._]))?(?:/?(?P<method>[a-z]+)(?=[/._]))?"
+)
+OF_AN_OBJECT = re.compile(r"results/[^/]+/object_(?P<object>[A-Za-z0-9-]+)/")
+
 
 def place_of(path) -> dict[str, str]:
     """Say of which condition a file is: object, dose, view, seed, split and method, as far as its path names them."""
-    parts = Path(path).with_suffix("").parts
-    found = {
-        key: value for key, _, value in (part.partition("_") for part in parts) if key in ("object", "dose", "seed")
-    }
-    doses = [index for index, part in enumerate(parts) if part.startswith("dose_")]
-    if doses and not parts[doses[-1] + 1].startswith("seed_"):
-        found["view"] = parts[doses[-1] + 1]
-    for key, values in (("split", ("train", "test")), ("method", METHODS)):
-        for part in set(parts).intersection(values):
-            found[key] = part
-    return found
+    path = Path(path).as_posix()
+    found = PLACE.search(path) or OF_AN_OBJECT.search(path)
+    place = {key: value for key, value in found.groupdict().items() if value} if found else {}
+    if place.get("method", "") not in METHODS:
+        place.pop("method", None)
+    return place
 
 
 def label(place: Mapping, *keys: str) -> str:

@@ -219,6 +219,8 @@ def record_of(snakemake, script) -> dict:
         The script's `__file__`.
     """
     study, where = snakemake.config, dict(snakemake.wildcards.items())
+    chosen = study.get("objects", {}).get(where.get("object"), {})
+    own = {"object": chosen["seed"]} if "seed" in chosen else {}
     drawn = [int(where["seed"])] if "seed" in where else study["seeds"]
     return make_record(
         script,
@@ -226,7 +228,7 @@ def record_of(snakemake, script) -> dict:
         study=study["study"],
         wildcards=where,
         config={name: value for name, value in snakemake.params.items() if name != "code"},
-        seeds={"sample": study["source"]["seed"], "noise_and_training": drawn},
+        seeds={"sample": study["source"]["seed"], **own, "noise_and_training": drawn},
         inputs=snakemake.input,
         outputs=snakemake.output,
     )

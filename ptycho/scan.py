@@ -129,6 +129,9 @@ def check_scan(scan: Scan) -> None:
 
 
 def _check_positions(scan: Scan, n: int) -> None:
+    span = max(float(np.ptp(axis)) for axis in (scan.xcoords, scan.ycoords)) if len(scan) > 1 else 1.0
+    if span < 1:
+        raise ContractError(f"{scan.path}: positions span {span:.2g} px; wanted object pixels, not metres")
     for key, coords, size in (
         ("ycoords", scan.ycoords, scan.object.shape[0]),
         ("xcoords", scan.xcoords, scan.object.shape[1]),

@@ -67,7 +67,9 @@ def paired_differences(metrics: pd.DataFrame) -> pd.DataFrame:
         method - versus, and n; every pair of methods once.
     """
     keys = ["split", "view", "dose", "metric"]
-    wide = metrics.pivot_table(index=[*keys, *repeats(metrics)], columns="method", values="value", sort=False)
+    wide = metrics.pivot_table(
+        index=[*keys, *repeats(metrics)], columns="method", values="value", sort=False, dropna=False
+    )
     tables = []
     for method, versus in itertools.combinations(dict.fromkeys(metrics["method"]), 2):
         difference = (wide[method] - wide[versus]).dropna().groupby(level=keys, sort=False)

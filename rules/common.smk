@@ -39,7 +39,7 @@ SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 NETWORKS = [method for method in METHODS if KNOWN[method].trained]
 ITERATIVE = [method for method in METHODS if not KNOWN[method].trained]
-HEADLINES = ["ssim_amplitude", "ssim_phase", "error"]
+HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "heldout_deviance"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 PARTS = {
     "unrolled": ["steps", "prior", "longer", "not-closed"],
@@ -59,10 +59,10 @@ MEASURED = config["source"]["kind"] == "measured"
 
 
 wildcard_constraints:
-    object="[A-Za-z0-9-]+",
-    dose=r"\d+",
-    seed=r"\d+",
-    view="[A-Za-z0-9-]+",
+    object="|".join(config.get("objects", ["[A-Za-z0-9-]+"])),
+    dose="|".join(map(str, DOSES)),
+    seed="|".join(map(str, SEEDS)),
+    view="|".join(VIEWS),
     split="train|test",
     method="|".join(KNOWN),
     metric="[a-z0-9_]+",
@@ -91,6 +91,13 @@ def source_files(wildcards):
     """The user's own files that a simulated sample is made of."""
     source = source_of(wildcards)
     return [part[key] for part in (source["object"], source["probe"]) for key in ("path", "phase_path") if key in part]
+
+
+def ingredients_of(wildcards):
+    """Scores of the parts of methods under all conditions."""
+    if not INGREDIENTS:
+        raise WorkflowError(f"ingredients: wanted tv, unrolled or refined among the methods; found {METHODS}")
+    return collect(f"{CONDITION}/{{split}}/ingredients_metrics.csv", **CONDITIONS, split=SPLITS)
 
 
 def chunk_files(wildcards):

@@ -49,7 +49,7 @@ rule score_ingredients:
 
 rule tabulate_ingredients:
     input:
-        collect(f"{CONDITION}/{{split}}/ingredients_metrics.csv", **CONDITIONS, split=SPLITS),
+        ingredients_of,
     output:
         metrics=f"{RESULTS}/ingredients.csv",
         table=f"{RESULTS}/ingredients.txt",

@@ -63,6 +63,7 @@ rule overview:
         costs=lambda wildcards: COST,
         captions=lambda wildcards: PAGE,
         scripts=sorted(map(str, Path(workflow.basedir, "scripts").glob("*.py"))),
+        answer="heldout_deviance" if MEASURED else "ssim_phase",  # the metric of the figure that comes first
         code=code("overview"),
     script:
         "../scripts/overview.py"

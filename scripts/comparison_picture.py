@@ -7,6 +7,7 @@ import pandas as pd
 
 from ptycho import log
 from ptycho.compare import Region, warnings_of
+from ptycho.places import label
 from ptycho.plots import comparison, save
 from ptycho.provenance import record_of
 
@@ -18,8 +19,7 @@ arrays = dict(np.load(snakemake.input.arrays))
 del arrays["metadata"]
 table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
-where = snakemake.wildcards
-title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
+title = label(dict(snakemake.wildcards.items()))
 region = Region.load(snakemake.input.region)
 options = {"origin_px": (region.y0, region.x0), "warnings": warnings_of(table)}
 figure = comparison(arrays.pop("truth"), arrays, metrics, title, **options)

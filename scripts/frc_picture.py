@@ -6,6 +6,7 @@ import pandas as pd
 
 from ptycho import log
 from ptycho.frc_curves import against_truth
+from ptycho.places import label
 from ptycho.plots import save
 from ptycho.provenance import record_of
 
@@ -13,6 +14,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 log.to_file(snakemake.log[0])
-where = snakemake.wildcards
-title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
+title = label(dict(snakemake.wildcards.items()))
 save(against_truth(pd.read_csv(snakemake.input[0]), title), snakemake.output[0], record_of(snakemake, __file__))

@@ -16,6 +16,7 @@ from ptycho.compare import Region
 from ptycho.files import save_table
 from ptycho.frc_curves import between_halves
 from ptycho.halves import WARNING, half_crossings, half_frc, load_halves
+from ptycho.places import label
 from ptycho.plots import save
 from ptycho.provenance import record_of
 from ptycho.scan import open_scan
@@ -34,6 +35,5 @@ crossings = half_crossings(curves)
 save_table(snakemake.output.crossings, crossings)
 print(crossings.to_string(index=False))
 print(f"WARNING: {WARNING}")
-where = snakemake.wildcards
-title = f"{where.split} split, {where.view} view, {int(where.dose):,} photons per exposure, seed {where.seed}"
+title = label(dict(snakemake.wildcards.items()))
 save(between_halves(curves, title, WARNING), snakemake.output.picture, record_of(snakemake, __file__))

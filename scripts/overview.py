@@ -20,10 +20,9 @@ from ptycho.tables import repeats, varied
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-ANSWER = "ssim_phase"  # the metric of the figure that comes first
-
 log.to_file(snakemake.log[0])
 config, files, captions = snakemake.params.config, snakemake.input, Path(snakemake.params.captions)
+answer = snakemake.params.answer
 metrics, fluence = pd.read_csv(files.metrics), pd.read_csv(files.fluence)
 quality = pictures(files.quality, captions / "quality.rst")
 conditions = [picture for path in files.conditions for picture in pictures([path], captions / f"{Path(path).stem}.rst")]
@@ -37,7 +36,7 @@ text = config_text(config, snakemake.params.configfiles)
 html = render(
     files.template,
     **shown,
-    answer=ANSWER,
+    answer=answer,
     quality=by_split(quality),
     images=by_condition(conditions),
     config=config,
@@ -47,7 +46,7 @@ html = render(
     config_encoded=base64.b64encode(text.encode()).decode(),
     design=design({path: json.loads(Path(path).read_text()) for path in files.numbers}),
     repeats=varied(metrics) if len(metrics[repeats(metrics)].drop_duplicates()) > 1 else "",
-    duels={split: duels(metrics, split, ANSWER) for split in config["splits"]},
+    duels={split: duels(metrics, split, answer) for split in config["splits"]},
     numbers={split: matrices(metrics, fluence, split) for split in config["splits"]},
     warnings=warnings_in(Path(files.summary).read_text()),
     jobs=costs(snakemake.params.costs, config).to_dict("records"),

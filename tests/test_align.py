@@ -74,17 +74,18 @@ def relative_error(aligned, truth):
 
 shifts = st.floats(-8, 8)
 ramps = st.floats(-np.pi / 32, np.pi / 32)
-
-
-@pytest.mark.parametrize("contrast", CONTRASTS)
-@pytest.mark.parametrize("kind", ["leaves", "lines", "siemens"])
-@settings(max_examples=3, deadline=None, derandomize=True)
-@given(
+any_gauge = given(
     shift=st.tuples(shifts, shifts),
     ramp=st.tuples(ramps, ramps),
     scale=st.floats(0.1, 10),
     phase=st.floats(-3.1, 3.1),
 )
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+@pytest.mark.parametrize("kind", ["leaves", "lines", "siemens"])
+@settings(max_examples=3, deadline=None, derandomize=True)
+@any_gauge
 def test_any_gauge_is_found_and_removed_under_noise(kind, contrast, shift, ramp, scale, phase):
     truth = scene(kind, contrast)
     estimate = distorted(truth, shift, ramp, scale * np.exp(1j * phase), NOISE)
@@ -101,12 +102,7 @@ def test_any_gauge_is_found_and_removed_under_noise(kind, contrast, shift, ramp,
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
 @settings(max_examples=3, deadline=None, derandomize=True)
-@given(
-    shift=st.tuples(shifts, shifts),
-    ramp=st.tuples(ramps, ramps),
-    scale=st.floats(0.1, 10),
-    phase=st.floats(-3.1, 3.1),
-)
+@any_gauge
 def test_a_gauge_put_on_a_reconstruction_from_1e4_photons_is_found(contrast, shift, ramp, scale, phase):
     """Beside its own: noise that is not white pulls a reconstruction itself by some hundredths of a pixel."""
     truth, estimate = scene("leaves", contrast), reconstruction(contrast)

@@ -47,7 +47,7 @@ def changed(place, value):
         ("inference.chunks", 0, r"inference\.chunks: 0 .*minimum of 1"),
         ("methods", ["pinn", "magic"], r"methods\[1\]: 'magic' is not one of .*'lsqml'"),
         ("splits", [], "splits"),
-        ("source.object.kind", "cheese", r"source\.object"),
+        ("source.object.kind", "cheese", r"source\.object\.kind: 'cheese'; wanted one of leaves, lines, siemens, file"),
         ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
         ("grouping.gridsize", 3, r"grouping\.neighbours: 7 is too few for groups of 9"),
         ("study", "../up", "study: '../up' does not match"),

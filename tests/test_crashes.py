@@ -32,8 +32,15 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc"),
 ]
-EVERYTHING, SNAKEMAKE_ALONE, INTERRUPT = "SIGKILL to all", "SIGKILL to Snakemake alone", "SIGINT to Snakemake alone"
-WAYS = (EVERYTHING, SNAKEMAKE_ALONE, INTERRUPT)
+EVERYTHING, SNAKEMAKE_ALONE, JOB_ALONE, INTERRUPT = (
+    "SIGKILL to all",
+    "SIGKILL to Snakemake alone",
+    "SIGKILL to the job alone",
+    "SIGINT to Snakemake alone",
+)
+WAYS = (EVERYTHING, SNAKEMAKE_ALONE, INTERRUPT, JOB_ALONE)
+SECONDS = 15
+"""That an interrupt may take on a machine that does other things as well."""
 LONG = [
     "expose",
     "view",
@@ -67,8 +74,8 @@ def catch(rule, place, run, rng, seconds):
                 return pid
 
 
-def end(way, place, run):
-    """End a run, and wait until none of its processes is left."""
+def end(way, place, run, pid):
+    """End a run, and wait until none of its processes is left; a job that dies alone lets the others end."""
     if way == EVERYTHING:
         found = processes_in(place)
         for number in (
@@ -77,10 +84,12 @@ def end(way, place, run):
         ):  # all at a stand: nobody sees another die
             for pid in found:
                 os.kill(pid, number)
+    elif way == JOB_ALONE:
+        os.kill(pid, signal.SIGKILL)
     else:
         os.kill(run.pid, signal.SIGKILL if way == SNAKEMAKE_ALONE else signal.SIGINT)
-    run.wait(timeout=60)
-    limit = time.monotonic() + 30
+    run.wait(timeout=300 if way == JOB_ALONE else SECONDS)
+    limit = time.monotonic() + SECONDS
     while left := processes_in(place):
         assert time.monotonic() < limit, f"{left} outlived {way}"
         time.sleep(0.05)
@@ -95,7 +104,9 @@ def state_of(place):
 
 def go_through(kills, place, undisturbed, config):
     """Run the study, ending it once for each of `kills`; hold what is left against an undisturbed one."""
-    rng = np.random.default_rng()
+    seed = int(np.random.default_rng().integers(1 << 31))
+    print(f"seed of the moments: {seed}")
+    rng = np.random.default_rng(seed)
     arguments = ("--cores", "2", "--configfile", config)
     wanted = jobs(snakemake(place, "-n", *arguments))
     finished, output = Counter(), place / "snakemake.txt"
@@ -114,7 +125,7 @@ def go_through(kills, place, undisturbed, config):
             try:
                 pid = catch(rule, place, run, rng, seconds)
                 print(f"{way}, while {rule} was alive: {log_of(pid) or 'it had not opened its log'}")
-                end(way, place, run)
+                end(way, place, run, pid)
             finally:
                 for pid in processes_in(place):
                     os.kill(pid, signal.SIGKILL)
@@ -139,7 +150,7 @@ def test_a_study_that_dies_while_it_iterates_trains_and_infers(study, tmp_path):
     condition = place / "results/tiny/dose_100000/dense/seed_0"
     for folder in (condition / "pinn", condition / "test/pinn", condition / "test/lsqml"):
         shutil.rmtree(folder)
-    go_through(["iterate", "train", "infer"], place, undisturbed, config)
+    go_through(["iterate", "train", "infer", "infer"], place, undisturbed, config)
 
 
 @pytest.mark.long

@@ -71,6 +71,12 @@ def test_rmse_differs_from_mae_on_a_single_wrong_pixel():
     assert METRICS["rmse_amplitude"](estimate, truth) == pytest.approx(2 / 20)
 
 
+@pytest.mark.parametrize("turn", [1.0, 2.8, np.pi])
+def test_turning_truth_and_estimate_together_changes_nothing(truth, estimate, turn):
+    upright, turned = (score(estimate * factor, truth * factor) for factor in (1, np.exp(1j * turn)))
+    assert turned == pytest.approx(upright, rel=1e-5)
+
+
 def test_a_phase_wrap_is_no_error():
     phase = np.linspace(-3.1, 3.1, 400).reshape(20, 20)
     truth = np.exp(1j * phase)

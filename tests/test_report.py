@@ -13,6 +13,7 @@ from ptycho.plots import save
 from ptycho.report import by_condition, config_text, listed, pictures, render, warnings_in, without_pictures
 
 CONFIG = {"doses": [1000], "seeds": [0, 1], "views": {"dense": 0.7}, "methods": ["pinn", "tv"]}
+CONFIG |= {"splits": ["test"], "inference": {"chunks": 2, "tile_chunks": 1}}
 
 
 @pytest.mark.parametrize(
@@ -24,10 +25,24 @@ CONFIG = {"doses": [1000], "seeds": [0, 1], "views": {"dense": 0.7}, "methods": 
         ),
         (
             "train/dose_1000/a-b/seed_0/pinn.tsv",
-            {"dose": "1000", "view": "a-b", "seed": "0", "split": "train", "method": "pinn"},
+            {"dose": "1000", "view": "a-b", "seed": "0", "method": "pinn"},
         ),
         ("results/x/data/dose_10/seed_0/train.npz", {"dose": "10", "seed": "0", "split": "train"}),
         ("results/x/data/sample.png", {}),
+        (
+            "results/test/dose_1/test/seed_0/train/tv/history.png",
+            {"dose": "1", "view": "test", "seed": "0", "split": "train", "method": "tv"},
+        ),
+        (
+            "results/pinn/dose_1/dense/seed_0/test/lsqml/object.npz",
+            {"dose": "1", "view": "dense", "seed": "0", "split": "test", "method": "lsqml"},
+        ),
+        ("results/object_x/dose_1/dense/seed_0/test.npz", {"dose": "1", "view": "dense", "seed": "0", "split": "test"}),
+        ("results/x/object_y/data/sample.png", {"object": "y"}),
+        (
+            "iterate_half/dose_1/dense/seed_0/test/lsqml_2.tsv",
+            {"dose": "1", "view": "dense", "seed": "0", "split": "test", "method": "lsqml"},
+        ),
         (
             "results/x/object_b-1/dose_5/dense/seed_0/test.json",
             {"object": "b-1", "dose": "5", "view": "dense", "seed": "0", "split": "test"},
@@ -80,6 +95,15 @@ def test_one_value_has_no_deviation():
     assert table["rows"][0]["cells"] == [{"text": "0.100", "best": True}]
 
 
+def test_what_nobody_could_be_scored_for_has_no_best():
+    values = {("dense", 10, method, seed): np.nan for method in ("pinn", "tv") for seed in (0, 1)}
+    metrics = metrics_of(values)
+    (table,) = matrices(metrics, fluence_of(metrics), "test")
+    assert table["leaders"] == ["none"]
+    assert table["rows"][0]["cells"] == [{"text": "–", "best": False}] * 2
+    assert [row["cells"] for row in duels(metrics, "test", "error")["rows"]] == [[None, []], [[], None]]
+
+
 def test_a_duel_is_won_by_paired_differences():
     values = {("dense", 10, "pinn", 0): 0.2, ("dense", 10, "tv", 0): 0.1, ("sparse", 10, "pinn", 0): 0.1}
     values |= {("sparse", 10, "tv", 0): 0.2, ("sparse", 100, "pinn", 0): 0.1, ("sparse", 100, "tv", 0): 0.3}
@@ -113,9 +137,12 @@ def test_costs_are_of_the_jobs_that_the_config_names(tmp_path):
     job("train/dose_9/dense/seed_0/pinn.tsv", 99.0)
     job("train/dose_1000/gone/seed_0/pinn.tsv", 99.0)
     job("iterate/dose_1000/dense/seed_0/test/lsqml.tsv", 99.0)
+    job("infer/dose_1000/dense/seed_0/test/pinn/1of4.tsv", 99.0)  # of another number of chunks
+    job("infer/dose_1000/dense/seed_0/train/pinn/1of2.tsv", 99.0)
+    job("infer/dose_1000/dense/seed_0/test/pinn/1of2.tsv", 1.0)
     job("merge/dose_1000/dense/seed_0/test/pinn.tsv", "-")
     table = costs(tmp_path, CONFIG).set_index("rule")
-    assert list(table.index) == ["train", "merge"]
+    assert list(table.index) == ["train", "infer", "merge"]
     assert list(table.loc["train", ["jobs", "cpu_s", "least_s", "most_s", "total_s"]]) == [2, 4.0, 3.0, 5.0, 8.0]
     assert np.isnan(table.loc["merge", "cpu_s"])
 

@@ -1,9 +1,11 @@
 """The tiny study's report as people open it: one page, in a browser, without a network."""
 
 import html
+import re
 from importlib.metadata import version
 
 import pytest
+from snakemake.cli import parse_args
 
 from ptycho.provenance import script_digest
 from tests.browser import find_browser, images_not_shown, opened
@@ -34,6 +36,9 @@ def test_the_report_is_one_file_that_tells_how_to_do_it_again(study, report):
     assert script_digest(ROOT / "scripts/train.py") in text
     assert f"<td>{version('tensorflow')}</td>" in text
     assert not list(report.parent.glob("workflow*"))
+    (command,) = re.findall(r"<code>snakemake (.*)</code>", text)
+    _, options = parse_args(command.split())
+    assert options.targets == {"report"}
     run = snakemake(study[0], "--cores", "2", "--configfile", study[1], "--", "report")
     assert "Nothing to be done" in run.stdout + run.stderr
 

@@ -143,7 +143,7 @@ def test_a_failed_job_is_tried_again_with_more_memory_and_time(slurm, cluster_st
 def test_the_profile_knows_what_every_job_needs():
     profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
     text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    rules = set(re.findall(r"^ *rule (\w+):", text, flags=re.MULTILINE))
+    rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", text, flags=re.MULTILINE))
     assert set(profile["set-resources"]) == rules - LOCAL - {"fetch", "overview", "workflow_report"}  # localrule: True
     assert all(
         "attempt" in str(needs[key]) for needs in profile["set-resources"].values() for key in ("mem_mb", "runtime")

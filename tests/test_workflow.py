@@ -2,11 +2,13 @@
 
 import re
 import shutil
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ptycho.align import Gauge
 from ptycho.methods import METHODS
 from ptycho.tools.provenance import find_record, root_of, state_of, state_of_code
 from tests.workflow import (
@@ -16,11 +18,15 @@ from tests.workflow import (
     snakemake,
 )
 
-METRICS = {
-    f"{name}_{part}"
-    for name in ("mae", "rmse", "psnr", "ssim", "ms_ssim", "frc50")
-    for part in ("amplitude", "phase")
-} | {"error", "heldout_deviance", "shift_px", "ramp_rad_per_px", "scale", "cpu_s"}  # fmt: skip
+METRICS = (
+    {
+        f"{name}_{part}"
+        for name in ("mae", "rmse", "psnr", "ssim", "ms_ssim", "frc50")
+        for part in ("amplitude", "phase")
+    }
+    | {"error", "heldout_deviance", "shift_px", "ramp_rad_per_px", "cpu_s"}
+    | {field.name for field in fields(Gauge)}
+)
 
 
 def test_a_dry_run_lists_the_whole_default_study(tmp_path):
@@ -117,7 +123,7 @@ def test_the_tiny_study_runs_to_its_table_and_pictures(study):
     assert set(table["metric"]) == METRICS
     assert len(table) == 2 * 3 * len(METRICS)
     lost = table["value"].isna()  # a network of one short epoch may not be registered, which NaN says
-    assert set(table.loc[lost, "metric"]) <= {"shift_px"}
+    assert set(table.loc[lost, "metric"]) <= {"shift_px", "shift_y_px", "shift_x_px"}
     assert not lost[table["method"] == "lsqml"].any()
     assert np.isfinite(table.loc[~lost, "value"]).all()
     for name in (
