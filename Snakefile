@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from time import time
 
+from ptycho.gpus import share_out, visible_gpus
 from ptycho.progress import TimeToGo
 
 START = time()
@@ -130,6 +131,7 @@ rule report:
 onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+        share_out(workflow.scheduler, visible_gpus())
 
 
 onsuccess:

@@ -1,5 +1,6 @@
 """Where a job computes: threads as many as its rule says, GPUs where there are any."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from ptycho.gpus import share_out, visible_gpus
 from ptycho.model.devices import grow_memory
-from tests.workflow import ROOT
+from tests.workflow import ROOT, config_file, copy_of_the_house, run_in
 
 WORK = {
     "BLAS": """
@@ -85,6 +87,50 @@ class Machine:
         if gpu in self.in_use:
             raise RuntimeError("Physical devices cannot be modified after being initialized")
         self.growing.append(gpu)
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "count"),
+    [
+        ((), None, 0),
+        (("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"), None, 2),
+        (("nvidia0", "nvidia1"), "1", 1),
+        (("nvidia0",), "", 0),
+        (("nvidia0",), "-1", 0),
+        ((), "0", 0),
+    ],
+)
+def test_gpus_are_counted(tmp_path, files, named, count):
+    for name in files:
+        (tmp_path / name).touch()
+    assert visible_gpus(tmp_path, {} if named is None else {"CUDA_VISIBLE_DEVICES": named}) == count
+
+
+def test_trainings_share_out_the_gpus_unless_the_user_says_how():
+    scheduler = SimpleNamespace(global_resources={"_cores": 4}, resources={"_cores": 4})
+    share_out(scheduler, 0)
+    assert "gpu" not in scheduler.resources
+    share_out(scheduler, 2)
+    assert scheduler.global_resources["gpu"] == scheduler.resources["gpu"] == 2
+    share_out(scheduler, 1)
+    assert scheduler.resources["gpu"] == 2
+
+
+@pytest.mark.slow
+def test_one_training_at_a_time_on_a_machine_with_one_gpu(tmp_path):
+    """Through the Snakefile: a pretended GPU, scripts that only say when they ran."""
+    house, config = copy_of_the_house(tmp_path), config_file(tmp_path)
+    with (house / "ptycho/gpus.py").open("a") as file:
+        file.write("\n\ndef visible_gpus():\n    return 1\n")
+    lines = "import time\nfrom pathlib import Path\nstart = time.time()\ntime.sleep(1)\n"
+    lines += "for path in snakemake.output:\n    Path(path).write_text(f'{start} {time.time()}')\n"
+    for script in (house / "scripts").glob("*.py"):
+        script.write_text(lines)
+    networks = itertools.product(("dense", "sparse"), ("pinn", "baseline"))
+    models = [f"results/tiny/dose_100000/{view}/seed_0/{method}/model.keras" for view, method in networks]
+    run_in(house, tmp_path, "--cores", "4", "--configfile", config, "--", *models)
+    times = sorted([float(word) for word in (tmp_path / model).read_text().split()] for model in models)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
 
 
 @pytest.mark.parametrize("gpus", [(), ("one",), ("one", "two")])

@@ -2,12 +2,11 @@
 
 import re
 import shutil
-import subprocess
 
 import pandas as pd
 import pytest
 
-from tests.workflow import ROOT, SNAKEMAKE, config_file, jobs, snakemake
+from tests.workflow import config_file, jobs, snakemake
 
 TABLES = {"summarise", "quality_picture", "cost_picture", "all", "total"}
 """What is made of all conditions, and made again with every one that is added."""
@@ -86,25 +85,9 @@ def test_forcing_a_rule_reruns_one_phase(study):
     assert "view" not in found
 
 
-def copy_of_the_house(folder):
-    """Copy the code, to change it."""
-    things = (".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache")
-    return shutil.copytree(ROOT, folder / "house", ignore=shutil.ignore_patterns(*things))
-
-
-def run_in(house, folder, *arguments):
-    """Run Snakemake with the code of a copy."""
-    command = [SNAKEMAKE, "--snakefile", house / "Snakefile", "--directory", folder, "--cores", "2", *arguments]
-    environment = {"PYTHONPATH": str(house), "PATH": f"{SNAKEMAKE.parent}:/usr/bin:/bin", "HOME": str(house)}
-    options = {"capture_output": True, "text": True, "cwd": house, "env": environment, "check": False}
-    run = subprocess.run([str(part) for part in command], **options)
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
-    return run
-
-
 @pytest.mark.slow
 def test_code_reruns_what_executes_it_and_comments_nothing(study, tmp_path):
-    house, arguments = copy_of_the_house(tmp_path), (study[0], "-n", "--configfile", study[1])
+    house, arguments = copy_of_the_house(tmp_path), (study[0], "-n", "--cores", "2", "--configfile", study[1])
     run = run_in(house, *arguments)
     assert "Nothing to be done" in run.stdout + run.stderr
     iterative = house / "ptycho/iterative.py"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -101,3 +102,19 @@ def assert_same_arrays(place, undisturbed):
         with np.load(undisturbed / name) as first, np.load(place / name) as second:
             for key in set(first.files) - {"metadata"}:  # which names the folder
                 np.testing.assert_array_equal(first[key], second[key], err_msg=f"{name}: {key}")
+
+
+def copy_of_the_house(folder):
+    """Copy the code, to change it."""
+    things = (".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache")
+    return shutil.copytree(ROOT, folder / "house", ignore=shutil.ignore_patterns(*things))
+
+
+def run_in(house, folder, *arguments):
+    """Run Snakemake with the code of a copy."""
+    command = [SNAKEMAKE, "--snakefile", house / "Snakefile", "--directory", folder, *arguments]
+    environment = {"PYTHONPATH": str(house), "PATH": f"{SNAKEMAKE.parent}:/usr/bin:/bin", "HOME": str(house)}
+    options = {"capture_output": True, "text": True, "cwd": house, "env": environment, "check": False}
+    run = subprocess.run([str(part) for part in command], **options)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    return run
