@@ -142,6 +142,8 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
         panels[1, column].set(xlabel="fluence [photons per object pixel]" + (len(views) > 1) * "; faint: other views")
     for axes in panels.ravel():
         axes.set_xscale("log")
+        if metric == "heldout_deviance":  # grows with the dose
+            axes.set_yscale("log")
         axes.grid(alpha=0.3)
     for axes in panels[:, 0]:
         axes.set_ylabel(_pretty(metric))
@@ -223,6 +225,8 @@ def _pretty(metric: str) -> str:
     unit = {"psnr": " [dB]", "frc50": " [Nyquist]"}.get(
         kind, " [rad]" if of == "phase" and kind in ("mae", "rmse") else ""
     )
+    if metric == "heldout_deviance":
+        return "deviance per pixel of held-out exposures"
     names = {"ssim": "SSIM", "ms_ssim": "MS-SSIM", "psnr": "PSNR", "mae": "MAE", "rmse": "RMSE", "frc50": "FRC = 0.5"}
     return f"{names[kind]} of {of}{unit}" if kind in names else metric.replace("_", " ")
 
