@@ -141,9 +141,7 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
         panels[0, column].set(title=f"{name} view", xlabel="dose [photons per exposure]")
         panels[1, column].set(xlabel="fluence [photons per object pixel]" + (len(views) > 1) * "; faint: other views")
     for axes in panels.ravel():
-        axes.set_xscale("log")
-        if metric == "heldout_deviance":  # grows with the dose
-            axes.set_yscale("log")
+        axes.set(xscale="log", yscale="log" if metric == "heldout_deviance" else "linear")  # it grows with the dose
         axes.grid(alpha=0.3)
     for axes in panels[:, 0]:
         axes.set_ylabel(_pretty(metric))
