@@ -188,7 +188,7 @@ def cost(metrics, *, split: str = "test") -> Figure:
             style = {**line_style(method, methods), "linestyle": "none"}
             _draw_line(axes, of_view[of_view["method"] == method], "cpu_s", style)
         axes.set(title=f"{name} view", xlabel="CPU time of a scan [s], training left out", xscale="log", yscale="log")
-        axes.margins(x=0.15)
+        axes.margins(x=0.2)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(ScalarFormatter())
@@ -197,7 +197,7 @@ def cost(metrics, *, split: str = "test") -> Figure:
     panels[0].set_ylabel("error; lower is better")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
     figure.supxlabel(
-        f"grey: the best within that time at a dose [photons per exposure]; {_samples(rows, table['count'], split)}",
+        f"grey: the best within that time at a dose [photons per exposure]\n{_samples(rows, table['count'], split)}",
         fontsize="small",
     )
     return figure
