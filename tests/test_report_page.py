@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 from importlib.metadata import version
 
 import pytest
@@ -22,11 +23,12 @@ def test_the_report_runs_what_is_missing_and_is_asked_for_alone(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def report(study):
-    """The tiny study's report, made once."""
-    folder, config = study
-    snakemake(folder, "--cores", "2", "--configfile", config, "--", "report")
-    return folder / "results/tiny/report.html"
+def report(study, tmp_path_factory):
+    """The tiny study's report, made once, in a copy of the study."""
+    place = tmp_path_factory.mktemp("report")
+    shutil.copytree(study[0], place, dirs_exist_ok=True)
+    snakemake(place, "--cores", "2", "--configfile", study[1], "--", "report")
+    return place / "results/tiny/report.html"
 
 
 @pytest.mark.slow
@@ -39,7 +41,7 @@ def test_the_report_is_one_file_that_tells_how_to_do_it_again(study, report):
     (command,) = re.findall(r"<code>snakemake (.*)</code>", text)
     _, options = parse_args(command.split())
     assert list(options.targets) == ["report"]
-    run = snakemake(study[0], "--cores", "2", "--configfile", study[1], "--", "report")
+    run = snakemake(report.parents[2], "--cores", "2", "--configfile", study[1], "--", "report")
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
