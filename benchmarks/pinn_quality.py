@@ -31,6 +31,8 @@ from ptycho.views import View, scored_region
 DOSE = 1_000_000_000
 N = 64
 COLUMNS = 30
+STOP_EVERY = 20
+"""One exposure in so many is not trained on: it judges."""
 
 
 def soft_disc(n: int):
@@ -104,6 +106,8 @@ def run(options) -> dict:
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         trainable_probe=False,
+        halve_after=options.epochs * 1000,  # never: the weights that the judges find best are kept, and no more
+        patience=options.epochs * 1000,
     )
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
         kind = options.object, options.probe
@@ -112,7 +116,8 @@ def run(options) -> dict:
         network = Network(filters=options.filters, amplitude_max=1.2)
         container = groups_of(seen, options.gridsize, options.groups)
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-        network, history = train(options.method, container, network, training, spread=48, seed=options.seed)
+        judges = {"stop": range(0, len(seen), STOP_EVERY), "spread": 48}
+        network, history = train(options.method, container, network, training, **judges, seed=options.seed)
         wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         results = {"train_wall_s": round(wall, 1), "train_cpu_s": round(cpu, 1), "parameters": network.count_params()}

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from ptycho.files import explained
 from ptycho.npz import ContractError
 from ptycho.parent import end_with_parent
@@ -56,7 +58,7 @@ def hushed():
 
 
 def limit_threads(threads: int) -> None:
-    """Ask BLAS, OpenMP and TensorFlow for this many threads; call before they are imported.
+    """Ask BLAS, OpenMP and TensorFlow for this many threads; call before TensorFlow and PyTorch are imported.
 
     TensorFlow is also told to use oneDNN's kernels, if nothing else is said: on some processors it would not by itself,
     and is half as fast.
@@ -65,6 +67,7 @@ def limit_threads(threads: int) -> None:
         os.environ[name] = str(threads)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    threadpool_limits(threads)  # of libraries that are there already: NumPy's BLAS has read the environment by now
 
 
 class CpuClock:
