@@ -222,7 +222,7 @@ def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
         where = f"{method}, {view} {dose}" + (f", {split} split" if several else "")
         far, nowhere = rows["value"] > limit_px, rows["value"].isna()
         if far.any():
-            much = f"shifted by {rows['value'].max():.2f} px"
+            much = f"shifted by {rows['value'].max():.2f} px" + " at most" * (len(rows) > 1)
             shifted.append(f"{where}: {much}{_share(far)}; a known probe allows {limit_px} px")
         if nowhere.any():
             lost.append(f"{where}: could not be registered{_share(nowhere)}: the log of compare says why")
@@ -230,7 +230,7 @@ def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
 
 
 def _share(which) -> str:
-    return f" at most, {which.sum()} of {len(which)}" if len(which) > 1 else ""
+    return f", {which.sum()} of {len(which)}" if len(which) > 1 else ""
 
 
 def training_cost(benchmarks) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from pathlib import Path
 from ptycho.methods import METHODS, method_name
 
 PLACE = re.compile(
-    r"(?:^|/)(?:results/|(?!results/))[^/]+/(?:object_(?P<object>[A-Za-z0-9-]+)/)?(?:data/)?dose_(?P<dose>\d+)/(?:(?P<view>[A-Za-z0-9-]+)/)?"
+    r"(?:^|/)(?:results/|(?!results/))[^/]+/(?:object_(?P<object>[A-Za-z0-9-]+)/)?(?:data/)?"
+    r"dose_(?P<dose>\d+)/(?:(?P<view>[A-Za-z0-9-]+)/)?"
     r"seed_(?P<seed>\d+)(?:/(?P<split>train|test)(?=[/._]))?(?:/?(?P<method>[a-z]+)(?=[/._]))?"
 )
 OF_AN_OBJECT = re.compile(r"results/[^/]+/object_(?P<object>[A-Za-z0-9-]+)/")

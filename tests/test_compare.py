@@ -61,6 +61,12 @@ def test_warnings_of_one_condition_share_a_line():
     assert warnings_of(pd.DataFrame(rows)) == [f"pinn, dense 10, {split} {said}" for split in ("train", "test")]
 
 
+def test_what_was_lost_is_counted():
+    row = {"dose": 10, "view": "dense", "split": "test", "method": "pinn", "metric": "shift_px"}
+    table = pd.DataFrame([{**row, "seed": seed, "value": value} for seed, value in enumerate((np.nan, 0.0))])
+    assert warnings_of(table) == ["pinn, dense 10: could not be registered, 1 of 2: the log of compare says why"]
+
+
 def test_a_condition_is_told_from_a_path():
     assert condition_of("results/x/object_b/dose_5/dense/seed_2/test/frc.csv") == {
         "object": "b",
