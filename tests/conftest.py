@@ -1,7 +1,9 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from ptycho.log import limit_threads
 from ptycho.objects import simulate_object
@@ -52,9 +54,15 @@ def blind_scan(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory):
-    """The tiny study, run once: its folder, which is only read, and its config."""
-    folder = tmp_path_factory.mktemp("study")
-    config = config_file(folder)
-    snakemake(folder, "--cores", "2", "--configfile", config)
-    return folder, config
+def study(tmp_path_factory, worker_id):
+    """The tiny study: its folder, which is only read, and its config. Run once; every worker of a run has a copy."""
+    folder, place = tmp_path_factory.mktemp("study"), tmp_path_factory.getbasetemp()
+    shared = place if worker_id == "master" else place.parent
+    first, made = shared / "tiny_study", shared / "tiny_study.made"
+    with FileLock(shared / "tiny_study.lock"):
+        if not made.exists():
+            first.mkdir(exist_ok=True)
+            snakemake(first, "--cores", "2", "--configfile", config_file(first))
+            made.touch()
+    shutil.copytree(first, folder, dirs_exist_ok=True)
+    return folder, folder / "config.yaml"

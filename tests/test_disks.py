@@ -54,9 +54,16 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(study, disk)
     lost = [condition / "pinn", condition / "test/pinn", condition / "test/lsqml"]
     for folder in lost:
         shutil.rmtree(folder)
-    arguments = ("--cores", "2", "--configfile", config)
+    arguments = (
+        "--cores",
+        "2",
+        "--configfile",
+        config,
+        "--",
+        condition.relative_to(place) / "test/comparison_metrics.csv",
+    )
     filler = fill(place, SPARE)
-    run = snakemake(place, *arguments, "--keep-going", check=False)
+    run = snakemake(place, "--keep-going", *arguments, check=False)
     assert run.returncode
     said = run.stdout + run.stderr + "".join(path.read_text() for path in place.glob("logs/tiny/**/*.log"))
     assert "its disk is full" in said
