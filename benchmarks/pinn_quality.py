@@ -41,6 +41,12 @@ def soft_disc(n: int):
     return scale_to(gaussian_filter((np.hypot(y, x) < 10.9).astype(np.float64), 1), DOSE)
 
 
+def confined(n: int):
+    """Return the default study's probe within 10 px: its patch has fewer unknowns than a pattern numbers."""
+    y, x = np.indices((n, n)) - n // 2
+    return scale_to(beam(n, DOSE) * (np.hypot(y, x) < n * 10 / 64), DOSE)
+
+
 def one_contrast(obj):
     """Let the amplitude, which lies in [0.5, 1], decide the phase: a single material, as in the public project."""
     amplitude = np.abs(obj)
@@ -48,7 +54,7 @@ def one_contrast(obj):
 
 
 OBJECTS = {"two_contrasts": lambda obj: obj, "one_contrast": one_contrast}
-PROBES = {"zone_plate": lambda n: beam(n, DOSE), "disc": soft_disc}
+PROBES = {"zone_plate": lambda n: beam(n, DOSE), "disc": soft_disc, "confined": confined}
 
 
 def make_lines(path, seed: int, rows: int, contrast: str, probe: str):
@@ -145,7 +151,7 @@ def main() -> None:
     parser.add_argument(
         "--object", default="two_contrasts", choices=OBJECTS, help="is the phase its own (two_contrasts)"
     )
-    parser.add_argument("--probe", default="zone_plate", choices=PROBES, help="zone_plate, or disc (zone_plate)")
+    parser.add_argument("--probe", default="zone_plate", choices=PROBES, help="the beam (zone_plate)")
     parser.add_argument("--gridsize", type=int, default=1, help="patterns in a group: its square (1)")
     parser.add_argument("--groups", type=int, default=1200, help="training groups (1200)")
     parser.add_argument("--epochs", type=int, default=30, help="passes over them (30)")

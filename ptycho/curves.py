@@ -9,6 +9,8 @@ from ptycho.plots import new_figure
 from ptycho.tables import repeats, varied
 
 FLUENCE = "fluence_photons_per_px"
+MOST_NAMED = 8
+"""Tiles whose best rows are named in a learning curve."""
 _OTHERS = (("#000000", "X"), ("#999999", "*"))  # methods that METHODS does not list
 
 
@@ -19,7 +21,7 @@ def learning_curve(history) -> Figure:
     ----------
     history : DataFrame
         Columns `epoch`, `loss`, `learning_rate`, and `stop_deviance` (Poisson misfit of photons held out, lower is
-        better) if there is one: its best row is marked, of every `stage` if there is such a column.
+        better) if there is one: its best row is marked, of every `tile` if there is such a column.
     """
     judged = "stop_deviance" in history
     figure = new_figure(6.4, 6.4 if judged else 4.8)
@@ -31,14 +33,15 @@ def learning_curve(history) -> Figure:
     bottom.set(xlabel="epoch", ylabel="learning rate", yscale="log")
     if judged:
         panels[1].set_ylabel("held out:\nPoisson misfit")
-        stages = history.groupby("stage") if "stage" in history else [("", history)]
-        for stage, rows in stages:
+        tiles = history.groupby("tile", sort=False) if "tile" in history else [("", history)]
+        for tile, rows in tiles:
             panels[1].plot(rows["epoch"], rows["stop_deviance"], ".-", color="#D55E00")
             kept = rows["epoch"][rows["stop_deviance"].idxmin()]
-            name = f"kept: epoch {kept:.2f}" + (f" (stage {stage})" if stage else "")
+            name = f"kept: epoch {kept:.2f}" + (f" (tile {tile})" if tile else "")
             for axes in panels:
                 axes.axvline(kept, color="#000000", linestyle=":", label=name)
-        panels[1].legend()
+        if len(tiles) <= MOST_NAMED:
+            panels[1].legend()
     _finish_curves(panels)
     return figure
 

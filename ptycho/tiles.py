@@ -64,6 +64,11 @@ def cut_tiles(xcoords, ycoords, size_px: float, halo_px: float) -> list[Tile]:
     return tiles
 
 
+def fullest(tiles: list[Tile]) -> int:
+    """Return which tile has the most exposures: what is chosen once for a scan is chosen there."""
+    return max(range(len(tiles)), key=lambda number: len(tiles[number].exposures))
+
+
 def add_tile(canvas: Canvas, tile: Tile, obj, light, origin_px) -> None:
     """Add a tile's object to a canvas that holds its box.
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.physics import as_modes
 from ptycho.stitch import Canvas
-from ptycho.tiles import add_tile, cut_tiles
+from ptycho.tiles import add_tile, cut_tiles, fullest
 
 EDGE = 0.02
 """Differences of transmittance below this count as smooth, above as edges: the total variation is differentiable."""
@@ -167,7 +167,7 @@ def reconstruct(counts: Counts, probe, options: TotalVariation, *, seed: int, fo
     """
     places, n = (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
     tiles, level = cut_tiles(*places, options.tile_px, n), transmission_of(counts, probe)
-    largest = max(range(len(tiles)), key=lambda number: len(tiles[number].exposures))
+    largest = fullest(tiles)
     rows: list[dict] = []
     chosen, start = choose_strength(
         counts.select(tiles[largest].exposures), probe, level, options, seed=seed, rows=rows

@@ -15,7 +15,7 @@ from ptycho.files import save_table
 from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts
 from ptycho.model.checkpoints import Backup, training_key
-from ptycho.model.refined import Refinement, refine
+from ptycho.model.refined import Refinement, refine_tiles
 from ptycho.provenance import origin_of, record_of, versions
 from ptycho.scan import open_scan
 from ptycho.stitch import load_object, save_object
@@ -32,12 +32,14 @@ config = {"refined": params.refined, "tv": params.tv}
 inputs = {name: snakemake.input[name] for name in ("scan", "view", "tv")}
 made_with = versions("tensorflow", "keras", "numpy", "scipy")
 key = training_key(method="refined", made_with=made_with, **origin_of(seed, config, params.code, **inputs))
-kept = {"backup": Backup(Path(snakemake.output.object).with_name("backup"), key), "clock": clock}
-objects, light, origin, history = refine(counts, scan.probe, strength, prior, options, seed=seed, **kept)
+folder = Path(snakemake.output.object).parent
+kept = {"backup": Backup(folder / "backup", key), "clock": clock, "folder": folder}
+canvases, history = refine_tiles(counts, scan.probe, strength, prior, options, seed=seed, **kept)
 cpu_s = tv["cpu_s"] + clock.seconds
 save_table(snakemake.output.history, history)
 made = {"strength": strength, "cpu_s": cpu_s, "provenance": record_of(snakemake, __file__)}
 files = {"refined": snakemake.output.object, "whole": snakemake.output.whole, "deals": snakemake.output.deals}
 for name, path in files.items():
-    save_object(path, objects[name], light, origin, method=name, **made)
+    canvas = canvases[name]
+    save_object(path, canvas.mean(), canvas.weight, canvas.origin_px, method=name, **made)
 kept["backup"].remove()

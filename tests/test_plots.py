@@ -96,14 +96,14 @@ def test_learning_curve(validated, offset, tmp_path):
         assert [list(axes.lines[1].get_xdata()) for axes in figure.axes] == [[13, 13]] * 3
 
 
-def test_learning_curve_marks_what_every_stage_kept(tmp_path):
+def test_learning_curve_marks_what_every_tile_kept(tmp_path):
     epoch = np.arange(1, 9)
-    columns = {"epoch": epoch, "loss": 1.0 / epoch, "learning_rate": 1e-3, "stage": [1] * 4 + [2] * 4}
+    columns = {"epoch": epoch, "loss": 1.0 / epoch, "learning_rate": 1e-3, "tile": ["1/2"] * 4 + ["2/2"] * 4}
     history = pd.DataFrame({**columns, "stop_deviance": [4, 3, 3.5, 4, 2, 1, 0.5, 1]})
     figure = curves.learning_curve(history)
     rendered(figure, tmp_path)
     said = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
-    assert said == ["kept: epoch 2.00 (stage 1)", "kept: epoch 7.00 (stage 2)"]
+    assert said == ["kept: epoch 2.00 (tile 1/2)", "kept: epoch 7.00 (tile 2/2)"]
 
 
 def test_stopping_curve_marks_the_epoch_kept(tmp_path):

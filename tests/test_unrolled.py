@@ -2,6 +2,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ptycho.align import align
@@ -15,11 +16,12 @@ from ptycho.tv import TotalVariation, descend, total_variation
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import canvas, unrolled  # noqa: E402
+from ptycho.model import refined as refined_module  # noqa: E402
 from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.inference import load_network  # noqa: E402
 from ptycho.model.ingredients import VARIANTS, take_apart  # noqa: E402
-from ptycho.model.refined import Maps, Refinement, refine  # noqa: E402
+from ptycho.model.refined import Maps, Refinement, refine, refine_tiles  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
     Unrolled,
     apply_unrolled,
@@ -215,15 +217,67 @@ def test_a_refinement_that_was_killed_goes_on_to_the_same_object(scan, counts, r
 
 
 def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts, refined):
-    second = refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0)
     objects, light, origin, history = refined
+    second, again = refine_tiles(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0)  # which are one
+    lit = light > 1e-3 * light.max()
     for name, obj in objects.items():
-        np.testing.assert_array_equal(obj, second[0][name])
+        np.testing.assert_allclose(second[name].mean()[lit], obj[lit], rtol=1e-6)
+        assert second[name].origin_px == tuple(origin)
+    pd.testing.assert_frame_equal(again, history)
     np.testing.assert_allclose(objects["refined"], (objects["whole"] + objects["deals"]) / 2, atol=1e-6)
     found, shift = error_of(objects["refined"], light, origin, scan)
     assert found < 0.2
     assert shift < 0.1
     assert len(history) == canvas.ROUNDS
+
+
+@pytest.fixture
+def wide(counts):
+    """The scan's exposures, six times as far apart from left to right: tiles hold a part of them."""
+    return Counts(counts.frames, 6 * counts.xcoords, counts.ycoords)
+
+
+def test_a_large_scan_is_refined_tile_by_tile(scan, wide, tmp_path, monkeypatch):
+    seen = []
+
+    def number_of_tile(counts, probe, strength, prior, options, *, seed, backup, clock):
+        seen.append((len(counts), backup.folder.name))
+        likelihood = Likelihood(counts, probe)
+        objects = {name: np.full(likelihood.shape, 1 + len(seen), np.complex64) for name in ("refined", "whole")}
+        rows = pd.DataFrame({"epoch": [1.0, 2.0], "loss": 1.0})
+        return objects, likelihood.light(), likelihood.origin_px, rows
+
+    monkeypatch.setattr(refined_module, "refine", number_of_tile)
+    prior, backup = replace(PRIOR, tile_px=60), Backup(tmp_path / "backup", "key")
+    canvases, history = refine_tiles(wide, scan.probe, 8.0, prior, REFINED, seed=0, folder=tmp_path, backup=backup)
+    tiles = cut_tiles(wide.xcoords, wide.ycoords, prior.tile_px, scan.n_pixels)
+    assert len(tiles) > 2
+    assert seen == [(len(tile.exposures), f"tile_{number}") for number, tile in enumerate(tiles)]
+    assert max(count for count, _ in seen) < len(wide)
+    mean, (_, left) = canvases["refined"].mean(), canvases["refined"].origin_px
+    for number in (0, len(tiles) - 1):
+        outer = np.clip(tiles[number].core[1], wide.xcoords.min(), wide.xcoords.max())
+        column = int(outer[0] if number == 0 else outer[1]) - left  # beyond the halo of the next tile
+        assert abs(mean[mean.shape[0] // 2, column] - (2 + number)) < 0.5
+    assert list(history["tile"].unique()) == [f"{number + 1}/{len(tiles)}" for number in range(len(tiles))]
+    assert history["epoch"].tolist() == list(range(1, 2 * len(tiles) + 1))
+
+
+def test_the_prior_of_a_large_scan_is_chosen_in_one_tile(scan, wide, monkeypatch):
+    """Training holds a tile, not the scan: the strength is that of the tile with the most exposures."""
+    seen = []
+
+    def choose(part, *arguments, **options):
+        seen.append(len(part))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unrolled, "choose_strength", choose)
+    prior = replace(PRIOR, tile_px=60)
+    with pytest.raises(KeyboardInterrupt):
+        train_unrolled(wide, scan.probe, OPTIONS, prior, seed=0)
+    tiles = cut_tiles(wide.xcoords, wide.ycoords, prior.tile_px, scan.n_pixels)
+    assert seen == [max(len(tile.exposures) for tile in tiles)]
+    assert seen[0] < len(wide)
 
 
 def test_a_loss_that_is_no_number_stops_training_with_a_message(scan, counts):

@@ -2,7 +2,8 @@
 
 The photons are dealt anew, several times, to two sets. TV-MAPs of the first set at several strengths of the prior are
 what a U-Net sees; the Poisson likelihood of the second set is its loss (`ptycho.model.canvas`). The result is the mean
-of what it makes of all photons and of what it makes, on average, of the deals.
+of what it makes of all photons and of what it makes, on average, of the deals. Large scans go tile by tile, each with a
+network of its own: memory is a tile.
 """
 
 import sys
@@ -18,7 +19,8 @@ from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.log import CpuClock
 from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected, judge_of
 from ptycho.model.checkpoints import Backup
-from ptycho.tiles import Tile, cut_tiles
+from ptycho.stitch import Canvas
+from ptycho.tiles import Tile, add_tile, cut_tiles
 from ptycho.tv import TotalVariation, descend, strengths, transmission_of
 
 FACTORS = (4.0, 2.0, 1.0, 0.25)
@@ -145,12 +147,12 @@ def refine(
     backup: Backup | None = None,
     clock: CpuClock | None = None,
 ):
-    """Train on a scan's own photons and reconstruct it; interrupted or not, to the same bits.
+    """Train on the photons of exposures and reconstruct them on one canvas; interrupted or not, to the same bits.
 
     Parameters
     ----------
     counts : Counts
-        Exposures that may be used; the truth is nowhere.
+        Exposures that may be used, those of a tile; the truth is nowhere.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
     strength : float
@@ -188,3 +190,45 @@ def refine(
     dealt = np.mean([deal.refined(network) for deal in deals], axis=0)
     objects = {"refined": (whole + dealt) / 2, "whole": whole, "deals": dealt}
     return objects, everything.light(), everything.origin_px, history
+
+
+def refine_tiles(
+    counts: Counts,
+    probe,
+    strength: float,
+    prior: TotalVariation,
+    options: Refinement,
+    *,
+    seed: int,
+    folder=None,
+    backup: Backup | None = None,
+    clock: CpuClock | None = None,
+):
+    """Refine a scan of any size: `refine` for every tile of `prior.tile_px`, all on canvases around the scan.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where the canvases live in files; without, they are in memory.
+
+    Returns
+    -------
+    canvases : dict
+        Of the objects that `refine` names.
+    history : DataFrame
+        Of the tiles one behind the other, with a column `tile` if there are several.
+    """
+    places, n, clock = (counts.xcoords, counts.ycoords), probe.shape[-1], clock or CpuClock()
+    tiles, canvases, histories, epoch = cut_tiles(*places, prior.tile_px, n), {}, [], 0.0
+    for number, tile in enumerate(tiles):
+        kept = {"backup": backup.part(f"tile_{number}") if backup else None, "clock": clock}
+        part = counts.select(tile.exposures)
+        objects, light, origin_px, history = refine(part, probe, strength, prior, options, seed=seed, **kept)
+        for name, obj in objects.items():
+            if name not in canvases:
+                canvases[name] = Canvas.around(*places, n, folder)
+            add_tile(canvases[name], tile, obj, light, origin_px)
+        label = {"tile": f"{number + 1}/{len(tiles)}"} if len(tiles) > 1 else {}
+        histories.append(history.assign(epoch=history["epoch"] + epoch, **label))
+        epoch = histories[-1]["epoch"].iloc[-1]
+    return canvases, pd.concat(histories, ignore_index=True)

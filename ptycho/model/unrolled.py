@@ -18,7 +18,7 @@ from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected
 from ptycho.model.checkpoints import Backup
 from ptycho.model.layers import PACKAGE
 from ptycho.stitch import Canvas
-from ptycho.tiles import Tile, add_tile
+from ptycho.tiles import Tile, add_tile, cut_tiles, fullest
 from ptycho.tv import TotalVariation, choose_strength, descend, transmission_of
 
 JUDGE_SHARE = 0.08
@@ -159,7 +159,7 @@ def train_unrolled(
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
     prior : TotalVariation
-        How the strength of the prior is chosen.
+        How the strength of the prior is chosen: in the tile with the most exposures, as TV-MAP does.
     backup : Backup, optional
         Where the state goes after every round of training, and where one of the same training is taken up.
 
@@ -172,7 +172,9 @@ def train_unrolled(
     """
     keras.utils.set_random_seed(seed)
     transmission = transmission_of(counts, probe)
-    strength, _ = choose_strength(counts, probe, transmission, prior, seed=seed, rows=[])
+    parts = cut_tiles(counts.xcoords, counts.ycoords, prior.tile_px, probe.shape[-1])
+    part = counts.select(parts[fullest(parts)].exposures)
+    strength, _ = choose_strength(part, probe, transmission, prior, seed=seed, rows=[])
     names = ("rounds", "iterations", "final_iterations", "closing_iterations")
     numbers = {name: getattr(options, name) for name in names}
     steps = Steps(**numbers, strength=float(strength), transmission=transmission, name="steps")
