@@ -4,6 +4,7 @@ Every number is the largest resident set of a process of its own: VmHWM, for wha
 peak of its parent. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
 
     python benchmarks/memory.py --groups 1000 5216 100000 --output docs/memory
+    python benchmarks/memory.py --groups --tiled 1000 5216 20000
 """
 
 import argparse
@@ -16,11 +17,15 @@ import time
 from pathlib import Path
 from subprocess import PIPE
 
+import numpy as np
 from scans import make_scan, make_sparse, make_view
 
 from ptycho import log
 from ptycho.npz import open_member
 from ptycho.scan import open_scan
+
+TILED = ("tv", "unrolled", "refined")
+"""Methods that take large scans tile by tile; a job of `unrolled` trains and reconstructs."""
 
 
 def infer(folder: Path, n_groups: int) -> None:
@@ -60,6 +65,38 @@ def train(method: str, folder: Path, filters: int) -> None:
     network.save(folder / "model.keras")
 
 
+def reconstruct(method: str, folder: Path, tile_px: float) -> None:
+    """A job over the whole scan in tiles, with as few iterations and steps as show what it holds."""
+    from ptycho.likelihood import Counts
+    from ptycho.stitch import save_object
+    from ptycho.tiles import cut_tiles
+    from ptycho.tv import TotalVariation
+    from ptycho.tv import reconstruct as regularise
+
+    scan, fit_share = open_scan(folder / "scan.npz"), 0.8
+    counts = Counts.of(scan, np.arange(len(scan)))
+    weak = {"strongest": 8, "weakest": 8, "iterations": 2, "final_iterations": 2}
+    prior = TotalVariation(**weak, fit_share=fit_share, tile_px=tile_px)
+    fitting = {"filters": 8, "steps": 10, "learning_rate": 1e-3, "tile_px": 96, "fit_share": fit_share}
+    if method == "tv":
+        found = regularise(counts, scan.probe, prior, seed=0, folder=folder)
+        save_object(folder / "tv.npz", found.object, found.weight, found.origin_px)
+    elif method == "refined":
+        from ptycho.model.refined import Refinement, refine_tiles
+
+        options = Refinement(**fitting, deals=2)
+        canvases, _ = refine_tiles(counts, scan.probe, 8.0, prior, options, seed=0, folder=folder)
+        for name, canvas in canvases.items():
+            save_object(folder / f"{name}.npz", canvas.mean(), canvas.weight, canvas.origin_px)
+    else:
+        from ptycho.model.unrolled import Unrolled, reconstruct_tiles, train_unrolled
+
+        rounds = {"rounds": 2, "iterations": 2, "final_iterations": 2, "closing_iterations": 2}
+        network, _ = train_unrolled(counts, scan.probe, Unrolled(**fitting, **rounds, tiles=6), prior, seed=0)
+        tiles = cut_tiles(scan.xcoords, scan.ycoords, tile_px, scan.n_pixels)
+        reconstruct_tiles(network, counts, scan.probe, tiles, folder=folder).save(folder / "canvas.npz")
+
+
 def measure(job: str, folder: Path, number: int) -> dict:
     """Run a job in a process of its own."""
     start = time.perf_counter()
@@ -88,7 +125,7 @@ def opening(folder: Path) -> dict:
 
 def run(options) -> dict:
     """Measure everything that was asked for."""
-    found = {"n_pixels": options.n, "filters": options.filters, "inference": [], "training": []}
+    found = {"n_pixels": options.n, "filters": options.filters, "inference": [], "training": [], "tiled": []}
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
         folder = Path(name)
         trained = False
@@ -107,9 +144,14 @@ def run(options) -> dict:
             pixels = open_member(folder / "canvas.npz", "weight").memmap.size
             found["inference"].append({"groups": n_groups, "exposures": len(scan), "canvas_px": pixels, **numbers})
             print(json.dumps(found["inference"][-1]), file=sys.stderr, flush=True)
+        for count in sorted(options.tiled):
+            make_scan(folder / "scan.npz", count, options.n)
+            for method in TILED:
+                found["tiled"].append({"method": method, "exposures": count, **measure(method, folder, 512)})
+                print(json.dumps(found["tiled"][-1]), file=sys.stderr, flush=True)
         if options.open:
             found["opening"] = opening(folder)
-    few, many = found["inference"][0], found["inference"][-1]
+    few, many = (found["inference"] or [{"groups": 0}])[0], (found["inference"] or [{"groups": 0}])[-1]
     if many["groups"] > few["groups"]:
         growth = (many["peak_mb"] - few["peak_mb"]) * 1e6
         found["growth_bytes_per_group"] = growth / (many["groups"] - few["groups"])
@@ -142,9 +184,10 @@ def draw(found: dict, path: Path) -> None:
 def main() -> None:
     """Take the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, nargs="+", default=[1000, 5216], help="numbers of groups (1000 5216)")
+    parser.add_argument("--groups", type=int, nargs="*", default=[1000, 5216], help="numbers of groups (1000 5216)")
     parser.add_argument("--train-groups", type=int, nargs="*", default=[], help="of these, for which to train too")
     parser.add_argument("--exposures", type=int, default=1 << 40, help="at most; more groups by oversampling")
+    parser.add_argument("--tiled", type=int, nargs="*", default=[], help="exposures of scans that go tile by tile")
     parser.add_argument("--n", type=int, default=64, help="side of a pattern (64)")
     parser.add_argument("--filters", type=int, default=12, help="of the network (12)")
     parser.add_argument("--open", action="store_true", help="also open a 10 GB scan")
@@ -159,6 +202,8 @@ def main() -> None:
             merge(folder)
         elif job == "infer":
             infer(folder, number)
+        elif job in TILED:
+            reconstruct(job, folder, number)
         else:
             train(job, folder, number)
         print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
