@@ -102,12 +102,13 @@ def state_of(place):
     }
 
 
-def go_through(kills, place, undisturbed, config):
-    """Run the study, ending it once for each of `kills`; hold what is left against an undisturbed one."""
+def go_through(kills, place, undisturbed, config, *targets):
+    """Run the study, or what targets need, ending it once for each of `kills`; hold what is left against another."""
     seed = int(np.random.default_rng().integers(1 << 31))
     print(f"seed of the moments: {seed}")
     rng = np.random.default_rng(seed)
-    arguments = ("--cores", "2", "--configfile", config)
+    options = ("--cores", "2", "--configfile", config)
+    arguments = (*options, "--", *targets)
     wanted = jobs(snakemake(place, "-n", *arguments))
     finished, output = Counter(), place / "snakemake.txt"
 
@@ -133,7 +134,7 @@ def go_through(kills, place, undisturbed, config):
         before = state_of(place)
         time.sleep(1)
         assert state_of(place) == before  # nobody goes on writing
-        snakemake(place, *arguments, "--unlock")
+        snakemake(place, *options, "--unlock")
     with output.open("w") as file:
         subprocess.run(command_of(place, *arguments), stdout=file, stderr=file, check=True, cwd=ROOT, env=environment())
     count()
@@ -150,7 +151,8 @@ def test_a_study_that_dies_while_it_iterates_trains_and_infers(study, tmp_path):
     condition = place / "results/tiny/dose_100000/dense/seed_0"
     for folder in (condition / "pinn", condition / "test/pinn", condition / "test/lsqml"):
         shutil.rmtree(folder)
-    go_through(["iterate", "train", "infer", "infer"], place, undisturbed, config)
+    target = condition.relative_to(place) / "test/comparison_metrics.csv"
+    go_through(["iterate", "train", "infer", "infer"], place, undisturbed, config, target)
 
 
 @pytest.mark.long

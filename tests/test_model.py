@@ -273,7 +273,7 @@ def test_saved_models_load_in_safe_mode_and_predict_the_same(saved, scan):
 
 
 @pytest.mark.parametrize("method", ["pinn", "baseline"])
-@pytest.mark.parametrize(("batch_size", "chunks"), [(1, 1), (8, 2), (32, 7), (64, 100), (8, 23)])
+@pytest.mark.parametrize(("batch_size", "chunks"), [(64, 1), (32, 2), (8, 7), (5, 23), (1, 100)])
 def test_neither_batch_nor_chunk_size_shows(trained, scan, method, batch_size, chunks):
     container, network = open_groups(scan, view_of(scan)), trained[method]
     whole = add_groups(network, container, range(len(container)), 24)
