@@ -41,7 +41,7 @@ def infer(folder: Path, n_groups: int) -> None:
     canvas.save(folder / "canvas.npz", run=run, groups=[groups.start, groups.stop])
 
 
-def merge(folder: Path) -> None:
+def merge_chunk(folder: Path) -> None:
     """A merge job of that one chunk."""
     from ptycho.stitch import merge_chunks, save_object
 
@@ -68,7 +68,7 @@ def train(method: str, folder: Path, filters: int) -> None:
 def reconstruct(method: str, folder: Path, tile_px: float) -> None:
     """A job over the whole scan in tiles, with as few iterations and steps as show what it holds."""
     from ptycho.likelihood import Counts
-    from ptycho.stitch import save_object
+    from ptycho.stitch import merge, parts_of, save_object, save_parts
     from ptycho.tiles import cut_tiles
     from ptycho.tv import TotalVariation
     from ptycho.tv import reconstruct as regularise
@@ -91,10 +91,11 @@ def reconstruct(method: str, folder: Path, tile_px: float) -> None:
     else:
         from ptycho.model.unrolled import Unrolled, reconstruct_tiles, train_unrolled
 
-        rounds = {"rounds": 2, "iterations": 2, "final_iterations": 2, "closing_iterations": 2}
+        rounds = {"rounds": 2, "iterations": 2, "phase_iterations": 2, "final_iterations": 2, "closing_iterations": 2}
         network, _ = train_unrolled(counts, scan.probe, Unrolled(**fitting, **rounds, tiles=6), prior, seed=0)
         tiles = cut_tiles(scan.xcoords, scan.ycoords, tile_px, scan.n_pixels)
-        reconstruct_tiles(network, counts, scan.probe, tiles, folder=folder).save(folder / "canvas.npz")
+        save_parts(folder / "tiles.npz", reconstruct_tiles(network, counts, scan.probe, tiles), dict)
+        merge(parts_of(folder / "tiles.npz"), folder, synchronised=True)
 
 
 def measure(job: str, folder: Path, number: int) -> dict:
@@ -199,7 +200,7 @@ def main() -> None:
         log.limit_threads(1)
         job, folder, number = options.job[0], Path(options.job[1]), int(options.job[2])
         if job == "merge":
-            merge(folder)
+            merge_chunk(folder)
         elif job == "infer":
             infer(folder, number)
         elif job in TILED:

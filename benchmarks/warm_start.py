@@ -80,7 +80,7 @@ def tv(scan, view, options: TotalVariation, chosen: float, first) -> dict:
 
     if not inside:
         raise SystemExit("a holdout exposure lies outside the box of those that are fitted")
-    path = [strength for strength in strengths(options) if strength > 1.01 * chosen]
+    path = [strength for strength in strengths(options, likelihood.light()) if strength > 1.01 * chosen]
     flat = np.full(box[1], transmission_of(counts, scan.probe), np.complex64)
     begun, made, obj = time.process_time(), 0, flat
     for strength in [*path, chosen]:

@@ -85,6 +85,8 @@ def _contradictions(config: dict) -> list[str]:
         found.append(
             f"grouping.neighbours: {neighbours} is too few for groups of {size} (gridsize²); at least {size - 1}"
         )
+    if config["tv"]["weakest"] > config["tv"]["strongest"]:
+        found.append(f"tv.weakest: {config['tv']['weakest']} is more than tv.strongest, {config['tv']['strongest']}")
     source = config["source"]
     if source["kind"] == "measured" and "objects" in config:
         found.append("objects: a measured scan has the one that it has; wanted no such key")

@@ -25,10 +25,14 @@ class Counts:
 
     @classmethod
     def of(cls, scan, chosen) -> "Counts":
-        """Chosen exposures of a scan, read when they are asked for."""
+        """Chosen exposures of a scan, read when they are asked for; ValueError there if one is not finite."""
 
         def frames(exposures):
-            return np.square(scan.diffraction[chosen[exposures]], dtype=np.float64)
+            counts = np.square(scan.diffraction[chosen[exposures]], dtype=np.float64)
+            finite = np.isfinite(counts).all(axis=(-2, -1))
+            if not finite.all():
+                raise ValueError(f"exposures {chosen[exposures][~finite].tolist()}: counts that are not finite numbers")
+            return counts
 
         return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen])
 

@@ -1,12 +1,13 @@
 """Uncompressed NPZ files: arrays that are memory-mapped and read when indexed; written whole."""
 
+import itertools
 import math
 import mmap
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -201,10 +202,16 @@ def _read_header(member):
     return read(member)
 
 
-def save_arrays(path, **arrays) -> None:
-    """Write an uncompressed NPZ that is either whole or not there; mapped arrays are never resident as a whole."""
+def save_arrays(path, first: Iterable[tuple[str, np.ndarray]] = (), **arrays) -> None:
+    """Write an uncompressed NPZ that is either whole or not there; mapped arrays are never resident as a whole.
+
+    Parameters
+    ----------
+    first : iterable of (str, array)
+        What is written before the others, taken one at a time.
+    """
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for key, array in arrays.items():
+        for key, array in itertools.chain(first, arrays.items()):
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
                 _write_member(member, np.asanyarray(array, order="C"))
 

@@ -1,6 +1,7 @@
 """Canvas: weighted patches in, object out; partial canvases add up to the same object, whatever the chunks."""
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,15 +64,35 @@ class Canvas:
         if self._fresh >= PATCHES_AT_A_TIME:
             self._drop_pages()
 
-    def include(self, part: "Canvas") -> None:
-        """Add a canvas whose box lies in this one's."""
+    def include(self, part: "Canvas", *, synchronised: bool = False) -> None:
+        """Add a canvas whose box lies in this one's.
+
+        Parameters
+        ----------
+        synchronised : bool
+            First turn its phase to the one here, where they overlap: what was reconstructed by itself has a global
+            phase of its own, which no measurement tells.
+        """
+        turn = self._turn(part) if synchronised else None
+        for rows, box in self._shared(part):
+            self.total[box] += part.total[rows] if turn is None else turn * part.total[rows]
+            self.weight[box] += part.weight[rows]
+            self._drop_pages()
+
+    def _shared(self, part: "Canvas"):
+        """Rows of a part, block by block, and the box that they have here."""
         y, x = np.subtract(part.origin_px, self.origin_px)
         columns = slice(x, x + part.weight.shape[1])
         for rows in part._row_blocks():
-            box = slice(y + rows.start, y + rows.stop), columns
-            self.total[box] += part.total[rows]
-            self.weight[box] += part.weight[rows]
+            yield rows, (slice(y + rows.start, y + rows.stop), columns)
+
+    def _turn(self, part: "Canvas") -> complex:
+        """Return exp(iφ) that brings a part's phase to the one here; 1 where they have nothing in common."""
+        common = 0j
+        for rows, box in self._shared(part):
+            common += np.vdot(part.total[rows], self.total[box])
             self._drop_pages()
+        return common / abs(common) if abs(common) > 0 else 1.0
 
     def mean(self, fill: complex = 1.0):
         """Weighted mean, complex64; `fill` where nothing was added."""
@@ -102,17 +123,23 @@ class Canvas:
         )
 
     @classmethod
-    def load(cls, path) -> tuple["Canvas", dict]:
+    def load(cls, path, part: str = "") -> tuple["Canvas", dict]:
         """Open a canvas and read its metadata; the sums stay in their file, memory-mapped and read-only.
+
+        Parameters
+        ----------
+        part : str
+            Which, in a file of several, see `save_parts`.
 
         Raises
         ------
         ContractError
             If the file is missing, cut short or damaged: all of it is held against its check sums.
         """
-        check_members(path, "sum", "weight")
-        total, weight = open_member(path, "sum").memmap, open_member(path, "weight").memmap
-        origin, text = load_arrays(path, "origin_px", "metadata")
+        keys = f"sum{part}", f"weight{part}"
+        check_members(path, *keys)
+        total, weight = (open_member(path, key).memmap for key in keys)
+        origin, text = load_arrays(path, f"origin_px{part}", "metadata")
         if total.shape != weight.shape or total.ndim != 2 or origin.shape != (2,):
             raise ContractError(
                 f"{path}: sum {total.shape}, weight {weight.shape}, origin {origin.shape}; wanted (H, W) twice and (2,)"
@@ -120,7 +147,53 @@ class Canvas:
         return cls(total, weight, tuple(origin.tolist())), json.loads(str(text))
 
 
-def merge(canvases, folder=None) -> Canvas:
+def save_parts(path, parts: Iterable[Canvas], metadata: Callable[[], dict]) -> None:
+    """Write canvases that are to be synchronised when they are merged, one at a time; whole or not there.
+
+    Parameters
+    ----------
+    parts : iterable of Canvas
+        Each is written before the next is asked for.
+    metadata : callable
+        Called behind the last.
+    """
+    count = 0
+
+    def members():
+        nonlocal count
+        for canvas in parts:
+            yield f"sum_{count}", canvas.total
+            yield f"weight_{count}", canvas.weight
+            yield f"origin_px_{count}", np.array(canvas.origin_px)
+            count += 1
+        yield "metadata", np.array(json.dumps({**metadata(), "parts": count}))
+
+    save_arrays(path, members())
+
+
+def read_metadata(path) -> dict:
+    """Read what a file of one canvas or of several was told."""
+    (text,) = load_arrays(path, "metadata")
+    return json.loads(str(text))
+
+
+def parts_of(path) -> list[Callable[[], Canvas]]:
+    """Return what opens each canvas of a file, after its bytes were held against their check sums.
+
+    Raises
+    ------
+    ContractError
+        As `Canvas.load`.
+    """
+    count = read_metadata(path).get("parts")
+    names = [""] if count is None else [f"_{number}" for number in range(count)]
+    loads = [lambda name=name: Canvas.load(path, name)[0] for name in names]
+    for load in loads:
+        load()
+    return loads
+
+
+def merge(canvases, folder=None, *, synchronised: bool = False) -> Canvas:
     """Add partial canvases over their common bounding box, one at a time, in any order.
 
     Parameters
@@ -129,6 +202,8 @@ def merge(canvases, folder=None) -> Canvas:
         Each returns a Canvas; a callable is called twice, so that only one part is open at a time.
     folder : Path, optional
         Where the sum lives in files; without, it is in memory.
+    synchronised : bool
+        Turn the phase of each to that of those before it. The result then depends on the order.
     """
     parts = [(load, part.origin_px, part.weight.shape) for load in canvases if (part := load()).weight.size]
     boxes = [(origin, shape) for _, origin, shape in parts]
@@ -136,7 +211,7 @@ def merge(canvases, folder=None) -> Canvas:
     high = np.max([np.add(origin, shape) for origin, shape in boxes], axis=0)
     whole = Canvas.empty(tuple((high - low).tolist()), tuple(low.tolist()), folder)
     for load, _, _ in parts:
-        whole.include(load())
+        whole.include(load(), synchronised=synchronised)
     return whole
 
 
@@ -162,7 +237,8 @@ def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
     ContractError
         If a chunk is missing, damaged, there twice, or of another run; the message names the file.
     """
-    metadata = [(str(path), Canvas.load(path)[1]) for path in paths]
+    metadata = [(str(path), read_metadata(path)) for path in paths]
+    loads = {str(path): parts_of(path) for path in paths}
     first, run = metadata[0][0], run or {}
     wanted = {key: (value, first) for key, value in metadata[0][1]["run"].items()}
     wanted |= {key: (value, "what is wanted") for key, value in run.items()}
@@ -175,7 +251,8 @@ def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
                 )
     count = wanted["groups"][0]
     expected, before = 0, "no chunk before it"
-    for start, stop, path in sorted((*found["groups"], path) for path, found in metadata if np.diff(found["groups"])):
+    ordered = sorted((*found["groups"], path) for path, found in metadata if np.diff(found["groups"]))
+    for start, stop, path in ordered:
         if start < expected:
             raise ContractError(f"{path}: holds groups {start} to {stop}, some of which {before} holds too")
         if start > expected:
@@ -185,7 +262,8 @@ def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
         expected, before = stop, path
     if expected != count:
         raise ContractError(f"groups {expected} to {count} are in no chunk: one is missing after {before}")
-    return merge([lambda path=path: Canvas.load(path)[0] for path, _ in metadata], folder)
+    parts = [load for *_, path in ordered for load in loads[path]]
+    return merge(parts, folder, synchronised="parts" in metadata[0][1])
 
 
 def chunk_bounds(n_groups: int, index: int, count: int) -> tuple[int, int]:

@@ -69,16 +69,18 @@ def fullest(tiles: list[Tile]) -> int:
     return max(range(len(tiles)), key=lambda number: len(tiles[number].exposures))
 
 
-def add_tile(canvas: Canvas, tile: Tile, obj, light, origin_px) -> None:
-    """Add a tile's object to a canvas that holds its box.
+def canvas_of(tile: Tile, obj, light, origin_px) -> Canvas:
+    """Weight a tile's object by its illumination, and by its distance from the core: a canvas to be merged.
+
+    Its global phase is its own: canvases of tiles are to be synchronised when they are put together.
 
     Parameters
     ----------
     obj : (H, W) complex64
     light : (H, W) float64
-        Illumination [photons per pixel]: with the tile's own weight the weight of the object.
+        Illumination [photons per pixel].
     origin_px : (int, int)
         Row and column of the first pixel.
     """
     weight = tile.weight(obj.shape, origin_px) * light
-    canvas.include(Canvas(weight * obj, weight, origin_px))
+    return Canvas(weight * obj, weight, tuple(map(int, origin_px)))

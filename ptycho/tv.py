@@ -5,6 +5,7 @@ variation (Rudin, Osher and Fatemi, Physica D 60, 259, 1992) of the complex obje
 strong to weak λ. Exposures are read block by block in every evaluation: memory is the canvas.
 """
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.physics import as_modes
 from ptycho.stitch import Canvas
-from ptycho.tiles import add_tile, cut_tiles, fullest
+from ptycho.tiles import canvas_of, cut_tiles, fullest
 
 EDGE = 0.02
 """Differences of transmittance below this count as smooth, above as edges: the total variation is differentiable."""
@@ -28,6 +29,10 @@ GAIN = 1.0e-5
 """It ends where a step gains less than this share of the objective."""
 WARM = 8.0
 """How far above the chosen λ the last continuation starts, if it has a reconstruction of most photons to start from."""
+SLOW_PHASE = 0.25, 2.0
+"""Waves across a pattern: what is slower counts as slow phase all alike, what is faster is left to other steps."""
+PHASE_ITERATIONS = 8
+"""L-BFGS iterations on the slow phase before each of the last strengths, those less than `WARM` times the chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ class TotalVariation:
     """How the prior's strength is found and the minimum reached."""
 
     strongest: float
-    """λ that the continuation starts from."""
+    """λ that the continuation starts from; bright scans start higher, see `strengths`."""
     weakest: float
     """Smallest λ that may be chosen."""
     iterations: int
@@ -139,10 +144,48 @@ def descend(likelihood: Likelihood, obj, strength: float, iterations: int):
     return (obj + variables.step(found.x)).astype(np.complex64), float(found.fun), int(found.nit)
 
 
-def strengths(options: TotalVariation):
-    """λ from the strongest to the weakest, halved every time."""
-    count = int(np.floor(np.log2(options.strongest / options.weakest) + 1e-9)) + 1
-    return options.strongest / 2.0 ** np.arange(count)
+def descend_phase(likelihood: Likelihood, obj, iterations: int):
+    """Minimise the likelihood over a slow phase that an object is multiplied by, and over nothing else.
+
+    Patterns hardly feel a phase that changes little across the beam: the curvature falls with the square of its
+    frequency, and steps in the whole object need hundreds of iterations for it. That does not hold for amplitudes,
+    so that the object's own variables cannot be boosted for it; those of the phase alone can, by 1 / frequency.
+
+    Returns
+    -------
+    obj : (H, W) complex64
+    """
+    slowest, fastest = (waves / likelihood.n for waves in SLOW_PHASE)
+    height, width = likelihood.shape
+    square = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(width) ** 2
+    boost = (np.exp(-square / fastest**2) / np.sqrt(1 + square / slowest**2)).astype(np.float32)
+
+    def smooth(field):
+        return fft.irfft2(fft.rfft2(field) * boost, s=likelihood.shape)
+
+    def turned(z):
+        return (obj * np.exp(1j * smooth(z.reshape(likelihood.shape).astype(np.float32)))).astype(np.complex64)
+
+    def evaluate(z):
+        now = turned(z)
+        value, gradient = likelihood(now)
+        return value, smooth(np.imag(gradient * now.conj())).astype(np.float64).ravel()
+
+    options = {"maxiter": iterations, "maxcor": CORRECTIONS, "maxfun": 2 * iterations, "ftol": GAIN}
+    start = np.zeros(obj.size)
+    return turned(minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options).x)
+
+
+def strengths(options: TotalVariation, light):
+    """λ from the strongest to the weakest, halved every time.
+
+    The gradient of the likelihood grows with the light: where half of its median [photons per pixel] is more than the
+    strongest, that is doubled until it is not.
+    """
+    lit = light[light > 1e-3 * light.max()]
+    doublings = max(int(np.ceil(np.log2(np.median(lit) / (2 * options.strongest)))), 0)
+    count = int(np.floor(np.log2(options.strongest / options.weakest) + 1e-9)) + 1 + doublings
+    return options.strongest * 2.0 ** (doublings - np.arange(count))
 
 
 def reconstruct(counts: Counts, probe, options: TotalVariation, *, seed: int, folder=None) -> Reconstruction:
@@ -175,12 +218,12 @@ def reconstruct(counts: Counts, probe, options: TotalVariation, *, seed: int, fo
     canvas = Canvas.around(*places, n, folder)
     for number, tile in enumerate(tiles):
         part = Likelihood(counts.select(tile.exposures), probe)
-        path = [strength for strength in strengths(options) if strength > chosen * 1.01] + [chosen]
+        path = [strength for strength in strengths(options, part.light()) if strength > chosen * 1.01] + [chosen]
         obj = np.full(part.shape, level, np.complex64)
         if number == largest:  # most of its photons have come down to there
             path, obj = [strength for strength in path if strength < WARM * chosen], start
         obj = _continue(part, obj, path, options, rows, label=f"tile {number + 1}/{len(tiles)}")
-        add_tile(canvas, tile, obj, part.light(), part.origin_px)
+        canvas.include(canvas_of(tile, obj, part.light(), part.origin_px), synchronised=True)
     return Reconstruction(canvas.mean(), canvas.weight, canvas.origin_px, chosen, pd.DataFrame(rows))
 
 
@@ -188,6 +231,8 @@ def _continue(everything: Likelihood, obj, path: list[float], options: TotalVari
     """Reconstruct from all photons, from the strongest prior of a path down to the last."""
     for strength in tqdm(path, desc=f"all photons, {label}", unit="λ"):
         iterations = options.final_iterations if strength == path[-1] else options.iterations
+        if strength < WARM * path[-1]:
+            obj = descend_phase(everything, obj, PHASE_ITERATIONS)
         obj, objective, made = descend(everything, obj, strength, iterations)
         numbers = {"stage": "all", "tile": label, "strength": strength}
         rows.append({**numbers, "iterations": made, "objective": objective})
@@ -225,12 +270,18 @@ def choose_strength(counts: Counts, probe, level: float, options: TotalVariation
         rows.append({**numbers, "deviance_apart": found[strength]})
         return obj
 
-    for strength in tqdm(strengths(options), desc="choice of λ", unit="λ"):
+    grid = strengths(options, fitted.light() / options.fit_share)
+    for strength in tqdm(grid, desc="choice of λ", unit="λ"):
         obj = judge(float(strength), obj)
         best = min(found, key=found.get)
         if strength < best / 3:  # two steps without a better one
             break
     for strength in (best * np.sqrt(2), best / np.sqrt(2)):
+        if not grid[-1] <= strength <= grid[0]:
+            continue
         judge(float(strength), states[min((s for s in states if s > strength), default=best)])
     chosen = min(found, key=found.get)
+    if chosen in (grid[0], grid[-1]):
+        which = "weakest" if chosen == grid[-1] else "strongest"
+        print(f"WARNING: the {which} prior that may be chosen, {chosen:.4g}, is chosen: tv.{which}", file=sys.stderr)
     return chosen, states[min((s for s in states if s >= WARM * chosen), default=max(states))]

@@ -37,12 +37,13 @@ CONDITIONS = {**OBJECTS, "dose": DOSES, "view": VIEWS, "seed": SEEDS}
 LABELS = {name: f"{{{name}}}" for name in (*OBJECTS, "dose", "view", "seed", "split")}  # of a figure in the report
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
+TRAINED = "|".join(name for name, method in KNOWN.items() if method.trained)
 NETWORKS = [method for method in METHODS if KNOWN[method].trained]
 ITERATIVE = [method for method in METHODS if not KNOWN[method].trained]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "heldout_deviance"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 PARTS = {
-    "unrolled": ["steps", "prior", "longer", "not-closed"],
+    "unrolled": ["steps", "no-slow-phase", "prior", "longer", "not-closed"],
     "refined": ["whole", "deals"],
 }
 INGREDIENTS = {

@@ -39,7 +39,7 @@ rule merge:
     benchmark:
         f"{COST}/merge/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
-        method="pinn|baseline|unrolled",
+        method=TRAINED,
     conda:
         "../envs/ptycho.yaml"
     threads: 1

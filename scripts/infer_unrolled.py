@@ -1,6 +1,5 @@
 """Apply a trained unrolled network to one chunk of a view's tiles: a partial canvas."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import log
@@ -17,7 +16,7 @@ from ptycho.model.inference import load_network
 from ptycho.model.unrolled import reconstruct_tiles
 from ptycho.provenance import record_of
 from ptycho.scan import open_scan
-from ptycho.stitch import chunk_bounds, run_of
+from ptycho.stitch import chunk_bounds, run_of, save_parts
 from ptycho.tiles import cut_tiles
 from ptycho.views import open_view
 
@@ -25,9 +24,8 @@ scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 counts = Counts.of(scan, view.of_role(FIT, STOP))
 tiles = cut_tiles(counts.xcoords, counts.ycoords, snakemake.params.tile_px, scan.n_pixels)
 start, stop = chunk_bounds(len(tiles), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
-network, folder = load_network(snakemake.input.model), Path(snakemake.output[0]).parent
-clock = log.CpuClock()
-canvas = reconstruct_tiles(network, counts, scan.probe, tiles[start:stop], folder=folder)
-run = run_of(snakemake.input.model, snakemake.input.view, len(tiles))
-made = {"cpu_s": clock.seconds, "provenance": record_of(snakemake, __file__)}
-canvas.save(snakemake.output[0], run=run, groups=[start, stop], **made)
+network = load_network(snakemake.input.model)
+made = {"run": run_of(snakemake.input.model, snakemake.input.view, len(tiles)), "groups": [start, stop]}
+made["provenance"], clock = record_of(snakemake, __file__), log.CpuClock()
+parts = reconstruct_tiles(network, counts, scan.probe, tiles[start:stop])
+save_parts(snakemake.output[0], parts, lambda: made | {"cpu_s": clock.seconds})

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ptycho import log
 from ptycho.provenance import file_digest, record_of
-from ptycho.stitch import Canvas, merge_chunks, save_object
+from ptycho.stitch import merge_chunks, read_metadata, save_object
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -20,6 +20,6 @@ save_object(
     canvas.origin_px,
     method=snakemake.wildcards.method,
     provenance=record_of(snakemake, __file__),
-    cpu_s=sum(Canvas.load(chunk)[1]["cpu_s"] for chunk in snakemake.input.chunks),
+    cpu_s=sum(read_metadata(chunk)["cpu_s"] for chunk in snakemake.input.chunks),
 )
 print(f"{len(snakemake.input.chunks)} chunks, object {canvas.weight.shape} px from {canvas.origin_px}")

@@ -24,7 +24,7 @@ scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 counts = Counts.of(scan, view.of_role(FIT, STOP))
 likelihood = Likelihood(counts, scan.probe)
 record = record_of(snakemake, __file__)
-paths, clock = {Path(path).stem: path for path in snakemake.output}, log.CpuClock()
-for part, obj in take_apart(load_network(snakemake.input.model), counts, scan.probe):
-    made, clock = {"cpu_s": clock.seconds, "provenance": record}, log.CpuClock()
+paths = {Path(path).stem: path for path in snakemake.output}
+for part, obj, cpu_s in take_apart(load_network(snakemake.input.model), counts, scan.probe):
+    made = {"cpu_s": cpu_s, "provenance": record}
     save_object(paths[part], obj, likelihood.light(), likelihood.origin_px, method=f"unrolled/{part}", **made)

@@ -20,12 +20,13 @@ os.environ.setdefault(
 limit_threads(1)  # before TensorFlow and PyTorch are imported: results repeat, and tests share the machine
 
 
-def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE):
-    """A small simulated scan with every convention of the real ones."""
+def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0):
+    """A small simulated scan with every convention of the real ones; `slope`: of its phase, radians a column."""
     probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism=0.6, coma=0.4)
     raster = Raster(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
     x, y, shape = raster_positions(raster, n, n + 1, np.random.default_rng(0))
     obj = simulate_object("leaves", shape, np.random.default_rng(1))
+    obj = (obj * np.exp(1j * slope * np.arange(shape[1]))).astype(np.complex64)
     x, y, probe = x[: columns * rows], y[: columns * rows], scale_to(probe, dose)
     stored = obj if truth is None else np.full_like(obj, truth)
     fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": stored, "metadata": {"dose": dose}}

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ptycho.stitch import Canvas, chunk_bounds, merge
-from ptycho.tiles import add_tile, cut_tiles
+from ptycho.tiles import canvas_of as weighted
+from ptycho.tiles import cut_tiles
 
 N = 16
 
@@ -61,7 +62,8 @@ def test_true_tiles_give_the_object_back_whoever_adds_them_and_in_whatever_order
         canvas = Canvas.around(x[chosen], y[chosen], N)
         for tile in part:
             (top, left), (height, width) = lit_box(x[tile.exposures], y[tile.exposures])
-            add_tile(canvas, tile, obj[top : top + height, left : left + width], np.ones((height, width)), (top, left))
+            part = obj[top : top + height, left : left + width]
+            canvas.include(weighted(tile, part, np.ones((height, width)), (top, left)))
         return canvas
 
     whole = canvas_of(tiles)

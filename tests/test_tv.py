@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.metrics import error
 from ptycho.physics import illumination, predict_intensity
 from ptycho.tiles import cut_tiles
-from ptycho.tv import TotalVariation, Variables, descend, reconstruct, strengths, total_variation
+from ptycho.tv import TotalVariation, Variables, descend, descend_phase, reconstruct, strengths, total_variation
 from tests.conftest import write_scan
 
 OPTIONS = TotalVariation(strongest=64, weakest=1, iterations=15, final_iterations=30, fit_share=0.8, tile_px=512)
@@ -90,7 +91,9 @@ def test_thinned_photons_add_up_and_are_dealt_the_same_way_again(scan):
 
 
 def test_strengths_are_halved():
-    assert strengths(OPTIONS).tolist() == [64, 32, 16, 8, 4, 2, 1]
+    dim, bright = np.full((4, 4), 10.0), np.full((4, 4), 500.0)
+    assert strengths(OPTIONS, dim).tolist() == [64, 32, 16, 8, 4, 2, 1]
+    assert strengths(OPTIONS, bright).tolist() == [256, 128, 64, 32, 16, 8, 4, 2, 1]  # from half of the light on
 
 
 def test_the_prior_beats_plain_likelihood_and_stays_on_its_pixels(scan):
@@ -116,9 +119,10 @@ def test_the_prior_beats_plain_likelihood_and_stays_on_its_pixels(scan):
     assert gauge.shift_px < 0.05  # golden: the same pixels as the simulator's
 
 
-def test_tiles_join_without_a_seam(tmp_path, monkeypatch):
-    """Each tile is reconstructed by itself: global phases agree, and the object is that of the whole at once."""
-    scan = write_scan(tmp_path / "long.npz", columns=24, rows=4)
+@pytest.mark.parametrize("slope", [0.0, 0.013])
+def test_tiles_join_without_a_seam(tmp_path, monkeypatch, slope):
+    """Each tile is reconstructed by itself: global phases are synchronised, the object is that of the whole at once."""
+    scan = write_scan(tmp_path / "long.npz", columns=24, rows=4, slope=slope)
     counts, options = counts_of(scan), replace(OPTIONS, weakest=8, tile_px=70)
     tiles = cut_tiles(counts.xcoords, counts.ycoords, options.tile_px, 64)
     assert [len(tile.exposures) < len(counts) for tile in tiles] == [True] * 3
@@ -131,10 +135,51 @@ def test_tiles_join_without_a_seam(tmp_path, monkeypatch):
     tiled = reconstruct(counts, scan.probe, options, seed=0)
     assert tiled.origin_px == whole.origin_px
     lit = whole.weight > 0.3 * whole.weight.max()
-    difference = np.linalg.norm((tiled.object - whole.object)[lit]) / np.linalg.norm(whole.object[lit])
+    turn = np.vdot(tiled.object[lit], whole.object[lit])  # the one global phase that nothing tells
+    found = tiled.object * turn / abs(turn)
+    difference = np.linalg.norm((found - whole.object)[lit]) / np.linalg.norm(whole.object[lit])
     columns, phases = np.arange(whole.object.shape[1]), []
     for first in range(0, len(columns), 60):
         part = lit & (columns >= first) & (columns < first + 60)
-        phases.append(np.angle(np.vdot(whole.object[part], tiled.object[part])))
+        if part.any():
+            phases.append(np.angle(np.vdot(whole.object[part], found[part])))
     assert np.ptp(phases) < 0.1
     assert difference < 0.05
+
+
+@pytest.mark.parametrize("spacing", [1, 2])
+def test_steps_in_the_slow_phase_find_a_ramp_that_others_need_hundreds_for(tmp_path, spacing):
+    scan = write_scan(tmp_path / "ramp.npz", columns=24, rows=4, slope=0.013)
+    counts = Counts.of(scan, np.arange(0, len(scan), spacing))
+    likelihood = Likelihood(counts, scan.probe)
+    flat = np.full(likelihood.shape, 0.8, np.complex64)
+    start, *_ = descend(likelihood, flat, 32.0, 10)
+    steps, *_ = descend(likelihood, start, 32.0, 16)
+    phase = descend_phase(likelihood, start, 8)
+    (top, left), light = likelihood.origin_px, likelihood.light()
+    truth = scan.object[top : top + light.shape[0], left : left + light.shape[1]]
+    lit = light > 0.3 * np.median(light[light > 1e-3 * light.max()])
+
+    def wrong(obj):
+        factor = np.vdot(obj[lit], truth[lit]) / np.vdot(obj[lit], obj[lit])
+        return np.linalg.norm((factor * obj - truth)[lit]) / np.linalg.norm(truth[lit])
+
+    assert likelihood(phase)[0] < likelihood(start)[0]
+    np.testing.assert_allclose(np.abs(phase), np.abs(start), rtol=1e-5)
+    assert wrong(phase) < 0.5 * wrong(steps)
+
+
+def test_the_gradient_over_the_slow_phase_is_that_of_the_likelihood(scan, monkeypatch):
+    """Finite differences of what the solver is given."""
+    likelihood = Likelihood(Counts.of(scan, np.arange(6)), scan.probe)
+    seen = {}
+    monkeypatch.setattr(
+        tv, "minimize", lambda evaluate, start, **_: seen.update(evaluate=evaluate) or SimpleNamespace(x=start)
+    )
+    obj = complex_noise(likelihood.shape, 3, 0.8)
+    descend_phase(likelihood, obj, 4)
+    z, along = np.random.default_rng(4).normal(size=(2, obj.size)) * 0.1
+    _, gradient = seen["evaluate"](z)
+    step = 1e-2
+    slope = (seen["evaluate"](z + step * along)[0] - seen["evaluate"](z - step * along)[0]) / (2 * step)
+    assert slope == pytest.approx(float(gradient @ along), rel=2e-2)

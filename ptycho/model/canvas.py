@@ -24,6 +24,8 @@ MULTIPLE = 2 ** (LEVELS - 1)
 """Sides of what the U-Net sees are multiples of this."""
 ROUNDS = 10
 """A training is so many rounds; after each the examples apart judge, and the state can be saved."""
+PATIENCE = 3
+"""It ends after so many rounds that they find no better than the best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,12 @@ class Trainer:
         upright = tf.constant(0), tf.constant(False)
         return float(np.mean([self._loss(*example, *upright) for example in self.apart]))
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the best round is `PATIENCE` rounds ago."""
+        judged = [row["stop_deviance"] for row in self.rows]
+        return bool(judged) and len(judged) - 1 - int(np.argmin(judged)) >= PATIENCE
+
     def run(self, label: str, save: Callable[[], None] = lambda: None) -> pd.DataFrame:
         """Train what is left of it; give the best weights to the network.
 
@@ -167,6 +175,9 @@ class Trainer:
         """
         steps, begun, first = max(self.options.steps // ROUNDS, 1), time.monotonic(), len(self.rows)
         for number in range(first, ROUNDS):
+            if self.stalled:
+                print(f"{label}: ends, no better in {PATIENCE} rounds", file=sys.stderr, flush=True)
+                break
             rng, losses = np.random.default_rng([*self.seed, number]), []
             for step in range(steps):
                 share = (number + step / steps) / ROUNDS

@@ -6,17 +6,18 @@ import keras
 import numpy as np
 
 from ptycho.likelihood import Counts, Likelihood
+from ptycho.log import CpuClock
 from ptycho.model.canvas import corrected
 from ptycho.model.unrolled import Steps
 from ptycho.tv import descend
 
-VARIANTS = ("steps", "prior", "longer", "not-closed")
+VARIANTS = ("steps", "prior", "no-slow-phase", "longer", "not-closed")
 """What `take_apart` makes of a network."""
 LONGER = 8
 """Steps that take about as long as the network."""
 
 
-def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[str, np.ndarray]]:
+def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[str, np.ndarray, float]]:
     """Reconstruct exposures with parts of a trained unrolled network.
 
     Parameters
@@ -31,17 +32,31 @@ def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[st
     Yields
     ------
     name : str
-        "steps": all steps, those behind the network as well, without prior and network; "prior": with the prior;
-        "longer": with `LONGER` steps in the network's place; "not-closed": with the network, but no steps behind it.
+        "steps": all steps in the whole object, those behind the network as well, without prior, slow phase and network;
+        "prior": with prior and slow phase; "no-slow-phase": the same without; "longer": with `LONGER` steps in the
+        network's place; "not-closed": with the network, but no steps behind it.
     obj : (H, W) complex64
         On the canvas around the exposures' windows.
+    cpu_s : float
+        That the whole of it takes: what parts have in common was made once, and counts for each.
     """
-    likelihood = Likelihood(counts, probe)
+    likelihood, clock = Likelihood(counts, probe), CpuClock()
     steps: Steps = network.get_layer("steps")
-    total = steps.iterations * (steps.rounds - 1) + steps.final_iterations + steps.closing_iterations
+    numbers = steps.numbers
+    closing = numbers["closing_iterations"]
+    total = numbers["iterations"] * (numbers["rounds"] - 1) + numbers["final_iterations"] + closing
     flat = np.full(likelihood.shape, steps.transmission, np.complex64)
-    yield "steps", descend(likelihood, flat, 0.0, total)[0]
+    yield "steps", descend(likelihood, flat, 0.0, total)[0], clock.seconds
+    clock, other = CpuClock(), Steps.from_config({**steps.get_config(), "phase_iterations": 0})
+    yield "no-slow-phase", other.behind(likelihood, other.before(likelihood)[-1]), clock.seconds
+    clock = CpuClock()
     ends = steps.before(likelihood)
-    yield "prior", steps.behind(likelihood, ends[-1])
-    yield "longer", descend(likelihood, ends[-1], steps.strength, steps.closing_iterations + LONGER)[0]
-    yield "not-closed", corrected(network.get_layer("network"), ends[-1], steps.features(likelihood, ends))
+    common = clock.seconds
+    parts = {
+        "prior": lambda: steps.behind(likelihood, ends[-1]),
+        "longer": lambda: descend(likelihood, ends[-1], steps.strength, closing + LONGER)[0],
+        "not-closed": lambda: corrected(network.get_layer("network"), ends[-1], steps.features(likelihood, ends)),
+    }
+    for name, make in parts.items():
+        clock = CpuClock()
+        yield name, make(), common + clock.seconds

@@ -20,8 +20,8 @@ from ptycho.log import CpuClock
 from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected, judge_of
 from ptycho.model.checkpoints import Backup
 from ptycho.stitch import Canvas
-from ptycho.tiles import Tile, add_tile, cut_tiles
-from ptycho.tv import TotalVariation, descend, strengths, transmission_of
+from ptycho.tiles import Tile, canvas_of, cut_tiles
+from ptycho.tv import PHASE_ITERATIONS, WARM, TotalVariation, descend, descend_phase, strengths, transmission_of
 
 FACTORS = (4.0, 2.0, 1.0, 0.25)
 """Strengths of the prior, in units of the chosen one, whose TV-MAPs a network sees; it adds to that of `CHOSEN`."""
@@ -29,6 +29,10 @@ CHOSEN = 2
 CHANNELS = 2 * len(FACTORS) + 3
 JUDGE_SHARE = 0.08
 """Of the photons: never trained on; they say which weights are kept."""
+
+
+LARGEST_PX = 256.0
+"""Largest extent of the positions of a tile with a network of its own: all of its photons are held, deal by deal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +75,10 @@ class Maps:
         """
         light = likelihood.light()
         obj, found = np.full(likelihood.shape, level, np.complex64), []
-        path = [s for s in strengths(prior) / strength if s > FACTORS[0] * 1.01]
+        path = [s for s in strengths(prior, light / share) / strength if s > FACTORS[0] * 1.01]
         for factor in (*path, *FACTORS):
+            if WARM > factor >= 1:
+                obj = descend_phase(likelihood, obj, PHASE_ITERATIONS)
             iterations = prior.final_iterations if factor == FACTORS[CHOSEN] else prior.iterations
             obj, _, _ = descend(likelihood, obj, factor * strength * np.sqrt(share), iterations)
             if factor in FACTORS:
@@ -204,7 +210,7 @@ def refine_tiles(
     backup: Backup | None = None,
     clock: CpuClock | None = None,
 ):
-    """Refine a scan of any size: `refine` for every tile of `prior.tile_px`, all on canvases around the scan.
+    """Refine a scan of any size: `refine` for every tile of `LARGEST_PX` at most, all on canvases around the scan.
 
     Parameters
     ----------
@@ -219,7 +225,7 @@ def refine_tiles(
         Of the tiles one behind the other, with a column `tile` if there are several.
     """
     places, n, clock = (counts.xcoords, counts.ycoords), probe.shape[-1], clock or CpuClock()
-    tiles, canvases, histories, epoch = cut_tiles(*places, prior.tile_px, n), {}, [], 0.0
+    tiles, canvases, histories, epoch = cut_tiles(*places, min(prior.tile_px, LARGEST_PX), n), {}, [], 0.0
     for number, tile in enumerate(tiles):
         kept = {"backup": backup.part(f"tile_{number}") if backup else None, "clock": clock}
         part = counts.select(tile.exposures)
@@ -227,7 +233,7 @@ def refine_tiles(
         for name, obj in objects.items():
             if name not in canvases:
                 canvases[name] = Canvas.around(*places, n, folder)
-            add_tile(canvases[name], tile, obj, light, origin_px)
+            canvases[name].include(canvas_of(tile, obj, light, origin_px), synchronised=True)
         label = {"tile": f"{number + 1}/{len(tiles)}"} if len(tiles) > 1 else {}
         histories.append(history.assign(epoch=history["epoch"] + epoch, **label))
         epoch = histories[-1]["epoch"].iloc[-1]

@@ -1,12 +1,13 @@
 """An unrolled reconstruction: steps on the whole scan's likelihood and a network behind them, trained without truth.
 
-L-BFGS steps on the Poisson likelihood and a total-variation prior (`ptycho.tv`) that weakens from round to round; a
-U-Net that sees where every round has ended, the last gradient and the illumination, and adds what they lack; a few more
-steps. The network is trained on tiles of the train split by thinning its photons (`ptycho.model.canvas`), which the
-prior's strength is chosen by, too. The test split sees it unchanged.
+L-BFGS steps on the Poisson likelihood and a total-variation prior (`ptycho.tv`) that weakens from round to round, with
+a few in the slow phase alone behind each; a U-Net that sees where every round has ended, the last gradient and the
+illumination, and adds what they lack; a few more steps. The network is trained on tiles of the train split by thinning
+its photons (`ptycho.model.canvas`), which the prior's strength is chosen by, too. The test split sees it unchanged.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -18,13 +19,15 @@ from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected
 from ptycho.model.checkpoints import Backup
 from ptycho.model.layers import PACKAGE
 from ptycho.stitch import Canvas
-from ptycho.tiles import Tile, add_tile, cut_tiles, fullest
-from ptycho.tv import TotalVariation, choose_strength, descend, transmission_of
+from ptycho.tiles import Tile, canvas_of, cut_tiles, fullest
+from ptycho.tv import TotalVariation, choose_strength, descend, descend_phase, transmission_of
 
 JUDGE_SHARE = 0.08
 """Of the photons: never trained on; they say which weights are kept."""
 JUDGES = 12
 """Tiles in which they are looked at."""
+PHOTONS_ALIKE = 0.01
+"""Share by which a probe's photons may differ from the training's without a warning."""
 MAGNIFIED = 3.0
 """Differences between rounds are small beside the object: a network sees them so many times as large."""
 
@@ -37,6 +40,8 @@ class Unrolled(Fitting):
     """Of steps: the prior is as strong as chosen in the last, twice as strong in the one before, and so on."""
     iterations: int
     """L-BFGS steps of every round but the last."""
+    phase_iterations: int
+    """L-BFGS steps in the slow phase alone, behind every round but the last."""
     final_iterations: int
     """L-BFGS steps of the last round."""
     closing_iterations: int
@@ -55,25 +60,46 @@ class Steps(keras.layers.Layer):
 
     Parameters
     ----------
-    rounds, iterations, final_iterations, closing_iterations : int
+    rounds, iterations, phase_iterations, final_iterations, closing_iterations : int
         See `Unrolled`.
+    n_pixels : int
+    photons : float
+        Of the patterns and the probe that it was trained with.
     strength : float
         Of the total-variation prior in the last round and behind the network.
     transmission : float
         Mean amplitude transmittance of the training data: the flat object that the first steps start from.
     """
 
-    def __init__(self, *, rounds, iterations, final_iterations, closing_iterations, strength, transmission, **kwargs):
+    NUMBERS = ("rounds", "iterations", "phase_iterations", "final_iterations", "closing_iterations")
+
+    def __init__(self, *, strength, transmission, n_pixels, photons, **kwargs):
+        self.numbers = {name: kwargs.pop(name) for name in self.NUMBERS}
         super().__init__(**kwargs)
-        self.rounds, self.iterations, self.final_iterations = rounds, iterations, final_iterations
-        self.closing_iterations, self.strength, self.transmission = closing_iterations, strength, transmission
+        self.strength, self.transmission, self.n_pixels, self.photons = strength, transmission, n_pixels, photons
 
     def call(self, features):
         return features
 
     def get_config(self):
-        names = ("rounds", "iterations", "final_iterations", "closing_iterations", "strength", "transmission")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        names = ("strength", "transmission", "n_pixels", "photons")
+        return {**super().get_config(), **self.numbers, **{name: getattr(self, name) for name in names}}
+
+    def check(self, probe) -> None:
+        """Refuse patterns of another size; warn of a probe with other photons, for which the prior was not chosen.
+
+        Raises
+        ------
+        ValueError
+            If the probe is not of the training's N.
+        """
+        if probe.shape[-1] != self.n_pixels:
+            sizes = f"patterns of {self.n_pixels} px, but these have {probe.shape[-1]} px"
+            raise ValueError(f"the unrolled network was trained on {sizes}")
+        photons = float(np.sum(np.abs(probe) ** 2, dtype=np.float64))
+        if not abs(photons / self.photons - 1) <= PHOTONS_ALIKE:
+            said = f"a probe of {photons:.4g} photons; the strength of the prior was chosen for {self.photons:.4g}"
+            print(f"WARNING: {said}", file=sys.stderr)
 
     def before(self, likelihood: Likelihood, scale: float = 1.0) -> list[np.ndarray]:
         """Make the rounds before the network; return where each has ended, (H, W) complex64.
@@ -86,15 +112,17 @@ class Steps(keras.layers.Layer):
             Factor on the strength of the prior, for a part of the photons.
         """
         obj, ends = np.full(likelihood.shape, self.transmission, np.complex64), []
-        for left in reversed(range(self.rounds)):
-            iterations = self.iterations if left else self.final_iterations
+        for left in reversed(range(self.numbers["rounds"])):
+            iterations = self.numbers["iterations" if left else "final_iterations"]
             obj, *_ = descend(likelihood, obj, 2.0**left * self.strength * scale, iterations)
+            if left and self.numbers["phase_iterations"]:
+                obj = descend_phase(likelihood, obj, self.numbers["phase_iterations"])
             ends.append(obj)
         return ends
 
     def behind(self, likelihood: Likelihood, obj):
         """Make the steps behind the network, which start from what it has made of them; (H, W) complex64."""
-        return descend(likelihood, obj, self.strength, self.closing_iterations)[0]
+        return descend(likelihood, obj, self.strength, self.numbers["closing_iterations"])[0]
 
     def features(self, likelihood: Likelihood, ends: list[np.ndarray]):
         """Return what the network sees, (H, W, channels) float32: transmittances, and the gradient in their units."""
@@ -175,9 +203,9 @@ def train_unrolled(
     parts = cut_tiles(counts.xcoords, counts.ycoords, prior.tile_px, probe.shape[-1])
     part = counts.select(parts[fullest(parts)].exposures)
     strength, _ = choose_strength(part, probe, transmission, prior, seed=seed, rows=[])
-    names = ("rounds", "iterations", "final_iterations", "closing_iterations")
-    numbers = {name: getattr(options, name) for name in names}
-    steps = Steps(**numbers, strength=float(strength), transmission=transmission, name="steps")
+    numbers = {name: getattr(options, name) for name in Steps.NUMBERS}
+    facts = {"n_pixels": probe.shape[-1], "photons": float(np.sum(np.abs(probe) ** 2, dtype=np.float64))}
+    steps = Steps(**numbers, **facts, strength=float(strength), transmission=transmission, name="steps")
     tiles = _cut_tiles(counts, probe, options, seed)
     examples, judges = _examples(tiles, steps, (1 - JUDGE_SHARE) * options.fit_share)
     unet = build_unet(channels_of(options.rounds), options.filters, "network")
@@ -205,27 +233,26 @@ def apply_unrolled(network: keras.Model, counts: Counts, probe):
     light : (H, W) float64
         Illumination [photons per pixel].
     origin_px : (int, int)
+
+    Raises
+    ------
+    ValueError
+        If the network was trained on patterns of another size.
     """
     steps, unet, likelihood = network.get_layer("steps"), network.get_layer("network"), Likelihood(counts, probe)
+    steps.check(probe)
     ends = steps.before(likelihood)
     obj = steps.behind(likelihood, corrected(unet, ends[-1], steps.features(likelihood, ends)))
     return obj, likelihood.light(), likelihood.origin_px
 
 
-def reconstruct_tiles(network: keras.Model, counts: Counts, probe, tiles: list[Tile], *, folder=None) -> Canvas:
-    """Add the reconstructions of some tiles, weighted by their illumination, to a canvas around them.
+def reconstruct_tiles(network: keras.Model, counts: Counts, probe, tiles: list[Tile]) -> Iterator[Canvas]:
+    """Reconstruct some tiles, one canvas each, to be synchronised when they are merged.
 
     Parameters
     ----------
     tiles : list of Tile
         Of `counts`, see `ptycho.tiles.cut_tiles`; may be empty.
-    folder : Path, optional
-        Where the canvas lives in files; without, it is in memory.
     """
-    if not tiles:
-        return Canvas.empty((0, 0), (0, 0))
-    chosen = np.unique(np.concatenate([tile.exposures for tile in tiles]))
-    canvas = Canvas.around(counts.xcoords[chosen], counts.ycoords[chosen], probe.shape[-1], folder)
     for tile in tqdm(tiles, desc="unrolled", unit="tile"):
-        add_tile(canvas, tile, *apply_unrolled(network, counts.select(tile.exposures), probe))
-    return canvas
+        yield canvas_of(tile, *apply_unrolled(network, counts.select(tile.exposures), probe))
