@@ -50,6 +50,7 @@ def changed(place, value):
         ("source.object.kind", "cheese", r"source\.object\.kind: 'cheese'; wanted one of leaves, lines, siemens, file"),
         ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
         ("grouping.gridsize", 3, r"grouping\.neighbours: 7 is too few for groups of 9"),
+        ("tv.weakest", 2000, r"tv\.weakest: 2000 is more than tv\.strongest, 1024"),
         ("study", "../up", "study: '../up' does not match"),
     ],
 )

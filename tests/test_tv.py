@@ -10,7 +10,16 @@ from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.metrics import error
 from ptycho.physics import illumination, predict_intensity
 from ptycho.tiles import cut_tiles
-from ptycho.tv import TotalVariation, Variables, descend, descend_phase, reconstruct, strengths, total_variation
+from ptycho.tv import (
+    TotalVariation,
+    Variables,
+    choose_strength,
+    descend,
+    descend_phase,
+    reconstruct,
+    strengths,
+    total_variation,
+)
 from tests.conftest import write_scan
 
 OPTIONS = TotalVariation(strongest=64, weakest=1, iterations=15, final_iterations=30, fit_share=0.8, tile_px=512)
@@ -183,3 +192,22 @@ def test_the_gradient_over_the_slow_phase_is_that_of_the_likelihood(scan, monkey
     step = 1e-2
     slope = (seen["evaluate"](z + step * along)[0] - seen["evaluate"](z - step * along)[0]) / (2 * step)
     assert slope == pytest.approx(float(gradient @ along), rel=2e-2)
+
+
+def test_counts_that_are_no_numbers_are_named(scan):
+    frames = np.array(scan.diffraction[:8])
+    frames[5, 3, 3] = np.nan
+    broken = SimpleNamespace(diffraction=frames, xcoords=scan.xcoords[:8], ycoords=scan.ycoords[:8])
+    with pytest.raises(ValueError, match=r"exposures \[5\]: counts that are not finite numbers"):
+        reconstruct(Counts.of(broken, np.array([1, 2, 5])), scan.probe, OPTIONS, seed=0)
+
+
+def test_a_prior_at_the_end_of_the_grid_is_said_and_none_beyond_is_chosen(scan, capsys):
+    options = replace(OPTIONS, strongest=0.5, weakest=0.25, iterations=3)
+    light = Likelihood(counts_of(scan), scan.probe).light()
+    grid = strengths(options, light)
+    chosen, _ = choose_strength(
+        counts_of(scan), scan.probe, 0.8, replace(options, weakest=float(grid[0])), seed=0, rows=[]
+    )
+    assert chosen in grid
+    assert "prior that may be chosen" in capsys.readouterr().err
