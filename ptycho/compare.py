@@ -206,27 +206,35 @@ def condition_of(path) -> dict:
     return {**condition, "dose": int(place["dose"]), "seed": int(place["seed"])}
 
 
-def warnings_of(metrics: pd.DataFrame, limit_px: float = 0.1) -> list[str]:
-    """Say which methods were shifted by more than a known probe allows, a bug and no gauge, or not registered.
+ALLOWED = {
+    "shift_px": (0.1, "shifted by {:.2f} px"),
+    "ramp_rad_per_px": (0.005, "tilted by a phase ramp of {:.4f} rad/px"),
+}
+"""What a known probe leaves no room for, and how much of it is no warning."""
+
+
+def warnings_of(metrics: pd.DataFrame) -> list[str]:
+    """Say which methods were shifted or tilted by more than a known probe allows, no gauge then, or not registered.
+
+    A shift is a bug; a ramp is slow phase that a method has not recovered.
 
     Parameters
     ----------
     metrics : DataFrame
         As `tidy` returns it, of any number of conditions; repetitions of one share a line.
-    limit_px : float
-        Shift that is no warning.
     """
-    shifts, several = metrics[metrics["metric"] == "shift_px"], metrics["split"].nunique() > 1
-    shifted, lost = [], []
-    for (split, view, dose, method), rows in shifts.groupby(["split", "view", "dose", "method"], sort=False):
-        where = f"{method}, {view} {dose}" + (f", {split} split" if several else "")
-        far, nowhere = rows["value"] > limit_px, rows["value"].isna()
-        if far.any():
-            much = f"shifted by {rows['value'].max():.2f} px" + " at most" * (len(rows) > 1)
-            shifted.append(f"{where}: {much}{_share(far)}; a known probe allows {limit_px} px")
-        if nowhere.any():
-            lost.append(f"{where}: could not be registered{_share(nowhere)}: the log of compare says why")
-    return shifted + lost
+    several, found, lost = metrics["split"].nunique() > 1, [], []
+    for metric, (limit, words) in ALLOWED.items():
+        chosen = metrics[metrics["metric"] == metric]
+        for (split, view, dose, method), rows in chosen.groupby(["split", "view", "dose", "method"], sort=False):
+            where = f"{method}, {view} {dose}" + (f", {split} split" if several else "")
+            far, nowhere = rows["value"] > limit, rows["value"].isna()
+            if far.any():
+                much = words.format(rows["value"].max()) + " at most" * (len(rows) > 1)
+                found.append(f"{where}: {much}{_share(far)}; a known probe allows {limit} {words.split()[-1]}")
+            if nowhere.any() and metric == "shift_px":
+                lost.append(f"{where}: could not be registered{_share(nowhere)}: the log of compare says why")
+    return found + lost
 
 
 def _share(which) -> str:

@@ -61,6 +61,13 @@ def test_warnings_of_one_condition_share_a_line():
     assert warnings_of(pd.DataFrame(rows)) == [f"pinn, dense 10, {split} {said}" for split in ("train", "test")]
 
 
+def test_a_ramp_that_was_taken_off_is_said():
+    row = {"dose": 10, "view": "dense", "split": "test", "seed": 0, "metric": "ramp_rad_per_px"}
+    table = pd.DataFrame([{**row, "method": "lsqml", "value": 0.012}, {**row, "method": "tv", "value": 0.003}])
+    said = "lsqml, dense 10: tilted by a phase ramp of 0.0120 rad/px; a known probe allows 0.005 rad/px"
+    assert warnings_of(table) == [said]
+
+
 def test_what_was_lost_is_counted():
     row = {"dose": 10, "view": "dense", "split": "test", "method": "pinn", "metric": "shift_px"}
     table = pd.DataFrame([{**row, "seed": seed, "value": value} for seed, value in enumerate((np.nan, 0.0))])
