@@ -119,7 +119,7 @@ def run(options) -> dict:
         kind = options.object, options.probe
         seen = make_lines(Path(name) / "train.npz", options.train_seed, options.groups // COLUMNS, *kind)
         unseen = make_lines(Path(name) / "test.npz", options.test_seed, 20, *kind)
-        network = Network(filters=options.filters, amplitude_max=1.2)
+        network = Network(filters=options.filters, amplitude_max=1.2, bfloat16=options.bfloat16)
         container = groups_of(seen, options.gridsize, options.groups)
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
         judges = {"stop": range(0, len(seen), STOP_EVERY), "spread": 48}
@@ -162,6 +162,7 @@ def main() -> None:
     parser.add_argument("--test-seed", type=int, default=1, help="of the object that is scored (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the training (0)")
     parser.add_argument("--threads", type=int, default=2, help="threads (2)")
+    parser.add_argument("--bfloat16", action="store_true", help="convolutions in bfloat16")
     parser.add_argument("--scratch", help="folder for the scans")
     parser.add_argument("--save", type=Path, help="folder for model and objects")
     json.dump(run(parser.parse_args()), sys.stdout, indent=2)

@@ -38,7 +38,7 @@ def example(options, gridsize: int):
     from ptycho.model.optimizer import compile_model
 
     channels, n, probe = gridsize**2, options.n, beam(options.n, 1e6)
-    network = Network(filters=options.filters, amplitude_max=1.2)
+    network = Network(filters=options.filters, amplitude_max=1.2, bfloat16=options.bfloat16)
     network = build_network(n, channels, probe, network, transmission=0.8)
     model = build_pinn(network, probe, 48, trainable_probe=False)
     compile_model(model, PoissonDeviance(), 1e-4)
@@ -103,6 +103,7 @@ def run(options) -> dict:
     import tensorflow as tf
 
     from ptycho.model.convolutions import count_flops
+    from ptycho.model.devices import multiplies_bfloat16
     from ptycho.model.inference import compiled
 
     matrix = tf.random.normal((SIDE, SIDE), seed=0)
@@ -122,6 +123,7 @@ def run(options) -> dict:
     counted, done = (count_flops(network, folded=folded) * options.batch for folded in (False, True))
     return {
         "settings": {key: value for key, value in vars(options).items() if key != "first"},
+        "has_bfloat16": multiplies_bfloat16(tf.config),
         "parameters": network.count_params(),
         "gflop_per_pattern_forward": counted / options.batch / 1e9,
         "peak_gflop_per_s": 2 * SIDE**3 / seconds["product"] / 1e9,
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="patterns in a batch, a multiple of four (16)")
     parser.add_argument("--rounds", type=int, default=15, help="turns of every task (15)")
     parser.add_argument("--threads", type=int, default=2, help="threads (2)")
+    parser.add_argument("--bfloat16", action="store_true", help="convolutions in bfloat16: compare with a run without")
     parser.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     log.limit_threads(options.threads)

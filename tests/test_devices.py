@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ptycho.gpus import share_out, visible_gpus
-from ptycho.model.devices import grow_memory
+from ptycho.model.devices import grow_memory, multiplies_bfloat16
 from tests.workflow import ROOT, config_file, copy_of_the_house, run_in
 
 WORK = {
@@ -166,3 +166,20 @@ def test_the_same_rules_ask_for_a_gpu_everywhere():
         needs = yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())["set-resources"]
         asking.append({rule for rule, need in needs.items() if need.get("gpu")})
     assert asking == [{"train", "train_unrolled", "refine"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "flags", "wanted"),
+    [
+        ([], "flags : avx2 fma", False),
+        ([], "flags : avx512f avx512_bf16", True),
+        ([], None, False),
+        (["one"], None, True),
+    ],
+)
+def test_products_in_bfloat16_are_detected(tmp_path, gpus, flags, wanted):
+    path = tmp_path / "cpuinfo"
+    if flags:
+        path.write_text(flags)
+    machine = SimpleNamespace(list_physical_devices=lambda kind: gpus)
+    assert multiplies_bfloat16(machine, str(path)) == wanted

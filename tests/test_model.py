@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import layers, losses  # noqa: E402
+from ptycho.model import training as training_module  # noqa: E402
 from ptycho.model.convolutions import UpConvolution, count_flops  # noqa: E402
 from ptycho.model.inference import add_groups, check_fit, load_network, reconstruct_in_chunks  # noqa: E402
 from ptycho.model.networks import Network, build_network, build_pinn  # noqa: E402
@@ -211,6 +213,7 @@ def test_models_of_all_sizes_live_in_one_process(scan):
 
 
 def weights_after_training(method, scan, **changes):
+    keras.utils.clear_session()  # the same names of layers, as in a job: they decide what TensorFlow's optimiser fuses
     view = view_of(scan)
     container, options = open_groups(scan, view), {"stop": view.of_role(STOP), "spread": 48, "seed": 7} | changes
     return train(method, container, TINY, BRIEF, **options)[0].get_weights()
@@ -244,6 +247,36 @@ def test_a_trained_pinn_predicts_better(scan):
     assert list(history) == ["epoch", "loss", "stop_deviance", "learning_rate"]
     assert len(history) >= training.epochs
     assert history["learning_rate"].is_monotonic_decreasing
+
+
+def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path, capsys):
+    """Nearly the same numbers, other products; weights, physics and what goes out are float32, also when loaded."""
+    container = open_groups(scan, view_of(scan))
+    exact, rough = (
+        build_network(64, 4, scan.probe[0], replace(TINY, filters=4, bfloat16=flag), transmission=0.8)
+        for flag in (False, True)
+    )
+    rough.set_weights(exact.get_weights())
+    frames = container._X_np[:2]
+    first, second = exact(frames).numpy(), rough(frames).numpy()
+    assert second.dtype == np.float32
+    assert 0 < np.abs(first - second).max() < 0.05
+    assert {weight.dtype for weight in rough.weights} == {"float32"}
+    named = {layer.name: layer.compute_dtype for layer in rough.layers if "conv" in layer.name}
+    assert set(named.values()) == {"bfloat16"}
+    assert rough.get_layer("backpropagation").compute_dtype == "float32"
+    assert build_pinn(rough, scan.probe[0], 48, trainable_probe=False).get_layer("detector").compute_dtype == "float32"
+    rough.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(load_network(tmp_path / "model.keras")(frames).numpy(), second)
+
+
+def test_what_does_not_suit_the_data_is_said(scan, capsys, monkeypatch):
+    monkeypatch.setattr(training_module, "multiplies_bfloat16", lambda config: False)
+    network = build_network(64, 4, scan.probe[0], TINY, transmission=0.8)
+    assert training_module._doubts(network, TINY) == []
+    said = training_module._doubts(network, replace(TINY, amplitude_max=0.85, bfloat16=True))
+    assert "amplitude_max allows 0.85" in said[0]
+    assert "no such products" in said[1]
 
 
 def test_an_unknown_method_is_named(scan):

@@ -1,6 +1,27 @@
-"""GPUs, where TensorFlow sees any: their memory is taken as it is needed, so that other jobs find some."""
+"""What computes: GPUs, whose memory is taken as it is needed, so that other jobs find some; products in bfloat16."""
 
 from contextlib import suppress
+from pathlib import Path
+
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""Flags of processors that multiply bfloat16 numbers."""
+
+
+def multiplies_bfloat16(config, cpuinfo: str = "/proc/cpuinfo") -> bool:
+    """Tell whether products in bfloat16 are the machine's own: on a GPU, or by what the processor says of itself.
+
+    Parameters
+    ----------
+    config : module
+        `tensorflow.config`.
+    cpuinfo : str
+        Linux's list of the processor's flags; where there is none, a processor is taken to have no such products.
+    """
+    if config.list_physical_devices("GPU"):
+        return True
+    with suppress(OSError):
+        return bool(BFLOAT16 & set(Path(cpuinfo).read_text().split()))
+    return False
 
 
 def grow_memory(config) -> list:

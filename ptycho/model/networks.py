@@ -20,6 +20,8 @@ class Network:
     """Features at full resolution; they double with every level, twice."""
     amplitude_max: float
     """Largest amplitude it can say."""
+    bfloat16: bool = False
+    """Multiply in bfloat16 inside of convolutions; weights, what goes in and out, and all physics are float32."""
 
 
 def build_network(n: int, channels: int, probe, options: Network, *, transmission: float) -> keras.Model:
@@ -56,29 +58,31 @@ def build_network(n: int, channels: int, probe, options: Network, *, transmissio
     guess = Backpropagation(n, transmission, name="backpropagation")
     x = guess(inputs)
     guess.set_probe(probe)
-    levels = []
+    levels, dtype = [], "mixed_bfloat16" if options.bfloat16 else "float32"
     for level, width in enumerate(widths):
-        x = _convolve(x, width, 1 if level == 0 else 2)
+        x = _convolve(x, width, 1 if level == 0 else 2, dtype)
         levels.append(x)
-        x = layers.MaxPooling2D()(x)
-    x = _convolve(x, widths[-1], 2)
-    amplitude = layers.Activation("sigmoid")(_decode(x, levels, widths))
-    phase = layers.Activation("tanh")(_decode(x, levels, widths))
+        x = layers.MaxPooling2D(dtype=dtype)(x)
+    x = _convolve(x, widths[-1], 2, dtype)
+    amplitude = layers.Activation("sigmoid", dtype="float32")(_decode(x, levels, widths, dtype))
+    phase = layers.Activation("tanh", dtype="float32")(_decode(x, levels, widths, dtype))
     amplitude = layers.Rescaling(options.amplitude_max, name="amplitude")(Regroup(n, channels)(amplitude))
     phase = layers.Rescaling(float(np.pi), name="phase")(Regroup(n, channels)(phase))
     return keras.Model(inputs, layers.Concatenate(name="patches")([amplitude, phase]), name="network")
 
 
-def _convolve(x, width: int, times: int):
+def _convolve(x, width: int, times: int, dtype: str):
+    how = {"padding": "same", "activation": "leaky_relu", "kernel_initializer": "he_normal", "dtype": dtype}
     for _ in range(times):
-        x = layers.Conv2D(width, 3, padding="same", activation="leaky_relu", kernel_initializer="he_normal")(x)
+        x = layers.Conv2D(width, 3, **how)(x)
     return x
 
 
-def _decode(x, levels, widths):
+def _decode(x, levels, widths, dtype: str):
     for level, width in zip(reversed(levels), reversed(widths), strict=True):
-        x = UpConvolution(width)([x, level])
-    return layers.Conv2D(1, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
+        x = UpConvolution(width, dtype=dtype)([x, level])
+    small = keras.initializers.RandomNormal(stddev=0.01)
+    return layers.Conv2D(1, 3, padding="same", kernel_initializer=small, dtype=dtype)(x)
 
 
 def build_pinn(network: keras.Model, probe, spread: int, *, trainable_probe: bool) -> keras.Model:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from ptycho.loader import PtychoDataContainer
 from ptycho.model.checkpoints import Backup, assign, values_of
+from ptycho.model.devices import multiplies_bfloat16
 from ptycho.model.losses import ComplexDistance, PoissonDeviance
 from ptycho.model.networks import Network, build_baseline, build_network, build_pinn
 from ptycho.model.optimizer import compile_model
@@ -22,6 +24,8 @@ EVALUATIONS = 20
 """Evaluations of the held-out likelihood in a training, about; at least one a pass."""
 COST = 0.1
 """Share of a training's time that they may take."""
+NEAR = 0.9
+"""Share of the largest transmittance that a network can say, above which the mean of the data is a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +189,19 @@ class _Progress(keras.callbacks.Callback):
         return facts["epoch"]
 
 
+def _doubts(network: keras.Model, options: Network) -> list[str]:
+    """Say what in the options does not suit the data or the machine."""
+    found, transmission = [], network.get_layer("backpropagation").transmission
+    if transmission > NEAR * options.amplitude_max:
+        found.append(
+            f"the mean transmittance is {transmission:.3g}, and network.amplitude_max allows {options.amplitude_max:g} "
+            "at most: brighter parts of the object will be cut"
+        )
+    if options.bfloat16 and not multiplies_bfloat16(tf.config):
+        found.append("network.bfloat16: this machine has no such products, so that they are slower than float32")
+    return found
+
+
 def train(
     method: str,
     container: PtychoDataContainer,
@@ -227,6 +244,8 @@ def train(
     keras.utils.set_random_seed(seed)
     groups, judges = split_groups(container.nn_indices, stop)
     task = prepare(method, container, network, spread=spread, trainable_probe=training.trainable_probe, groups=groups)
+    for doubt in _doubts(task.network, network):
+        print(f"WARNING: {doubt}", file=sys.stderr, flush=True)
     model = task.model
     compile_model(model, task.loss, training.learning_rate)
     heldout = HeldOut(container, judges, stop, task.physics, batch_size=training.batch_size, seed=seed)
