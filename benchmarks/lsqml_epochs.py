@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 from tqdm import tqdm
-from unseen import METRICS
+from unseen import METRICS, told
 
 from ptycho import log
 from ptycho.compare import Region, condition_of, score_method
@@ -24,7 +24,6 @@ from ptycho.grouping import FIT, STOP
 from ptycho.iterative import Exposures, Iterative, reconstruct
 from ptycho.scan import open_scan
 from ptycho.stitch import save_object
-from ptycho.tables import paired_differences
 from ptycho.views import open_view
 
 
@@ -53,14 +52,7 @@ def run(options) -> dict:
             for method, file in objects.items():
                 values, facts = score_method(file, scan, view, region)[0], {**where, "split": "test", "method": method}
                 rows += [{**facts, "metric": name, "value": values[name]} for name in METRICS]
-    metrics = pd.DataFrame(rows)
-    means = metrics.groupby(["view", "dose", "method", "metric"], sort=False)["value"].agg(["mean", "std", "count"])
-    differences = paired_differences(metrics)
-    return {
-        "settings": {key: str(value) for key, value in vars(options).items()},
-        "metrics": means.round(5).reset_index().to_dict("records"),
-        "differences": differences.drop(columns="split").round(5).to_dict("records"),
-    }
+    return told(pd.DataFrame(rows), options)
 
 
 def main() -> None:

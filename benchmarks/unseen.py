@@ -37,6 +37,18 @@ def apply_to(model: Path, scan, view, path: Path) -> None:
     save_object(path, *reconstruction, method="unrolled", cpu_s=clock.seconds)
 
 
+def told(metrics: pd.DataFrame, options, first: str = "") -> dict:
+    """Sum up metrics over seeds, and the paired differences of the methods whose names begin so from the others."""
+    means = metrics.groupby(["view", "dose", "method", "metric"], sort=False)["value"].agg(["mean", "std", "count"])
+    differences = paired_differences(metrics)
+    kept = differences[differences["method"].str.startswith(first)]
+    return {
+        "settings": {key: str(value) for key, value in vars(options).items()},
+        "metrics": means.round(5).reset_index().to_dict("records"),
+        "differences": kept.drop(columns="split").round(5).to_dict("records"),
+    }
+
+
 def run(options) -> dict:
     """Score the networks of one object on the test scans of another, with what the study has of it."""
     log.limit_threads(1)
@@ -55,15 +67,7 @@ def run(options) -> dict:
             for method, file in {f"unrolled of {options.trained_on}": path, **objects}.items():
                 values, facts = score_method(file, scan, view, region)[0], {**where, "split": "test", "method": method}
                 rows += [{**facts, "metric": name, "value": values[name]} for name in METRICS]
-    metrics = pd.DataFrame(rows).drop(columns="object")
-    means = metrics.groupby(["view", "dose", "method", "metric"], sort=False)["value"].agg(["mean", "std", "count"])
-    differences = paired_differences(metrics)
-    kept = differences[differences["method"].str.startswith("unrolled of")]
-    return {
-        "settings": {key: str(value) for key, value in vars(options).items()},
-        "metrics": means.round(5).reset_index().to_dict("records"),
-        "differences": kept.drop(columns="split").round(5).to_dict("records"),
-    }
+    return told(pd.DataFrame(rows).drop(columns="object"), options, first="unrolled of")
 
 
 def main() -> None:
