@@ -249,7 +249,7 @@ def test_a_trained_pinn_predicts_better(scan):
     assert history["learning_rate"].is_monotonic_decreasing
 
 
-def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path, capsys):
+def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path):
     """Nearly the same numbers, other products; weights, physics and what goes out are float32, also when loaded."""
     container = open_groups(scan, view_of(scan))
     exact, rough = (
@@ -270,7 +270,7 @@ def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path, caps
     np.testing.assert_array_equal(load_network(tmp_path / "model.keras")(frames).numpy(), second)
 
 
-def test_what_does_not_suit_the_data_is_said(scan, capsys, monkeypatch):
+def test_what_does_not_suit_the_data_is_said(scan, monkeypatch):
     monkeypatch.setattr(training_module, "multiplies_bfloat16", lambda config: False)
     network = build_network(64, 4, scan.probe[0], TINY, transmission=0.8)
     assert training_module._doubts(network, TINY) == []
