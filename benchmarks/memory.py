@@ -43,7 +43,8 @@ def infer(folder: Path, n_groups: int) -> None:
 
 def merge_chunk(folder: Path) -> None:
     """A merge job of that one chunk."""
-    from ptycho.stitch import merge_chunks, save_object
+    from ptycho.chunks import merge_chunks
+    from ptycho.stitch import save_object
 
     canvas = merge_chunks([folder / "canvas.npz"], folder=folder)
     save_object(folder / "object.npz", canvas.mean(), canvas.weight, canvas.origin_px)

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.chunks import chunk_bounds, run_of
 from ptycho.loader import open_groups
 from ptycho.model.inference import add_groups, load_network
 from ptycho.provenance import record_of
 from ptycho.scan import open_scan
-from ptycho.stitch import chunk_bounds, run_of
 from ptycho.views import open_view
 
 container = open_groups(open_scan(snakemake.input.scan), open_view(snakemake.input.view))

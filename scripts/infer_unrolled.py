@@ -10,13 +10,14 @@ if TYPE_CHECKING:
 log.to_file(snakemake.log[0])
 log.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.chunks import chunk_bounds, run_of
 from ptycho.grouping import FIT, STOP
 from ptycho.likelihood import Counts
 from ptycho.model.inference import load_network
 from ptycho.model.unrolled import reconstruct_tiles
 from ptycho.provenance import record_of
 from ptycho.scan import open_scan
-from ptycho.stitch import chunk_bounds, run_of, save_parts
+from ptycho.stitch import save_parts
 from ptycho.tiles import cut_tiles
 from ptycho.views import open_view
 

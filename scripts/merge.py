@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho import log
+from ptycho.chunks import merge_chunks
 from ptycho.provenance import file_digest, record_of
-from ptycho.stitch import merge_chunks, read_metadata, save_object
+from ptycho.stitch import read_metadata, save_object
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

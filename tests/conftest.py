@@ -1,23 +1,38 @@
 import os
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 from filelock import FileLock
 
+from ptycho.align import align
+from ptycho.likelihood import Counts
 from ptycho.log import limit_threads
+from ptycho.metrics import error
 from ptycho.objects import simulate_object
 from ptycho.probes import scale_to, zone_plate_probe
 from ptycho.scan import ScanWriter, open_scan
 from ptycho.simulate import Raster, expose, raster_positions
+from ptycho.tv import TotalVariation
 from ptycho.views import Grouping, make_view
 from tests.workflow import config_file, snakemake
 
 DOSE = 20_000
+PRIOR = TotalVariation(strongest=64, weakest=1, iterations=10, final_iterations=20, fit_share=0.8, tile_px=512)
 os.environ.setdefault(
     "TF_ENABLE_ONEDNN_OPTS", "0"
 )  # with oneDNN's kernels, two runs in one process may differ in the last bit
 limit_threads(1)  # before TensorFlow and PyTorch are imported: results repeat, and tests share the machine
+
+
+def pytest_collection_modifyitems(items):
+    """Files with the most that is slow come first, Slurm's before all: none is left when other processes are idle."""
+    weights = {"slurm": 100, "slow": 1}
+    slow = Counter()
+    for item in items:
+        slow[item.path] += sum(weights.get(mark.name, 0) for mark in item.iter_markers())
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0):
@@ -43,6 +58,14 @@ def view_of(scan, gridsize=2, n_groups=24):
     return make_view(scan, 0.7, options, np.random.default_rng(3))
 
 
+def error_of(obj, light, origin, scan):
+    top, left = origin
+    truth = scan.object[top : top + obj.shape[0], left : left + obj.shape[1]]
+    inside = np.s_[30 : obj.shape[0] - 30, 30 : obj.shape[1] - 30]
+    aligned, gauge = align(obj, truth, light, inside)
+    return error(aligned, truth[inside]), gauge.shift_px
+
+
 @pytest.fixture(scope="session")
 def scan(tmp_path_factory):
     return write_scan(tmp_path_factory.mktemp("scan") / "scan.npz")
@@ -52,6 +75,17 @@ def scan(tmp_path_factory):
 def blind_scan(tmp_path_factory):
     """The same scan with every truth overwritten by NaN."""
     return write_scan(tmp_path_factory.mktemp("scan") / "blind.npz", truth=np.nan)
+
+
+@pytest.fixture(scope="session")
+def counts(scan):
+    return Counts.of(scan, np.arange(len(scan)))
+
+
+@pytest.fixture
+def wide(counts):
+    """The scan's exposures, six times as far apart from left to right: tiles hold a part of them."""
+    return Counts(counts.frames, 6 * counts.xcoords, counts.ycoords)
 
 
 @pytest.fixture(scope="session")

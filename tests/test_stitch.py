@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptycho.chunks import chunk_bounds, merge_chunks
 from ptycho.npz import ContractError
 from ptycho.physics import cut_patches
-from ptycho.stitch import Canvas, chunk_bounds, load_object, merge, merge_chunks, place, save_object
+from ptycho.stitch import Canvas, load_object, merge, place, save_object
 
 N = 8
 
@@ -77,7 +78,8 @@ PEAK = """
 import sys
 from pathlib import Path
 import numpy as np
-from ptycho.stitch import Canvas, merge_chunks, save_object
+from ptycho.chunks import merge_chunks
+from ptycho.stitch import Canvas, save_object
 
 folder = Path(sys.argv[1]) if sys.argv[1] else None
 n = 64

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ptycho.stitch import Canvas, chunk_bounds, merge
+from ptycho.chunks import chunk_bounds
+from ptycho.stitch import Canvas, merge
 from ptycho.tiles import canvas_of as weighted
 from ptycho.tiles import cut_tiles
 

@@ -2,26 +2,22 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from ptycho.align import align
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.log import CpuClock
-from ptycho.metrics import error
-from ptycho.stitch import chunk_bounds, merge_chunks, save_parts
+from ptycho.chunks import chunk_bounds, merge_chunks
+from ptycho.likelihood import Likelihood
+from ptycho.stitch import save_parts
 from ptycho.tiles import cut_tiles
-from ptycho.tv import TotalVariation, descend, total_variation
+from ptycho.tv import descend, total_variation
+from tests.conftest import PRIOR, error_of
 
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import canvas, unrolled  # noqa: E402
-from ptycho.model import refined as refined_module  # noqa: E402
 from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.inference import load_network  # noqa: E402
 from ptycho.model.ingredients import VARIANTS, take_apart  # noqa: E402
-from ptycho.model.refined import Maps, Refinement, refine, refine_tiles  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
     Unrolled,
     apply_unrolled,
@@ -44,12 +40,6 @@ OPTIONS = Unrolled(
     fit_share=0.8,
 )
 CHANNELS = channels_of(OPTIONS.rounds)
-PRIOR = TotalVariation(strongest=64, weakest=1, iterations=10, final_iterations=20, fit_share=0.8, tile_px=512)
-
-
-@pytest.fixture(scope="module")
-def counts(scan):
-    return Counts.of(scan, np.arange(len(scan)))
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +50,6 @@ def trained(scan, counts):
 def assert_same(first, second):
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def error_of(obj, light, origin, scan):
-    top, left = origin
-    truth = scan.object[top : top + obj.shape[0], left : left + obj.shape[1]]
-    inside = np.s_[30 : obj.shape[0] - 30, 30 : obj.shape[1] - 30]
-    aligned, gauge = align(obj, truth, light, inside)
-    return error(aligned, truth[inside]), gauge.shift_px
 
 
 def test_the_loss_is_the_likelihood_of_the_solvers(scan, counts):
@@ -208,85 +190,6 @@ def test_what_the_parts_of_a_network_give_ends_with_the_whole(scan, counts, trai
     assert misfit["steps"] < misfit["prior"]
     objective = {name: misfit[name] + steps.strength * total_variation(obj)[0] for name, obj in found.items()}
     assert objective["longer"] < objective["prior"]
-
-
-REFINED = Refinement(deals=2, fit_share=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
-
-
-@pytest.fixture(scope="module")
-def refined(scan, counts):
-    return refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0)
-
-
-@pytest.mark.parametrize("saves", [1, 2 + 4])
-def test_a_refinement_that_was_killed_goes_on_to_the_same_object(scan, counts, refined, tmp_path, monkeypatch, saves):
-    backup, clock = Backup(tmp_path / "backup", "key"), CpuClock()
-    save, saved, made = Backup.save, [], []
-
-    def save_and_die(self, *args, **arrays):
-        save(self, *args, **arrays)
-        saved.append(1)
-        if len(saved) == saves:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Backup, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0, backup=backup)
-    monkeypatch.setattr(Maps, "of", lambda *args, of=Maps.of: made.append(1) or of(*args))
-    spent, start = clock.seconds, clock.start
-    objects, *_, history = refine(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0, backup=backup, clock=clock)
-    assert len(made) == max(2 - saves, 0) + 1  # the deals that were missing, and all photons at the end
-    assert 0 < start - clock.start < spent  # what was taken up had its cost
-    np.testing.assert_array_equal(objects["refined"], refined[0]["refined"])
-    np.testing.assert_array_equal(history.to_numpy(), refined[3].to_numpy())
-
-
-def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts, refined):
-    objects, light, origin, history = refined
-    second, again = refine_tiles(counts, scan.probe, 8.0, PRIOR, REFINED, seed=0)  # which are one
-    lit = light > 1e-3 * light.max()
-    for name, obj in objects.items():
-        np.testing.assert_allclose(second[name].mean()[lit], obj[lit], rtol=1e-6)
-        assert second[name].origin_px == tuple(origin)
-    pd.testing.assert_frame_equal(again, history)
-    np.testing.assert_allclose(objects["refined"], (objects["whole"] + objects["deals"]) / 2, atol=1e-6)
-    found, shift = error_of(objects["refined"], light, origin, scan)
-    assert found < 0.2
-    assert shift < 0.1
-    assert len(history) <= canvas.ROUNDS
-
-
-@pytest.fixture
-def wide(counts):
-    """The scan's exposures, six times as far apart from left to right: tiles hold a part of them."""
-    return Counts(counts.frames, 6 * counts.xcoords, counts.ycoords)
-
-
-def test_a_large_scan_is_refined_tile_by_tile(scan, wide, tmp_path, monkeypatch):
-    seen = []
-
-    def number_of_tile(counts, probe, strength, prior, options, *, seed, backup, clock):
-        seen.append((len(counts), backup.folder.name))
-        likelihood = Likelihood(counts, probe)
-        objects = {name: np.full(likelihood.shape, 1 + len(seen), np.complex64) for name in ("refined", "whole")}
-        rows = pd.DataFrame({"epoch": [1.0, 2.0], "loss": 1.0})
-        return objects, likelihood.light(), likelihood.origin_px, rows
-
-    monkeypatch.setattr(refined_module, "refine", number_of_tile)
-    prior, backup = replace(PRIOR, tile_px=60), Backup(tmp_path / "backup", "key")
-    canvases, history = refine_tiles(wide, scan.probe, 8.0, prior, REFINED, seed=0, folder=tmp_path, backup=backup)
-    tiles = cut_tiles(wide.xcoords, wide.ycoords, prior.tile_px, scan.n_pixels)
-    assert len(tiles) > 2
-    assert seen == [(len(tile.exposures), f"tile_{number}") for number, tile in enumerate(tiles)]
-    assert max(count for count, _ in seen) < len(wide)
-    mean, (_, left) = canvases["refined"].mean(), canvases["refined"].origin_px
-    for number in (0, len(tiles) - 1):
-        outer = np.clip(tiles[number].core[1], wide.xcoords.min(), wide.xcoords.max())
-        column = int(outer[0] if number == 0 else outer[1]) - left  # beyond the halo of the next tile
-        assert abs(mean[mean.shape[0] // 2, column] - (2 + number)) < 0.5
-    assert list(history["tile"].unique()) == [f"{number + 1}/{len(tiles)}" for number in range(len(tiles))]
-    assert history["epoch"].tolist() == list(range(1, 2 * len(tiles) + 1))
 
 
 def test_the_prior_of_a_large_scan_is_chosen_in_one_tile(scan, wide, monkeypatch):
