@@ -31,6 +31,9 @@ WARM = 8.0
 """How far above the chosen λ the last continuation starts, if it has a reconstruction of most photons to start from."""
 SLOW_PHASE = 0.25, 2.0
 """Waves across a pattern: what is slower counts as slow phase all alike, what is faster is left to other steps."""
+FIRST_STEP, FIRST_PHASE = 1.0e-3, 0.1
+"""Root mean square of what L-BFGS tries first, in the variables of the object and of the phase [rad]: about what it
+takes. From steps of length one, which SciPy tries by itself, it has to come there by several evaluations."""
 PHASE_ITERATIONS = 8
 """L-BFGS iterations on the slow phase before each of the last strengths, those less than `WARM` times the chosen."""
 
@@ -120,6 +123,19 @@ class Variables:
         return field.view(np.float64).ravel()
 
 
+def _minimize(evaluate, size: int, first: float, iterations: int):
+    """Minimise from zero by L-BFGS, in units in which its first step is as long as it should be; (size,) and facts."""
+    unit = first * np.sqrt(size)
+
+    def scaled(z):
+        value, gradient = evaluate(unit * z)
+        return value, unit * gradient
+
+    options = {"maxiter": iterations, "maxcor": CORRECTIONS, "maxfun": 2 * iterations, "ftol": GAIN}
+    found = minimize(scaled, np.zeros(size), jac=True, method="L-BFGS-B", options=options)
+    return unit * found.x, found
+
+
 def descend(likelihood: Likelihood, obj, strength: float, iterations: int):
     """Minimise likelihood + strength · total variation from an object.
 
@@ -138,10 +154,8 @@ def descend(likelihood: Likelihood, obj, strength: float, iterations: int):
         prior, slope = total_variation(now)
         return value + strength * prior, variables.pull_back(gradient + np.float32(strength) * slope)
 
-    options = {"maxiter": iterations, "maxcor": CORRECTIONS, "maxfun": 2 * iterations, "ftol": GAIN}
-    start = np.zeros(2 * obj.size)
-    found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options)
-    return (obj + variables.step(found.x)).astype(np.complex64), float(found.fun), int(found.nit)
+    z, found = _minimize(evaluate, 2 * obj.size, FIRST_STEP, iterations)
+    return (obj + variables.step(z)).astype(np.complex64), float(found.fun), int(found.nit)
 
 
 def descend_phase(likelihood: Likelihood, obj, iterations: int):
@@ -171,9 +185,7 @@ def descend_phase(likelihood: Likelihood, obj, iterations: int):
         value, gradient = likelihood(now)
         return value, smooth(np.imag(gradient * now.conj())).astype(np.float64).ravel()
 
-    options = {"maxiter": iterations, "maxcor": CORRECTIONS, "maxfun": 2 * iterations, "ftol": GAIN}
-    start = np.zeros(obj.size)
-    return turned(minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options).x)
+    return turned(_minimize(evaluate, obj.size, FIRST_PHASE, iterations)[0])
 
 
 def strengths(options: TotalVariation, light):
