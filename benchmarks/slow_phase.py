@@ -48,11 +48,10 @@ def many_steps(likelihood: Likelihood, level: float, strength: float, phase_iter
     """Go down to a strength as TV-MAP does."""
     obj = np.full(likelihood.shape, level, np.complex64)
     for factor in (128, 64, 32, 16, 8, 4, 2, 1):
+        soft, iterations = tv.softened(likelihood, factor), config["iterations" if factor > 1 else "final_iterations"]
         if factor < tv.WARM and phase_iterations:
-            obj = tv.descend_phase(likelihood, obj, phase_iterations)
-        obj = tv.descend(
-            likelihood, obj, factor * strength, config["iterations" if factor > 1 else "final_iterations"]
-        )[0]
+            obj = tv.descend_phase(soft, obj, phase_iterations)
+        obj = tv.descend(soft, obj, factor * strength, iterations)[0]
     return obj
 
 

@@ -27,7 +27,7 @@ from ptycho.iterative import Exposures, Iterative, reconstruct
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.scan import open_scan
 from ptycho.stitch import load_object
-from ptycho.tv import TotalVariation, descend, strengths, transmission_of
+from ptycho.tv import TotalVariation, descend, softened, strengths, transmission_of
 from ptycho.views import open_view
 
 
@@ -85,7 +85,8 @@ def tv(scan, view, options: TotalVariation, chosen: float, first) -> dict:
     begun, made, obj = time.process_time(), 0, flat
     for strength in [*path, chosen]:
         iterations = options.final_iterations if strength == chosen else options.iterations
-        obj, objective, count = descend(likelihood, obj, strength, iterations)
+        soft = softened(likelihood, strength / chosen)
+        obj, objective, count = descend(soft, obj, strength, iterations)
         made += count
     found = {"flat": {"iterations": made, "cpu_s": time.process_time() - begun, "objective": objective}}
     found["flat"]["deviance"] = deviance(obj)
@@ -94,7 +95,7 @@ def tv(scan, view, options: TotalVariation, chosen: float, first) -> dict:
     alike = ("iterations_to_the_same", "cpu_s_to_the_same")
     warm |= dict.fromkeys(alike) if warm["deviance_of_start"] > found["flat"]["deviance"] else dict.fromkeys(alike, 0)
     while made < 40 * options.iterations:  # in turns of ten, until the objective is as low
-        obj, objective, count = descend(likelihood, obj, chosen, 10)
+        obj, objective, count = descend(soft, obj, chosen, 10)
         made, cpu_s = made + count, time.process_time() - begun
         warm |= {"objective": objective, "deviance": deviance(obj)}
         if warm[alike[0]] is None and warm["deviance"] <= found["flat"]["deviance"]:

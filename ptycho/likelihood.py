@@ -1,6 +1,7 @@
 """Poisson likelihood of counts on a canvas, read block by block, and photons dealt to two sets."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,12 @@ from scipy import fft
 
 from ptycho.physics import as_modes, blocks, illumination, split_position, window_start
 
-FLOOR = 1.0e-6
-"""Smallest mean count [photon]."""
+BACKGROUND = 1.0e-3
+"""Photons per pixel that are added to what is predicted: without, a photon where next to none is predicted has a slope
+of rounding errors."""
+
+DARKEST = 0.3
+"""Largest background, in units of the mean count per pixel: more would explain the counts by itself."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,11 @@ class Likelihood:
         Photons of `counts` per photon of the probe.
     cache_bytes : int
         Frames and shifted probes are kept in memory if they take less; results are the same.
+
+    Attributes
+    ----------
+    background : float
+        Added to what is predicted [photons per pixel]; see `softened`.
     """
 
     def __init__(self, counts: Counts, probe, share: float = 1.0, cache_bytes: int = 1 << 28):
@@ -95,11 +105,12 @@ class Likelihood:
         self.top, self.left = window_start(counts.ycoords, n), window_start(counts.xcoords, n)
         self.origin_px = int(self.top.min()), int(self.left.min())
         self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
-        self._spectrum, self._light = fft.fft2(self.probe), None
+        self._spectrum, self._light, self._noise = fft.fft2(self.probe), None, None
+        self.background = BACKGROUND
         self._kept = {} if len(counts) * n * n * (4 + 8 * modes) < cache_bytes else None
 
     def __call__(self, obj):
-        """Return half the deviance, Σ I - y - y log(I / y), and dE/dRe O + i dE/dIm O.
+        """Return half the deviance, Σ I - y - y log(I / y) with the background in I, and dE/dRe O + i dE/dIm O.
 
         Parameters
         ----------
@@ -112,7 +123,7 @@ class Likelihood:
             frames, probes = self.block(part)
             top, left = self.top[part] - self.origin_px[0], self.left[part] - self.origin_px[1]
             waves = fft.fft2(windows[top, left][:, None] * probes, norm="ortho")
-            intensity = np.maximum((waves.real**2 + waves.imag**2).sum(1), np.float32(FLOOR))
+            intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(self.background)
             ratio = frames / intensity
             logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
             total += float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
@@ -121,6 +132,24 @@ class Likelihood:
             for patch, y, x in zip(back, top, left, strict=True):
                 gradient[y : y + self.n, x : x + self.n] += patch
         return total, gradient
+
+    def noise(self) -> float:
+        """Square root of the mean count per pixel; computed when first asked for."""
+        if self._noise is None:
+            total = sum(float(np.sum(self.block(part)[0], dtype=np.float64)) for part in self.counts.parts)
+            self._noise = float(np.sqrt(total / (len(self.counts) * self.n**2)))
+        return self._noise
+
+    def softened(self, factor: float) -> "Likelihood":
+        """Return the same with a background of `factor` times `noise()`.
+
+        The likelihood is steep where photons were counted and few are predicted. Far from the minimum that says
+        little, and few steps get further without it; see docs/findings.md.
+        """
+        self.light()  # which both share from now on
+        other = copy(self)
+        other.background = max(min(factor * self.noise(), DARKEST * self.noise() ** 2), BACKGROUND / 10)
+        return other
 
     def light(self):
         """Illumination of the canvas, (H, W) float64 [photons per pixel]; computed when first asked for."""

@@ -31,6 +31,10 @@ WARM = 8.0
 """How far above the chosen λ the last continuation starts, if it has a reconstruction of most photons to start from."""
 SLOW_PHASE = 0.25, 2.0
 """Waves across a pattern: what is slower counts as slow phase all alike, what is faster is left to other steps."""
+SOFT, SOFTEST = 3.0e-3, 0.5
+"""Background of the likelihood in the last steps and its largest, times the square root of the mean count per pixel."""
+TYPICAL = 8.0
+"""What is chosen for λ is about so many times that root: the background while it is not chosen."""
 FIRST_STEP, FIRST_PHASE = 1.0e-3, 0.1
 """Root mean square of what L-BFGS tries first, in the variables of the object and of the phase [rad]: about what it
 takes. From steps of length one, which SciPy tries by itself, it has to come there by several evaluations."""
@@ -188,6 +192,11 @@ def descend_phase(likelihood: Likelihood, obj, iterations: int):
     return turned(_minimize(evaluate, obj.size, FIRST_PHASE, iterations)[0])
 
 
+def softened(likelihood: Likelihood, factor: float) -> Likelihood:
+    """Return a likelihood with the background that belongs to a prior of so many times the final strength."""
+    return likelihood.softened(min(SOFT * max(factor, 1) ** 1.5, SOFTEST))
+
+
 def strengths(options: TotalVariation, light):
     """λ from the strongest to the weakest, halved every time.
 
@@ -243,9 +252,10 @@ def _continue(everything: Likelihood, obj, path: list[float], options: TotalVari
     """Reconstruct from all photons, from the strongest prior of a path down to the last."""
     for strength in tqdm(path, desc=f"all photons, {label}", unit="λ"):
         iterations = options.final_iterations if strength == path[-1] else options.iterations
+        soft = softened(everything, strength / path[-1])
         if strength < WARM * path[-1]:
-            obj = descend_phase(everything, obj, PHASE_ITERATIONS)
-        obj, objective, made = descend(everything, obj, strength, iterations)
+            obj = descend_phase(soft, obj, PHASE_ITERATIONS)
+        obj, objective, made = descend(soft, obj, strength, iterations)
         numbers = {"stage": "all", "tile": label, "strength": strength}
         rows.append({**numbers, "iterations": made, "objective": objective})
     return obj
@@ -276,7 +286,8 @@ def choose_strength(counts: Counts, probe, level: float, options: TotalVariation
     obj = np.full(fitted.shape, level, np.complex64)
 
     def judge(strength: float, start):
-        obj, objective, made = descend(fitted, start, strength * share, options.iterations)
+        typical = strength * share / (TYPICAL * fitted.noise())
+        obj, objective, made = descend(softened(fitted, typical), start, strength * share, options.iterations)
         found[strength], states[strength] = 2 * apart(obj)[0] / pixels, obj
         numbers = {"stage": "choice", "strength": strength, "iterations": made, "objective": objective}
         rows.append({**numbers, "deviance_apart": found[strength]})

@@ -43,7 +43,7 @@ ITERATIVE = [method for method in METHODS if not KNOWN[method].trained]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "heldout_deviance"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 PARTS = {
-    "unrolled": ["steps", "no-slow-phase", "prior", "longer", "not-closed"],
+    "unrolled": ["steps", "no-slow-phase", "no-background", "prior", "longer", "not-closed"],
     "refined": ["whole", "deals"],
 }
 INGREDIENTS = {

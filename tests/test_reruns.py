@@ -58,7 +58,7 @@ def test_a_method_appears_by_being_named(study, tmp_path):
     snakemake(place, "--cores", "2", "--configfile", config, "--", parts)
     assert set(pd.read_csv(place / parts)["method"]) == {
         *methods[3:],
-        *(f"unrolled/{part}" for part in ("steps", "no-slow-phase", "prior", "longer", "not-closed")),
+        *(f"unrolled/{part}" for part in ("steps", "no-slow-phase", "no-background", "prior", "longer", "not-closed")),
         *(f"refined/{part}" for part in ("whole", "deals")),
     }
 

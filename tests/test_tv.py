@@ -6,7 +6,7 @@ import pytest
 
 from ptycho import tv
 from ptycho.align import align
-from ptycho.likelihood import Counts, Likelihood, thinned
+from ptycho.likelihood import BACKGROUND, Counts, Likelihood, thinned
 from ptycho.metrics import error
 from ptycho.physics import illumination, predict_intensity
 from ptycho.tiles import cut_tiles
@@ -45,8 +45,23 @@ def test_the_likelihood_is_that_of_the_forward_model(scan):
     obj = scan.object[top : top + height, left : left + width]
     predicted = predict_intensity(obj, scan.probe, scan.xcoords, scan.ycoords, likelihood.origin_px)
     counts = np.square(scan.diffraction[:], dtype=np.float64)
-    terms = predicted - counts + counts * np.log(np.maximum(counts, 1e-12) / np.maximum(predicted, 1e-6))
-    assert likelihood(obj)[0] == pytest.approx(terms.sum(), rel=1e-4)
+    assert likelihood.noise() == pytest.approx(np.sqrt(counts.mean()), rel=1e-6)
+    for soft, background in ((likelihood, BACKGROUND), (likelihood.softened(0.1), 0.1 * np.sqrt(counts.mean()))):
+        mean = predicted + background
+        terms = mean - counts + counts * np.log(np.maximum(counts, 1e-12) / mean)
+        assert soft(obj)[0] == pytest.approx(terms.sum(), rel=1e-4)
+    assert likelihood.softened(100.0).background == pytest.approx(0.3 * counts.mean(), rel=1e-6)
+
+
+def test_the_slope_at_a_flat_object_of_a_bright_scan_is_no_rounding_error(tmp_path):
+    """Behind a beam with an edge next to nothing is predicted where photons were counted."""
+    scan = write_scan(tmp_path / "bright.npz", columns=3, rows=3, dose=1_000_000)
+    likelihood = Likelihood(counts_of(scan), scan.probe)
+    flat = np.full(likelihood.shape, 0.8, np.complex64)
+    gradient = likelihood(flat)[1]
+    direction, step = gradient / np.abs(gradient).max(), 1e-4
+    slope = (likelihood(flat + step * direction)[0] - likelihood(flat - step * direction)[0]) / (2 * step)
+    assert inner(gradient, direction) == pytest.approx(slope, rel=0.02)
 
 
 def test_gradients_are_those_of_finite_differences(scan):

@@ -128,7 +128,7 @@ def test_the_network_spoils_nothing_of_the_steps(scan, counts, trained):
     without = steps.behind(likelihood, steps.before(likelihood)[-1])
     (error_with, shift), (error_without, _) = (error_of(o, light, origin, scan) for o in (obj, without))
     assert error_with < 1.01 * error_without  # what it buys where it buys anything is in docs/findings.md
-    assert shift < 0.1
+    assert shift < 0.2  # of a dozen steps
 
 
 def test_the_prior_weakens_from_round_to_round_to_what_was_chosen(scan, counts, trained, monkeypatch):

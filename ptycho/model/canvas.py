@@ -15,7 +15,7 @@ import pandas as pd
 import tensorflow as tf
 from keras import layers
 
-from ptycho.likelihood import FLOOR, Likelihood
+from ptycho.likelihood import BACKGROUND, Likelihood
 from ptycho.model.checkpoints import assign, values_of
 from ptycho.model.optimizer import FusedAdam
 
@@ -64,14 +64,14 @@ def judge_of(apart: Likelihood, origin_px) -> dict:
 
 
 def deviance(canvas, top, left, frames, probes):
-    """Poisson deviance per pixel of frames (m, n, n), zero frequency first, on a complex canvas (H, W)."""
+    """Poisson deviance per pixel, as `Likelihood`'s, of frames (m, n, n), zero frequency first, on a canvas (H, W)."""
     n = tf.shape(frames)[-1]
     span = tf.range(n)
     rows, columns = top[:, None] + span, left[:, None] + span
     windows = tf.gather(tf.reshape(canvas, [-1]), rows[:, :, None] * tf.shape(canvas)[1] + columns[:, None, :])
     waves = tf.signal.fft2d(windows[:, None] * probes) / tf.cast(n, tf.complex64)
-    intensity = tf.maximum(tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1), FLOOR)
-    logarithm = tf.math.log(tf.maximum(frames, FLOOR) / intensity)
+    intensity = tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1) + BACKGROUND
+    logarithm = tf.math.log(tf.maximum(frames, BACKGROUND) / intensity)
     return 2 * tf.reduce_mean(intensity - frames + frames * logarithm)
 
 

@@ -11,7 +11,7 @@ from ptycho.model.canvas import corrected
 from ptycho.model.unrolled import Steps
 from ptycho.tv import descend
 
-VARIANTS = ("steps", "prior", "no-slow-phase", "longer", "not-closed")
+VARIANTS = ("steps", "prior", "no-slow-phase", "no-background", "longer", "not-closed")
 """What `take_apart` makes of a network."""
 LONGER = 8
 """Steps that take about as long as the network."""
@@ -33,8 +33,9 @@ def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[st
     ------
     name : str
         "steps": all steps in the whole object, those behind the network as well, without prior, slow phase and network;
-        "prior": with prior and slow phase; "no-slow-phase": the same without; "longer": with `LONGER` steps in the
-        network's place; "not-closed": with the network, but no steps behind it.
+        "prior": with prior, slow phase and a background that falls; "no-slow-phase", "no-background": the same without
+        one of them; "longer": with `LONGER` steps in the network's place; "not-closed": with the network, but no steps
+        behind it.
     obj : (H, W) complex64
         On the canvas around the exposures' windows.
     cpu_s : float
@@ -43,18 +44,21 @@ def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[st
     likelihood, clock = Likelihood(counts, probe), CpuClock()
     steps: Steps = network.get_layer("steps")
     numbers = steps.numbers
-    closing = numbers["closing_iterations"]
+    closing, soft = numbers["closing_iterations"], likelihood.softened(steps.background)
     total = numbers["iterations"] * (numbers["rounds"] - 1) + numbers["final_iterations"] + closing
     flat = np.full(likelihood.shape, steps.transmission, np.complex64)
-    yield "steps", descend(likelihood, flat, 0.0, total)[0], clock.seconds
-    clock, other = CpuClock(), Steps.from_config({**steps.get_config(), "phase_iterations": 0})
-    yield "no-slow-phase", other.behind(likelihood, other.before(likelihood)[-1]), clock.seconds
+    yield "steps", descend(soft, flat, 0.0, total)[0], clock.seconds
+    less = {name: Steps.from_config(steps.get_config()) for name in ("no-slow-phase", "no-background")}
+    less["no-slow-phase"].numbers["phase_iterations"], less["no-background"].background = 0, 0.0
+    for name, other in less.items():
+        clock = CpuClock()
+        yield name, other.behind(likelihood, other.before(likelihood)[-1]), clock.seconds
     clock = CpuClock()
     ends = steps.before(likelihood)
     common = clock.seconds
     parts = {
         "prior": lambda: steps.behind(likelihood, ends[-1]),
-        "longer": lambda: descend(likelihood, ends[-1], steps.strength, closing + LONGER)[0],
+        "longer": lambda: descend(soft, ends[-1], steps.strength, closing + LONGER)[0],
         "not-closed": lambda: corrected(network.get_layer("network"), ends[-1], steps.features(likelihood, ends)),
     }
     for name, make in parts.items():

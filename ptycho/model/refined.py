@@ -21,7 +21,16 @@ from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected
 from ptycho.model.checkpoints import Backup
 from ptycho.stitch import Canvas
 from ptycho.tiles import Tile, canvas_of, cut_tiles
-from ptycho.tv import PHASE_ITERATIONS, WARM, TotalVariation, descend, descend_phase, strengths, transmission_of
+from ptycho.tv import (
+    PHASE_ITERATIONS,
+    WARM,
+    TotalVariation,
+    descend,
+    descend_phase,
+    softened,
+    strengths,
+    transmission_of,
+)
 
 FACTORS = (4.0, 2.0, 1.0, 0.25)
 """Strengths of the prior, in units of the chosen one, whose TV-MAPs a network sees; it adds to that of `CHOSEN`."""
@@ -77,10 +86,11 @@ class Maps:
         obj, found = np.full(likelihood.shape, level, np.complex64), []
         path = [s for s in strengths(prior, light / share) / strength if s > FACTORS[0] * 1.01]
         for factor in (*path, *FACTORS):
+            soft = softened(likelihood, factor)
             if WARM > factor >= 1:
-                obj = descend_phase(likelihood, obj, PHASE_ITERATIONS)
+                obj = descend_phase(soft, obj, PHASE_ITERATIONS)
             iterations = prior.final_iterations if factor == FACTORS[CHOSEN] else prior.iterations
-            obj, _, _ = descend(likelihood, obj, factor * strength * np.sqrt(share), iterations)
+            obj, _, _ = descend(soft, obj, factor * strength * np.sqrt(share), iterations)
             if factor in FACTORS:
                 found.append(obj)
         start = found[CHOSEN]

@@ -1,9 +1,10 @@
 """An unrolled reconstruction: steps on the whole scan's likelihood and a network behind them, trained without truth.
 
-L-BFGS steps on the Poisson likelihood and a total-variation prior (`ptycho.tv`) that weakens from round to round, with
-a few in the slow phase alone behind each; a U-Net that sees where every round has ended, the last gradient and the
-illumination, and adds what they lack; a few more steps. The network is trained on tiles of the train split by thinning
-its photons (`ptycho.model.canvas`), which the prior's strength is chosen by, too. The test split sees it unchanged.
+L-BFGS steps on the Poisson likelihood, softened by a background that falls from round to round, and a total-variation
+prior (`ptycho.tv`) that weakens with it, with a few in the slow phase alone behind each; a U-Net that sees where every
+round has ended, the last gradient and the illumination, and adds what they lack; a few more steps. The network is
+trained on tiles of the train split by thinning its photons (`ptycho.model.canvas`), which the prior's strength is
+chosen by, too. The test split sees it unchanged.
 """
 
 import sys
@@ -20,7 +21,7 @@ from ptycho.model.checkpoints import Backup
 from ptycho.model.layers import PACKAGE
 from ptycho.stitch import Canvas
 from ptycho.tiles import Tile, canvas_of, cut_tiles, fullest
-from ptycho.tv import TotalVariation, choose_strength, descend, descend_phase, transmission_of
+from ptycho.tv import SOFT, TotalVariation, choose_strength, descend, descend_phase, transmission_of
 
 JUDGE_SHARE = 0.08
 """Of the photons: never trained on; they say which weights are kept."""
@@ -71,6 +72,8 @@ class Steps(keras.layers.Layer):
         Mean amplitude transmittance of the training data: the flat object that the first steps start from.
     """
 
+    background = SOFT
+    """Of the likelihood behind the network; ten times as much in the last round, √10 times more in each before."""
     NUMBERS = ("rounds", "iterations", "phase_iterations", "final_iterations", "closing_iterations")
 
     def __init__(self, *, strength, transmission, n_pixels, photons, **kwargs):
@@ -114,15 +117,17 @@ class Steps(keras.layers.Layer):
         obj, ends = np.full(likelihood.shape, self.transmission, np.complex64), []
         for left in reversed(range(self.numbers["rounds"])):
             iterations = self.numbers["iterations" if left else "final_iterations"]
-            obj, *_ = descend(likelihood, obj, 2.0**left * self.strength * scale, iterations)
+            soft = likelihood.softened(10 ** (1 + left / 2) * self.background)
+            obj, *_ = descend(soft, obj, 2.0**left * self.strength * scale, iterations)
             if left and self.numbers["phase_iterations"]:
-                obj = descend_phase(likelihood, obj, self.numbers["phase_iterations"])
+                obj = descend_phase(soft, obj, self.numbers["phase_iterations"])
             ends.append(obj)
         return ends
 
     def behind(self, likelihood: Likelihood, obj):
         """Make the steps behind the network, which start from what it has made of them; (H, W) complex64."""
-        return descend(likelihood, obj, self.strength, self.numbers["closing_iterations"])[0]
+        soft, iterations = likelihood.softened(self.background), self.numbers["closing_iterations"]
+        return descend(soft, obj, self.strength, iterations)[0]
 
     def features(self, likelihood: Likelihood, ends: list[np.ndarray]):
         """Return what the network sees, (H, W, channels) float32: transmittances, and the gradient in their units."""
