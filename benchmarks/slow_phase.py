@@ -18,6 +18,7 @@ from scans import beam
 from tqdm import tqdm
 
 from ptycho import log, tv
+from ptycho.descent import descend, descend_phase
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.objects import simulate_object
 from ptycho.simulate import Raster, expose, raster_positions
@@ -50,8 +51,8 @@ def many_steps(likelihood: Likelihood, level: float, strength: float, phase_iter
     for factor in (128, 64, 32, 16, 8, 4, 2, 1):
         soft, iterations = tv.softened(likelihood, factor), config["iterations" if factor > 1 else "final_iterations"]
         if factor < tv.WARM and phase_iterations:
-            obj = tv.descend_phase(soft, obj, phase_iterations)
-        obj = tv.descend(soft, obj, factor * strength, iterations)[0]
+            obj = descend_phase(soft, obj, phase_iterations)
+        obj = descend(soft, obj, factor * strength, iterations)[0]
     return obj
 
 

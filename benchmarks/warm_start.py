@@ -22,12 +22,13 @@ from tqdm import tqdm
 
 from ptycho import log
 from ptycho.compare import condition_of
+from ptycho.descent import descend
 from ptycho.grouping import FIT, HOLDOUT, STOP
 from ptycho.iterative import Exposures, Iterative, reconstruct
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.scan import open_scan
 from ptycho.stitch import load_object
-from ptycho.tv import TotalVariation, descend, softened, strengths, transmission_of
+from ptycho.tv import TotalVariation, softened, strengths, transmission_of
 from ptycho.views import open_view
 
 

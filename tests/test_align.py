@@ -10,13 +10,13 @@ from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
 from ptycho.align import AlignmentError, Gauge, align
+from ptycho.descent import descend
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.metrics import score
 from ptycho.objects import simulate_object
 from ptycho.probes import scale_to, zone_plate_probe
 from ptycho.simulate import expose
 from ptycho.stitch import place
-from ptycho.tv import descend
 
 SIDE = 200
 REGION = (slice(32, 168), slice(28, 180))

@@ -4,22 +4,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptycho import tv
+from ptycho import descent, tv
 from ptycho.align import align
+from ptycho.descent import Variables, descend, descend_phase, total_variation
 from ptycho.likelihood import BACKGROUND, Counts, Likelihood, thinned
 from ptycho.metrics import error
 from ptycho.physics import illumination, predict_intensity
 from ptycho.tiles import cut_tiles
-from ptycho.tv import (
-    TotalVariation,
-    Variables,
-    choose_strength,
-    descend,
-    descend_phase,
-    reconstruct,
-    strengths,
-    total_variation,
-)
+from ptycho.tv import TotalVariation, choose_strength, reconstruct, strengths
 from tests.conftest import write_scan
 
 OPTIONS = TotalVariation(strongest=64, weakest=1, iterations=15, final_iterations=30, fit_share=0.8, tile_px=512)
@@ -198,7 +190,7 @@ def test_the_gradient_over_the_slow_phase_is_that_of_the_likelihood(scan, monkey
     likelihood = Likelihood(Counts.of(scan, np.arange(6)), scan.probe)
     seen = {}
     monkeypatch.setattr(
-        tv, "minimize", lambda evaluate, start, **_: seen.update(evaluate=evaluate) or SimpleNamespace(x=start)
+        descent, "minimize", lambda evaluate, start, **_: seen.update(evaluate=evaluate) or SimpleNamespace(x=start)
     )
     obj = complex_noise(likelihood.shape, 3, 0.8)
     descend_phase(likelihood, obj, 4)

@@ -1,14 +1,16 @@
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ptycho.chunks import chunk_bounds, merge_chunks
+from ptycho.descent import descend, total_variation
 from ptycho.likelihood import Likelihood
 from ptycho.stitch import save_parts
 from ptycho.tiles import cut_tiles
-from ptycho.tv import descend, total_variation
 from tests.conftest import PRIOR, error_of
 
 tf = pytest.importorskip("tensorflow")
@@ -119,6 +121,9 @@ def test_one_file_carries_all_that_is_needed_and_loads_in_safe_mode(scan, counts
     assert read_card(tmp_path / "model.keras")["method"] == "unrolled"
     first, second = (apply_unrolled(network, counts, scan.probe)[0] for network in (trained[0], loaded))
     np.testing.assert_array_equal(first, second)
+    alone = "import sys; from ptycho.model.inference import load_network; print(load_network(sys.argv[1]).name)"
+    command = [sys.executable, "-c", alone, tmp_path / "model.keras"]  # that has not imported what it is made of
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "unrolled"
 
 
 def test_the_network_spoils_nothing_of_the_steps(scan, counts, trained):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ptycho.loader import PtychoDataContainer
+from ptycho.model.card import read_card
 from ptycho.model.convolutions import UpConvolution  # noqa: F401 - the import registers what saved models name
 from ptycho.model.layers import Backpropagation, ComplexPatches
 from ptycho.npz import ContractError
@@ -27,6 +28,11 @@ def load_network(path: Path) -> keras.Model:
     ptycho.npz.ContractError
         If it is none, or holds something that is not ours.
     """
+    try:
+        if read_card(path).get("method") == "unrolled":
+            import ptycho.model.unrolled  # noqa: F401 - as above
+    except ContractError:  # a model without a card is tried all the same
+        pass
     try:
         return keras.saving.load_model(path, safe_mode=True, compile=False)
     except Exception as error:  # Keras raises whatever its reader of archives, JSON or HDF5 does

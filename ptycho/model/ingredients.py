@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from ptycho.descent import descend
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.log import CpuClock
 from ptycho.model.canvas import corrected
 from ptycho.model.unrolled import Steps
-from ptycho.tv import descend
 
 VARIANTS = ("steps", "prior", "no-slow-phase", "no-background", "longer", "not-closed")
 """What `take_apart` makes of a network."""

@@ -15,22 +15,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from ptycho.descent import descend, descend_phase
 from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.log import CpuClock
 from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected, judge_of
 from ptycho.model.checkpoints import Backup
 from ptycho.stitch import Canvas
 from ptycho.tiles import Tile, canvas_of, cut_tiles
-from ptycho.tv import (
-    PHASE_ITERATIONS,
-    WARM,
-    TotalVariation,
-    descend,
-    descend_phase,
-    softened,
-    strengths,
-    transmission_of,
-)
+from ptycho.tv import PHASE_ITERATIONS, WARM, TotalVariation, softened, strengths, transmission_of
 
 FACTORS = (4.0, 2.0, 1.0, 0.25)
 """Strengths of the prior, in units of the chosen one, whose TV-MAPs a network sees; it adds to that of `CHOSEN`."""

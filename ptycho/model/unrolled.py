@@ -15,13 +15,14 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from ptycho.descent import descend, descend_phase
 from ptycho.likelihood import Counts, Likelihood, thinned
 from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected, judge_of
 from ptycho.model.checkpoints import Backup
 from ptycho.model.layers import PACKAGE
 from ptycho.stitch import Canvas
 from ptycho.tiles import Tile, canvas_of, cut_tiles, fullest
-from ptycho.tv import SOFT, TotalVariation, choose_strength, descend, descend_phase, transmission_of
+from ptycho.tv import SOFT, TotalVariation, choose_strength, transmission_of
 
 JUDGE_SHARE = 0.08
 """Of the photons: never trained on; they say which weights are kept."""
@@ -153,8 +154,8 @@ class _Tile:
     judge: Likelihood
 
 
-def _cut_tiles(counts: Counts, probe, options: Unrolled, seed: int) -> list[_Tile]:
-    rng, tiles = np.random.default_rng([seed, 0]), []
+def _cut_tiles(counts: Counts, probe, options: Unrolled, seed: int) -> Iterator[_Tile]:
+    rng = np.random.default_rng([seed, 0])
     rest, judges = thinned(counts, 1 - JUDGE_SHARE, seed)
     half, share = options.tile_px / 2, (1 - JUDGE_SHARE) * options.fit_share
     for _ in range(options.tiles):
@@ -164,14 +165,14 @@ def _cut_tiles(counts: Counts, probe, options: Unrolled, seed: int) -> list[_Til
         fitted, predicted = thinned(rest.select(chosen), options.fit_share, int(rng.integers(1 << 31)))
         predicted = Likelihood(predicted, probe, 1 - JUDGE_SHARE - share, cache_bytes=0)
         judge = Likelihood(judges.select(chosen), probe, JUDGE_SHARE, cache_bytes=0)
-        tiles.append(_Tile(Likelihood(fitted, probe, share), predicted, judge))
-    return tiles
+        yield _Tile(Likelihood(fitted, probe, share), predicted, judge)
 
 
-def _examples(tiles: list[_Tile], steps: Steps, share: float) -> tuple[list[Example], list[Example]]:
-    """Make the steps in every tile: examples to train on, and those that judge."""
-    examples, judges = [], []
-    for number, tile in enumerate(tqdm(tiles, desc="steps", unit="tile", mininterval=5)):
+def _examples(counts: Counts, probe, options: Unrolled, steps: Steps, seed: int) -> tuple[list[Example], list[Example]]:
+    """Make the steps in one tile after the other: examples to train on, and those that judge."""
+    examples, judges, share = [], [], (1 - JUDGE_SHARE) * options.fit_share
+    tiles = tqdm(_cut_tiles(counts, probe, options, seed), "steps", options.tiles, unit="tile", mininterval=5)
+    for number, tile in enumerate(tiles):
         ends = steps.before(tile.fitted, np.sqrt(share))
         features, origin = steps.features(tile.fitted, ends), tile.fitted.origin_px
         examples.append(Example(ends[-1], features, judge_of(tile.predicted, origin)))
@@ -211,10 +212,8 @@ def train_unrolled(
     numbers = {name: getattr(options, name) for name in Steps.NUMBERS}
     facts = {"n_pixels": probe.shape[-1], "photons": float(np.sum(np.abs(probe) ** 2, dtype=np.float64))}
     steps = Steps(**numbers, **facts, strength=float(strength), transmission=transmission, name="steps")
-    tiles = _cut_tiles(counts, probe, options, seed)
-    examples, judges = _examples(tiles, steps, (1 - JUDGE_SHARE) * options.fit_share)
     unet = build_unet(channels_of(options.rounds), options.filters, "network")
-    trainer = Trainer(unet, examples, judges, options, [seed, 0])
+    trainer = Trainer(unet, *_examples(counts, probe, options, steps, seed), options, [seed, 0])
     if backup and (state := backup.load()):
         trainer.restore(*state)
         print(f"goes on after round {len(trainer.rows)}: {backup.path}", file=sys.stderr)
