@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from ptycho.physics import as_modes, blocks, illumination, split_position, window_start
+from ptycho.physics import as_modes, blocks, split_position, window_start
 
 BACKGROUND = 1.0e-3
 """Photons per pixel that are added to what is predicted: without, a photon where next to none is predicted has a slope
@@ -154,8 +154,12 @@ class Likelihood:
     def light(self):
         """Illumination of the canvas, (H, W) float64 [photons per pixel]; computed when first asked for."""
         if self._light is None:
-            places = self.counts.xcoords, self.counts.ycoords
-            self._light = illumination(self.probe, *places, self.shape, self.origin_px)
+            self._light = np.zeros(self.shape)
+            for part in self.counts.parts:
+                spots = (np.abs(self.block(part)[1]) ** 2).sum(1)
+                top, left = self.top[part] - self.origin_px[0], self.left[part] - self.origin_px[1]
+                for spot, y, x in zip(spots, top, left, strict=True):
+                    self._light[y : y + self.n, x : x + self.n] += spot
         return self._light
 
     def block(self, part: slice):
