@@ -191,7 +191,7 @@ def cost(metrics, *, split: str = "test") -> Figure:
             style = {**line_style(method, methods), "linestyle": "none"}
             _draw_line(axes, of_view[of_view["method"] == method], "cpu_s", style)
         axes.set(title=f"{name} view", xlabel="CPU time of a scan [s], training left out", xscale="log", yscale="log")
-        axes.margins(x=0.2)
+        axes.margins(x=0.25)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(ScalarFormatter())
