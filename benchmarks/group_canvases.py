@@ -74,8 +74,11 @@ def run(options) -> dict:
     config, rows = yaml.safe_load(options.config.read_text()), []
     region = Region.load(options.results / "region/test.json")
     models = sorted(options.results.glob("dose_*/*/seed_*/unrolled/model.keras"))
-    for model in tqdm([file for file in models if condition_of(file)["seed"] in options.seeds], unit="condition"):
-        where, place = condition_of(model), model.parents[1]
+    conditions = [(file, condition_of(file)) for file in models]
+    conditions = [(file, where) for file, where in conditions if where["seed"] in options.seeds]
+    conditions = [(file, where) for file, where in conditions if where["dose"] in (options.doses or [where["dose"]])]
+    for model, where in tqdm(conditions, unit="condition"):
+        place = model.parents[1]
         scans = options.results / f"data/dose_{where['dose']}/seed_{where['seed']}"
         scan, view = open_scan(scans / "test.npz"), open_view(place / "test.npz")
         network, train = load_network(model), open_scan(scans / "train.npz")
@@ -105,6 +108,7 @@ def main() -> None:
         "--config", type=Path, default=Path("config/methods.yaml"), help="its config (config/methods.yaml)"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the study (0 1 2)")
+    parser.add_argument("--doses", type=int, nargs="+", help="of the study (all)")
     parser.add_argument("--tile-px", type=float, default=64, help="largest extent of a tile's core (64)")
     log.limit_threads(1)
     print(json.dumps(run(parser.parse_args()), indent=1))
