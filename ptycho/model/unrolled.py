@@ -74,7 +74,7 @@ class Steps(keras.layers.Layer):
     """
 
     background = SOFT
-    """Of the likelihood behind the network; ten times as much in the last round, √10 times more in each before."""
+    """Of the likelihood behind the network, times its noise; ten times in the last round, √10 more in each before."""
     NUMBERS = ("rounds", "iterations", "phase_iterations", "final_iterations", "closing_iterations")
 
     def __init__(self, *, strength, transmission, n_pixels, photons, **kwargs):
