@@ -20,7 +20,7 @@ GAIN = 1.0e-5
 """It ends where a step gains less than this share of the objective."""
 SLOW_PHASE = 0.25, 2.0
 """Waves across a pattern: what is slower counts as slow phase all alike, what is faster is left to other steps."""
-FIRST_STEP, FIRST_PHASE = 1.0e-3, 0.1
+FIRST_STEP, FIRST_PHASE = 3.0e-4, 0.1
 """Root mean square of what L-BFGS tries first, in the variables of the object and of the phase [rad]: about what it
 takes. From steps of length one, which SciPy tries by itself, it has to come there by several evaluations."""
 

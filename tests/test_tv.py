@@ -45,6 +45,28 @@ def test_the_likelihood_is_that_of_the_forward_model(scan):
     assert likelihood.softened(100.0).background == pytest.approx(0.3 * counts.mean(), rel=1e-6)
 
 
+def test_the_same_object_asked_for_again_is_not_computed_again(scan):
+    def asked(obj):
+        before = len(made)
+        value, gradient = likelihood(obj)
+        fresh = Likelihood(counts_of(scan), scan.probe)
+        fresh.background = likelihood.background
+        assert value == fresh(obj)[0]
+        np.testing.assert_array_equal(gradient, fresh(obj)[1])
+        return len(made) - before
+
+    made, likelihood = [], Likelihood(counts_of(scan), scan.probe)
+    evaluate, obj = likelihood._evaluate, complex_noise(likelihood.shape, 0, 0.8)
+    likelihood._evaluate = lambda field: made.append(1) or evaluate(field)
+    assert [asked(obj), asked(obj.copy())] == [1, 0]
+    obj[0, 0] += 1  # in place
+    assert [asked(obj), asked(obj)] == [1, 0]
+    likelihood.background *= 10
+    assert [asked(obj), asked(obj)] == [1, 0]
+    with pytest.raises(ValueError, match="read-only"):
+        likelihood(obj)[1][0, 0] = 0
+
+
 def test_the_slope_at_a_flat_object_of_a_bright_scan_is_no_rounding_error(tmp_path):
     """Behind a beam with an edge next to nothing is predicted where photons were counted."""
     scan = write_scan(tmp_path / "bright.npz", columns=3, rows=3, dose=1_000_000)
