@@ -36,7 +36,7 @@ report: $(INSTALLED) ## make the report of a study, whatever is missing first: r
 	.venv/bin/snakemake --cores 4 $(ARGS) -- report
 
 test: $(INSTALLED) ## run the tests
-	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	.venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED) ## check the style: ruff, snakefmt, snakemake --lint
 	.venv/bin/ruff check .

@@ -13,8 +13,8 @@ BACKGROUND = 1.0e-3
 """Photons per pixel that are added to what is predicted: without, a photon where next to none is predicted has a slope
 of rounding errors."""
 
-DARKEST = 0.3
-"""Largest background, in units of the mean count per pixel: more would explain the counts by itself."""
+LARGEST_BACKGROUND = 0.3
+"""In units of the mean count per pixel: more would explain the counts by itself."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Likelihood:
         """
         self.light()  # which both share from now on
         other = copy(self)
-        other.background = max(min(factor * self.noise(), DARKEST * self.noise() ** 2), BACKGROUND / 10)
+        other.background = max(min(factor * self.noise(), LARGEST_BACKGROUND * self.noise() ** 2), BACKGROUND / 10)
         return other
 
     def light(self):

@@ -9,6 +9,7 @@ from filelock import FileLock
 from ptycho.align import align
 from ptycho.likelihood import Counts
 from ptycho.log import limit_threads
+from ptycho.methods import METHODS
 from ptycho.metrics import error
 from ptycho.objects import simulate_object
 from ptycho.probes import scale_to, zone_plate_probe
@@ -16,7 +17,7 @@ from ptycho.scan import ScanWriter, open_scan
 from ptycho.simulate import Raster, expose, raster_positions
 from ptycho.tv import TotalVariation
 from ptycho.views import Grouping, make_view
-from tests.workflow import config_file, snakemake
+from tests.workflow import CONDITION, config_file, snakemake
 
 DOSE = 20_000
 PRIOR = TotalVariation(strongest=64, weakest=1, iterations=10, final_iterations=20, fit_share=0.8, tile_px=512)
@@ -88,16 +89,40 @@ def wide(counts):
     return Counts(counts.frames, 6 * counts.xcoords, counts.ycoords)
 
 
+def _made_once(tmp_path_factory, worker_id, name, make):
+    """Let one worker of a run make a folder, once; return a copy for this worker."""
+    folder, place = tmp_path_factory.mktemp(name), tmp_path_factory.getbasetemp()
+    shared = place if worker_id == "master" else place.parent
+    first, made = shared / f"tiny_{name}", shared / f"tiny_{name}.made"
+    with FileLock(shared / f"tiny_{name}.lock"):
+        if not made.exists():
+            first.mkdir(exist_ok=True)
+            make(first)
+            made.touch()
+    shutil.copytree(first, folder, dirs_exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def study(tmp_path_factory, worker_id):
     """The tiny study: its folder, which is only read, and its config. Run once; every worker of a run has a copy."""
-    folder, place = tmp_path_factory.mktemp("study"), tmp_path_factory.getbasetemp()
-    shared = place if worker_id == "master" else place.parent
-    first, made = shared / "tiny_study", shared / "tiny_study.made"
-    with FileLock(shared / "tiny_study.lock"):
-        if not made.exists():
-            first.mkdir(exist_ok=True)
-            snakemake(first, "--cores", "2", "--configfile", config_file(first))
-            made.touch()
-    shutil.copytree(first, folder, dirs_exist_ok=True)
+
+    def make(place):
+        snakemake(place, "--cores", "2", "--configfile", config_file(place))
+
+    folder = _made_once(tmp_path_factory, worker_id, "study", make)
+    return folder, folder / "config.yaml"
+
+
+@pytest.fixture(scope="session")
+def every_method(tmp_path_factory, worker_id, study):
+    """The tiny study with every method in its condition `CONDITION`; folder and config, as `study`."""
+
+    def make(place):
+        shutil.copytree(study[0], place, dirs_exist_ok=True)
+        config = config_file(place, methods=list(METHODS))
+        table = f"{CONDITION}/test/comparison_metrics.csv"
+        snakemake(place, "--cores", "2", "--configfile", config, "--", table)
+
+    folder = _made_once(tmp_path_factory, worker_id, "every_method", make)
     return folder, folder / "config.yaml"

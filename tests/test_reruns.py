@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from tests.workflow import config_file, copy_of_the_house, jobs, run_in, snakemake
+from tests.workflow import CONDITION, config_file, copy_of_the_house, jobs, run_in, snakemake
 
 TABLES = {"summarise", "quality_picture", "cost_picture", "all", "total"}
 """What is made of all conditions, and made again with every one that is added."""
@@ -40,22 +40,19 @@ def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_method_appears_by_being_named(study, tmp_path):
-    place = tmp_path / "again"
-    shutil.copytree(study[0], place)
+def test_a_method_appears_by_being_named(study, every_method, tmp_path):
     methods = ["pinn", "baseline", "lsqml", "tv", "unrolled", "refined"]
-    config = config_file(tmp_path, methods=methods)
-    table = "results/tiny/dose_100000/dense/seed_0/test/comparison_metrics.csv"
-    arguments = ("--cores", "2", "--configfile", config, "--", table)
-    found = jobs(snakemake(place, "-n", *arguments))
+    config, table = config_file(tmp_path, methods=methods), f"{CONDITION}/test/comparison_metrics.csv"
+    found, _ = dry(study, config, "--", table)
     new = ("regularise", "train_unrolled", "infer_unrolled", "merge", "refine", "compare")
     assert found == {**dict.fromkeys(new, 1), "total": len(new)}
-    snakemake(place, *arguments)
-    errors = pd.read_csv(place / table).query("metric == 'error'").set_index("method")["value"]
-    assert list(errors.index) == methods
+    errors = pd.read_csv(every_method[0] / table).query("metric == 'error'").set_index("method")["value"]
+    assert set(errors.index) == set(methods)
     assert errors["tv"] < errors["lsqml"]  # five epochs of LSQML
-    parts = "results/tiny/dose_100000/dense/seed_0/test/ingredients_metrics.csv"
-    snakemake(place, "--cores", "2", "--configfile", config, "--", parts)
+    place = tmp_path / "again"
+    shutil.copytree(every_method[0], place)
+    parts = f"{CONDITION}/test/ingredients_metrics.csv"
+    snakemake(place, "--cores", "2", "--configfile", every_method[1], "--", parts)
     assert set(pd.read_csv(place / parts)["method"]) == {
         *methods[3:],
         *(f"unrolled/{part}" for part in ("steps", "no-slow-phase", "no-background", "prior", "longer", "not-closed")),

@@ -12,6 +12,7 @@ from ptycho.align import Gauge
 from ptycho.methods import METHODS
 from ptycho.tools.provenance import find_record, root_of, state_of, state_of_code
 from tests.workflow import (
+    CONDITION,
     ROOT,
     config_file,
     jobs,
@@ -197,30 +198,26 @@ def test_a_damaged_chunk_stops_the_merge(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_truth_reaches_no_method_without_supervision_through_the_rules(study, tmp_path):
+def test_truth_reaches_no_method_without_supervision_through_the_rules(every_method, tmp_path):
     """Overwrite every truth by NaN, make the objects of all methods but the Baseline anew: the same, bit by bit."""
     methods = [method for method in METHODS if method != "baseline"]
     assert {"pinn", "lsqml", "tv", "unrolled", "refined"} <= set(methods)
-    config = config_file(tmp_path, methods=methods)
-    condition = "results/tiny/dose_100000/dense/seed_0"
-    targets = [f"{condition}/test/{method}/object.npz" for method in methods]
-    seen, blind = tmp_path / "seen", tmp_path / "blind"
-    for place in (seen, blind):
-        shutil.copytree(study[0] / "results/tiny", place / "results/tiny")
-    for path in blind.glob("results/tiny/data/dose_*/seed_*/*.npz"):
+    folder, config = every_method
+    targets = [f"{CONDITION}/test/{method}/object.npz" for method in methods]
+    shutil.copytree(folder / "results/tiny", tmp_path / "results/tiny")
+    for path in tmp_path.glob("results/tiny/data/dose_*/seed_*/*.npz"):
         with np.load(path) as arrays:
             fields = dict(arrays)
         fields["objectGuess"] = np.full_like(fields["objectGuess"], np.nan)
         np.savez(path, **fields)
     # the views stay: their files name no truth; only what follows from the frames is made anew
     for method in methods:
-        shutil.rmtree(blind / condition / method, ignore_errors=True)
-        shutil.rmtree(blind / condition / "test" / method, ignore_errors=True)
-    for path in [*blind.glob("results/tiny/data/**/*"), *blind.glob("results/tiny/dose_*/*/seed_*/*.npz")]:
+        shutil.rmtree(tmp_path / CONDITION / method, ignore_errors=True)
+        shutil.rmtree(tmp_path / CONDITION / "test" / method)
+    for path in [*tmp_path.glob("results/tiny/data/**/*"), *tmp_path.glob("results/tiny/dose_*/*/seed_*/*.npz")]:
         path.touch()
-    for place in (seen, blind):
-        snakemake(place, "--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", *targets)
+    snakemake(tmp_path, "--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", *targets)
     for target in targets:
-        with np.load(seen / target) as first, np.load(blind / target) as second:
+        with np.load(folder / target) as first, np.load(tmp_path / target) as second:
             np.testing.assert_array_equal(first["object"], second["object"], err_msg=target)
             assert np.isfinite(second["object"]).all()

@@ -14,6 +14,8 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+CONDITION = "results/tiny/dose_100000/dense/seed_0"
+"""Of the tiny study."""
 
 
 def command_of(folder, *arguments):
