@@ -1,17 +1,18 @@
 """What an unrolled network's reconstruction costs beside TV-MAP's, in one process, in turns, with one thread.
 
 Takes the results of a study in which `unrolled` has run. For every condition its network reconstructs the test view's
-FIT and STOP exposures before and after TV-MAP does, the choice of its prior's strength included, as the rules do.
-Prints JSON: CPU-seconds and likelihoods evaluated (a gradient each) of either, and the ratios of the former.
+FIT and STOP exposures, whole, before and after TV-MAP does, the choice of its prior's strength included. Prints JSON:
+CPU-seconds of either and how often the likelihood and its gradient were evaluated, and the ratios of the former.
 
     python benchmarks/reconstruction_cost.py results/methods
 """
 
 import argparse
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import yaml
 from tqdm import tqdm
 
@@ -24,32 +25,35 @@ from ptycho.tv import TotalVariation, reconstruct
 from ptycho.views import open_view
 
 
-class Evaluations:
-    """Counts how often a likelihood is computed."""
+@contextmanager
+def counted():
+    """Count evaluations of likelihoods: a list that grows by one with each."""
+    made, evaluate = [], Likelihood._evaluate
+    Likelihood._evaluate = lambda likelihood, obj: made.append(1) or evaluate(likelihood, obj)
+    try:
+        yield made
+    finally:
+        Likelihood._evaluate = evaluate
 
-    def __init__(self):
-        self.made, self._evaluate = 0, Likelihood._evaluate
-        Likelihood._evaluate = lambda likelihood, obj: self._counted(likelihood, obj)
 
-    def _counted(self, likelihood, obj):
-        self.made += 1
-        return self._evaluate(likelihood, obj)
-
-    def of(self, work):
-        """Do some work; return its CPU-seconds and evaluations."""
-        clock, before = log.CpuClock(), self.made
+def cost_of(work) -> tuple[float, int]:
+    """Do some work; return its CPU-seconds and evaluations."""
+    with counted() as made:
+        clock = log.CpuClock()
         work()
-        return round(clock.seconds, 2), self.made - before
+        return round(clock.seconds, 2), len(made)
 
 
 def run(options) -> dict:
-    """Reconstruct every condition that was asked for."""
+    """Reconstruct every condition."""
     from ptycho.model.inference import load_network
     from ptycho.model.unrolled import apply_unrolled
 
     prior, rows = TotalVariation(**yaml.safe_load(options.config.read_text())["tv"]), []
-    evaluations = Evaluations()
-    for model in tqdm(sorted(options.results.glob("dose_*/*/seed_*/unrolled/model.keras")), unit="condition"):
+    models = sorted(options.results.glob("dose_*/*/seed_*/unrolled/model.keras"))
+    if not models:
+        raise SystemExit(f"{options.results}: no dose_*/*/seed_*/unrolled/model.keras; wanted results of one object")
+    for model in tqdm(models, unit="condition"):
         where, place = condition_of(model), model.parents[1]
         scan = open_scan(options.results / f"data/dose_{where['dose']}/seed_{where['seed']}/test.npz")
         counts = Counts.of(scan, open_view(place / "test.npz").of_role(FIT, STOP))
@@ -61,13 +65,12 @@ def run(options) -> dict:
         def many(counts=counts, probe=scan.probe, seed=seed):
             reconstruct(counts, probe, prior, seed=seed)
 
-        (first, made), (tv, tv_made), (second, _) = (evaluations.of(work) for work in (few, many, few))
+        (first, made), (tv, tv_made), (second, _) = (cost_of(work) for work in (few, many, few))
         found = {"unrolled": [first, second], "tv": tv, "ratio": round((first + second) / 2 / tv, 4)}
-        rows.append({**where, **found, "evaluations": {"unrolled": made, "tv": tv_made}})
-    mean = {}
-    for row in rows:
-        mean.setdefault(f"{row['view']} {row['dose']}", []).append(row["ratio"])
-    return {"found": rows, "mean ratio": {key: round(float(np.mean(values)), 4) for key, values in mean.items()}}
+        evaluations = {"unrolled": made, "tv": tv_made}
+        rows.append({**where, **found, "evaluations": evaluations, "steps": network.get_layer("steps").numbers})
+    ratios = pd.DataFrame(rows).groupby(["view", "dose"])["ratio"].mean().round(4)
+    return {"found": rows, "mean ratio": {f"{view} {dose}": ratio for (view, dose), ratio in ratios.items()}}
 
 
 def main() -> None:

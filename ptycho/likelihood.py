@@ -90,7 +90,7 @@ class Likelihood:
     share : float
         Photons of `counts` per photon of the probe.
     cache_bytes : int
-        Frames and shifted probes are kept in memory if they take less; results are the same.
+        Frames and shifted probes are kept in memory if they take less; results are the same. Two canvases are kept.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Likelihood:
         self.origin_px = int(self.top.min()), int(self.left.min())
         self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
         self._spectrum, self._light, self._noise = fft.fft2(self.probe), None, None
-        self.background, self._last = BACKGROUND, None
+        self.background, self._asked, self._answer = BACKGROUND, None, None
         self._kept = {} if len(counts) * n * n * (4 + 8 * modes) < cache_bytes else None
 
     def __call__(self, obj):
@@ -115,11 +115,12 @@ class Likelihood:
         Parameters
         ----------
         obj : (H, W) complex64
-            Canvas of `self.shape` at `self.origin_px`. Asked twice in turn for the same, it computes once.
+            Canvas of `self.shape` at `self.origin_px`. The last one and its answer are kept: asked for again at once,
+            as where other steps begin, it costs nothing. The gradient is read-only.
         """
-        if self._last is None or self._last[0] != self.background or not np.array_equal(self._last[1], obj):
-            self._last = self.background, obj.copy(), *self._evaluate(obj)
-        return self._last[2:]
+        if self._asked is None or self._asked[0] != self.background or not np.array_equal(self._asked[1], obj):
+            self._asked, self._answer = (self.background, obj.copy()), self._evaluate(obj)
+        return self._answer
 
     def _evaluate(self, obj):
         total, gradient = 0.0, np.zeros(self.shape, np.complex64)
@@ -136,7 +137,7 @@ class Likelihood:
             back = (fft.ifft2(waves, norm="ortho") * probes.conj()).sum(1)
             for patch, y, x in zip(back, top, left, strict=True):
                 gradient[y : y + self.n, x : x + self.n] += patch
-        gradient.flags.writeable = False  # as it may be handed out again
+        gradient.flags.writeable = False
         return total, gradient
 
     def noise(self) -> float:

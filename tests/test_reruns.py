@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from ptycho.methods import METHODS
 from tests.workflow import CONDITION, config_file, copy_of_the_house, jobs, run_in, snakemake
 
 TABLES = {"summarise", "quality_picture", "cost_picture", "all", "total"}
@@ -47,7 +48,8 @@ def test_a_method_appears_by_being_named(study, every_method, tmp_path):
     new = ("regularise", "train_unrolled", "infer_unrolled", "merge", "refine", "compare")
     assert found == {**dict.fromkeys(new, 1), "total": len(new)}
     errors = pd.read_csv(every_method[0] / table).query("metric == 'error'").set_index("method")["value"]
-    assert set(errors.index) == set(methods)
+    assert list(errors.index) == list(METHODS)
+    assert set(methods) == set(METHODS)
     assert errors["tv"] < errors["lsqml"]  # five epochs of LSQML
     place = tmp_path / "again"
     shutil.copytree(every_method[0], place)

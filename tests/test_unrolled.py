@@ -147,6 +147,15 @@ def test_the_prior_weakens_from_round_to_round_to_what_was_chosen(scan, counts, 
     assert np.all(ends[0] == np.complex64(steps.transmission))
 
 
+def test_the_slow_phase_begins_with_what_the_round_ended_with(scan, counts, trained, monkeypatch):
+    asked, made = [], []
+    call, evaluate = Likelihood.__call__, Likelihood._evaluate
+    monkeypatch.setattr(Likelihood, "__call__", lambda likelihood, obj: asked.append(1) or call(likelihood, obj))
+    monkeypatch.setattr(Likelihood, "_evaluate", lambda likelihood, obj: made.append(1) or evaluate(likelihood, obj))
+    trained[0].get_layer("steps").before(Likelihood(counts, scan.probe))
+    assert len(asked) - len(made) == OPTIONS.rounds - 1
+
+
 def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, trained, tmp_path):
     """Also where tiles have other global phases: they are synchronised from tile to tile, whatever the chunks."""
     tiles = cut_tiles(counts.xcoords, counts.ycoords, 20, 16)

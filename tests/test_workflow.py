@@ -217,6 +217,9 @@ def test_truth_reaches_no_method_without_supervision_through_the_rules(every_met
     for path in [*tmp_path.glob("results/tiny/data/**/*"), *tmp_path.glob("results/tiny/dose_*/*/seed_*/*.npz")]:
         path.touch()
     snakemake(tmp_path, "--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", *targets)
+    for path in tmp_path.glob("results/tiny/data/dose_*/seed_*/*.npz"):
+        with np.load(path) as arrays:
+            assert np.isnan(arrays["objectGuess"]).all()  # nothing has put it back
     for target in targets:
         with np.load(folder / target) as first, np.load(tmp_path / target) as second:
             np.testing.assert_array_equal(first["object"], second["object"], err_msg=target)
