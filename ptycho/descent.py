@@ -21,8 +21,8 @@ GAIN = 1.0e-5
 SLOW_PHASE = 0.25, 2.0
 """Waves across a pattern: what is slower counts as slow phase all alike, what is faster is left to other steps."""
 FIRST_STEP, FIRST_PHASE = 3.0e-4, 0.1
-"""Root mean square of what L-BFGS tries first, in the variables of the object and of the phase [rad]: about what it
-takes. From steps of length one, which SciPy tries by itself, it has to come there by several evaluations."""
+"""Root mean square of what L-BFGS tries first, in the variables of the object and of the phase [rad]: no more than
+it takes. From steps of length one, which SciPy tries by itself, it has to come there by several evaluations."""
 
 
 def total_variation(obj):
