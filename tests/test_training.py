@@ -33,6 +33,7 @@ EPOCHS = 3
 
 
 def trained(method, scan, folder=None, key="a", **changes):
+    keras.utils.clear_session()  # layers named as in a job: their names decide what TensorFlow's optimiser fuses
     view = view_of(scan)
     options = {"stop": view.of_role(STOP), "spread": 48, "seed": 7}
     backup = folder and Backup(folder, key)
