@@ -66,8 +66,8 @@ rule all:
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{split}}/frc.png", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{split}}/half_frc.png", **CONDITIONS, split=SPLITS) if HALVES else [],
-        collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
-        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
+        collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORK_CURVES),
+        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE_CURVES),
         collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
 
@@ -88,13 +88,13 @@ rule phase_d:
 rule phase_e:
     input:
         collect(f"{CONDITION}/{{method}}/model.keras", **CONDITIONS, method=NETWORKS),
-        collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORKS),
+        collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORK_CURVES),
 
 
 rule phase_f:
     input:
         collect(f"{CONDITION}/{{split}}/{{method}}/object.npz", **CONDITIONS, split=SPLITS, method=ITERATIVE),
-        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE),
+        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE_CURVES),
 
 
 rule inference:

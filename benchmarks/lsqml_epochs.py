@@ -21,7 +21,7 @@ from unseen import METRICS, told
 from ptycho import log
 from ptycho.compare import Region, condition_of, score_method
 from ptycho.grouping import FIT, STOP
-from ptycho.iterative import Exposures, Iterative, reconstruct
+from ptycho.iterative import Exposures, Iterative, load_library, reconstruct
 from ptycho.scan import open_scan
 from ptycho.stitch import save_object
 from ptycho.views import open_view
@@ -30,6 +30,7 @@ from ptycho.views import open_view
 def run(options) -> dict:
     """Reconstruct and score the conditions asked for."""
     log.limit_threads(1)
+    load_library()
     config = yaml.safe_load(options.config.read_text())
     iterative = Iterative(**{**config["iterative"], "epochs": options.epochs})
     rows, region = [], Region.load(options.results / "region/test.json")

@@ -4,6 +4,7 @@ Odstrčil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108 (2018). Importing t
 are imported by the functions that need them.
 """
 
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,12 @@ def ensure_torchvision() -> None:
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def load_library() -> None:
+    """Import PyTorch and pty-chi, which takes several CPU-seconds: before the clock of a reconstruction is started."""
+    ensure_torchvision()
+    importlib.import_module("ptychi.api.task")
 
 
 def object_box(xcoords, ycoords, n: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -169,7 +176,7 @@ def reconstruct(
 
 def _task(fit: Exposures, probe, options: Iterative, box, first, *, seed: int, compact: bool, refine_probe: bool):
     """Set up pty-chi: known positions, probe fixed unless it is to be refined."""
-    ensure_torchvision()
+    load_library()
     import ptychi.api as api
     import torch
     from ptychi.api.task import PtychographyTask

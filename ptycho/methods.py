@@ -16,6 +16,8 @@ class Method:
     linestyle: str
     trained: bool = False
     """On the train split, before it is applied in chunks; otherwise it reconstructs each scan by itself."""
+    curve: bool = False
+    """Its rule also writes history.csv, of which history.png is drawn."""
 
     @property
     def style(self) -> dict:
@@ -24,12 +26,12 @@ class Method:
 
 
 METHODS = {
-    "pinn": Method("PINN", "#0072B2", "o", "-", trained=True),
-    "baseline": Method("baseline", "#D55E00", "s", "--", trained=True),
-    "unrolled": Method("unrolled", "#56B4E9", "P", "-", trained=True),
-    "lsqml": Method("LSQML", "#009E73", "^", "-."),
-    "tv": Method("TV-MAP", "#CC79A7", "D", ":"),
-    "refined": Method("refined", "#E69F00", "v", "--"),
+    "pinn": Method("PINN", "#0072B2", "o", "-", trained=True, curve=True),
+    "baseline": Method("baseline", "#D55E00", "s", "--", trained=True, curve=True),
+    "unrolled": Method("unrolled", "#56B4E9", "P", "-", trained=True, curve=True),
+    "lsqml": Method("LSQML", "#009E73", "^", "-.", curve=True),
+    "tv": Method("TV-MAP", "#CC79A7", "D", ":", curve=True),
+    "refined": Method("refined", "#E69F00", "v", "--", curve=True),
 }
 
 

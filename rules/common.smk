@@ -40,6 +40,8 @@ METHODS = config["methods"]
 TRAINED = "|".join(name for name, method in KNOWN.items() if method.trained)
 NETWORKS = [method for method in METHODS if KNOWN[method].trained]
 ITERATIVE = [method for method in METHODS if not KNOWN[method].trained]
+NETWORK_CURVES = [method for method in NETWORKS if KNOWN[method].curve]
+ITERATIVE_CURVES = [method for method in ITERATIVE if KNOWN[method].curve]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "heldout_deviance"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 PARTS = {

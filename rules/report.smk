@@ -40,8 +40,8 @@ rule overview:
         quality=QUALITY,
         cost=collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
         conditions=collect(f"{CONDITION}/{{split}}/{{name}}.png", **IMAGES, split=SPLITS, name=PER_CONDITION),
-        history=collect(f"{CONDITION}/{{method}}/history.png", **FIRST, method=NETWORKS)
-        + collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **FIRST, split=SPLITS, method=ITERATIVE),
+        history=collect(f"{CONDITION}/{{method}}/history.png", **FIRST, method=NETWORK_CURVES)
+        + collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **FIRST, split=SPLITS, method=ITERATIVE_CURVES),
         workflow=f"{RESULTS}/workflow.html",
         template=f"{PAGE}/overview.html.jinja",
         style=f"{PAGE}/overview.css",

@@ -12,7 +12,7 @@ log.limit_threads(snakemake.threads)  # before PyTorch is imported
 
 from ptycho.files import save_table
 from ptycho.grouping import FIT, STOP
-from ptycho.iterative import Exposures, Iterative, reconstruct
+from ptycho.iterative import Exposures, Iterative, load_library, reconstruct
 from ptycho.provenance import record_of
 from ptycho.scan import open_scan
 from ptycho.stitch import save_object
@@ -21,6 +21,7 @@ from ptycho.views import open_view
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 overlap = view.metadata["overlap"]["between_exposures"]["linear"]
 options = Iterative(**snakemake.params.iterative)
+load_library()
 clock = log.CpuClock()
 result = reconstruct(
     Exposures.of(scan, view.of_role(FIT)),

@@ -163,6 +163,8 @@ def test_a_method_is_added_by_a_module_with_its_script_a_rule_and_a_line(study, 
         "frc_picture": 1,
         "total": 4,
     }
+    everything = run_in(house, place, "-n", "--cores", "2", "--configfile", config, "--", "all", "report")
+    assert jobs(everything)["flatten"] == 2  # nothing else is wanted of it
     run_in(house, place, *arguments)
     errors = pd.read_csv(place / targets[0]).query("metric == 'error'").set_index("method")["value"]
     assert list(errors.index) == ["pinn", "baseline", "lsqml", "flat"]

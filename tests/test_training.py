@@ -59,19 +59,14 @@ def stop_here():
     raise KeyboardInterrupt
 
 
-@pytest.fixture(scope="module")
-def whole(scan):
-    """Trainings that nobody disturbed."""
-    return {method: trained(method, scan) for method in ("pinn", "baseline")}
-
-
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(scan, whole, tmp_path, monkeypatch, capfd):
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(scan, tmp_path, monkeypatch, capfd):
     with monkeypatch.context() as patch:
         kill_in_the_third_pass(patch, stop_here)
         with pytest.raises(KeyboardInterrupt):
             trained("pinn", scan, tmp_path / "backup")
-    assert_same(trained("pinn", scan, tmp_path / "backup"), whole["pinn"])
+    resumed = trained("pinn", scan, tmp_path / "backup")
     assert "goes on after epoch 2 of 3" in capfd.readouterr().err
+    assert_same(resumed, trained("pinn", scan))
 
 
 def in_a_process(code, *, wanted=0):
