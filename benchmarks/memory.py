@@ -92,7 +92,8 @@ def reconstruct(method: str, folder: Path, tile_px: float) -> None:
     else:
         from ptycho.model.unrolled import Unrolled, reconstruct_tiles, train_unrolled
 
-        rounds = {"rounds": 2, "iterations": 2, "phase_iterations": 2, "final_iterations": 2, "closing_iterations": 2}
+        rounds = {"rounds": 2, "sweeps": 2, "iterations": 2, "phase_iterations": 2}
+        rounds |= {"final_iterations": 2, "closing_iterations": 2}
         network, _ = train_unrolled(counts, scan.probe, Unrolled(**fitting, **rounds, tiles=6), prior, seed=0)
         tiles = cut_tiles(scan.xcoords, scan.ycoords, tile_px, scan.n_pixels)
         save_parts(folder / "tiles.npz", reconstruct_tiles(network, counts, scan.probe, tiles), dict)

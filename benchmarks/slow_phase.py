@@ -60,7 +60,7 @@ def run(options) -> dict:
     """Reconstruct everything that was asked for."""
     log.limit_threads(1)
     config, rows = yaml.safe_load(options.config.read_text()), []
-    shapes = {"with": config["unrolled"], "without": {**config["unrolled"], "phase_iterations": 0}}
+    shapes = {"with": {"sweeps": 0}, "without": {"sweeps": 0, "phase_iterations": 0}, "with, behind sweeps": {}}
     for dose, (view, spacing) in tqdm([(dose, view) for dose in options.doses for view in SPACINGS.items()]):
         probe = beam(N, dose)[None]
         raster = Raster(
@@ -76,8 +76,8 @@ def run(options) -> dict:
             truth, light = obj[top : top + height, left : left + width], likelihood.light()
             lit = light > 0.3 * np.median(light[light > 1e-2 * light.max()])
             for steps, numbers in shapes.items():
-                made = {"unrolled": few_steps(likelihood, level, STRENGTHS[dose], numbers)}
-                if options.tv:
+                made = {"unrolled": few_steps(likelihood, level, STRENGTHS[dose], config["unrolled"] | numbers)}
+                if options.tv and "sweeps" in numbers:
                     number = tv.PHASE_ITERATIONS if steps == "with" else 0
                     made["tv"] = many_steps(likelihood, level, STRENGTHS[dose], number, config["tv"])
                 for method, found in made.items():

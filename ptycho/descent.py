@@ -23,6 +23,9 @@ SLOW_PHASE = 0.25, 2.0
 FIRST_STEP, FIRST_PHASE = 3.0e-4, 0.1
 """Root mean square of what L-BFGS tries first, in the variables of the object and of the phase [rad]: no more than
 it takes. From steps of length one, which SciPy tries by itself, it has to come there by several evaluations."""
+BATCH, DIM, MOMENTUM = 8, 0.1, 0.5
+"""Of sweeps: exposures in a batch; light that counts as dim, as a share of the brightest; what a sweep keeps of the
+change that the last one made."""
 
 
 def total_variation(obj):
@@ -134,3 +137,26 @@ def descend_phase(likelihood: Likelihood, obj, iterations: int):
         return value, smooth(np.imag(gradient * now.conj())).astype(np.float64).ravel()
 
     return turned(_minimize(evaluate, obj.size, FIRST_PHASE, iterations)[0])
+
+
+def sweep(likelihood: Likelihood, obj, times: int):
+    """Go through the exposures in batches, a step along a batch's preconditioned gradient after each, with momentum.
+
+    Where patterns are told apart badly, as with a smooth beam whose photons stay in the middle of the detector, one
+    such sweep gets as far as several steps on all exposures (ordered subsets: Hudson and Larkin, IEEE Trans. Med.
+    Imaging 13, 601, 1994; ptychography, Maiden, Johnson and Li, Optica 4, 736, 2017). It has no prior and comes no
+    nearer than the noise of a batch: a start.
+
+    Returns
+    -------
+    obj : (H, W) complex64
+    """
+    rng, obj, change = np.random.default_rng(0), obj.copy(), np.zeros_like(obj)
+    soft = likelihood.softened(np.inf)
+    for _ in range(times):
+        before = obj.copy()
+        for region, slope, light in soft.batches(BATCH, rng):
+            obj[region] -= slope(np.ascontiguousarray(obj[region])) / (2 * (light + DIM * light.max()))
+        change = MOMENTUM * change + (obj - before)
+        obj = before + change
+    return obj

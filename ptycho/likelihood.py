@@ -124,21 +124,60 @@ class Likelihood:
 
     def _evaluate(self, obj):
         total, gradient = 0.0, np.zeros(self.shape, np.complex64)
-        windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n, self.n))
         for part in self.counts.parts:
-            frames, probes = self.block(part)
-            top, left = self.top[part] - self.origin_px[0], self.left[part] - self.origin_px[1]
-            waves = fft.fft2(windows[top, left][:, None] * probes, norm="ortho")
-            intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(self.background)
-            ratio = frames / intensity
-            logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
-            total += float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
-            waves *= (2 * (1 - ratio))[:, None]
-            back = (fft.ifft2(waves, norm="ortho") * probes.conj()).sum(1)
-            for patch, y, x in zip(back, top, left, strict=True):
-                gradient[y : y + self.n, x : x + self.n] += patch
+            value, slopes = self._slopes(obj, part, self.block(part), self.origin_px)
+            total += value
+            self._add(slopes, part, gradient, self.origin_px)
         gradient.flags.writeable = False
         return total, gradient
+
+    def _slopes(self, obj, exposures, block, origin):
+        """Half the deviance of some exposures, and its gradient over their patches of an object."""
+        frames, probes = block
+        windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n, self.n))
+        patches = windows[self.top[exposures] - origin[0], self.left[exposures] - origin[1]]
+        waves = fft.fft2(patches[:, None] * probes, norm="ortho")
+        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(self.background)
+        ratio = frames / intensity
+        logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
+        total = float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
+        waves *= (2 * (1 - ratio))[:, None]
+        return total, (fft.ifft2(waves, norm="ortho") * probes.conj()).sum(1)
+
+    def _add(self, patches, exposures, canvas, origin) -> None:
+        """Add patches of some exposures to a canvas."""
+        for patch, y, x in zip(patches, self.top[exposures] - origin[0], self.left[exposures] - origin[1], strict=True):
+            canvas[y : y + self.n, x : x + self.n] += patch
+
+    def batches(self, size: int, rng: np.random.Generator):
+        """Go through the exposures once, some at a time: out of one block after the other, in random order.
+
+        Yields
+        ------
+        region : (slice, slice)
+            Of the canvas, around the windows of the batch.
+        slope : callable
+            Takes the object there, returns the gradient of half the batch's deviance.
+        light : array
+            Illumination by the batch [photons per pixel].
+        """
+        parts = list(self.counts.parts)
+        for number in rng.permutation(len(parts)):
+            frames, probes = self.block(parts[number])
+            order = rng.permutation(len(frames))
+            for chosen in np.array_split(order, -(-len(order) // size)):
+                exposures, block = parts[number].start + chosen, (frames[chosen], probes[chosen])
+                origin = int(self.top[exposures].min()), int(self.left[exposures].min())
+                shape = (np.ptp(self.top[exposures]) + self.n, np.ptp(self.left[exposures]) + self.n)
+                light, (y, x) = np.zeros(shape, np.float32), np.subtract(origin, self.origin_px)
+                self._add((np.abs(block[1]) ** 2).sum(1), exposures, light, origin)
+
+                def slope(obj, exposures=exposures, block=block, origin=origin):
+                    gradient = np.zeros(obj.shape, np.complex64)
+                    self._add(self._slopes(obj, exposures, block, origin)[1], exposures, gradient, origin)
+                    return gradient
+
+                yield np.s_[y : y + shape[0], x : x + shape[1]], slope, light
 
     def noise(self) -> float:
         """Square root of the mean count per pixel; computed when first asked for."""
@@ -163,10 +202,7 @@ class Likelihood:
         if self._light is None:
             self._light = np.zeros(self.shape)
             for part in self.counts.parts:
-                spots = (np.abs(self.block(part)[1]) ** 2).sum(1)
-                top, left = self.top[part] - self.origin_px[0], self.left[part] - self.origin_px[1]
-                for spot, y, x in zip(spots, top, left, strict=True):
-                    self._light[y : y + self.n, x : x + self.n] += spot
+                self._add((np.abs(self.block(part)[1]) ** 2).sum(1), part, self._light, self.origin_px)
         return self._light
 
     def block(self, part: slice):

@@ -45,7 +45,7 @@ ITERATIVE_CURVES = [method for method in ITERATIVE if KNOWN[method].curve]
 HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "heldout_deviance"]
 QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
 PARTS = {
-    "unrolled": ["steps", "no-slow-phase", "no-background", "prior", "longer", "not-closed"],
+    "unrolled": ["steps", "no-slow-phase", "no-background", "no-sweeps", "prior", "longer", "not-closed"],
     "refined": ["whole", "deals"],
 }
 INGREDIENTS = {

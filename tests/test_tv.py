@@ -223,6 +223,20 @@ def test_the_gradient_over_the_slow_phase_is_that_of_the_likelihood(scan, monkey
     assert slope == pytest.approx(float(gradient @ along), rel=2e-2)
 
 
+def test_a_sweep_sees_every_exposure_once(scan):
+    likelihood, rng = Likelihood(counts_of(scan), scan.probe), np.random.default_rng(0)
+    obj = complex_noise(likelihood.shape, 1, level=0.8)
+    gradient, light = np.zeros(likelihood.shape, np.complex64), np.zeros(likelihood.shape)
+    found = list(likelihood.batches(8, rng))
+    assert len(found) == 2 * 3 + 2  # blocks of 20, 20 and 9
+    for region, slope, spots in found:
+        gradient[region] += slope(np.ascontiguousarray(obj[region]))
+        light[region] += spots
+    whole = likelihood(obj)[1]
+    np.testing.assert_allclose(gradient, whole, atol=1e-5 * np.abs(whole).max())
+    np.testing.assert_allclose(light, likelihood.light(), rtol=1e-5, atol=1e-6 * light.max())
+
+
 def test_counts_that_are_no_numbers_are_named(scan):
     frames = np.array(scan.diffraction[:8])
     frames[5, 3, 3] = np.nan

@@ -8,9 +8,12 @@ import pytest
 
 from ptycho.chunks import chunk_bounds, merge_chunks
 from ptycho.descent import descend, total_variation
-from ptycho.likelihood import Likelihood
+from ptycho.likelihood import Counts, Likelihood
+from ptycho.physics import predict_intensity
+from ptycho.probes import scale_to
 from ptycho.stitch import save_parts
 from ptycho.tiles import cut_tiles
+from ptycho.tv import transmission_of
 from tests.conftest import PRIOR, error_of
 
 tf = pytest.importorskip("tensorflow")
@@ -21,6 +24,7 @@ from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.inference import load_network  # noqa: E402
 from ptycho.model.ingredients import VARIANTS, take_apart  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
+    Steps,
     Unrolled,
     apply_unrolled,
     channels_of,
@@ -31,6 +35,7 @@ from ptycho.model.unrolled import (  # noqa: E402
 OPTIONS = Unrolled(
     rounds=3,
     iterations=3,
+    sweeps=0,
     phase_iterations=2,
     final_iterations=4,
     closing_iterations=2,
@@ -154,6 +159,28 @@ def test_the_slow_phase_begins_with_what_the_round_ended_with(scan, counts, trai
     monkeypatch.setattr(Likelihood, "_evaluate", lambda likelihood, obj: made.append(1) or evaluate(likelihood, obj))
     trained[0].get_layer("steps").before(Likelihood(counts, scan.probe))
     assert len(asked) - len(made) == OPTIONS.rounds - 1
+
+
+@pytest.mark.parametrize(("beam", "wanted"), [("smooth", 10), ("faint", 0)])
+def test_sweeps_are_made_where_photons_set_apart_like_them(scan, beam, wanted):
+    """A smooth beam keeps its photons in the middle of the detector; few photons are soon explained, noise and all."""
+    square = (np.arange(64) - 32) ** 2
+    smooth = np.exp(-(square[:, None] + square) / 100).astype(np.complex64)[None]
+    probe = scale_to(smooth, 1e5) if beam == "smooth" else scale_to(scan.probe, 300)
+    places = scan.xcoords, scan.ycoords
+    frames = np.random.default_rng(0).poisson(predict_intensity(scan.object[:], probe, *places)).astype(float)
+    counts = Counts(lambda chosen: frames[chosen], *places)
+    numbers = {"rounds": 4, "sweeps": 0, "iterations": 5, "phase_iterations": 3, "final_iterations": 14}
+    facts = {"strength": 8.0, "transmission": transmission_of(counts, probe), "n_pixels": 64, "photons": 1.0}
+    without = Steps(**numbers, closing_iterations=8, **facts)
+    steps = unrolled._choose_sweeps(counts, probe, without, 10, 0.8, 0)
+    assert steps.numbers == without.numbers | {"sweeps": wanted}
+    if wanted:
+        likelihood = Likelihood(counts, probe)
+        ends = [each.before(likelihood) for each in (without, steps)]
+        assert len(ends[0]) == len(ends[1])  # as many for the network to see
+        light, origin = likelihood.light(), likelihood.origin_px
+        assert error_of(ends[1][-1], light, origin, scan)[0] < 0.8 * error_of(ends[0][-1], light, origin, scan)[0]
 
 
 def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, trained, tmp_path):

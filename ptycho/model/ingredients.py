@@ -11,7 +11,7 @@ from ptycho.log import CpuClock
 from ptycho.model.canvas import corrected
 from ptycho.model.unrolled import Steps
 
-VARIANTS = ("steps", "prior", "no-slow-phase", "no-background", "longer", "not-closed")
+VARIANTS = ("steps", "prior", "no-slow-phase", "no-background", "no-sweeps", "longer", "not-closed")
 """What `take_apart` makes of a network."""
 LONGER = 8
 """Steps that take about as long as the network."""
@@ -33,9 +33,9 @@ def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[st
     ------
     name : str
         "steps": all steps in the whole object, those behind the network as well, without prior, slow phase and network;
-        "prior": with prior, slow phase and a background that falls; "no-slow-phase", "no-background": the same without
-        one of them; "longer": with `LONGER` steps in the network's place; "not-closed": with the network, but no steps
-        behind it.
+        "prior": with prior, slow phase, a background that falls, and sweeps if they were chosen; "no-slow-phase",
+        "no-background", "no-sweeps" (a round instead): the same without one of them; "longer": with `LONGER` steps in
+        the network's place; "not-closed": with the network, but no steps behind it.
     obj : (H, W) complex64
         On the canvas around the exposures' windows.
     cpu_s : float
@@ -48,8 +48,9 @@ def take_apart(network: keras.Model, counts: Counts, probe) -> Iterator[tuple[st
     total = numbers["iterations"] * (numbers["rounds"] - 1) + numbers["final_iterations"] + closing
     flat = np.full(likelihood.shape, steps.transmission, np.complex64)
     yield "steps", descend(soft, flat, 0.0, total)[0], clock.seconds
-    less = {name: Steps.from_config(steps.get_config()) for name in ("no-slow-phase", "no-background")}
+    less = {name: Steps.from_config(steps.get_config()) for name in VARIANTS if name.startswith("no-")}
     less["no-slow-phase"].numbers["phase_iterations"], less["no-background"].background = 0, 0.0
+    less["no-sweeps"].numbers["sweeps"] = 0
     for name, other in less.items():
         clock = CpuClock()
         yield name, other.behind(likelihood, other.before(likelihood)[-1]), clock.seconds
