@@ -1,11 +1,12 @@
 """What a network's object as the start saves LSQML and TV-MAP: epochs, iterations and CPU time to the same deviance.
 
 Takes the results of a study in which the network and `tv` have run. The deviance is that of the `holdout` exposures,
-which no method has seen. LSQML starts from a flat object and from the network's; what counts is the first epoch that is
-as good as the best of the flat start. TV-MAP goes down to its chosen strength from a flat object, and starts there at
-once from the network's, until its objective is as low; `to_the_same` is the same deviance here, too. Prints JSON: mean
-and standard deviation over seeds of the iterations and CPU-seconds that either start takes; `count` is of the seeds in
-which it got as far at all.
+which no method has seen, the network's object neither; they judge here, and nothing that is chosen by them goes on.
+LSQML starts from a flat object and from the network's; what counts is the first epoch that is as good as the best of
+the flat start. TV-MAP goes down to its chosen strength from a flat object, and starts there at once from the network's,
+until its objective is as low; `to_the_same` is the same deviance here, too. Prints JSON: mean and standard deviation
+over seeds of the iterations and CPU-seconds that either start takes; `count` is of the seeds in which it got as far at
+all.
 
     python benchmarks/warm_start.py results/methods
 """
@@ -24,11 +25,11 @@ from ptycho import log
 from ptycho.compare import condition_of
 from ptycho.descent import descend
 from ptycho.grouping import FIT, HOLDOUT, STOP
-from ptycho.iterative import Exposures, Iterative, reconstruct
+from ptycho.iterative import Exposures, Iterative, load_library, reconstruct
 from ptycho.likelihood import Counts, Likelihood
 from ptycho.scan import open_scan
 from ptycho.stitch import load_object
-from ptycho.tv import TotalVariation, softened, strengths, transmission_of
+from ptycho.tv import TotalVariation, continuation, softened, strengths, transmission_of
 from ptycho.views import open_view
 
 
@@ -83,15 +84,12 @@ def tv(scan, view, options: TotalVariation, chosen: float, first) -> dict:
         raise SystemExit("a holdout exposure lies outside the box of those that are fitted")
     path = [strength for strength in strengths(options, likelihood.light()) if strength > 1.01 * chosen]
     flat = np.full(box[1], transmission_of(counts, scan.probe), np.complex64)
-    begun, made, obj = time.process_time(), 0, flat
-    for strength in [*path, chosen]:
-        iterations = options.final_iterations if strength == chosen else options.iterations
-        soft = softened(likelihood, strength / chosen)
-        obj, objective, count = descend(soft, obj, strength, iterations)
-        made += count
-    found = {"flat": {"iterations": made, "cpu_s": time.process_time() - begun, "objective": objective}}
+    rows, begun = [], time.process_time()
+    obj = continuation(likelihood, flat, [*path, chosen], options, rows, label="flat")
+    cpu_s, made = time.process_time() - begun, sum(row["iterations"] for row in rows)
+    found = {"flat": {"iterations": made, "cpu_s": cpu_s, "objective": rows[-1]["objective"]}}
     found["flat"]["deviance"] = deviance(obj)
-    begun, made, obj = time.process_time(), 0, placed(first, box)
+    begun, made, obj, soft = time.process_time(), 0, placed(first, box), softened(likelihood, 1)
     warm = found["network"] = {"iterations": None, "cpu_s": None, "deviance_of_start": deviance(obj)}
     alike = ("iterations_to_the_same", "cpu_s_to_the_same")
     warm |= dict.fromkeys(alike) if warm["deviance_of_start"] > found["flat"]["deviance"] else dict.fromkeys(alike, 0)
@@ -155,6 +153,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="of the study (all)")
     parser.add_argument("--network", default="unrolled", help="method whose object is the start (unrolled)")
     log.limit_threads(1)
+    load_library()
     print(json.dumps(run(parser.parse_args()), indent=1))
 
 

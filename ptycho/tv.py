@@ -118,13 +118,29 @@ def reconstruct(counts: Counts, probe, options: TotalVariation, *, seed: int, fo
         obj = np.full(part.shape, level, np.complex64)
         if number == largest:  # most of its photons have come down to there
             path, obj = [strength for strength in path if strength < WARM * chosen], start
-        obj = _continue(part, obj, path, options, rows, label=f"tile {number + 1}/{len(tiles)}")
+        obj = continuation(part, obj, path, options, rows, label=f"tile {number + 1}/{len(tiles)}")
         canvas.include(canvas_of(tile, obj, part.light(), part.origin_px), synchronised=True)
     return Reconstruction(canvas.mean(), canvas.weight, canvas.origin_px, chosen, pd.DataFrame(rows))
 
 
-def _continue(everything: Likelihood, obj, path: list[float], options: TotalVariation, rows: list, *, label: str):
-    """Reconstruct from all photons, from the strongest prior of a path down to the last."""
+def continuation(everything: Likelihood, obj, path: list[float], options: TotalVariation, rows: list, *, label: str):
+    """Reconstruct from all photons, from the strongest prior of a path down to the last.
+
+    Parameters
+    ----------
+    everything : Likelihood
+        Of all photons.
+    obj : (H, W) complex64
+        Where the first begins.
+    path : list of float
+        λ, falling.
+    rows : list of dict
+        Takes what was done, for a history.
+
+    Returns
+    -------
+    obj : (H, W) complex64
+    """
     for strength in tqdm(path, desc=f"all photons, {label}", unit="λ"):
         iterations = options.final_iterations if strength == path[-1] else options.iterations
         soft = softened(everything, strength / path[-1])
