@@ -126,6 +126,10 @@ def check_scan(scan: Scan) -> None:
             f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N"
         )
     _check_positions(scan, n)
+    wrong = int((~np.isfinite(scan.probe)).sum())
+    if wrong or not scan.probe.any():
+        what = f"holds {wrong} values that are not finite" if wrong else "is zero everywhere"
+        raise ContractError(f"{scan.path}: 'probeGuess' {what}")
 
 
 def _check_positions(scan: Scan, n: int) -> None:
@@ -199,14 +203,19 @@ class ScanWriter:
         return self._open.__exit__(kind, error, trace)
 
 
-def mean_counts(diffraction, exposures=None, block_size: int = 256) -> float:
-    """Mean detected photons per exposure, of all or of some, read block by block."""
+def detected_photons(diffraction, exposures=None, block_size: int = 256):
+    """Detected photons of every exposure, of all or of some, (M,) float64; read block by block."""
     exposures = np.arange(len(diffraction)) if exposures is None else exposures
-    total = sum(
-        float(np.sum(np.square(diffraction[exposures[block]], dtype=np.float64)))
+    parts = [
+        np.square(diffraction[exposures[block]], dtype=np.float64).sum((1, 2))
         for block in blocks(len(exposures), block_size)
-    )
-    return total / len(exposures)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def mean_counts(diffraction, exposures=None, block_size: int = 256) -> float:
+    """Mean detected photons per exposure, of all or of some."""
+    return float(detected_photons(diffraction, exposures, block_size).mean())
 
 
 def split_rows(ycoords, height_px: float, train_fraction: float):

@@ -11,7 +11,7 @@ from ptycho.files import save_text
 from ptycho.npz import ContractError, open_member, save_arrays
 from ptycho.physics import illumination, split_position
 from ptycho.probes import diameter_px
-from ptycho.scan import Scan, mean_counts
+from ptycho.scan import Scan, detected_photons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def make_view(scan: Scan, target: float, options: Grouping, rng: np.random.Gener
     Raises
     ------
     ptycho.grouping.ViewError
-        If the overlap cannot be met, or exposures are too few.
+        If the overlap cannot be met, exposures are too few, or none has a photon.
     """
     points = np.stack([scan.ycoords, scan.xcoords], axis=1)
     diameter = diameter_px(scan.probe)
@@ -68,7 +68,9 @@ def make_view(scan: Scan, target: float, options: Grouping, rng: np.random.Gener
         max_spread_px=options.max_spread_px,
         rng=rng,
     )
-    spacing = grouping.nearest_distances(points[kept])
+    spacing, photons = grouping.nearest_distances(points[kept]), detected_photons(scan.diffraction, kept)
+    if not photons.any():
+        raise grouping.ViewError(f"{scan.path}: no photon in any of the view's {len(kept)} exposures")
     metadata = {
         "target_overlap": target,
         "overlap": {
@@ -80,13 +82,14 @@ def make_view(scan: Scan, target: float, options: Grouping, rng: np.random.Gener
             "exposures_of_scan": len(scan),
             "exposures": len(kept),
             **{name: int((role == code).sum()) for code, name in enumerate(grouping.ROLES)},
+            "exposures_without_photons": int((photons == 0).sum()),
             "groups": len(groups),
             "groups_wanted": options.n_groups,
         },
         "gridsize": options.gridsize,
         "spacing_px": {f"q{q:02d}": float(np.percentile(spacing, q)) for q in (5, 25, 50, 75, 95)},
         "dose_photons": float(scan.metadata["dose"]),
-        "mean_detected_photons": mean_counts(scan.diffraction, kept),
+        "mean_detected_photons": float(photons.mean()),
         "fluence_photons_per_px": fluence(scan, kept),
     }
     return View(exposures=kept, role=role, nn_indices=usable[groups], metadata=metadata)

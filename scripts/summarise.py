@@ -22,11 +22,12 @@ rows, warnings = [], warnings_of(metrics)
 for path in snakemake.input.views:
     where, split, numbers = condition_of(path), Path(path).stem, json.loads(Path(path).read_text())
     overlap = numbers["overlap"]["between_exposures"]["linear"]
-    groups, wanted = numbers["counts"]["groups"], numbers["counts"]["groups_wanted"]
-    if groups < wanted:
-        warnings.append(
-            f"{split}, {where['view']} {where['dose']}: {groups} groups, for there are no more of the {wanted} wanted"
-        )
+    counts, here = numbers["counts"], f"{split}, {where['view']} {where['dose']}"
+    if counts["groups"] < counts["groups_wanted"]:
+        wanted = counts["groups_wanted"]
+        warnings.append(f"{here}: {counts['groups']} groups, for there are no more of the {wanted} wanted")
+    if empty := counts.get("exposures_without_photons"):
+        warnings.append(f"{here}: {empty} of {counts['exposures']} exposures without any photon; was the shutter open?")
     rows.append(
         {**where, "split": split, "overlap": overlap}
         | {key: numbers[key] for key in ("fluence_photons_per_px", "mean_detected_photons")}

@@ -2,13 +2,16 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.scans import make_sparse
+from ptycho.grouping import ViewError
 from ptycho.npz import ContractError, open_member, save_arrays
 from ptycho.scan import ScanWriter, mean_counts, open_scan, split_rows
+from tests.conftest import view_of
 
 N = 8
 
@@ -73,6 +76,8 @@ def test_what_savez_writes_opens_too(tmp_path):
         ({"xcoords": np.zeros(4)}, "5 patterns but 4 x-"),
         ({"xcoords": np.full(5, 9.0, np.float32)}, "'xcoords' is float32"),
         ({"probeGuess": np.ones((N, 6), np.complex64)}, "one even N × N"),
+        ({"probeGuess": np.full((N, N), np.nan, np.complex64)}, "'probeGuess' holds 64 values that are not finite"),
+        ({"probeGuess": np.zeros((N, N), np.complex64)}, "'probeGuess' is zero everywhere"),
     ],
 )
 def test_what_breaks_the_contract_is_named(tmp_path, change, message):
@@ -104,6 +109,20 @@ def test_foreign_files_are_refused_with_a_reason(tmp_path):
         open_scan(tmp_path / "text.npz")
     with pytest.raises(ContractError, match="no such file"):
         open_scan(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_exposures_without_photons_are_counted_and_a_view_of_nothing_else_is_refused(scan, share):
+    dark = np.array(scan.diffraction[:])
+    dark[: int(share * len(dark))] = 0
+    shuttered = replace(scan, diffraction=dark)
+    if share == 1:
+        with pytest.raises(ViewError, match="no photon in any of the view's 49 exposures"):
+            view_of(shuttered)
+    else:
+        counts = view_of(shuttered).metadata["counts"]
+        assert counts["exposures_without_photons"] == 9
+        assert counts["exposures"] == 49
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
