@@ -46,22 +46,33 @@ def cut_tiles(xcoords, ycoords, size_px: float, halo_px: float) -> list[Tile]:
     Returns
     -------
     list of Tile
-        From top to bottom and left to right; every exposure is in the core of one of them.
+        From top to bottom and left to right, but each beside one before it if the scan hangs together: their phases are
+        turned to one another in this order. Every exposure is in the core of one of them.
     """
     edges = []
     for axis in (ycoords, xcoords):
         count = max(int(np.ceil(np.ptp(axis) / size_px)), 1)
         edges.append(np.concatenate([[-np.inf], np.linspace(axis.min(), axis.max(), count + 1)[1:-1], [np.inf]]))
-    tiles = []
-    for y in zip(edges[0][:-1], edges[0][1:], strict=True):
-        for x in zip(edges[1][:-1], edges[1][1:], strict=True):
+    tiles = {}
+    for row, y in enumerate(zip(edges[0][:-1], edges[0][1:], strict=True)):
+        for column, x in enumerate(zip(edges[1][:-1], edges[1][1:], strict=True)):
             inside = [(axis >= low) & (axis < high) for axis, (low, high) in ((ycoords, y), (xcoords, x))]
             near = [
                 (axis >= low - halo_px) & (axis < high + halo_px) for axis, (low, high) in ((ycoords, y), (xcoords, x))
             ]
             if (inside[0] & inside[1]).any():
-                tiles.append(Tile(np.flatnonzero(near[0] & near[1]), (y, x), halo_px))
-    return tiles
+                tiles[row, column] = Tile(np.flatnonzero(near[0] & near[1]), (y, x), halo_px)
+    return [tiles[place] for place in _in_touch(list(tiles))]
+
+
+def _in_touch(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Order places of a grid so that each is beside one before it, where there is such a one; else as they are."""
+    ordered, left = places[:1], places[1:]
+    while left:
+        beside = {(row + y, column + x) for row, column in ordered for y, x in ((0, 1), (1, 0), (0, -1), (-1, 0))}
+        ordered.append(next((place for place in left if place in beside), left[0]))
+        left.remove(ordered[-1])
+    return ordered
 
 
 def fullest(tiles: list[Tile]) -> int:

@@ -87,3 +87,25 @@ def test_no_tile_is_empty(size):
     tiles = cut_tiles(x, y, size, 0)
     assert all(len(tile.exposures) for tile in tiles)
     assert sum(len(tile.exposures) for tile in tiles) == 5
+
+
+def test_tiles_of_a_scan_with_two_arms_are_turned_to_one_phase():
+    """A U: the arms meet at its foot only, which is cut last."""
+    y, x = (axis.ravel() + 20.0 for axis in np.mgrid[:150:5, :150:5])
+    arms = (y > 120) | (x < 55) | (x > 125)
+    y, x = y[arms], x[arms]
+    rng = np.random.default_rng(1)
+    obj = (rng.normal(size=(190, 190)) + 1j * rng.normal(size=(190, 190))).astype(np.complex64)
+    canvas = Canvas.around(x, y, N)
+    tiles = cut_tiles(x, y, 50, 12)
+    assert len(tiles) == 7
+    for tile in tiles:
+        own = Canvas.around(x[tile.exposures], y[tile.exposures], N)
+        (top, left), (height, width) = own.origin_px, own.weight.shape
+        part = obj[top : top + height, left : left + width] * np.exp(1j * rng.uniform(-3, 3))
+        canvas.include(weighted(tile, part, np.ones((height, width)), (top, left)), synchronised=True)
+    top, left = canvas.origin_px
+    lit = canvas.weight > 1e-3
+    truth, found = obj[top : top + lit.shape[0], left : left + lit.shape[1]][lit], canvas.mean()[lit]
+    factor = np.vdot(found, truth) / abs(np.vdot(found, truth))
+    np.testing.assert_allclose(factor * found, truth, atol=1e-4)
