@@ -1,4 +1,4 @@
-"""Illuminations: the focused, aberrated, defocused beam of a zone plate, and the size of a beam."""
+"""Illuminations: the focused, aberrated, defocused beam of a zone plate, a Gaussian one, and the size of a beam."""
 
 import numpy as np
 
@@ -45,6 +45,33 @@ def zone_plate_probe(n: int, *, pupil_px: float, stop: float, defocus_px: float,
     curvature = np.pi * defocus_px * pupil_px / (2 * n)
     wavefront = -curvature * rho**2 + astigmatism * (u**2 - v**2) + coma * (3 * rho**2 - 2) * u
     wave = undiffract(aperture * np.exp(1j * wavefront))
+    return (wave / np.linalg.norm(wave)).astype(np.complex64)
+
+
+def gaussian_probe(n: int, *, fwhm_px: float):
+    """Beam at the waist of a Gaussian mode: no structure, no phase, its photons in the middle of the detector.
+
+    Parameters
+    ----------
+    n : int
+        Side of the window [px].
+    fwhm_px : float
+        Full width at half maximum of the intensity [px].
+
+    Returns
+    -------
+    (n, n) complex64
+        Probe with Σ|P|² = 1, centred at [n // 2, n // 2].
+
+    Raises
+    ------
+    ValueError
+        If the beam does not fit the window: wider than a quarter of it.
+    """
+    if not 0 < fwhm_px <= n / 4:
+        raise ValueError(f"fwhm_px {fwhm_px} must lie in (0, {n / 4}]")
+    amplitude = np.exp2(-2 * ((np.arange(n) - n // 2) / fwhm_px) ** 2)
+    wave = np.outer(amplitude, amplitude)
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 

@@ -9,7 +9,7 @@ from ptycho import log
 from ptycho.images import read_object, read_probe
 from ptycho.npz import save_arrays
 from ptycho.objects import simulate_object
-from ptycho.probes import illuminated_height_px, zone_plate_probe
+from ptycho.probes import gaussian_probe, illuminated_height_px, zone_plate_probe
 from ptycho.provenance import record_of
 from ptycho.simulate import Raster, raster_positions
 
@@ -23,8 +23,11 @@ if "seed" in source["object"]:  # of several objects; probe and scan are one for
     rng_object = np.random.default_rng(source["object"]["seed"])
 
 beam = dict(source["probe"])
-if beam.pop("kind") == "file":
+kind = beam.pop("kind")
+if kind == "file":
     probe = read_probe(beam["path"])
+elif kind == "gaussian":
+    probe = gaussian_probe(beam["n_pixels"], fwhm_px=beam["fwhm_px"])
 else:
     n_pixels, astigmatism, coma = (beam.pop(key) for key in ("n_pixels", "astigmatism_rad", "coma_rad"))
     probe = zone_plate_probe(n_pixels, astigmatism=astigmatism, coma=coma, **beam)

@@ -3,7 +3,7 @@ import pytest
 
 from ptycho.objects import KINDS, simulate_object
 from ptycho.physics import cut_patches, diffract, illumination
-from ptycho.probes import add_modes, diameter_px, first_mode, illuminated_height_px, scale_to, zone_plate_probe
+from ptycho.probes import add_modes, diameter_px, first_mode, gaussian_probe, illuminated_height_px, scale_to, zone_plate_probe
 from ptycho.simulate import Raster, expose, raster_positions, thin_counts
 
 BEAM = {"pupil_px": 13, "stop": 0.3, "defocus_px": 26, "astigmatism": 0.6, "coma": 0.4}
@@ -46,6 +46,15 @@ def test_the_probe_is_defocused_structured_and_fills_its_pupil():
     assert np.ptp(np.angle(probe[lit])) > 6  # phase curvature
     with pytest.raises(ValueError, match="defocus_px"):
         zone_plate_probe(64, **BEAM | {"defocus_px": 90})
+
+
+def test_a_gaussian_beam_has_half_its_peak_half_a_width_away():
+    power = np.abs(gaussian_probe(64, fwhm_px=12)) ** 2
+    np.testing.assert_allclose(power.sum(), 1, rtol=1e-5)
+    np.testing.assert_allclose(power[32, [26, 38]], power[32, 32] / 2, rtol=1e-5)
+    assert diameter_px(power) == pytest.approx(12 * np.sqrt(np.log2(10) / 2), rel=0.05)  # of power: a narrower one
+    with pytest.raises(ValueError, match="fwhm_px 17 must lie"):
+        gaussian_probe(64, fwhm_px=17)
 
 
 def test_diameter_of_a_disc():
