@@ -3,7 +3,15 @@ import pytest
 
 from ptycho.objects import KINDS, simulate_object
 from ptycho.physics import cut_patches, diffract, illumination
-from ptycho.probes import add_modes, diameter_px, first_mode, gaussian_probe, illuminated_height_px, scale_to, zone_plate_probe
+from ptycho.probes import (
+    add_modes,
+    diameter_px,
+    first_mode,
+    gaussian_probe,
+    illuminated_height_px,
+    scale_to,
+    zone_plate_probe,
+)
 from ptycho.simulate import Raster, expose, raster_positions, thin_counts
 
 BEAM = {"pupil_px": 13, "stop": 0.3, "defocus_px": 26, "astigmatism": 0.6, "coma": 0.4}
