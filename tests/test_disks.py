@@ -51,9 +51,8 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(study, disk)
     for part in ("results", "logs", ".snakemake"):
         shutil.copytree(undisturbed / part, place / part, ignore=shutil.ignore_patterns("conda*", "log"))
     condition = place / "results/tiny/dose_100000/dense/seed_0"
-    lost = [condition / "pinn", condition / "test/pinn", condition / "test/lsqml"]
-    for folder in lost:
-        shutil.rmtree(folder)
+    for method in ("pinn", "lsqml"):
+        shutil.rmtree(condition / "test" / method)
     target = condition / "test/comparison_metrics.csv"
     target.unlink()
     arguments = ("--cores", "2", "--configfile", config, "--", target.relative_to(place))

@@ -2,7 +2,7 @@
 
 L-BFGS steps on the Poisson likelihood, softened by a background that falls from round to round, and a total-variation
 prior (`ptycho.tv`) that weakens with it, with a few in the slow phase alone behind each; sweeps through the patterns in
-place of the first of these rounds, where photons set apart say that they get further; a U-Net that sees where every
+place of the first of these rounds, where photons set apart say that they get clearly further; a U-Net that sees where every
 round has ended, the last gradient and the illumination, and adds what they lack; a few more steps. The network is
 trained on tiles of the train split by thinning its photons (`ptycho.model.canvas`), which the prior's strength is
 chosen by, too. The test split sees it unchanged.
@@ -31,6 +31,8 @@ JUDGES = 12
 """Tiles in which they are looked at."""
 PHOTONS_ALIKE = 0.01
 """Share by which a probe's photons may differ from the training's without a warning."""
+SWEEPS_GAIN = 0.01
+"""Share of the deviance of photons set apart that sweeps have to gain: by less they are now better, now worse."""
 MAGNIFIED = 3.0
 """Differences between rounds are small beside the object: a network sees them so many times as large."""
 
@@ -189,7 +191,7 @@ def _examples(counts: Counts, probe, options: Unrolled, steps: Steps, seed: int)
 
 
 def _choose_sweeps(counts: Counts, probe, without: Steps, sweeps: int, share: float, seed: int) -> Steps:
-    """Return the steps that predict photons set apart better, those with sweeps or those without.
+    """Return steps with sweeps if they predict photons set apart clearly better than those without, else the latter.
 
     Parameters
     ----------
@@ -203,7 +205,7 @@ def _choose_sweeps(counts: Counts, probe, without: Steps, sweeps: int, share: fl
     choice = without, Steps.from_config({**without.get_config(), "sweeps": sweeps})
     found = [2 * apart(steps.before(fitted, np.sqrt(share))[-1])[0] / (len(counts) * apart.n**2) for steps in choice]
     print(f"deviance apart with {sweeps} sweeps {found[1]:.5g}, with one more round instead {found[0]:.5g}")
-    return choice[int(np.argmin(found))]
+    return choice[found[1] < (1 - SWEEPS_GAIN) * found[0]]
 
 
 def train_unrolled(
