@@ -2,8 +2,8 @@
 
 L-BFGS steps on the Poisson likelihood, softened by a background that falls from round to round, and a total-variation
 prior (`ptycho.tv`) that weakens with it, with a few in the slow phase alone behind each; sweeps through the patterns in
-place of the first of these rounds, where photons set apart say that they get clearly further; a U-Net that sees where every
-round has ended, the last gradient and the illumination, and adds what they lack; a few more steps. The network is
+place of the first of these rounds, where photons set apart say that they get clearly further; a U-Net that sees where
+every round has ended, the last gradient and the illumination, and adds what they lack; a few more steps. The network is
 trained on tiles of the train split by thinning its photons (`ptycho.model.canvas`), which the prior's strength is
 chosen by, too. The test split sees it unchanged.
 """
