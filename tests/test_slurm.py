@@ -95,7 +95,7 @@ def test_every_job_that_is_not_local_ran_under_slurm(cluster_study, tmp_path):
     assert chunks.sum() == 1  # the two chunks of a network together
     assert set(accounts["JobId"]) == set(submitted.index)
     assert set(accounts["JobState"]) == {"COMPLETED"}
-    assert set(accounts["NodeList"]) == {"n1", "n2"}
+    assert set(accounts["NodeList"]) <= {"n1", "n2"}  # the second when the first is full
 
 
 @pytest.mark.slow
