@@ -2,12 +2,10 @@
 #
 # PYTHON  which Python .venv is made of; without it the one .venv already has, else python3.
 #         Another version than .venv's makes .venv anew:  PYTHON=python3.12 make study
-# CORES   jobs of a study at a time; without it the processors that are there, at most 4
 # ARGS    further arguments of the command:  make study ARGS=-n    make test ARGS="-m 'not slow'"
 
 PYTHON := $(or $(PYTHON),$(realpath .venv/bin/python),python3)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-CORES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); [ "$$n" -lt 4 ] && echo "$$n" || echo 4)
 UV ?= uv
 
 # TensorFlow has wheels for these. torch is not in a lock: pip takes it, by version, from whatever index it is set to.
@@ -31,11 +29,11 @@ help: ## say what there is to make
 setup: $(INSTALLED) ## make .venv and nothing else
 
 study: $(INSTALLED) ## run the default study and make its report: results/default
-	.venv/bin/snakemake --cores $(CORES) $(or $(ARGS),-- report)
+	.venv/bin/snakemake --cores 4 $(or $(ARGS),-- report)
 	@$(if $(ARGS),,cat results/default/summary.txt)
 
 report: $(INSTALLED) ## make the report of a study, whatever is missing first: results/default/report.html
-	.venv/bin/snakemake --cores $(CORES) $(ARGS) -- report
+	.venv/bin/snakemake --cores 4 $(ARGS) -- report
 
 test: $(INSTALLED) ## run the tests
 	.venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
