@@ -5,7 +5,7 @@ other numbers. docs/metrics.md has the formulas and sources.
 """
 
 import numpy as np
-from scipy import fft, signal
+from scipy import fft
 
 TUKEY_TAPER = 0.25
 """Share of each side over which the Tukey window rises and falls, half of it at either end."""
@@ -138,5 +138,7 @@ def _rings(shape):
 
 
 def _window(shape):
+    from scipy import signal  # takes a second, for which every picture would wait
+
     down, across = (signal.windows.tukey(n, TUKEY_TAPER) for n in shape)
     return down[:, None] * across
