@@ -94,7 +94,7 @@ def ms_ssim(image, truth) -> float:
     weights = ms_ssim_weights(truth.shape)
     if not (span := data_range(truth)):
         return float("nan")
-    import tensorflow as tf
+    from ptycho.model import tensorflow as tf  # which leaves GPUs to trainings
 
     images = (tf.constant(x[None, :, :, None], tf.float32) for x in (image, truth))
     return float(tf.image.ssim_multiscale(*images, max_val=span, power_factors=weights, filter_size=SSIM_WINDOW_PX)[0])
