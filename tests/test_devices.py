@@ -49,9 +49,12 @@ print(sum(cpu) / wall, cpu[1] / sum(cpu) if cpu[1:] else 0)
 def load_of(library, threads):
     """A process that asks for some threads, its imports left out.
 
-    Returns:
-        Its CPU time over wall time, and the second busiest thread's share of the CPU time (0 to 1/2), which does not
-        depend on what else the machine does.
+    Returns
+    -------
+    load : float
+        CPU time over wall time.
+    second : float
+        The second busiest thread's share of the CPU time, 0 to 1/2: it does not depend on what else the machine does.
     """
     program = f"from ptycho.log import limit_threads\nlimit_threads({threads})\n{WORK[library]}{MEASURE}"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
