@@ -5,14 +5,17 @@ import os
 from pathlib import Path
 from time import time
 
-from ptycho.gpus import share_out, visible_gpus
-from ptycho.progress import TimeToGo
+from ptycho.workflow.scheduler import EtaHandler, limit_gpus, visible_gpus
 
 START = time()
 if workflow.is_main_process and not workflow.output_settings.quiet:
-    logging.getLogger("snakemake.logging").addHandler(TimeToGo())
+    logging.getLogger("snakemake.logging").addHandler(EtaHandler())
 
-if not workflow.overwrite_configfiles:  # a --configfile replaces the default one; --config changes either
+
+configfile: f"{workflow.basedir}/config/defaults.yaml"  # every method's settings; a study file is laid over them
+
+
+if not workflow.overwrite_configfiles:  # without --configfile: the default study
 
     configfile: f"{workflow.basedir}/config/config.yaml"
 
@@ -25,10 +28,10 @@ include: "rules/generate.smk"
 include: "rules/views.smk"
 include: "rules/train.smk"
 include: "rules/infer.smk"
-include: "rules/iterative.smk"
+include: "rules/reconstruct.smk"
 include: "rules/compare.smk"
 include: "rules/halves.smk"
-include: "rules/ingredients.smk"
+include: "rules/ablation.smk"
 include: "rules/report.smk"
 
 
@@ -40,19 +43,25 @@ localrules:  # targets and light work: a cluster gets none of these
     phase_f,
     inference,
     phase_g,
+    data,
+    views,
+    train,
+    reconstruct,
+    infer,
+    score,
     region,
     merge,
-    sample_picture,
-    view_picture,
-    learning_curve,
-    comparison_picture,
-    summarise,
-    tabulate_ingredients,
-    frc_picture,
+    plot_sample,
+    plot_view,
+    plot_history,
+    plot_comparison,
+    summarize,
+    tabulate_ablation,
+    plot_frc,
     half_frc,
-    quality_picture,
-    cost_picture,
-    ingredients,
+    plot_quality,
+    plot_cost,
+    ablation,
     report,
 
 
@@ -67,7 +76,7 @@ rule all:
         collect(f"{CONDITION}/{{split}}/frc.png", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{split}}/half_frc.png", **CONDITIONS, split=SPLITS) if HALVES else [],
         collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORK_CURVES),
-        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE_CURVES),
+        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=SOLVER_CURVES),
         collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
 
@@ -93,8 +102,8 @@ rule phase_e:
 
 rule phase_f:
     input:
-        collect(f"{CONDITION}/{{split}}/{{method}}/object.npz", **CONDITIONS, split=SPLITS, method=ITERATIVE),
-        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=ITERATIVE_CURVES),
+        collect(f"{CONDITION}/{{split}}/{{method}}/object.npz", **CONDITIONS, split=SPLITS, method=SOLVERS),
+        collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=SOLVER_CURVES),
 
 
 rule inference:
@@ -114,10 +123,41 @@ rule phase_g:
         collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
 
 
-rule ingredients:
+rule ablation:
     input:
-        f"{RESULTS}/ingredients.csv",
-        f"{RESULTS}/ingredients.txt",
+        f"{RESULTS}/ablation.csv",
+        f"{RESULTS}/ablation.txt",
+
+
+# The phases by what they do.
+rule data:
+    input:
+        rules.phase_c.input,
+
+
+rule views:
+    input:
+        rules.phase_d.input,
+
+
+rule train:
+    input:
+        rules.phase_e.input,
+
+
+rule reconstruct:
+    input:
+        rules.phase_f.input,
+
+
+rule infer:
+    input:
+        rules.inference.input,
+
+
+rule score:
+    input:
+        rules.phase_g.input,
 
 
 rule report:
@@ -131,7 +171,7 @@ rule report:
 onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
-        share_out(workflow.scheduler, visible_gpus())
+        limit_gpus(workflow.scheduler, visible_gpus())
 
 
 onsuccess:

@@ -20,15 +20,17 @@ import yaml
 from tqdm import tqdm
 from unseen import METRICS, told
 
-from ptycho import log
-from ptycho.compare import Region, condition_of, score_method
-from ptycho.grouping import FIT, STOP
-from ptycho.likelihood import Counts
-from ptycho.scan import open_scan
-from ptycho.stitch import Canvas, save_object
-from ptycho.tiles import cut_tiles
-from ptycho.tv import TotalVariation
-from ptycho.views import open_view
+from ptycho.data.canvas import Canvas
+from ptycho.data.grouping import FIT, STOP
+from ptycho.data.object_files import save_object
+from ptycho.data.scan import open_scan
+from ptycho.data.tiles import cut_tiles
+from ptycho.data.views import open_view
+from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.tv import TotalVariation
+from ptycho.scoring.evaluate import Region, score_method
+from ptycho.workflow import job
+from ptycho.workflow.paths import condition_of
 
 
 def group_parts(network, scan, view):
@@ -53,7 +55,7 @@ def tile_parts(network, scan, view, size_px: float):
 
 def put_together(parts, scan, view, path: Path) -> None:
     """Merge canvases as they come, each turned to what is there, and save the object."""
-    chosen, clock = view.of_role(FIT, STOP), log.CpuClock()
+    chosen, clock = view.of_role(FIT, STOP), job.CpuClock()
     whole = Canvas.around(scan.xcoords[chosen], scan.ycoords[chosen], scan.n_pixels)
     for part in parts:
         whole.include(part, synchronised=True)
@@ -110,7 +112,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the study (0 1 2)")
     parser.add_argument("--doses", type=int, nargs="+", help="of the study (all)")
     parser.add_argument("--tile-px", type=float, default=64, help="largest extent of a tile's core (64)")
-    log.limit_threads(1)
+    job.limit_threads(1)
     print(json.dumps(run(parser.parse_args()), indent=1))
 
 

@@ -18,18 +18,19 @@ import yaml
 from tqdm import tqdm
 from unseen import METRICS, told
 
-from ptycho import log
-from ptycho.compare import Region, condition_of, score_method
-from ptycho.grouping import FIT, STOP
-from ptycho.iterative import Exposures, Iterative, load_library, reconstruct
-from ptycho.scan import open_scan
-from ptycho.stitch import save_object
-from ptycho.views import open_view
+from ptycho.data.grouping import FIT, STOP
+from ptycho.data.object_files import save_object
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.reconstruction.lsqml import Exposures, Iterative, load_library, reconstruct
+from ptycho.scoring.evaluate import Region, score_method
+from ptycho.workflow import job
+from ptycho.workflow.paths import condition_of
 
 
 def run(options) -> dict:
     """Reconstruct and score the conditions asked for."""
-    log.limit_threads(1)
+    job.limit_threads(1)
     load_library()
     config = yaml.safe_load(options.config.read_text())
     iterative = Iterative(**{**config["iterative"], "epochs": options.epochs})
@@ -40,7 +41,7 @@ def run(options) -> dict:
             if options.doses and where["dose"] not in options.doses:
                 continue
             scan = open_scan(options.results / f"data/dose_{where['dose']}/seed_{where['seed']}/test.npz")
-            view, clock = open_view(place / "test.npz"), log.CpuClock()
+            view, clock = open_view(place / "test.npz"), job.CpuClock()
             exposures = Exposures.of(scan, view.of_role(FIT, STOP))
             compact = view.metadata["overlap"]["between_exposures"]["linear"] < iterative.compact_below
             found = reconstruct(exposures, None, scan.probe, iterative, seed=where["seed"], compact=compact)

@@ -20,9 +20,9 @@ from subprocess import PIPE
 import numpy as np
 from scans import make_scan, make_sparse, make_view
 
-from ptycho import log
-from ptycho.npz import open_member
-from ptycho.scan import open_scan
+from ptycho.data.npz import open_member
+from ptycho.data.scan import open_scan
+from ptycho.workflow import job
 
 TILED = ("tv", "unrolled", "refined")
 """Methods that take large scans tile by tile; a job of `unrolled` trains and reconstructs."""
@@ -30,9 +30,9 @@ TILED = ("tv", "unrolled", "refined")
 
 def infer(folder: Path, n_groups: int) -> None:
     """A chunk job over all groups."""
+    from ptycho.data.views import open_view
     from ptycho.loader import open_groups
     from ptycho.model.inference import add_groups, load_network
-    from ptycho.views import open_view
 
     container = open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
     groups = range(min(n_groups, len(container)))
@@ -43,8 +43,8 @@ def infer(folder: Path, n_groups: int) -> None:
 
 def merge_chunk(folder: Path) -> None:
     """A merge job of that one chunk."""
-    from ptycho.chunks import merge_chunks
-    from ptycho.stitch import save_object
+    from ptycho.data.chunks import merge_chunks
+    from ptycho.data.object_files import save_object
 
     canvas = merge_chunks([folder / "canvas.npz"], folder=folder)
     save_object(folder / "object.npz", canvas.mean(), canvas.weight, canvas.origin_px)
@@ -52,11 +52,11 @@ def merge_chunk(folder: Path) -> None:
 
 def train(method: str, folder: Path, filters: int) -> None:
     """A training job of one pass."""
+    from ptycho.data.views import open_view
     from ptycho.loader import open_groups
     from ptycho.model.networks import Network
     from ptycho.model.training import Training
     from ptycho.model.training import train as fit
-    from ptycho.views import open_view
 
     options = Training(epochs=1, batch_size=4, learning_rate=1e-3, halve_after=3, patience=8, trainable_probe=False)
     scan = open_scan(folder / "scan.npz")
@@ -68,11 +68,12 @@ def train(method: str, folder: Path, filters: int) -> None:
 
 def reconstruct(method: str, folder: Path, tile_px: float) -> None:
     """A job over the whole scan in tiles, with as few iterations and steps as show what it holds."""
-    from ptycho.likelihood import Counts
-    from ptycho.stitch import merge, parts_of, save_object, save_parts
-    from ptycho.tiles import cut_tiles
-    from ptycho.tv import TotalVariation
-    from ptycho.tv import reconstruct as regularise
+    from ptycho.data.canvas import merge, parts_of, save_parts
+    from ptycho.data.object_files import save_object
+    from ptycho.data.tiles import cut_tiles
+    from ptycho.reconstruction.likelihood import Counts
+    from ptycho.reconstruction.tv import TotalVariation
+    from ptycho.reconstruction.tv import reconstruct as regularise
 
     scan, fit_share = open_scan(folder / "scan.npz"), 0.8
     counts = Counts.of(scan, np.arange(len(scan)))
@@ -199,16 +200,16 @@ def main() -> None:
     parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
-        log.limit_threads(1)
-        job, folder, number = options.job[0], Path(options.job[1]), int(options.job[2])
-        if job == "merge":
+        job.limit_threads(1)
+        task, folder, number = options.job[0], Path(options.job[1]), int(options.job[2])
+        if task == "merge":
             merge_chunk(folder)
-        elif job == "infer":
+        elif task == "infer":
             infer(folder, number)
-        elif job in TILED:
-            reconstruct(job, folder, number)
+        elif task in TILED:
+            reconstruct(task, folder, number)
         else:
-            train(job, folder, number)
+            train(task, folder, number)
         print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
         return
     found = run(options)

@@ -19,14 +19,14 @@ import numpy as np
 from scans import beam
 from scipy.ndimage import gaussian_filter
 
-from ptycho import log
-from ptycho.grouping import FIT, group_neighbours
-from ptycho.metrics import score
-from ptycho.objects import PHASE_RAD, simulate_object
-from ptycho.probes import scale_to
-from ptycho.scan import ScanWriter, open_scan
-from ptycho.simulate import Raster, expose, raster_positions
-from ptycho.views import View, scored_region
+from ptycho.data.grouping import FIT, group_neighbours
+from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.data.views import View, scored_region
+from ptycho.physics.probes import scale_to
+from ptycho.physics.samples import PHASE_RAD, simulate_object
+from ptycho.physics.simulate import Raster, expose, raster_positions
+from ptycho.scoring.metrics import score
+from ptycho.workflow import job
 
 DOSE = 1_000_000_000
 N = 64
@@ -87,8 +87,8 @@ def groups_of(scan, gridsize: int, n_groups: int):
 
 def judge(canvas, scan) -> dict:
     """Score a reconstruction on the lit rectangle after one complex factor (least squares) is taken off."""
-    from ptycho.physics import illumination
-    from ptycho.stitch import place
+    from ptycho.data.object_files import place
+    from ptycho.physics.forward import illumination
 
     truth = scan.object[:]
     y0, y1, x0, x1 = scored_region([illumination(scan.probe, scan.xcoords, scan.ycoords, truth.shape)])
@@ -102,7 +102,7 @@ def judge(canvas, scan) -> dict:
 
 def run(options) -> dict:
     """Train, reconstruct, score."""
-    log.limit_threads(options.threads)
+    job.limit_threads(options.threads)
     from ptycho.model.inference import reconstruct_in_chunks
     from ptycho.model.networks import Network
     from ptycho.model.training import Training, train

@@ -16,13 +16,13 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from ptycho import log
-from ptycho.compare import condition_of
-from ptycho.grouping import FIT, STOP
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.scan import open_scan
-from ptycho.tv import TotalVariation, reconstruct
-from ptycho.views import open_view
+from ptycho.data.grouping import FIT, STOP
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.tv import TotalVariation, reconstruct
+from ptycho.workflow import job
+from ptycho.workflow.paths import condition_of
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def counted():
 def cost_of(work) -> tuple[float, int]:
     """Do some work; return its CPU-seconds and evaluations."""
     with counted() as made:
-        clock = log.CpuClock()
+        clock = job.CpuClock()
         work()
         return round(clock.seconds, 2), len(made)
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument(
         "--config", type=Path, default=Path("config/methods.yaml"), help="its config (config/methods.yaml)"
     )
-    log.limit_threads(1)
+    job.limit_threads(1)
     print(json.dumps(run(parser.parse_args()), indent=1))
 
 

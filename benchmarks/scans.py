@@ -7,11 +7,11 @@ import zipfile
 
 import numpy as np
 
-from ptycho.grouping import FIT, group_neighbours
-from ptycho.physics import blocks, predict_intensity
-from ptycho.probes import scale_to, zone_plate_probe
-from ptycho.scan import ScanWriter, open_scan
-from ptycho.views import View, save_view
+from ptycho.data.grouping import FIT, group_neighbours
+from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.data.views import View, save_view
+from ptycho.physics.forward import blocks, predict_intensity
+from ptycho.physics.probes import scale_to, zone_plate_probe
 
 SPACING_PX = 8.8
 COLUMNS = 32

@@ -16,12 +16,12 @@ import time
 import numpy as np
 from training_speed import example
 
-from ptycho import log
+from ptycho.workflow import job
 
 
 def work(options) -> None:
     """Train some steps for every line that comes in; answer each with wall and CPU time [s]."""
-    log.limit_threads(options.threads)
+    job.limit_threads(options.threads)
     _, model, batch = example(options, 2)
     model.train_on_batch(batch, batch["diffraction"])
     print("ready", flush=True)

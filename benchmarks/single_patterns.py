@@ -18,8 +18,8 @@ import numpy as np
 from pinn_quality import OBJECTS, PROBES, judge, make_lines
 from tqdm import trange
 
-from ptycho.physics import cut_patches, diffract, shift_probe, split_position, undiffract
-from ptycho.stitch import Canvas
+from ptycho.data.canvas import Canvas
+from ptycho.physics.forward import cut_patches, diffract, shift_probe, split_position, undiffract
 
 AMPLITUDE_MAX = 1.2
 """Largest transmittance that is allowed, the networks' own."""

@@ -17,11 +17,11 @@ import yaml
 from scans import beam
 from tqdm import tqdm
 
-from ptycho import log, tv
-from ptycho.descent import descend, descend_phase
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.objects import simulate_object
-from ptycho.simulate import Raster, expose, raster_positions
+from ptycho.physics.samples import simulate_object
+from ptycho.physics.simulate import Raster, expose, raster_positions
+from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.optimize import descend, descend_phase
+from ptycho.workflow import job, tv
 
 N = 64
 SPACINGS = {"dense": 8.8, "sparse": 24.0}
@@ -58,7 +58,7 @@ def many_steps(likelihood: Likelihood, level: float, strength: float, phase_iter
 
 def run(options) -> dict:
     """Reconstruct everything that was asked for."""
-    log.limit_threads(1)
+    job.limit_threads(1)
     config, rows = yaml.safe_load(options.config.read_text()), []
     shapes = {"with": {"sweeps": 0}, "without": {"sweeps": 0, "phase_iterations": 0}, "with, behind sweeps": {}}
     for dose, (view, spacing) in tqdm([(dose, view) for dose in options.doses for view in SPACINGS.items()]):

@@ -16,17 +16,17 @@ import numpy as np
 from memory import measure
 from scans import make_scan, make_view
 
-from ptycho import log
+from ptycho.workflow import job
 
 
 def run(options) -> dict:
     """Measure."""
-    log.limit_threads(options.threads)
+    job.limit_threads(options.threads)
+    from ptycho.data.scan import open_scan
+    from ptycho.data.views import open_view
     from ptycho.loader import open_groups
     from ptycho.model.inference import add_groups, compiled, load_network
     from ptycho.model.networks import Network, build_network
-    from ptycho.scan import open_scan
-    from ptycho.views import open_view
 
     size = options.batch_size
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:

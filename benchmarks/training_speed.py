@@ -25,7 +25,7 @@ import time
 import numpy as np
 from scans import beam
 
-from ptycho import log
+from ptycho.workflow import job
 
 SIDE = 2048
 """Of the square matrices."""
@@ -102,8 +102,8 @@ def run(options) -> dict:
         sys.exit(child.stderr)
     import tensorflow as tf
 
+    from ptycho.backend import multiplies_bfloat16
     from ptycho.model.convolutions import count_flops
-    from ptycho.model.devices import multiplies_bfloat16
     from ptycho.model.inference import compiled
 
     matrix = tf.random.normal((SIDE, SIDE), seed=0)
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--bfloat16", action="store_true", help="convolutions in bfloat16: compare with a run without")
     parser.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    log.limit_threads(options.threads)
+    job.limit_threads(options.threads)
     print(json.dumps(first_step(options) if options.first else run(options), indent=2))
 
 

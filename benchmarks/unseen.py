@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptycho import log
-from ptycho.compare import Region, condition_of, score_method
-from ptycho.grouping import FIT, STOP
-from ptycho.likelihood import Counts
-from ptycho.scan import open_scan
-from ptycho.stitch import save_object
-from ptycho.tables import paired_differences
-from ptycho.views import open_view
+from ptycho.data.grouping import FIT, STOP
+from ptycho.data.object_files import save_object
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.reconstruction.likelihood import Counts
+from ptycho.reporting.tables import paired_differences
+from ptycho.scoring.evaluate import Region, score_method
+from ptycho.workflow import job
+from ptycho.workflow.paths import condition_of
 
 METRICS = ("ssim_amplitude", "ssim_phase", "error", "heldout_deviance", "cpu_s")
 
@@ -32,7 +33,7 @@ def apply_to(model: Path, scan, view, path: Path) -> None:
     from ptycho.model.inference import load_network
     from ptycho.model.unrolled import apply_unrolled
 
-    counts, clock = Counts.of(scan, view.of_role(FIT, STOP)), log.CpuClock()
+    counts, clock = Counts.of(scan, view.of_role(FIT, STOP)), job.CpuClock()
     reconstruction = apply_unrolled(load_network(model), counts, scan.probe)
     save_object(path, *reconstruction, method="unrolled", cpu_s=clock.seconds)
 
@@ -51,7 +52,7 @@ def told(metrics: pd.DataFrame, options, first: str = "") -> dict:
 
 def run(options) -> dict:
     """Score the networks of one object on the test scans of another, with what the study has of it."""
-    log.limit_threads(1)
+    job.limit_threads(1)
     trained, root = (options.results / f"object_{name}" for name in (options.trained_on, options.applied_to))
     rows, region = [], Region.load(root / "region/test.json")
     with tempfile.TemporaryDirectory() as folder:

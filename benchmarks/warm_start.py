@@ -21,16 +21,16 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from ptycho import log
-from ptycho.compare import condition_of
-from ptycho.descent import descend
-from ptycho.grouping import FIT, HOLDOUT, STOP
-from ptycho.iterative import Exposures, Iterative, load_library, reconstruct
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.scan import open_scan
-from ptycho.stitch import load_object
-from ptycho.tv import TotalVariation, continuation, softened, strengths, transmission_of
-from ptycho.views import open_view
+from ptycho.data.grouping import FIT, HOLDOUT, STOP
+from ptycho.data.object_files import load_object
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.lsqml import Exposures, Iterative, load_library, reconstruct
+from ptycho.reconstruction.optimize import descend
+from ptycho.reconstruction.tv import TotalVariation, continuation, softened, strengths, transmission_of
+from ptycho.workflow import job
+from ptycho.workflow.paths import condition_of
 
 
 def placed(path, box):
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--view", help="of the study (all)")
     parser.add_argument("--seed", type=int, help="of the study (all)")
     parser.add_argument("--network", default="unrolled", help="method whose object is the start (unrolled)")
-    log.limit_threads(1)
+    job.limit_threads(1)
     load_library()
     print(json.dumps(run(parser.parse_args()), indent=1))
 

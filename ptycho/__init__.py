@@ -3,4 +3,4 @@
 Importing this package is free: TensorFlow, PyTorch and matplotlib are imported by the functions that need them.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,27 +1,39 @@
-"""What computes: GPUs, whose memory is taken as it is needed, so that other jobs find some; products in bfloat16."""
+"""The one door to TensorFlow: quiet, on GPUs with memory that grows, without imports that nobody needs here."""
 
-from contextlib import suppress
-from pathlib import Path
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from types import ModuleType
 
-BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""Flags of processors that multiply bfloat16 numbers."""
+from ptycho.workflow.job import captured_stderr
 
 
-def multiplies_bfloat16(config, cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Tell whether products in bfloat16 are the machine's own: on a GPU, or by what the processor says of itself.
+@cache
+def tensorflow() -> ModuleType:
+    """Import TensorFlow, once; what it prints on the way is shown only if that fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Keras imports these for wrappers and plots that nobody uses here: 1.4 CPU-seconds and 87 MB in every job.
+    # TensorFlow's libraries look for GPUs, and complain where there are none.
+    with captured_stderr(), _without("sklearn", "matplotlib"):
+        module = importlib.import_module("tensorflow")
+        grow_memory(module.config)
+    return module
 
-    Parameters
-    ----------
-    config : module
-        `tensorflow.config`.
-    cpuinfo : str
-        Linux's list of the processor's flags; where there is none, a processor is taken to have no such products.
-    """
-    if config.list_physical_devices("GPU"):
-        return True
-    with suppress(OSError):
-        return bool(BFLOAT16 & set(Path(cpuinfo).read_text().split()))
-    return False
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Let modules seem not to be installed."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def grow_memory(config) -> list:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptycho.physics import split_position
-from ptycho.probes import first_mode
-from ptycho.scan import Scan
-from ptycho.views import View
+from ptycho.backend import tensorflow
+from ptycho.data.scan import Scan
+from ptycho.data.views import View
+from ptycho.physics.forward import split_position
+from ptycho.physics.probes import first_mode
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class PtychoDataContainer:
     Y_I, Y_phi : (B, N, N, C) float32 array-like or None
         Amplitude and phase [rad] of the true patches; None where there is no truth.
     norm_Y_I : (B,) array-like
-        Normalisation of Y_I, stored as given.
+        Normalization of Y_I, stored as given.
     YY_full : (H, W) complex array-like or None
         The whole object, stored as given.
     coords_nominal, coords_true : (B, 1, 2, C)
@@ -150,9 +151,33 @@ class PtychoDataContainer:
         """Whether the true patches are known."""
         return self._Y_I_np is not None and self._Y_phi_np is not None
 
-    def _tensor(self, array, dtype: str):
-        import tensorflow as tf
+    @property
+    def frames(self):
+        """(B, N, N, C) float32 array-like: the amplitudes, read when indexed."""
+        return self._X_np
 
+    @property
+    def offsets(self):
+        """(B, 1, 2, C) array-like: nominal positions in the group, order [x, y] [px]."""
+        return self._coords_nominal_np
+
+    @property
+    def n_pixels(self) -> int:
+        """N, side of a pattern."""
+        return self._X_np.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """C, patterns in a group."""
+        return self._X_np.shape[-1]
+
+    @property
+    def probe_array(self) -> np.ndarray:
+        """(N, N) complex probe [sqrt(photon)], as NumPy."""
+        return np.asarray(self._probe_np)
+
+    def _tensor(self, array, dtype: str):
+        tf = tensorflow()
         if array is None:
             raise ValueError("this container has no truth (Y_I and Y_phi are None)")
         return tf.convert_to_tensor(np.asarray(array), dtype=dtype)
@@ -175,8 +200,7 @@ class PtychoDataContainer:
     @property
     def Y(self):
         """(B, N, N, C) complex64 tensor, Y_I exp(i Y_phi)."""
-        import tensorflow as tf
-
+        tf = tensorflow()
         return tf.complex(self.Y_I * tf.cos(self.Y_phi), self.Y_I * tf.sin(self.Y_phi))
 
     @property
@@ -235,8 +259,7 @@ class PtychoDataContainer:
         ValueError
             If the truth is asked for and there is none.
         """
-        import tensorflow as tf
-
+        tf = tensorflow()
         _, n, _, channels = self._X_np.shape
         if targets not in ("diffraction", "object"):
             raise ValueError(f"targets '{targets}'; wanted 'diffraction' or 'object'")
@@ -265,7 +288,7 @@ def group_offsets(xcoords, ycoords, nn_indices):
     Parameters
     ----------
     xcoords, ycoords : (M,) float64
-        Patch centres [px].
+        Patch centers [px].
     nn_indices : (B, C) int
         Exposures of each group.
 
@@ -277,8 +300,8 @@ def group_offsets(xcoords, ycoords, nn_indices):
         Position minus global offset, order [x, y] [px].
     """
     positions = np.stack([xcoords[nn_indices], ycoords[nn_indices]], axis=1)[:, None]
-    centre = split_position(positions.mean(axis=-1, keepdims=True))[0].astype(np.float64)
-    return centre, positions - centre
+    center = split_position(positions.mean(axis=-1, keepdims=True))[0].astype(np.float64)
+    return center, positions - center
 
 
 def open_groups(scan: Scan, view: View) -> PtychoDataContainer:

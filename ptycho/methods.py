@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Method:
     """What rules, figures and tables know of a method.
 
-    Colours are Okabe and Ito's; with marker and dash they are told apart without colour, too.
+    Colors are Okabe and Ito's; with marker and dash they are told apart without color, too.
     """
 
     label: str

@@ -1,68 +1,68 @@
 """What the parts of the unrolled and of the refined network buy: the same scans and scores, some parts left out."""
 
 
-rule take_apart:
+rule ablate:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
         model=f"{CONDITION}/unrolled/model.keras",
     output:
-        collect(f"{CONDITION}/{{split}}/unrolled/ingredients/{{part}}.npz", part=PARTS["unrolled"], allow_missing=True),
+        collect(f"{CONDITION}/{{split}}/unrolled/ablation/{{part}}.npz", part=PARTS["unrolled"], allow_missing=True),
     log:
-        f"{LOGS}/take_apart/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/ablate/{UNDER}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="4GiB",
-        runtime="1h",
+        mem_mb=per_attempt(3000),
+        runtime=per_attempt(30),
     params:
-        code=code("take_apart"),
+        code=code("ablate"),
     script:
-        "../scripts/take_apart.py"
+        "../scripts/ablate.py"
 
 
-rule score_ingredients:
+rule score_ablation:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
-        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
-        objects=list(INGREDIENTS.values()),
+        region=REGION,
+        objects=list(ABLATION.values()),
     output:
         metrics=f"{CONDITION}/{{split}}/ingredients_metrics.csv",
-        arrays=f"{CONDITION}/{{split}}/ingredients.npz",
+        arrays=f"{CONDITION}/{{split}}/ablation.npz",
         frc=f"{CONDITION}/{{split}}/ingredients_frc.csv",
     log:
-        f"{LOGS}/score_ingredients/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/score_ablation/{UNDER}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="2GiB",
-        runtime="30m",
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
-        methods=list(INGREDIENTS),
+        methods=list(ABLATION),
         code=code("compare"),
     script:
         "../scripts/compare.py"
 
 
-rule tabulate_ingredients:
+rule tabulate_ablation:
     input:
-        ingredients_of,
+        ablation_metrics,
     output:
-        metrics=f"{RESULTS}/ingredients.csv",
-        table=f"{RESULTS}/ingredients.txt",
-        provenance=f"{RESULTS}/ingredients.provenance.json",
+        metrics=f"{RESULTS}/ablation.csv",
+        table=f"{RESULTS}/ablation.txt",
+        provenance=f"{RESULTS}/ablation.provenance.json",
     log:
-        f"{LOGS}/tabulate_ingredients.log",
+        f"{LOGS}/tabulate_ablation.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("tabulate_ingredients"),
+        code=code("tabulate_ablation"),
     script:
-        "../scripts/tabulate_ingredients.py"
+        "../scripts/tabulate_ablation.py"

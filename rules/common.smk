@@ -1,29 +1,42 @@
 """What all rules share: the checked config, names of files, wildcard constraints, input functions. No rules."""
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
-from ptycho.config import ConfigError, check_config, with_numbers
-from ptycho.files import WriteError, check_writable
 from ptycho.methods import METHODS as KNOWN
-from ptycho.parent import take_charge
-from ptycho.provenance import script_digest
+from ptycho.reporting.headlines import HEADLINES
+from ptycho.workflow.config import ConfigError, check_config, read_file, with_command_line
+from ptycho.workflow.files import WriteError, check_writable
+from ptycho.workflow.processes import install_interrupt_handler
+from ptycho.workflow.provenance import script_digest
+from ptycho.workflow.retired import accept_old_kinds
 
-for key in workflow.config_settings.config:  # --config
-    config[key] = with_numbers(config[key])
 try:
+    for path in dict.fromkeys([*workflow.configfiles, *workflow.overwrite_configfiles]):
+        read_file(path)
+    config.update(with_command_line(config, workflow.config_settings.config))
+    NOTES = accept_old_kinds(config)
     check_config(config)
 except ConfigError as error:
     raise WorkflowError(str(error))
+if workflow.is_main_process:
+    for note in NOTES:
+        logger.info(note)
 
-take_charge()
+install_interrupt_handler()
 
 RESULTS = f"results/{config['study']}"
 LOGS = f"logs/{config['study']}"
 COST = f"{RESULTS}/cost"
 OBJECTS = {"object": list(config["objects"])} if "objects" in config else {}
 OBJECT = "object_{object}/" if OBJECTS else ""  # a folder an object, where there are several
+# Where files of a data set and of a condition stand: below results, logs and cost alike.
+EXPOSED = f"{OBJECT}dose_{{dose}}/seed_{{seed}}"
+UNDER = f"{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}"
+SAMPLE = f"{RESULTS}/{OBJECT}data/sample.npz"
 DATA = f"{RESULTS}/{OBJECT}data/dose_{{dose}}/seed_{{seed}}"
-CONDITION = f"{RESULTS}/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}"
+CONDITION = f"{RESULTS}/{UNDER}"
+REGION = f"{RESULTS}/{OBJECT}region/{{split}}.json"
 
 if workflow.is_main_process:  # Snakemake would end in a traceback
     try:
@@ -39,21 +52,32 @@ SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 TRAINED = "|".join(name for name, method in KNOWN.items() if method.trained)
 NETWORKS = [method for method in METHODS if KNOWN[method].trained]
-ITERATIVE = [method for method in METHODS if not KNOWN[method].trained]
+SOLVERS = [method for method in METHODS if not KNOWN[method].trained]
 NETWORK_CURVES = [method for method in NETWORKS if KNOWN[method].curve]
-ITERATIVE_CURVES = [method for method in ITERATIVE if KNOWN[method].curve]
-HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "heldout_deviance"]
-QUALITY = collect(f"{RESULTS}/quality_{{split}}_{{metric}}.png", split=SPLITS, metric=HEADLINES)
+SOLVER_CURVES = [method for method in SOLVERS if KNOWN[method].curve]
+QUALITY = collect(
+    f"{RESULTS}/quality_{{split}}_{{metric}}.png",
+    split=SPLITS,
+    metric=[name for name, headline in HEADLINES.items() if headline.figure],
+)
 PARTS = {
-    "unrolled": ["steps", "no-slow-phase", "no-background", "no-sweeps", "prior", "longer", "not-closed"],
-    "refined": ["whole", "deals"],
+    "unrolled": [
+        "steps",
+        "no-slow-phase",
+        "no-background",
+        "no-minibatch-epochs",
+        "prior",
+        "more-iterations",
+        "no-post-iterations",
+    ],
+    "refined": ["whole", "splits"],
 }
-INGREDIENTS = {
+ABLATION = {
     name: f"{CONDITION}/{{split}}/{file}"
     for method in METHODS
     if method in ("tv", "unrolled", "refined")
     for name, file in [
-        *((f"{method}/{part}", f"{method}/ingredients/{part}.npz") for part in PARTS.get(method, [])),
+        *((f"{method}/{part}", f"{method}/ablation/{part}.npz") for part in PARTS.get(method, [])),
         (method, f"{method}/object.npz"),
     ]
 }
@@ -79,6 +103,11 @@ def code(script):
     return script_digest(f"{workflow.basedir}/scripts/{script}.py")
 
 
+def per_attempt(amount):
+    """Memory [MB] or time [min] of a job, as much again whenever it is tried again."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def grouping_of(split):
     """How exposures of a split are grouped: the other split's number of groups is left out."""
     return {**config["grouping"], "n_groups": config["grouping"]["n_groups"][split]}
@@ -96,10 +125,10 @@ def source_files(wildcards):
     return [part[key] for part in (source["object"], source["probe"]) for key in ("path", "phase_path") if key in part]
 
 
-def ingredients_of(wildcards):
+def ablation_metrics(wildcards):
     """Scores of the parts of methods under all conditions."""
-    if not INGREDIENTS:
-        raise WorkflowError(f"ingredients: wanted tv, unrolled or refined among the methods; found {METHODS}")
+    if not ABLATION:
+        raise WorkflowError(f"ablation: wanted tv, unrolled or refined among the methods; found {METHODS}")
     return collect(f"{CONDITION}/{{split}}/ingredients_metrics.csv", **CONDITIONS, split=SPLITS)
 
 

@@ -5,22 +5,22 @@ rule compare:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
-        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
+        region=REGION,
         objects=object_files,
     output:
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
         frc=f"{CONDITION}/{{split}}/frc.csv",
     log:
-        f"{LOGS}/compare/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/compare/{UNDER}/{{split}}.log",
     benchmark:
-        f"{COST}/compare/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+        f"{COST}/compare/{UNDER}/{{split}}.tsv"
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="2GiB",
-        runtime="30m",
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         methods=METHODS,
         code=code("compare"),
@@ -28,11 +28,11 @@ rule compare:
         "../scripts/compare.py"
 
 
-rule comparison_picture:
+rule plot_comparison:
     input:
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
-        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
+        region=REGION,
     output:
         report(
             f"{CONDITION}/{{split}}/comparison.png",
@@ -42,20 +42,20 @@ rule comparison_picture:
             labels=LABELS,
         ),
     log:
-        f"{LOGS}/comparison_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/plot_comparison/{UNDER}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("comparison_picture"),
+        code=code("plot_comparison"),
     script:
-        "../scripts/comparison_picture.py"
+        "../scripts/plot_comparison.py"
 
 
-rule frc_picture:
+rule plot_frc:
     input:
         f"{CONDITION}/{{split}}/frc.csv",
     output:
@@ -67,26 +67,24 @@ rule frc_picture:
             labels=LABELS,
         ),
     log:
-        f"{LOGS}/frc_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/plot_frc/{UNDER}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("frc_picture"),
+        code=code("plot_frc"),
     script:
-        "../scripts/frc_picture.py"
+        "../scripts/plot_frc.py"
 
 
-rule summarise:
+rule summarize:
     input:
         metrics=collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
         views=collect(f"{CONDITION}/{{split}}.json", **CONDITIONS, split=SPLITS),
-        training=collect(
-            f"{COST}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv", **CONDITIONS, method=NETWORKS
-        ),
+        training=collect(f"{COST}/train/{UNDER}/{{method}}.tsv", **CONDITIONS, method=NETWORKS),
     output:
         metrics=f"{RESULTS}/metrics.csv",
         differences=f"{RESULTS}/differences.csv",
@@ -95,55 +93,55 @@ rule summarise:
         summary=f"{RESULTS}/summary.txt",
         provenance=f"{RESULTS}/metrics.provenance.json",
     log:
-        f"{LOGS}/summarise.log",
+        f"{LOGS}/summarize.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         study=config["study"],
         results=lambda wildcards, output: output.metrics.rpartition("/")[0],
-        code=code("summarise"),
+        code=code("summarize"),
     script:
-        "../scripts/summarise.py"
+        "../scripts/summarize.py"
 
 
-rule quality_picture:
+rule plot_quality:
     input:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
     output:
         report(f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G study", caption="../report/quality.rst"),
     log:
-        f"{LOGS}/quality_picture/{{split}}_{{metric}}.log",
+        f"{LOGS}/plot_quality/{{split}}_{{metric}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("quality_picture"),
+        code=code("plot_quality"),
     script:
-        "../scripts/quality_picture.py"
+        "../scripts/plot_quality.py"
 
 
-rule cost_picture:
+rule plot_cost:
     input:
         metrics=f"{RESULTS}/metrics.csv",
     output:
         report(f"{RESULTS}/cost_{{split}}.png", category="G study", caption="../report/cost.rst"),
     log:
-        f"{LOGS}/cost_picture/{{split}}.log",
+        f"{LOGS}/plot_cost/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("cost_picture"),
+        code=code("plot_cost"),
     script:
-        "../scripts/cost_picture.py"
+        "../scripts/plot_cost.py"

@@ -1,4 +1,4 @@
-"""Phase C: one data set per dose, seed and split, simulated or thinned from a measurement."""
+"""Phase C: one data set per dose, seed and split, simulated or reduced from a measurement."""
 
 if MEASURED:
 
@@ -16,8 +16,8 @@ if MEASURED:
                 "../envs/ptycho.yaml"
             threads: 1
             resources:
-                mem="1GiB",
-                runtime="10m",
+                mem_mb=per_attempt(1000),
+                runtime=per_attempt(10),
             params:
                 code=code("fetch"),
             script:
@@ -34,39 +34,39 @@ if MEASURED:
                 "../envs/ptycho.yaml"
             threads: 1
             resources:
-                mem="1GiB",
-                runtime="10m",
+                mem_mb=per_attempt(1000),
+                runtime=per_attempt(10),
             params:
                 code=code("convert"),
             script:
                 "../scripts/convert.py"
 
-    rule halve:
+    rule split_photons:
         input:
             f"{RESULTS}/data/measured.npz" if config["source"]["scan"] == "siemens" else config["source"]["scan"],
         output:
             reference=f"{RESULTS}/data/half_reference.npz",
             study=f"{RESULTS}/data/half_study.npz",
         log:
-            f"{LOGS}/halve.log",
+            f"{LOGS}/split_photons.log",
         conda:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem="1GiB",
-            runtime="30m",
+            mem_mb=per_attempt(1000),
+            runtime=per_attempt(10),
         params:
             seed=config["source"]["seed"],
-            code=code("halve"),
+            code=code("split_photons"),
         script:
-            "../scripts/halve.py"
+            "../scripts/split_photons.py"
 
     rule reference:
         input:
             f"{RESULTS}/data/half_reference.npz",
         output:
-            reconstruction=f"{RESULTS}/data/reference.npz",
-            curve=f"{RESULTS}/data/reference.csv",
+            object=f"{RESULTS}/data/reference.npz",
+            history=f"{RESULTS}/data/reference.csv",
         log:
             f"{LOGS}/reference.log",
         benchmark:
@@ -75,8 +75,8 @@ if MEASURED:
             "../envs/ptychi.yaml"
         threads: 2
         resources:
-            mem="4GiB",
-            runtime="1h",
+            mem_mb=per_attempt(4000),
+            runtime=per_attempt(60),
         params:
             options=config["source"]["reference"],
             seed=config["source"]["seed"],
@@ -84,44 +84,44 @@ if MEASURED:
         script:
             "../scripts/reference.py"
 
-    rule sample:
+    rule split_measured:
         input:
             scan=f"{RESULTS}/data/half_study.npz",
             reference=f"{RESULTS}/data/reference.npz",
         output:
-            f"{RESULTS}/{OBJECT}data/sample.npz",
+            SAMPLE,
         log:
-            f"{LOGS}/sample.log",
+            f"{LOGS}/split_measured.log",
         conda:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem="1GiB",
-            runtime="10m",
+            mem_mb=per_attempt(1000),
+            runtime=per_attempt(10),
         params:
             train_fraction=config["source"]["train_fraction"],
             code=code("split_measured"),
         script:
             "../scripts/split_measured.py"
 
-    rule expose:
+    rule reduce_dose:
         input:
-            sample=f"{RESULTS}/{OBJECT}data/sample.npz",
+            sample=SAMPLE,
             scan=f"{RESULTS}/data/half_study.npz",
         output:
             f"{DATA}/{{split}}.npz",
         log:
-            f"{LOGS}/expose/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+            f"{LOGS}/reduce_dose/{EXPOSED}/{{split}}.log",
         conda:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem="1GiB",
-            runtime="30m",
+            mem_mb=per_attempt(1000),
+            runtime=per_attempt(30),
         params:
-            code=code("thin"),
+            code=code("reduce_dose"),
         script:
-            "../scripts/thin.py"
+            "../scripts/reduce_dose.py"
 
 else:
 
@@ -129,56 +129,56 @@ else:
         input:
             source_files,
         output:
-            f"{RESULTS}/{OBJECT}data/sample.npz",
+            SAMPLE,
         log:
             f"{LOGS}/{OBJECT}sample.log",
         conda:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem="1GiB",
-            runtime="10m",
+            mem_mb=per_attempt(1000),
+            runtime=per_attempt(10),
         params:
             source=source_of,
             code=code("sample"),
         script:
             "../scripts/sample.py"
 
-    rule expose:
+    rule simulate_scan:
         input:
-            sample=f"{RESULTS}/{OBJECT}data/sample.npz",
+            sample=SAMPLE,
         output:
             f"{DATA}/{{split}}.npz",
         log:
-            f"{LOGS}/expose/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+            f"{LOGS}/simulate_scan/{EXPOSED}/{{split}}.log",
         benchmark:
-            f"{COST}/expose/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.tsv"
+            f"{COST}/simulate_scan/{EXPOSED}/{{split}}.tsv"
         conda:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem="1GiB",
-            runtime="1h",
+            mem_mb=per_attempt(1000),
+            runtime=per_attempt(10),
         params:
-            code=code("expose"),
+            code=code("simulate_scan"),
         script:
-            "../scripts/expose.py"
+            "../scripts/simulate_scan.py"
 
 
-rule sample_picture:
+rule plot_sample:
     input:
-        f"{RESULTS}/{OBJECT}data/sample.npz",
+        SAMPLE,
     output:
         report(f"{RESULTS}/{OBJECT}data/sample.png", category="C data", caption="../report/sample.rst"),
     log:
-        f"{LOGS}/{OBJECT}sample_picture.log",
+        f"{LOGS}/{OBJECT}plot_sample.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("sample_picture"),
+        code=code("plot_sample"),
     script:
-        "../scripts/sample_picture.py"
+        "../scripts/plot_sample.py"

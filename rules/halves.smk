@@ -1,28 +1,28 @@
 """Reconstructions of two independent halves of the photons, and how well they agree: for `halves` in the config."""
 
 
-rule halve_counts:
+rule half_scans:
     input:
         f"{DATA}/{{split}}.npz",
     output:
         first=f"{DATA}/halves/{{split}}_1.npz",
         second=f"{DATA}/halves/{{split}}_2.npz",
     log:
-        f"{LOGS}/halve_counts/{OBJECT}dose_{{dose}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/half_scans/{EXPOSED}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="30m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         seed=lambda wildcards: [int(wildcards.seed), int(wildcards.dose), wildcards.split == "test", 1],
-        code=code("halve"),
+        code=code("split_photons"),
     script:
-        "../scripts/halve.py"
+        "../scripts/split_photons.py"
 
 
-use rule iterate as iterate_half with:
+use rule lsqml as lsqml_half with:
     input:
         scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
@@ -30,12 +30,12 @@ use rule iterate as iterate_half with:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
     log:
-        f"{LOGS}/iterate_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.log",
+        f"{LOGS}/lsqml_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
     benchmark:
-        f"{COST}/iterate_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.tsv"
+        f"{COST}/lsqml_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv"
 
 
-use rule regularise as regularise_half with:
+use rule tv as tv_half with:
     input:
         scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
@@ -43,16 +43,16 @@ use rule regularise as regularise_half with:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
     log:
-        f"{LOGS}/regularise_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.log",
+        f"{LOGS}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
     benchmark:
-        f"{COST}/regularise_half/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}_{{half}}.tsv"
+        f"{COST}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv"
 
 
 rule half_frc:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
-        region=f"{RESULTS}/{OBJECT}region/{{split}}.json",
+        region=REGION,
         first=collect(f"{CONDITION}/{{split}}/{{method}}/half_1/object.npz", allow_missing=True, method=HALVES),
         second=collect(f"{CONDITION}/{{split}}/{{method}}/half_2/object.npz", allow_missing=True, method=HALVES),
     output:
@@ -66,13 +66,13 @@ rule half_frc:
             labels=LABELS,
         ),
     log:
-        f"{LOGS}/half_frc/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/half_frc/{UNDER}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         methods=HALVES,
         code=code("half_frc"),

@@ -1,7 +1,7 @@
 """Inference: networks over a view in chunks, of groups or of tiles, each a partial canvas; the merge adds them."""
 
 
-rule infer:
+rule infer_network:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
@@ -9,22 +9,22 @@ rule infer:
     output:
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
     log:
-        f"{LOGS}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
+        f"{LOGS}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.log",
     benchmark:
-        f"{COST}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
+        f"{COST}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="2GiB",
-        runtime="2h",
+        mem_mb=per_attempt(1500),
+        runtime=per_attempt(10),
     params:
         batch_size=config["inference"]["batch_size"],
-        code=code("infer"),
+        code=code("infer_network"),
     script:
-        "../scripts/infer.py"
+        "../scripts/infer_network.py"
 
 
 rule merge:
@@ -35,17 +35,17 @@ rule merge:
     output:
         f"{CONDITION}/{{split}}/{{method}}/object.npz",
     log:
-        f"{LOGS}/merge/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/merge/{UNDER}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/merge/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/merge/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method=TRAINED,
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="30m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         code=code("merge"),
     script:
@@ -60,17 +60,17 @@ rule infer_unrolled:
     output:
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
     log:
-        f"{LOGS}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.log",
+        f"{LOGS}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.log",
     benchmark:
-        f"{COST}/infer/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
+        f"{COST}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
     wildcard_constraints:
         method="unrolled",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="4GiB",
-        runtime="1h",
+        mem_mb=per_attempt(1500),
+        runtime=per_attempt(10),
     params:
         tile_px=config["inference"]["tile_px"],
         code=code("infer_unrolled"),

@@ -1,7 +1,7 @@
 """Phase F: reconstructions of the same exposures, each by itself: LSQML, TV-MAP, and what a network adds to that."""
 
 
-rule iterate:
+rule lsqml:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
@@ -9,25 +9,25 @@ rule iterate:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
     log:
-        f"{LOGS}/iterate/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/lsqml/{UNDER}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/iterate/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/lsqml/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="lsqml",
     conda:
         "../envs/ptychi.yaml"
     threads: 1
     resources:
-        mem="4GiB",
-        runtime="4h",
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
     params:
-        iterative=config["iterative"],
-        code=code("iterate"),
+        lsqml=config["lsqml"],
+        code=code("lsqml"),
     script:
-        "../scripts/iterate.py"
+        "../scripts/lsqml.py"
 
 
-rule regularise:
+rule tv:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
@@ -35,49 +35,50 @@ rule regularise:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
     log:
-        f"{LOGS}/regularise/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/tv/{UNDER}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/regularise/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/tv/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="tv",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="2GiB",
-        runtime="4h",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(40),
     params:
         tv=config["tv"],
-        code=code("regularise"),
+        code=code("tv"),
     script:
-        "../scripts/regularise.py"
+        "../scripts/tv.py"
 
 
-rule refine:
+rule refined:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
         tv=f"{CONDITION}/{{split}}/tv/object.npz",
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
-        whole=f"{CONDITION}/{{split}}/{{method}}/ingredients/whole.npz",
-        deals=f"{CONDITION}/{{split}}/{{method}}/ingredients/deals.npz",
+        whole=f"{CONDITION}/{{split}}/{{method}}/ablation/whole.npz",
+        splits=f"{CONDITION}/{{split}}/{{method}}/ablation/splits.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
     log:
-        f"{LOGS}/refine/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.log",
+        f"{LOGS}/refined/{UNDER}/{{split}}/{{method}}.log",
     benchmark:
-        f"{COST}/refine/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}/{{method}}.tsv"
+        f"{COST}/refined/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="refined",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="4GiB",
-        runtime="4h",
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(60),
+        gpu=1,
     params:
         tv=config["tv"],
         refined=config["refined"],
-        code=code("refine"),
+        code=code("refined"),
     script:
-        "../scripts/refine.py"
+        "../scripts/refined.py"

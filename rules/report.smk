@@ -20,8 +20,8 @@ rule workflow_report:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="30m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         config=config,
         snakefile=f"{workflow.basedir}/Snakefile",
@@ -29,7 +29,7 @@ rule workflow_report:
         "../scripts/workflow_report.py"
 
 
-rule overview:
+rule study_page:
     input:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
@@ -41,22 +41,22 @@ rule overview:
         cost=collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
         conditions=collect(f"{CONDITION}/{{split}}/{{name}}.png", **IMAGES, split=SPLITS, name=PER_CONDITION),
         history=collect(f"{CONDITION}/{{method}}/history.png", **FIRST, method=NETWORK_CURVES)
-        + collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **FIRST, split=SPLITS, method=ITERATIVE_CURVES),
+        + collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **FIRST, split=SPLITS, method=SOLVER_CURVES),
         workflow=f"{RESULTS}/workflow.html",
-        template=f"{PAGE}/overview.html.jinja",
-        style=f"{PAGE}/overview.css",
+        template=f"{PAGE}/study_page.html.jinja",
+        style=f"{PAGE}/study_page.css",
     output:
         f"{RESULTS}/report.html",
         provenance=f"{RESULTS}/report.provenance.json",
     log:
-        f"{LOGS}/overview.log",
+        f"{LOGS}/study_page.log",
     localrule: True
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="2GiB",
-        runtime="30m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         config=config,
         configfiles=list(map(str, workflow.configfiles)),
@@ -64,6 +64,6 @@ rule overview:
         captions=lambda wildcards: PAGE,
         scripts=sorted(map(str, Path(workflow.basedir, "scripts").glob("*.py"))),
         answer="heldout_deviance" if MEASURED else "ssim_phase",  # the metric of the figure that comes first
-        code=code("overview"),
+        code=code("study_page"),
     script:
-        "../scripts/overview.py"
+        "../scripts/study_page.py"

@@ -1,7 +1,7 @@
 """Phase E: networks, one per condition: PINN, Baseline and unrolled."""
 
 
-rule train:
+rule train_network:
     input:
         scan=f"{DATA}/train.npz",
         view=f"{CONDITION}/train.npz",
@@ -9,24 +9,25 @@ rule train:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",
     log:
-        f"{LOGS}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.log",
+        f"{LOGS}/train/{UNDER}/{{method}}.log",
     benchmark:
-        f"{COST}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
+        f"{COST}/train/{UNDER}/{{method}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="2GiB",
-        runtime="4h",
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(40),
+        gpu=1,
     params:
         network=config["network"],
         training=config["training"],
         spread=config["grouping"]["max_spread_px"],
-        code=code("train"),
+        code=code("train_network"),
     script:
-        "../scripts/train.py"
+        "../scripts/train_network.py"
 
 
 rule train_unrolled:
@@ -37,17 +38,18 @@ rule train_unrolled:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",
     log:
-        f"{LOGS}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.log",
+        f"{LOGS}/train/{UNDER}/{{method}}.log",
     benchmark:
-        f"{COST}/train/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{method}}.tsv"
+        f"{COST}/train/{UNDER}/{{method}}.tsv"
     wildcard_constraints:
         method="unrolled",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="4GiB",
-        runtime="4h",
+        mem_mb=per_attempt(3000),
+        runtime=per_attempt(40),
+        gpu=1,
     params:
         unrolled=config["unrolled"],
         tv=config["tv"],
@@ -56,7 +58,7 @@ rule train_unrolled:
         "../scripts/train_unrolled.py"
 
 
-rule learning_curve:
+rule plot_history:
     input:
         "{place}/history.csv",
     output:
@@ -67,16 +69,16 @@ rule learning_curve:
             labels={"of": "{place}"},
         ),
     log:
-        f"{LOGS}/learning_curve/{{place}}.log",
+        f"{LOGS}/plot_history/{{place}}.log",
     wildcard_constraints:
         place=f"{RESULTS}/.+",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("learning_curve"),
+        code=code("plot_history"),
     script:
-        "../scripts/learning_curve.py"
+        "../scripts/plot_history.py"

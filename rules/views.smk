@@ -8,15 +8,15 @@ rule view:
         view=f"{CONDITION}/{{split}}.npz",
         numbers=f"{CONDITION}/{{split}}.json",
     log:
-        f"{LOGS}/view/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/view/{UNDER}/{{split}}.log",
     benchmark:
-        f"{COST}/view/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.tsv"
+        f"{COST}/view/{UNDER}/{{split}}.tsv"
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="30m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         overlap=lambda wildcards: config["views"][wildcards.view],
         grouping=lambda wildcards: grouping_of(wildcards.split),
@@ -26,7 +26,7 @@ rule view:
         "../scripts/view.py"
 
 
-rule view_picture:
+rule plot_view:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
@@ -38,32 +38,32 @@ rule view_picture:
             labels=LABELS,
         ),
     log:
-        f"{LOGS}/view_picture/{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}/{{split}}.log",
+        f"{LOGS}/plot_view/{UNDER}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
-        code=code("view_picture"),
+        code=code("plot_view"),
     script:
-        "../scripts/view_picture.py"
+        "../scripts/plot_view.py"
 
 
 rule region:
     input:
-        sample=f"{RESULTS}/{OBJECT}data/sample.npz",
+        sample=SAMPLE,
     output:
-        f"{RESULTS}/{OBJECT}region/{{split}}.json",
+        REGION,
     log:
         f"{LOGS}/region/{OBJECT}{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem="1GiB",
-        runtime="10m",
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         views=config["views"],
         code=code("region"),

@@ -1,30 +1,27 @@
-"""Reconstruct a view with only some parts of a trained unrolled network."""
+"""Reconstruct a view with only some parts of a trained unrolled model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho import log
+from ptycho.workflow import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-log.limit_threads(snakemake.threads)  # before TensorFlow is imported
+job.log_to(snakemake.log[0])
+job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.grouping import FIT, STOP
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.model.inference import load_network
-from ptycho.model.ingredients import take_apart
-from ptycho.provenance import record_of
-from ptycho.scan import open_scan
-from ptycho.stitch import save_object
-from ptycho.views import open_view
+from ptycho.data.grouping import FIT, VALIDATION
+from ptycho.data.object_files import save_reconstruction
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.model.ablation import ablate
+from ptycho.model.unrolled import UnrolledModel
+from ptycho.reconstruction.likelihood import Counts
+from ptycho.workflow.provenance import record_of
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
-counts = Counts.of(scan, view.of_role(FIT, STOP))
-likelihood = Likelihood(counts, scan.probe)
-record = record_of(snakemake, __file__)
-paths = {Path(path).stem: path for path in snakemake.output}
-for part, obj, cpu_s in take_apart(load_network(snakemake.input.model), counts, scan.probe):
-    made = {"cpu_s": cpu_s, "provenance": record}
-    save_object(paths[part], obj, likelihood.light(), likelihood.origin_px, method=f"unrolled/{part}", **made)
+counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
+paths, record = {Path(path).stem: path for path in snakemake.output}, record_of(snakemake, __file__)
+for part, result in ablate(UnrolledModel.load(snakemake.input.model), counts, scan.probe):
+    save_reconstruction(paths[part], result, method=f"unrolled/{part}", provenance=record)

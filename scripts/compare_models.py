@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from ptycho import log
+from ptycho.workflow import job
 
 EPILOG = """examples:
   python scripts/compare_models.py --pinn_dir results/default/dose_10000/dense/seed_0/pinn \\
@@ -69,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="groups to reconstruct (default: as many as exposures); of a grouped file, the first ones (default: all)",
     )
     add("--gridsize", type=positive, help="patterns of a group along a side (default: the model's)")
-    add("--neighbours", type=positive, default=7, metavar="K", help="nearest neighbours to choose from (default: 7)")
+    add("--neighbors", type=positive, default=7, metavar="K", help="nearest neighbors to choose from (default: 7)")
     add("--max-spread-px", type=positive, metavar="PX", help="largest extent of a group (default: 3/4 of N)")
     add("--seed", type=int, default=0, help="of the draw of groups and held-out exposures (default: 0)")
     add("--threads", type=positive, default=2, help="threads (default: 2)")
@@ -85,8 +85,8 @@ def model_file(folder: Path) -> Path:
 
 
 def record_for(options, models) -> dict:
-    """Say what makes the results, see `ptycho.provenance.make_record`."""
-    from ptycho.provenance import make_record
+    """Say what makes the results, see `ptycho.workflow.provenance.make_record`."""
+    from ptycho.workflow.provenance import make_record
 
     names = ["comparison_metrics.csv", "comparison.npz", "comparison.png"]
     methods = [*models, *(["iterative"] if options.iterative else [])]
@@ -105,23 +105,24 @@ def run(options) -> None:
     """Reconstruct with every model, compare, and write what came out."""
     import numpy as np
 
-    from ptycho.compare import compare, frc_table, shared_region, tidy, warnings_of
-    from ptycho.files import save_table
-    from ptycho.frc_curves import against_truth
-    from ptycho.grouped import open_test_data
-    from ptycho.images import import_object
+    from ptycho.data.grouped_files import open_test_data
+    from ptycho.data.npz import keys_of, save_arrays
+    from ptycho.data.object_files import Reconstruction, import_object, save_reconstruction
     from ptycho.loader import open_groups
-    from ptycho.npz import keys_of, save_arrays
-    from ptycho.plots import comparison, save
-    from ptycho.stitch import save_object
+    from ptycho.reporting.figures import plot_comparison, save
+    from ptycho.reporting.frc_figures import plot_frc
+    from ptycho.reporting.tables import warnings_of, with_condition
+    from ptycho.scoring.evaluate import compare, frc_table, shared_region
+    from ptycho.workflow.files import save_table
 
     for path in filter(None, (options.test_data, options.iterative)):
         keys_of(path)  # complain before TensorFlow is imported
     chosen = {"pinn": options.pinn_dir, "baseline": options.baseline_dir}
     files = {method: model_file(folder) for method, folder in chosen.items() if folder is not None}
     sizes = {"pinn": options.pinn_chunk_size, "baseline": options.baseline_chunk_size}
-    with log.hushed():
-        from ptycho.model.inference import gridsize_of, load_network, reconstruct_in_chunks
+    with job.captured_stderr():
+        from ptycho.model.card import load_network
+        from ptycho.model.inference import gridsize_of, reconstruct_in_chunks
 
         networks = {method: load_network(path) for method, path in files.items()}
     gridsize = options.gridsize or gridsize_of(networks["pinn"])
@@ -129,7 +130,7 @@ def run(options) -> None:
         options.test_data,
         gridsize,
         n_groups=options.n_test_groups,
-        neighbours=options.neighbours,
+        neighbors=options.neighbors,
         max_spread_px=options.max_spread_px,
         seed=options.seed,
     )
@@ -141,14 +142,15 @@ def run(options) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         args = network, container, sizes[method], options.batch_size
         canvas = reconstruct_in_chunks(*args, folder=folder, label=method)
-        save_object(objects[method], canvas.mean(), canvas.weight, canvas.origin_px, method=method, provenance=record)
+        made = {"object": canvas.mean(), "illumination": canvas.weight, "origin_px": canvas.origin_px}
+        save_reconstruction(objects[method], Reconstruction(**made), method=method, provenance=record)
     if options.iterative:
         objects["iterative"] = options.output_dir / "iterative" / "object.npz"
         import_object(options.iterative, objects["iterative"], scan.object.shape, provenance=record)
     region = shared_region(scan, [view])
     metrics, arrays = compare(objects, scan, view, region)
     dose = round(scan.metadata["dose"])
-    metrics = tidy(metrics, dose=dose, view="all", split="test", seed=options.seed)
+    metrics = with_condition(metrics, dose=dose, view="all", split="test", seed=options.seed)
     save_table(options.output_dir / "comparison_metrics.csv", metrics)
     metadata = {"origin_px": (region.y0, region.x0), "provenance": record}
     save_arrays(options.output_dir / "comparison.npz", **arrays, metadata=np.array(json.dumps(metadata)))
@@ -156,9 +158,9 @@ def run(options) -> None:
     title = f"{options.test_data.name}, {dose:,} photons per exposure"
     curves = frc_table(arrays)
     save_table(options.output_dir / "frc.csv", curves)
-    save(against_truth(curves, title), options.output_dir / "frc.png", record)
+    save(plot_frc(curves, title), options.output_dir / "frc.png", record)
     seen = {"origin_px": metadata["origin_px"], "warnings": warnings_of(metrics)}
-    figure = comparison(arrays.pop("truth"), arrays, numbers, title, **seen)
+    figure = plot_comparison(arrays.pop("truth"), arrays, numbers, title, **seen)
     save(figure, options.output_dir / "comparison.png", record)
     print(metrics.pivot_table(index="metric", columns="method", values="value", sort=False).to_string())
     print(*(f"WARNING: {warning}" for warning in warnings_of(metrics)), f"Results: {options.output_dir}", sep="\n")
@@ -167,7 +169,7 @@ def run(options) -> None:
 def main(arguments=None) -> int:
     """Run; 2 if the arguments, or the files they name, are wrong."""
     options = make_parser().parse_args(arguments)
-    log.limit_threads(options.threads)  # before TensorFlow is imported
+    job.limit_threads(options.threads)  # before TensorFlow is imported
     try:
         run(options)
     except (ValueError, OSError) as error:

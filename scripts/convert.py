@@ -2,18 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from ptycho import log
-from ptycho.formats import read_siemens
-from ptycho.provenance import record_of
-from ptycho.scan import ScanWriter
+from ptycho.data.formats.siemens import read_siemens
+from ptycho.data.scan import ScanWriter
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 arrays = read_siemens(snakemake.input[0])
 frames = arrays.pop("diffraction")
 arrays["metadata"]["provenance"] = record_of(snakemake, __file__)
 with ScanWriter(snakemake.output[0], len(frames), frames.shape[-1], **arrays) as scan:
     scan.write(frames)
-print(f"{len(frames)} exposures of {frames.shape[1:]}, counts with the zero frequency moved to the centre")
+print(f"{len(frames)} exposures of {frames.shape[1:]}, counts with the zero frequency moved to the center")

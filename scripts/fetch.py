@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from ptycho import log
-from ptycho.fetch import fetch_member
-from ptycho.provenance import record_of, save_record
+from ptycho.workflow import job
+from ptycho.workflow.fetch import fetch_member
+from ptycho.workflow.provenance import record_of, save_record
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 fetch_member(
     "tike==0.26.0",
     "tests/data/siemens-star-small.npz.bz2",

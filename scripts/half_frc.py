@@ -4,23 +4,23 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho import log
+from ptycho.workflow import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-log.limit_threads(snakemake.threads)
+job.log_to(snakemake.log[0])
+job.limit_threads(snakemake.threads)
 
-from ptycho.compare import Region
-from ptycho.files import save_table
-from ptycho.frc_curves import between_halves
-from ptycho.halves import WARNING, half_crossings, half_frc, load_halves
-from ptycho.places import label
-from ptycho.plots import save
-from ptycho.provenance import record_of
-from ptycho.scan import open_scan
-from ptycho.views import open_view
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.reporting.figures import save
+from ptycho.reporting.frc_figures import plot_half_frc
+from ptycho.scoring.evaluate import Region
+from ptycho.scoring.half_frc import WARNING, half_crossings, half_frc, load_halves
+from ptycho.workflow.files import save_table
+from ptycho.workflow.paths import label
+from ptycho.workflow.provenance import record_of
 
 place = open_scan(snakemake.input.scan), open_view(snakemake.input.view), Region.load(snakemake.input.region)
 pairs = zip(snakemake.input.first, snakemake.input.second, strict=True)
@@ -36,4 +36,4 @@ save_table(snakemake.output.crossings, crossings)
 print(crossings.to_string(index=False))
 print(f"WARNING: {WARNING}")
 title = label(dict(snakemake.wildcards.items()))
-save(between_halves(curves, title, WARNING), snakemake.output.picture, record_of(snakemake, __file__))
+save(plot_half_frc(curves, title, WARNING), snakemake.output.picture, record_of(snakemake, __file__))

@@ -1,47 +1,35 @@
-"""Reconstruct a view iteratively with pty-chi's LSQML; keep the epoch that the stop exposures like best."""
+"""Reconstruct a view with pty-chi's LSQML; keep the epoch with the lowest validation deviance."""
 
 from typing import TYPE_CHECKING
 
-from ptycho import log
+from ptycho.workflow import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-log.limit_threads(snakemake.threads)  # before PyTorch is imported
+job.log_to(snakemake.log[0])
+job.limit_threads(snakemake.threads)  # before PyTorch is imported
 
-from ptycho.files import save_table
-from ptycho.grouping import FIT, STOP
-from ptycho.iterative import Exposures, Iterative, load_library, reconstruct
-from ptycho.provenance import record_of
-from ptycho.scan import open_scan
-from ptycho.stitch import save_object
-from ptycho.views import open_view
+from ptycho.data.grouping import FIT, VALIDATION
+from ptycho.data.object_files import save_reconstruction
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
+from ptycho.workflow.provenance import record_of
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+options = LSQMLOptions(**snakemake.params.lsqml)
 overlap = view.metadata["overlap"]["between_exposures"]["linear"]
-options = Iterative(**snakemake.params.iterative)
-load_library()
-clock = log.CpuClock()
+compact = overlap < options.compact_batching_below_overlap
 result = reconstruct(
     Exposures.of(scan, view.of_role(FIT)),
-    Exposures.of(scan, view.of_role(STOP)),
+    Exposures.of(scan, view.of_role(VALIDATION)),
     scan.probe,
     options,
-    seed=int(snakemake.wildcards.seed),
-    compact=overlap < options.compact_below,
+    LSQMLRun(seed=int(snakemake.wildcards.seed), compact=compact),
 )
-cpu_s = clock.seconds
-chosen = result.history.loc[result.history["stop_deviance"].idxmin()]
-print(f"kept epoch {chosen['epoch']:.0f} of {len(result.history)}, stop deviance {chosen['stop_deviance']:.4f}")
-save_table(snakemake.output.history, result.history)
-save_object(
-    snakemake.output.object,
-    result.object,
-    result.weight,
-    result.origin_px,
-    method="lsqml",
-    best_epoch=int(chosen["epoch"]),
-    cpu_s=cpu_s,
-    provenance=record_of(snakemake, __file__),
-)
+kept = result.chosen["best_epoch"]
+deviance = result.history.set_index("epoch").loc[kept, "validation_deviance"]
+print(f"kept epoch {kept} of {len(result.history)}, validation deviance {deviance:.4f}")
+made = {"method": "lsqml", "provenance": record_of(snakemake, __file__)}
+save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **made)

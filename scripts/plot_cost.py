@@ -1,17 +1,17 @@
-"""Picture of what quality costs: error against the CPU time of a reconstruction."""
+"""Figure of what quality costs: error against the CPU time of a reconstruction."""
 
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho import log
-from ptycho.curves import cost
-from ptycho.plots import save
-from ptycho.provenance import record_of
+from ptycho.reporting.curves import plot_cost
+from ptycho.reporting.figures import save
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-figure = cost(pd.read_csv(snakemake.input.metrics), split=snakemake.wildcards.split)
+job.log_to(snakemake.log[0])
+figure = plot_cost(pd.read_csv(snakemake.input.metrics), split=snakemake.wildcards.split)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

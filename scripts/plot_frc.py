@@ -1,18 +1,18 @@
-"""Picture of one condition: Fourier ring correlation of every method with the truth."""
+"""Figure of one condition: Fourier ring correlation of every method with the truth."""
 
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho import log
-from ptycho.frc_curves import against_truth
-from ptycho.places import label
-from ptycho.plots import save
-from ptycho.provenance import record_of
+from ptycho.reporting.figures import save
+from ptycho.reporting.frc_figures import plot_frc
+from ptycho.workflow import job
+from ptycho.workflow.paths import label
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 title = label(dict(snakemake.wildcards.items()))
-save(against_truth(pd.read_csv(snakemake.input[0]), title), snakemake.output[0], record_of(snakemake, __file__))
+save(plot_frc(pd.read_csv(snakemake.input[0]), title), snakemake.output[0], record_of(snakemake, __file__))

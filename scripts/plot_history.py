@@ -1,24 +1,23 @@
-"""Picture of a training's or an iterative reconstruction's progress."""
+"""Figure of a training's or an iterative reconstruction's progress."""
 
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho import log
-from ptycho.curves import learning_curve, stopping_curve, strength_curve
-from ptycho.plots import save
-from ptycho.provenance import record_of
+from ptycho.reporting.curves import plot_early_stopping, plot_training, plot_tv_weight
+from ptycho.reporting.figures import save
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 history = pd.read_csv(snakemake.input[0])
 if "learning_rate" in history:
-    figure = learning_curve(history)
-elif "stop_deviance" in history:
-    chosen = int(history["epoch"][history["stop_deviance"].idxmin()])
-    figure = stopping_curve(history, chosen)
+    figure = plot_training(history)
+elif "tv_weight" in history:
+    figure = plot_tv_weight(history, float(history["tv_weight"].iloc[-1]))
 else:
-    figure = strength_curve(history, float(history["strength"].iloc[-1]))
+    figure = plot_early_stopping(history, int(history["epoch"][history["validation_deviance"].idxmin()]))
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

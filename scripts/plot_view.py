@@ -1,22 +1,21 @@
-"""Picture of a view: kept exposures and their roles, illumination, overlap."""
+"""Figure of a view: kept exposures and their roles, illumination, overlap."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho import log
-from ptycho.grouping import linear_overlap, nearest_distances
-from ptycho.physics import illumination
-from ptycho.plots import save
-from ptycho.plots import view as draw
-from ptycho.provenance import record_of
-from ptycho.scan import open_scan
-from ptycho.views import open_view
+from ptycho.data.grouping import linear_overlap, nearest_distances
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.physics.forward import illumination
+from ptycho.reporting.figures import plot_view, save
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 xcoords, ycoords = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
 margin, (height, width) = scan.n_pixels, scan.object.shape
@@ -24,5 +23,5 @@ top, left = max(int(ycoords.min()) - margin, 0), max(int(xcoords.min()) - margin
 shape = min(int(ycoords.max()) + margin, height) - top, min(int(xcoords.max()) + margin, width) - left
 light = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
 overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
-figure = draw((xcoords, ycoords), view.role, light, overlaps, origin_px=(top, left))
+figure = plot_view((xcoords, ycoords), view.role, light, overlaps, origin_px=(top, left))
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -4,17 +4,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho import log
-from ptycho.npz import open_member
-from ptycho.probes import scale_to
-from ptycho.provenance import record_of
-from ptycho.scan import UNITS, ScanWriter, mean_counts, open_scan
-from ptycho.simulate import thin_counts
+from ptycho.data.npz import open_member
+from ptycho.data.scan import UNITS, ScanWriter, mean_counts, open_scan
+from ptycho.physics.noise import reduce_dose
+from ptycho.physics.probes import scale_to
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 dose, seed, split = int(snakemake.wildcards.dose), int(snakemake.wildcards.seed), snakemake.wildcards.split
 keys = ("objectGuess", "probeGuess", "xcoords", "ycoords", "is_test", "scan_index")
 obj, probe, xcoords, ycoords, is_test, scan_index = (open_member(snakemake.input.sample, key)[...] for key in keys)
@@ -57,7 +57,7 @@ class Chosen:
 
 rng = np.random.default_rng([seed, dose, split == "test"])
 with ScanWriter(snakemake.output[0], len(frames_of), measured.n_pixels, metadata=metadata, **fields) as scan:
-    for frames in thin_counts(Chosen(), fraction, rng):
+    for frames in reduce_dose(Chosen(), fraction, rng):
         scan.write(frames)
 print(
     f"{len(frames_of)} exposures thinned to {fraction:.4g}: "

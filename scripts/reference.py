@@ -1,44 +1,32 @@
 """Reconstruct the reference: all frames, half of the photons, probe refined in several incoherent modes."""
 
-import json
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ptycho import log
+from ptycho.workflow import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-log.limit_threads(snakemake.threads)  # before PyTorch is imported
+job.log_to(snakemake.log[0])
+job.limit_threads(snakemake.threads)  # before PyTorch is imported
 
-from ptycho.files import save_table
-from ptycho.iterative import Exposures, Iterative, reconstruct
-from ptycho.npz import save_arrays
-from ptycho.probes import add_modes
-from ptycho.provenance import record_of
-from ptycho.scan import open_scan
+import numpy as np
+
+from ptycho.data.object_files import save_reconstruction
+from ptycho.data.scan import open_scan
+from ptycho.physics.probes import add_modes
+from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
+from ptycho.workflow.provenance import record_of
 
 options = dict(snakemake.params.options)
 scan = open_scan(snakemake.input[0])
 probe = add_modes(scan.probe, options.pop("modes"))
-fit = Exposures.of(scan, np.arange(len(scan)))
 result = reconstruct(
-    fit,
+    Exposures.of(scan, np.arange(len(scan))),
     None,
     probe,
-    Iterative(patience=options["epochs"], **options),
-    seed=snakemake.params.seed,
-    compact=False,
-    refine_probe=True,
+    LSQMLOptions(early_stopping_patience=options["epochs"], **options),
+    LSQMLRun(seed=snakemake.params.seed, refine_probe=True),
 )
-save_table(snakemake.output.curve, result.history)
-save_arrays(
-    snakemake.output.reconstruction,
-    object=result.object,
-    weight=result.weight.astype(np.float32),
-    origin_px=np.asarray(result.origin_px),
-    probeGuess=result.probe,
-    metadata=np.array(json.dumps({"method": "lsqml, probe refined", "provenance": record_of(snakemake, __file__)})),
-)
+made = {"method": "lsqml, probe refined", "provenance": record_of(snakemake, __file__)}
+save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **made)

@@ -3,43 +3,48 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho import log
+from ptycho.workflow import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-log.limit_threads(snakemake.threads)  # before TensorFlow is imported
+job.log_to(snakemake.log[0])
+job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.files import save_table
-from ptycho.grouping import FIT, STOP
-from ptycho.likelihood import Counts
+from ptycho.data.grouping import FIT, VALIDATION
+from ptycho.data.object_files import load_reconstruction, save_reconstruction
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
 from ptycho.model.checkpoints import Backup, training_key
-from ptycho.model.refined import Refinement, refine_tiles
-from ptycho.provenance import origin_of, record_of, versions
-from ptycho.scan import open_scan
-from ptycho.stitch import load_object, save_object
-from ptycho.tv import TotalVariation
-from ptycho.views import open_view
+from ptycho.model.refined import RefinedOptions, RefinedRun, refine
+from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.tv import TVOptions
+from ptycho.workflow.provenance import origin_of, record_of, versions
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
-counts = Counts.of(scan, view.of_role(FIT, STOP))
-tv = load_object(snakemake.input.tv)[3]
-strength, clock = tv["strength"], log.CpuClock()
+counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
+tv = load_reconstruction(snakemake.input.tv)[1]
 seed, params = int(snakemake.wildcards.seed), snakemake.params
-prior, options = TotalVariation(**params.tv), Refinement(**params.refined)
-config = {"refined": params.refined, "tv": params.tv}
 inputs = {name: snakemake.input[name] for name in ("scan", "view", "tv")}
+origin = origin_of(seed, {"refined": params.refined, "tv": params.tv}, params.code, **inputs)
 made_with = versions("tensorflow", "keras", "numpy", "scipy")
-key = training_key(method="refined", made_with=made_with, **origin_of(seed, config, params.code, **inputs))
 folder = Path(snakemake.output.object).parent
-kept = {"backup": Backup(folder / "backup", key), "clock": clock, "folder": folder}
-canvases, history = refine_tiles(counts, scan.probe, strength, prior, options, seed=seed, **kept)
-cpu_s = tv["cpu_s"] + clock.seconds
-save_table(snakemake.output.history, history)
-made = {"strength": strength, "cpu_s": cpu_s, "provenance": record_of(snakemake, __file__)}
-files = {"refined": snakemake.output.object, "whole": snakemake.output.whole, "deals": snakemake.output.deals}
-for name, path in files.items():
-    canvas = canvases[name]
-    save_object(path, canvas.mean(), canvas.weight, canvas.origin_px, method=name, **made)
-kept["backup"].remove()
+backup = Backup(folder / "backup", training_key(method="refined", made_with=made_with, **origin))
+clock = job.CpuClock()
+clock.add(tv["cpu_s"])
+run = RefinedRun(
+    tv_weight=tv["tv_weight"],
+    prior=TVOptions(**params.tv),
+    options=RefinedOptions(**params.refined),
+    seed=seed,
+    backup=backup,
+    clock=clock,
+)
+results = refine(counts, scan.probe, run, folder=folder)
+made = {"provenance": record_of(snakemake, __file__)}
+save_reconstruction(
+    snakemake.output.object, results["refined"], history=snakemake.output.history, method="refined", **made
+)
+for part in ("whole", "splits"):
+    save_reconstruction(snakemake.output[part], results[part], method=f"refined/{part}", **made)
+backup.remove()

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho import log
-from ptycho.compare import Region
-from ptycho.files import save_text
-from ptycho.grouping import select_view
-from ptycho.npz import open_member
-from ptycho.physics import illumination
-from ptycho.probes import diameter_px
-from ptycho.provenance import record_of
-from ptycho.views import scored_region
+from ptycho.data.grouping import select_view
+from ptycho.data.npz import open_member
+from ptycho.data.views import scored_region
+from ptycho.physics.forward import illumination
+from ptycho.physics.probes import diameter_px
+from ptycho.scoring.evaluate import Region
+from ptycho.workflow import job
+from ptycho.workflow.files import save_text
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 split, overlaps = snakemake.wildcards.split, snakemake.params.views.values()
 shape = open_member(snakemake.input.sample, "objectGuess").shape
 keys = ("probeGuess", "xcoords", "ycoords", "is_test")

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho import log
-from ptycho.images import read_object, read_probe
-from ptycho.npz import save_arrays
-from ptycho.objects import simulate_object
-from ptycho.probes import gaussian_probe, illuminated_height_px, zone_plate_probe
-from ptycho.provenance import record_of
-from ptycho.simulate import Raster, raster_positions
+from ptycho.data.npz import save_arrays
+from ptycho.data.object_files import read_object, read_probe
+from ptycho.physics.probes import gaussian_probe, illuminated_height_px, zone_plate_probe
+from ptycho.physics.samples import simulate_object
+from ptycho.physics.simulate import RasterOptions, raster_positions
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 source = snakemake.params.source
 rng_object, rng_scan = np.random.default_rng(source["seed"]).spawn(2)
 if "seed" in source["object"]:  # of several objects; probe and scan are one for all
@@ -32,7 +32,7 @@ else:
     n_pixels, astigmatism, coma = (beam.pop(key) for key in ("n_pixels", "astigmatism_rad", "coma_rad"))
     probe = zone_plate_probe(n_pixels, astigmatism=astigmatism, coma=coma, **beam)
 
-raster = Raster(**source["raster"])
+raster = RasterOptions(**source["raster"])
 guard = illuminated_height_px(probe)
 xcoords, ycoords, shape = raster_positions(raster, probe.shape[-1], guard, rng_scan)
 if source["object"]["kind"] == "file":

@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho import log
-from ptycho.physics import blocks
-from ptycho.provenance import record_of
-from ptycho.scan import ScanWriter, open_scan
-from ptycho.simulate import split_counts, whole_counts
+from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.physics.forward import blocks
+from ptycho.physics.noise import split_photons, whole_counts
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 whole = open_scan(snakemake.input[0])
 rng = np.random.default_rng(snakemake.params.seed)
 fields = {
@@ -30,5 +30,5 @@ with (
 ):
     for block in blocks(len(whole), 64):
         counts = whole_counts(whole.diffraction[block], whole.path)
-        for half, part in zip((first, second), split_counts(counts, 0.5, rng), strict=True):
+        for half, part in zip((first, second), split_photons(counts, 0.5, rng), strict=True):
             half.write(np.sqrt(part).astype(np.float32))

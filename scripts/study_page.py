@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho import log
-from ptycho.files import save_text
-from ptycho.overview import costs, design, duels, matrices
-from ptycho.provenance import commit, dependency_versions, library_digest, record_of, save_record, script_digest
-from ptycho.report import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
-from ptycho.tables import repeats, varied
+from ptycho.reporting.page import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
+from ptycho.reporting.study_tables import costs, design, metric_tables, pairwise_wins
+from ptycho.reporting.tables import repeats, varied
+from ptycho.workflow import job
+from ptycho.workflow.files import save_text
+from ptycho.workflow.provenance import (
+    commit,
+    dependency_versions,
+    library_digest,
+    record_of,
+    save_record,
+    script_digest,
+)
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 config, files, captions = snakemake.params.config, snakemake.input, Path(snakemake.params.captions)
 answer = snakemake.params.answer
 metrics, fluence = pd.read_csv(files.metrics), pd.read_csv(files.fluence)
@@ -46,8 +53,8 @@ html = render(
     config_encoded=base64.b64encode(text.encode()).decode(),
     design=design({path: json.loads(Path(path).read_text()) for path in files.numbers}),
     repeats=varied(metrics) if len(metrics[repeats(metrics)].drop_duplicates()) > 1 else "",
-    duels={split: duels(metrics, split, answer) for split in config["splits"]},
-    numbers={split: matrices(metrics, fluence, split) for split in config["splits"]},
+    pairwise_wins={split: pairwise_wins(metrics, split, answer) for split in config["splits"]},
+    numbers={split: metric_tables(metrics, fluence, split) for split in config["splits"]},
     warnings=warnings_in(Path(files.summary).read_text()),
     jobs=costs(snakemake.params.costs, config).to_dict("records"),
     made=f"{datetime.now():%d %B %Y, %H:%M}",

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho import log
-from ptycho.compare import condition_of, training_cost, warnings_of
-from ptycho.files import save_table, save_text
-from ptycho.provenance import record_of, save_record
-from ptycho.tables import difference_table, paired_differences, summary_table, varied
+from ptycho.reporting.study_tables import training_cost
+from ptycho.reporting.tables import difference_table, paired_differences, summary_table, varied, warnings_of
+from ptycho.workflow import job
+from ptycho.workflow.files import save_table, save_text
+from ptycho.workflow.paths import condition_of
+from ptycho.workflow.provenance import record_of, save_record
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 metrics = pd.concat([pd.read_csv(path) for path in snakemake.input.metrics], ignore_index=True)
 save_table(snakemake.output.metrics, metrics)
 rows, warnings = [], warnings_of(metrics)

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho import log
-from ptycho.files import save_table, save_text
-from ptycho.provenance import record_of, save_record
-from ptycho.tables import spread_table
+from ptycho.reporting.tables import spread_table
+from ptycho.workflow import job
+from ptycho.workflow.files import save_table, save_text
+from ptycho.workflow.provenance import record_of, save_record
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 metrics = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
 save_table(snakemake.output.metrics, metrics)
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))

@@ -3,24 +3,24 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho import log
+from ptycho.workflow import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-log.limit_threads(snakemake.threads)  # before TensorFlow is imported
+job.log_to(snakemake.log[0])
+job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.files import save_table
-from ptycho.grouping import FIT, STOP
-from ptycho.likelihood import Counts
+from ptycho.data.grouping import FIT, VALIDATION
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
 from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
-from ptycho.model.unrolled import Unrolled, train_unrolled
-from ptycho.provenance import origin_of, record_of, versions
-from ptycho.scan import open_scan
-from ptycho.tv import TotalVariation
-from ptycho.views import open_view
+from ptycho.model.unrolled import UnrolledOptions, train_unrolled
+from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.tv import TVOptions
+from ptycho.workflow.files import save_table
+from ptycho.workflow.provenance import origin_of, record_of, versions
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 seed, params = int(snakemake.wildcards.seed), snakemake.params
@@ -29,12 +29,14 @@ origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=sn
 made_with = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.model).with_name("backup")
 backup = Backup(folder, training_key(method="unrolled", made_with=made_with, **origin))
-counts = Counts.of(scan, view.of_role(FIT, STOP))
-options, prior = Unrolled(**params.unrolled), TotalVariation(**params.tv)
-network, history = train_unrolled(counts, scan.probe, options, prior, seed=seed, backup=backup)
-transmission = network.get_layer("steps").transmission
-facts = {"transmission": transmission, "provenance": record_of(snakemake, __file__)}
-card = make_card("unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, **facts)
-save_network(snakemake.output.model, network, card)
+counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
+options, prior = UnrolledOptions(**params.unrolled), TVOptions(**params.tv)
+model, history = train_unrolled(counts, scan.probe, options, prior, seed=seed, backup=backup)
+schedule = model.schedule
+facts = {"schedule": schedule.as_dict(), "provenance": record_of(snakemake, __file__)}
+card = make_card(
+    "unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, transmittance=schedule.transmittance, **facts
+)
+save_network(snakemake.output.model, model.network, card)
 save_table(snakemake.output.history, history)
 backup.remove()

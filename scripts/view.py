@@ -5,19 +5,19 @@ from zlib import crc32
 
 import numpy as np
 
-from ptycho import log
-from ptycho.provenance import record_of
-from ptycho.scan import open_scan
-from ptycho.views import Grouping, make_view, save_view
+from ptycho.data.scan import open_scan
+from ptycho.data.views import GroupingOptions, make_view, save_view
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 # the same exposures, roles and groups for every dose and seed
 split = snakemake.wildcards.split
 rng = np.random.default_rng([snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), split == "test"])
-grouping = Grouping(**snakemake.params.grouping)
+grouping = GroupingOptions(**snakemake.params.grouping)
 view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, grouping, rng)
 print(view.metadata)
 view.metadata["provenance"] = record_of(snakemake, __file__)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from ptycho import log
-from ptycho.files import replacing
-from ptycho.parent import run
+from ptycho.workflow import job
+from ptycho.workflow.files import replacing
+from ptycho.workflow.processes import run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
+job.log_to(snakemake.log[0])
 with tempfile.TemporaryDirectory() as folder, replacing(snakemake.output[0]) as page:
     config = Path(folder, "config.yaml")  # as it is in this run, --config included
     config.write_text(yaml.safe_dump(snakemake.params.config, sort_keys=False, allow_unicode=True))

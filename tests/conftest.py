@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from ptycho.align import align
-from ptycho.likelihood import Counts
-from ptycho.log import limit_threads
+from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.data.views import GroupingOptions, make_view
 from ptycho.methods import METHODS
-from ptycho.metrics import error
-from ptycho.objects import simulate_object
-from ptycho.probes import scale_to, zone_plate_probe
-from ptycho.scan import ScanWriter, open_scan
-from ptycho.simulate import Raster, expose, raster_positions
-from ptycho.tv import TotalVariation
-from ptycho.views import Grouping, make_view
+from ptycho.physics.probes import scale_to, zone_plate_probe
+from ptycho.physics.samples import simulate_object
+from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
+from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.tv import TVOptions
+from ptycho.scoring.metrics import error
+from ptycho.scoring.registration import align
+from ptycho.workflow.job import limit_threads
 from tests.workflow import CONDITION, config_file, snakemake
 
 DOSE = 20_000
-PRIOR = TotalVariation(strongest=64, weakest=1, iterations=10, final_iterations=20, fit_share=0.8, tile_px=512)
+PRIOR = TVOptions(lambda_max=64, lambda_min=1, iterations=10, final_iterations=20, fit_fraction=0.8, tile_px=512)
 os.environ.setdefault(
     "TF_ENABLE_ONEDNN_OPTS", "0"
 )  # with oneDNN's kernels, two runs in one process may differ in the last bit
@@ -39,22 +39,22 @@ def pytest_collection_modifyitems(items):
 def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0):
     """A small simulated scan with every convention of the real ones; `slope`: of its phase, radians a column."""
     probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism=0.6, coma=0.4)
-    raster = Raster(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
+    raster = RasterOptions(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
     x, y, shape = raster_positions(raster, n, n + 1, np.random.default_rng(0))
-    obj = simulate_object("leaves", shape, np.random.default_rng(1))
+    obj = simulate_object("dead_leaves", shape, np.random.default_rng(1))
     obj = (obj * np.exp(1j * slope * np.arange(shape[1]))).astype(np.complex64)
     x, y, probe = x[: columns * rows], y[: columns * rows], scale_to(probe, dose)
     stored = obj if truth is None else np.full_like(obj, truth)
     fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": stored, "metadata": {"dose": dose}}
     with ScanWriter(path, len(x), n, **fields) as scan:
-        for frames in expose(obj, probe, (x, y), np.random.default_rng(2)):
+        for frames in simulate_scan(obj, probe, (x, y), np.random.default_rng(2)):
             scan.write(frames)
     return open_scan(path)
 
 
 def view_of(scan, gridsize=2, n_groups=24):
-    options = Grouping(
-        gridsize=gridsize, neighbours=7, n_groups=n_groups, max_spread_px=3 * scan.n_pixels // 4, held_share=0.05
+    options = GroupingOptions(
+        gridsize=gridsize, neighbors=7, n_groups=n_groups, max_spread_px=3 * scan.n_pixels // 4, holdout_fraction=0.05
     )
     return make_view(scan, 0.7, options, np.random.default_rng(3))
 

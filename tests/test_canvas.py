@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ptycho.chunks import chunk_bounds, merge_chunks
-from ptycho.npz import ContractError
-from ptycho.physics import cut_patches
-from ptycho.stitch import Canvas, load_object, merge, place, save_object
+from ptycho.data.canvas import Canvas, merge
+from ptycho.data.chunks import chunk_bounds, merge_chunks
+from ptycho.data.object_files import load_reconstruction, paste, save_object
+from ptycho.physics.forward import cut_patches
+from ptycho.workflow.files import ContractError
 
 N = 8
 
@@ -78,8 +79,9 @@ PEAK = """
 import sys
 from pathlib import Path
 import numpy as np
-from ptycho.chunks import merge_chunks
-from ptycho.stitch import Canvas, save_object
+from ptycho.data.chunks import merge_chunks
+from ptycho.data.canvas import Canvas
+from ptycho.data.object_files import save_object
 
 folder = Path(sys.argv[1]) if sys.argv[1] else None
 n = 64
@@ -123,7 +125,7 @@ def test_a_killed_process_leaves_nothing_of_its_canvas(tmp_path):
     code = """
 import os, signal, sys
 import numpy as np
-from ptycho.stitch import Canvas
+from ptycho.data.canvas import Canvas
 canvas = Canvas.around(np.array([32.0, 900.0]), np.array([32.0, 900.0]), 64, sys.argv[1])
 canvas.add(np.ones((1, 64, 64)), np.ones((1, 64, 64)), np.array([32.0]), np.array([32.0]))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -208,8 +210,8 @@ def test_a_missing_chunk_is_named(tmp_path):
 def test_objects_are_saved_and_placed(tmp_path):
     obj = np.arange(6).reshape(2, 3).astype(np.complex64)
     save_object(tmp_path / "o.npz", obj, np.ones((2, 3)), (4, -1), method="x")
-    loaded, _, origin, metadata = load_object(tmp_path / "o.npz")
+    loaded, _, origin, metadata = load_reconstruction(tmp_path / "o.npz")
     assert metadata == {"method": "x"}
-    whole = place(loaded, origin, (8, 9))
+    whole = paste(loaded, origin, (8, 9))
     np.testing.assert_array_equal(whole[4:6, :2], obj[:, 1:])
     assert whole.sum() == obj[:, 1:].sum() + (72 - 4)

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from ptycho.__main__ import main
-from ptycho.npz import open_member, save_arrays
-from ptycho.stitch import save_object
-from ptycho.tools.view import images_of
+from ptycho.cli.view import images_of
+from ptycho.data.npz import open_member, save_arrays
+from ptycho.data.object_files import save_object
 
 
 @pytest.fixture(autouse=True)
@@ -98,5 +98,5 @@ def test_a_converted_scan_says_what_it_was_made_of(scan, tmp_path, capsys):
     assert main(["convert", "old.npz", "scan.npz", "--quantity", "amplitude"]) == 0
     assert main(["provenance", "scan.npz"]) == 0
     said = capsys.readouterr().out
-    assert "script: ptycho.tools.convert" in said
+    assert "script: ptycho.cli.convert" in said
     assert "  unchanged  old.npz" in said

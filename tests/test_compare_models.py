@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho.compare import shared_region
-from ptycho.grouped import open_test_data
+from ptycho.data.grouped_files import open_test_data
 from ptycho.loader import open_groups
-from ptycho.model.networks import Network, build_network
-from ptycho.physics import illumination
+from ptycho.model.networks import NetworkOptions, build_network
+from ptycho.physics.forward import illumination
+from ptycho.scoring.evaluate import shared_region
 from tests.conftest import view_of, write_scan
 from tests.test_grouped import fields_of
 
@@ -31,7 +31,7 @@ def files(tmp_path_factory):
     """A scan wide enough to be scored, and a network that nobody trained."""
     folder = tmp_path_factory.mktemp("cli")
     scan = write_scan(folder / "test.npz", columns=9, rows=9)
-    network = build_network(64, 4, scan.probe[0], Network(filters=2, amplitude_max=1.2), transmission=0.8)
+    network = build_network(64, 4, scan.probe[0], NetworkOptions(filters=2, amplitude_max=1.2), transmittance=0.8)
     network.save(folder / "model.keras")
     return folder, scan
 
@@ -52,8 +52,8 @@ def test_three_ways_on_a_scan(files, tmp_path):
     table = pd.read_csv(tmp_path / "out/comparison_metrics.csv")
     assert list(table.columns) == ["dose", "view", "split", "method", "seed", "metric", "value"]
     values = table.pivot_table(index="metric", columns="method", values="value")
-    assert set(values.columns) == {"pinn", "baseline", "iterative"}
-    assert values.loc["error", "iterative"] < 1e-3  # the truth itself
+    assert set(values.columns) == {"pinn", "baseline", "lsqml"}
+    assert values.loc["error", "lsqml"] < 1e-3  # the truth itself
     assert (values["pinn"] - values["baseline"]).abs().max() < 1e-4  # one network, two chunk sizes
     assert np.load(tmp_path / "out/comparison.npz")["pinn"].dtype == np.complex64
     for name in ("comparison", "frc"):
@@ -96,7 +96,7 @@ def test_what_is_wrong_is_said_in_one_line(files, tmp_path, changes, says):
 
 
 def test_few_groups_are_scored_where_they_are(files, tmp_path):
-    scan, view = open_test_data(files[0] / "test.npz", 2, n_groups=30, neighbours=7, max_spread_px=None, seed=0)
+    scan, view = open_test_data(files[0] / "test.npz", 2, n_groups=30, neighbors=7, max_spread_px=None, seed=0)
     assert len(view.nn_indices) == 30
     region = shared_region(scan, [view])
     used = np.unique(view.nn_indices)

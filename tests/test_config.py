@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptycho.config import ConfigError, check_config, load_schema, with_numbers
-from ptycho.iterative import Iterative
-from ptycho.simulate import Raster
-from ptycho.tv import TotalVariation
-from ptycho.views import Grouping
+from ptycho.data.views import GroupingOptions
+from ptycho.physics.simulate import RasterOptions
+from ptycho.reconstruction.lsqml import LSQMLOptions
+from ptycho.reconstruction.tv import TVOptions
+from ptycho.workflow.config import ConfigError, check_config, load_schema, with_numbers
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "config").glob("*.yaml"))
@@ -40,7 +40,7 @@ def changed(place, value):
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
-        ("training.epocs", 3, r"training: .*'epocs'.*allowed keys: batch_size, epochs, halve_after, learning_rate"),
+        ("training.epocs", 3, r"training: .*'epocs'.*allowed keys: batch_size, epochs, lr_patience, learning_rate"),
         ("doses", [-5], r"doses\[0\]: -5 .*minimum of 1"),
         ("doses", ["1e3"], r"doses\[0\]: '1e3' is not of type 'integer'"),
         ("views.dense", 1.2, r"views\.dense: 1\.2 .*maximum of 1"),
@@ -49,8 +49,8 @@ def changed(place, value):
         ("splits", [], "splits"),
         ("source.object.kind", "cheese", r"source\.object\.kind: 'cheese'; wanted one of leaves, lines, siemens, file"),
         ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
-        ("grouping.gridsize", 3, r"grouping\.neighbours: 7 is too few for groups of 9"),
-        ("tv.weakest", 2000, r"tv\.weakest: 2000 is more than tv\.strongest, 1024"),
+        ("grouping.gridsize", 3, r"grouping\.neighbors: 7 is too few for groups of 9"),
+        ("tv.lambda_min", 2000, r"tv\.lambda_min: 2000 is more than tv\.lambda_max, 1024"),
         ("study", "../up", "study: '../up' does not match"),
     ],
 )
@@ -67,24 +67,24 @@ def test_a_missing_key_is_named():
 
 
 @pytest.mark.parametrize(
-    ("section", "kind"), [("grouping", Grouping), ("iterative", Iterative), ("tv", TotalVariation)]
+    ("section", "kind"), [("grouping", GroupingOptions), ("lsqml", LSQMLOptions), ("tv", TVOptions)]
 )
 def test_names_agree(section, kind):
     assert set(load_schema()["properties"][section]["properties"]) == {field.name for field in fields(kind)}
 
 
 def test_network_and_raster_names_agree():
-    from ptycho.model.networks import Network
-    from ptycho.model.refined import Refinement
-    from ptycho.model.training import Training
-    from ptycho.model.unrolled import Unrolled
+    from ptycho.model.networks import NetworkOptions
+    from ptycho.model.refined import RefinedOptions
+    from ptycho.model.training import TrainingOptions
+    from ptycho.model.unrolled import UnrolledOptions
 
     schema = load_schema()["properties"]
-    assert set(schema["network"]["properties"]) == {field.name for field in fields(Network)}
-    for section, kind in (("training", Training), ("unrolled", Unrolled), ("refined", Refinement)):
+    assert set(schema["network"]["properties"]) == {field.name for field in fields(NetworkOptions)}
+    for section, kind in (("training", TrainingOptions), ("unrolled", UnrolledOptions), ("refined", RefinedOptions)):
         assert set(schema[section]["properties"]) == {field.name for field in fields(kind)}
     raster = schema["source"]["oneOf"][0]["properties"]["raster"]["properties"]
-    assert set(raster) == {field.name for field in fields(Raster)}
+    assert set(raster) == {field.name for field in fields(RasterOptions)}
 
 
 def closed(schema):

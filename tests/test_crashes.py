@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho.stitch import Canvas
+from ptycho.data.canvas import Canvas
 from tests.workflow import (
     ROOT,
     assert_same_arrays,
@@ -42,16 +42,16 @@ WAYS = (EVERYTHING, SNAKEMAKE_ALONE, INTERRUPT, JOB_ALONE)
 SECONDS = 15
 """That an interrupt may take on a machine that does other things as well."""
 LONG = [
-    "expose",
+    "simulate_scan",
     "view",
     "train",
     "train",
     "train",
-    "infer",
-    "infer",
-    "infer",
-    "iterate",
-    "iterate",
+    "infer_network",
+    "infer_network",
+    "infer_network",
+    "lsqml",
+    "lsqml",
     "compare",
     "compare",
 ]
@@ -153,7 +153,9 @@ def test_a_study_that_dies_while_it_iterates_trains_and_infers(study, tmp_path):
         shutil.rmtree(folder)
     target = condition / "test/comparison_metrics.csv"
     target.unlink()
-    go_through(["iterate", "train", "infer", "infer"], place, undisturbed, config, target.relative_to(place))
+    go_through(
+        ["lsqml", "train", "infer_network", "infer_network"], place, undisturbed, config, target.relative_to(place)
+    )
 
 
 @pytest.mark.long
@@ -201,7 +203,7 @@ def test_a_chunk_job_killed_half_way_is_made_anew_alone(study, tmp_path, moment)
     if chunk.exists():  # killed after the renaming
         assert Canvas.load(chunk)[1]["groups"][1] == 40
     snakemake(place, *arguments, "--unlock")
-    assert jobs(snakemake(place, "-n", *arguments, "--", target)) == {"infer": 1, "merge": 1, "total": 2}
+    assert jobs(snakemake(place, "-n", *arguments, "--", target)) == {"infer_network": 1, "merge": 1, "total": 2}
     snakemake(place, *arguments, "--", target)
     assert {path.name for path in chunk.parent.iterdir()} == {*kept, chunk.name}  # nothing is left of the attempt
     assert all((chunk.parent / name).read_bytes() == content for name, content in kept.items())

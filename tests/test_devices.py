@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ptycho.gpus import share_out, visible_gpus
-from ptycho.model.devices import grow_memory, multiplies_bfloat16
+from ptycho.backend import grow_memory, multiplies_bfloat16
+from ptycho.workflow.scheduler import limit_gpus, visible_gpus
 from tests.workflow import ROOT, config_file, copy_of_the_house, run_in
 
 WORK = {
@@ -56,7 +56,7 @@ def load_of(library, threads):
     second : float
         The second busiest thread's share of the CPU time, 0 to 1/2: it does not depend on what else the machine does.
     """
-    program = f"from ptycho.log import limit_threads\nlimit_threads({threads})\n{WORK[library]}{MEASURE}"
+    program = f"from ptycho.workflow.job import limit_threads\nlimit_threads({threads})\n{WORK[library]}{MEASURE}"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, run.stderr
     return map(float, run.stdout.split())
@@ -125,11 +125,11 @@ def test_gpus_are_counted(tmp_path, files, named, count):
 
 def test_trainings_share_out_the_gpus_unless_the_user_says_how():
     scheduler = SimpleNamespace(global_resources={"_cores": 4}, resources={"_cores": 4})
-    share_out(scheduler, 0)
+    limit_gpus(scheduler, 0)
     assert "gpu" not in scheduler.resources
-    share_out(scheduler, 2)
+    limit_gpus(scheduler, 2)
     assert scheduler.global_resources["gpu"] == scheduler.resources["gpu"] == 2
-    share_out(scheduler, 1)
+    limit_gpus(scheduler, 1)
     assert scheduler.resources["gpu"] == 2
 
 
@@ -181,7 +181,7 @@ def test_the_same_rules_ask_for_a_gpu_everywhere():
     for name in ("default", "slurm"):
         needs = yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())["set-resources"]
         asking.append({rule for rule, need in needs.items() if need.get("gpu")})
-    assert asking == [{"train", "train_unrolled", "refine"}] * 2
+    assert asking == [{"train", "train_unrolled", "refined"}] * 2
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ import pandas as pd
 import psutil
 import pytest
 
-from ptycho.compare import Region, compare, condition_of, frc_table, tidy, warnings_of
-from ptycho.frc_curves import against_truth
-from ptycho.metrics import METRICS
-from ptycho.parent import run
-from ptycho.plots import comparison
-from ptycho.provenance import record_of
-from ptycho.stitch import save_object
+from ptycho.data.object_files import save_object
+from ptycho.reporting.figures import plot_comparison
+from ptycho.reporting.frc_figures import plot_frc
+from ptycho.reporting.tables import warnings_of, with_condition
+from ptycho.scoring.evaluate import Region, compare, frc_table
+from ptycho.scoring.metrics import METRICS
+from ptycho.workflow.paths import condition_of
+from ptycho.workflow.processes import run
+from ptycho.workflow.provenance import record_of
 from tests.conftest import view_of
 from tests.workflow import ROOT
 
@@ -43,10 +45,10 @@ def test_a_method_that_died_stops_no_other(scan, tmp_path, value):
         assert all(np.isnan(values["pinn", name]) for name in METRICS)
     else:
         assert values["pinn", "error"] == pytest.approx(1)
-    said = warnings_of(tidy(table, **CONDITION, split="test"))
+    said = warnings_of(with_condition(table, **CONDITION, split="test"))
     assert said == ["pinn, dense 1000: could not be registered: the log of compare says why"]
-    comparison(arrays["truth"], {name: arrays[name] for name in objects}, {}, "")
-    against_truth(frc_table(arrays), "")
+    plot_comparison(arrays["truth"], {name: arrays[name] for name in objects}, {}, "")
+    plot_frc(frc_table(arrays), "")
 
 
 def test_warnings_of_one_condition_share_a_line():
@@ -86,7 +88,7 @@ def test_a_condition_is_told_from_a_path():
 
 
 def test_a_record_has_the_seed_of_the_object_that_it_is_of():
-    objects = {"a": {"kind": "leaves"}, "b": {"kind": "lines", "seed": 21}}
+    objects = {"a": {"kind": "dead_leaves"}, "b": {"kind": "lines", "seed": 21}}
     study = {"study": "s", "seeds": [0, 1], "source": {"seed": 20}, "objects": objects}
     for name, own in (("a", {}), ("b", {"object": 21})):
         facts = {"wildcards": {"object": name, "seed": "1"}, "params": {}, "input": [], "output": []}
@@ -99,7 +101,7 @@ def test_a_record_has_the_seed_of_the_object_that_it_is_of():
 def test_a_program_that_a_job_runs_dies_with_it(tmp_path):
     assert run([sys.executable, "-c", "print(1)"], capture_output=True, text=True, check=True).stdout == "1\n"
     file = tmp_path / "pid"
-    program = f"from ptycho.parent import run\nrun(['sh', '-c', 'echo $$ > {file}; exec sleep 60'])"
+    program = f"from ptycho.workflow.processes import run\nrun(['sh', '-c', 'echo $$ > {file}; exec sleep 60'])"
 
     def wait_for(true):
         end = time.monotonic() + 30

@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ptycho import curves, plots
-from ptycho.objects import simulate_object
+from ptycho.physics.samples import simulate_object
+from ptycho.reporting import curves, figures
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 def rendered(figure, tmp_path):
     """Pixels of the saved figure."""
     assert isinstance(figure, Figure)
-    plots.save(figure, tmp_path / "figure.png")
+    figures.save(figure, tmp_path / "figure.png")
     pixels = np.asarray(Image.open(tmp_path / "figure.png").convert("RGB"))
     assert pixels.std() > 5  # something was drawn
     return pixels
@@ -29,11 +29,11 @@ def images(figure):
 
 @pytest.fixture(scope="module")
 def truth():
-    return simulate_object("leaves", (60, 80), np.random.default_rng(0)).astype(np.complex128)
+    return simulate_object("dead_leaves", (60, 80), np.random.default_rng(0)).astype(np.complex128)
 
 
 def test_no_figure_is_kept_by_matplotlib(truth):
-    plots.comparison(truth, {}, {}, "")
+    figures.plot_comparison(truth, {}, {}, "")
     assert not Gcf.figs
 
 
@@ -41,7 +41,7 @@ def test_no_figure_is_kept_by_matplotlib(truth):
 def test_comparison(truth, methods, tmp_path):
     aligned = {name: truth * (1 + 0.1 * place) for place, name in enumerate(methods)}
     scores = {name: {"ssim_amplitude": 0.5, "ssim_phase": 0.75, "error": 0.123} for name in methods}
-    figure = plots.comparison(truth, aligned, scores, "dose 1000", origin_px=(100, 200))
+    figure = figures.plot_comparison(truth, aligned, scores, "dose 1000", origin_px=(100, 200))
     rendered(figure, tmp_path)
     panels = images(figure)
     assert len(panels) == 2 + 4 * len(methods)
@@ -50,7 +50,7 @@ def test_comparison(truth, methods, tmp_path):
     rows = {}
     for axes in panels:
         rows.setdefault(axes.get_subplotspec().rowspan.start, set()).add(axes.images[0].get_clim())
-    assert all(len(limits) == 1 for limits in rows.values())  # colours of a row are common
+    assert all(len(limits) == 1 for limits in rows.values())  # colors of a row are common
     titles = [axes.get_title() for axes in panels]
     assert titles.count("truth") == 2
     if methods:
@@ -61,7 +61,9 @@ def test_comparison(truth, methods, tmp_path):
 
 
 def test_comparison_shows_the_error_with_its_sign(truth):
-    figure = plots.comparison(truth, {"pinn": (np.abs(truth) + 0.1) * np.exp(1j * (np.angle(truth) - 0.2))}, {}, "")
+    figure = figures.plot_comparison(
+        truth, {"pinn": (np.abs(truth) + 0.1) * np.exp(1j * (np.angle(truth) - 0.2))}, {}, ""
+    )
     arrays = {axes.get_subplotspec().rowspan.start: axes.images[0].get_array() for axes in images(figure)}
     np.testing.assert_allclose(arrays[2], 0.1)
     np.testing.assert_allclose(arrays[3], -0.2)
@@ -69,7 +71,7 @@ def test_comparison_shows_the_error_with_its_sign(truth):
 
 def test_phase_that_wraps_gets_a_cyclic_map(truth):
     phase = np.linspace(-3, 3, truth.size).reshape(truth.shape)
-    figure = plots.comparison(np.exp(1j * phase), {"pinn": np.exp(1j * (phase + 0.5))}, {}, "")
+    figure = figures.plot_comparison(np.exp(1j * phase), {"pinn": np.exp(1j * (phase + 0.5))}, {}, "")
     shown = [axes.images[0] for axes in images(figure) if axes.get_subplotspec().rowspan.start == 1]
     assert {image.get_cmap().name for image in shown} == {"twilight"}
     assert all(np.abs(image.get_array()).max() <= np.pi for image in shown)
@@ -81,8 +83,8 @@ def test_learning_curve(validated, offset, tmp_path):
     epoch = np.arange(1, 21)
     history = pd.DataFrame({"epoch": epoch, "loss": np.exp(-epoch / 5) + offset, "learning_rate": 1e-3})
     if validated:
-        history["stop_deviance"] = 1 + (epoch - 13) ** 2 / 100
-    figure = curves.learning_curve(history)
+        history["validation_deviance"] = 1 + (epoch - 13) ** 2 / 100
+    figure = curves.plot_training(history)
     rendered(figure, tmp_path)
     top, *between, bottom = figure.axes
     assert len(between) == validated
@@ -91,7 +93,7 @@ def test_learning_curve(validated, offset, tmp_path):
     assert bottom.get_ylabel() == "learning rate"
     np.testing.assert_array_equal(top.lines[0].get_ydata(), history["loss"])
     if validated:
-        np.testing.assert_array_equal(between[0].lines[0].get_ydata(), history["stop_deviance"])
+        np.testing.assert_array_equal(between[0].lines[0].get_ydata(), history["validation_deviance"])
         assert between[0].get_legend().get_texts()[0].get_text() == "kept: epoch 13.00"
         assert [list(axes.lines[1].get_xdata()) for axes in figure.axes] == [[13, 13]] * 3
 
@@ -99,8 +101,8 @@ def test_learning_curve(validated, offset, tmp_path):
 def test_learning_curve_marks_what_every_tile_kept(tmp_path):
     epoch = np.arange(1, 9)
     columns = {"epoch": epoch, "loss": 1.0 / epoch, "learning_rate": 1e-3, "tile": ["1/2"] * 4 + ["2/2"] * 4}
-    history = pd.DataFrame({**columns, "stop_deviance": [4, 3, 3.5, 4, 2, 1, 0.5, 1]})
-    figure = curves.learning_curve(history)
+    history = pd.DataFrame({**columns, "validation_deviance": [4, 3, 3.5, 4, 2, 1, 0.5, 1]})
+    figure = curves.plot_training(history)
     rendered(figure, tmp_path)
     said = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert said == ["kept: epoch 2.00 (tile 1/2)", "kept: epoch 7.00 (tile 2/2)"]
@@ -109,7 +111,9 @@ def test_learning_curve_marks_what_every_tile_kept(tmp_path):
 def test_stopping_curve_marks_the_epoch_kept(tmp_path):
     epoch = np.arange(1, 31)
     evaluated = np.where(epoch % 5 == 0, (epoch - 15.0) ** 2, np.nan)
-    figure = curves.stopping_curve(pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "stop_deviance": evaluated}), 15)
+    figure = curves.plot_early_stopping(
+        pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "validation_deviance": evaluated}), 15
+    )
     rendered(figure, tmp_path)
     stop, training = figure.axes
     assert stop.get_legend().get_texts()[0].get_text() == "kept: epoch 15"
@@ -121,7 +125,7 @@ def test_sample(truth, tmp_path):
     axis = np.arange(16) - 8
     probe = np.exp(-(axis[:, None] ** 2 + axis**2) / 20) * np.exp(0.1j * axis**2)
     positions = {"train": ([10.0, 20.0], [10.0, 12.0]), "test": ([10.0, 20.0, 30.0], [50.0, 52.0, 51.0])}
-    figure = plots.sample(truth, np.stack([0.1 * probe, probe]), positions, guard_px=(20, 40))
+    figure = figures.plot_sample(truth, np.stack([0.1 * probe, probe]), positions, guard_px=(20, 40))
     rendered(figure, tmp_path)
     panels = images(figure)
     assert len(panels) == 4
@@ -139,7 +143,7 @@ def test_view(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(10, 90, (2, 50))
     role = np.repeat([0, 1, 2], [40, 6, 4])
-    figure = plots.view((x, y), role, rng.random((60, 100)), rng.uniform(0.6, 0.8, 50), origin_px=(40, 0))
+    figure = figures.plot_view((x, y), role, rng.random((60, 100)), rng.uniform(0.6, 0.8, 50), origin_px=(40, 0))
     rendered(figure, tmp_path)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fit: 40", "stop: 6", "holdout: 4"]
     where, light = figure.axes[:2]
@@ -165,7 +169,7 @@ def tables():
 
 
 def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
-    figure = curves.study(*tables)
+    figure = curves.plot_quality(*tables)
     rendered(figure, tmp_path)
     assert len(figure.axes) == 4
     assert [axes.get_title() for axes in figure.axes[:2]] == ["dense view", "sparse view"]
@@ -182,7 +186,7 @@ def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
 
 def test_error_bars_only_where_there_are_seeds(tables):
     metrics, fluence = tables
-    several, one = curves.study(metrics, fluence), curves.study(metrics[metrics["seed"] == 0], fluence)
+    several, one = curves.plot_quality(metrics, fluence), curves.plot_quality(metrics[metrics["seed"] == 0], fluence)
     assert len(several.axes[0].containers) == 3
     bar = several.axes[0].containers[0].lines[2][0].get_segments()[0]
     np.testing.assert_allclose(np.ptp(bar[:, 1]), 2 * 0.01)  # sd of 0, 1, 2 hundredths, either way
@@ -194,16 +198,16 @@ def test_error_bars_only_where_there_are_seeds(tables):
 def test_study_says_what_is_missing(tables):
     metrics, fluence = tables
     with pytest.raises(ValueError, match=r"no metric 'ssim'.*ssim_phase"):
-        curves.study(metrics, fluence, metric="ssim")
+        curves.plot_quality(metrics, fluence, metric="ssim")
     with pytest.raises(ValueError, match=r"no fluence.*sparse"):
-        curves.study(metrics, fluence[fluence["view"] == "dense"])
+        curves.plot_quality(metrics, fluence[fluence["view"] == "dense"])
 
 
 def test_cost_has_a_curve_a_dose_and_a_mark_a_method(tables, tmp_path):
     metrics = tables[0].assign(metric="error")
     seconds = {"pinn": 1.0, "lsqml": 30.0, "mystery": 5.0}
     costs = metrics.assign(metric="cpu_s", value=metrics["method"].map(seconds))
-    figure = curves.cost(pd.concat([metrics, costs]))
+    figure = curves.plot_cost(pd.concat([metrics, costs]))
     rendered(figure, tmp_path)
     dense = figure.axes[0]
     assert [axes.get_title() for axes in figure.axes] == ["dense view", "sparse view"]
@@ -221,6 +225,6 @@ def test_the_same_figure_gives_the_same_bytes(ending, tmp_path):
     for attempt in range(2):
         figure, path = Figure(figsize=(2, 2)), tmp_path / f"{attempt}.{ending}"
         figure.subplots().plot([1, 2, 4], marker="o", clip_on=True)
-        plots.save(figure, path)
+        figures.save(figure, path)
         contents.add(path.read_bytes())
     assert len(contents) == 1

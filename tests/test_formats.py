@@ -6,15 +6,15 @@ import pytest
 from skimage.io import imsave
 
 from ptycho.__main__ import main
-from ptycho.fetch import FetchError, fetch_member
-from ptycho.formats import read_siemens
-from ptycho.images import read_object, read_probe
-from ptycho.npz import ContractError
-from ptycho.scan import open_scan
-from ptycho.simulate import split_counts, whole_counts
+from ptycho.data.formats.siemens import read_siemens
+from ptycho.data.object_files import read_object, read_probe
+from ptycho.data.scan import open_scan
+from ptycho.physics.noise import split_photons, whole_counts
+from ptycho.workflow.fetch import FetchError, fetch_member
+from ptycho.workflow.files import ContractError
 
 
-def test_a_measured_scan_is_centred_and_its_corners_become_centres(tmp_path):
+def test_a_measured_scan_is_centered_and_its_corners_become_centers(tmp_path):
     n, rng = 16, np.random.default_rng(0)
     counts = rng.poisson(3.0, (4, n, n)).astype(np.float32)
     counts[:, 0, 0] = 900  # the zero frequency, in the corner
@@ -61,7 +61,7 @@ def test_a_legacy_scan_is_converted_once_and_says_how(tmp_path, scan, capsys, ca
 def test_split_counts_add_up_and_are_independent():
     rng = np.random.default_rng(0)
     counts = rng.poisson(20.0, (200, 16, 16))
-    first, second = split_counts(counts, 0.5, rng)
+    first, second = split_photons(counts, 0.5, rng)
     np.testing.assert_array_equal(first + second, counts)
     np.testing.assert_allclose([first.mean(), first.var()], 10, rtol=0.03)
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
@@ -73,9 +73,9 @@ def test_objects_from_npz_and_images(tmp_path):
     found, probe = read_object(tmp_path / "o.npz")
     np.testing.assert_array_equal(found, obj)
     assert probe.shape == (1, 4, 4)
-    grey = np.array([[0, 255], [128, 64]], np.uint8)
+    gray = np.array([[0, 255], [128, 64]], np.uint8)
     for name in ("a.png", "p.tif"):
-        imsave(tmp_path / name, grey, check_contrast=False)
+        imsave(tmp_path / name, gray, check_contrast=False)
     found, probe = read_object(tmp_path / "a.png", tmp_path / "p.tif")
     assert probe is None
     np.testing.assert_allclose(np.abs(found)[0], [0.5, 1.0], rtol=1e-6)

@@ -1,11 +1,16 @@
-"""Closed forms and laws of `ptycho.frc`, and of what is made of it: tables, figures, halves."""
+"""Closed forms and laws of `ptycho.scoring.frc`, and of what is made of it: tables, figures, halves."""
 
 import matplotlib.colors
 import numpy as np
 import pytest
 
-from ptycho.compare import frc_table, shared_region
-from ptycho.frc import (
+from ptycho.data.object_files import save_object
+from ptycho.methods import METHODS
+from ptycho.physics.samples import simulate_object
+from ptycho.reporting.figures import save
+from ptycho.reporting.frc_figures import plot_frc, plot_half_frc
+from ptycho.scoring.evaluate import frc_table, shared_region
+from ptycho.scoring.frc import (
     HALF_BIT_SNR,
     ONE_BIT_SNR,
     frc,
@@ -16,19 +21,14 @@ from ptycho.frc import (
     ssnr_of_halves,
     ssnr_of_truth,
 )
-from ptycho.frc_curves import against_truth, between_halves
-from ptycho.halves import WARNING, half_crossings, half_frc, load_halves
-from ptycho.methods import METHODS
-from ptycho.metrics import METRICS
-from ptycho.objects import simulate_object
-from ptycho.plots import save
-from ptycho.stitch import save_object
+from ptycho.scoring.half_frc import WARNING, half_crossings, half_frc, load_halves
+from ptycho.scoring.metrics import METRICS
 from tests.conftest import view_of
 
 
 @pytest.fixture(scope="module")
 def truth():
-    return simulate_object("leaves", (90, 121), np.random.default_rng(1)).astype(np.complex128)
+    return simulate_object("dead_leaves", (90, 121), np.random.default_rng(1)).astype(np.complex128)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_thresholds_fall_from_one_to_their_limits_and_keep_their_order():
 def test_independent_values_are_what_noise_shows():
     """FRC of two images of nothing but noise has the variance 1 / (2 n): n complex values, two numbers each.
 
-    It is a fifth less: in a ring one pixel wide a value has most of the neighbours it depends on in other rings. The
+    It is a fifth less: in a ring one pixel wide a value has most of the neighbors it depends on in other rings. The
     thresholds are on the safe side.
     """
     rng, shape = np.random.default_rng(0), (64, 80)
@@ -162,10 +162,10 @@ def test_the_table_holds_the_curves_that_the_metrics_are_of(truth, estimate):
 
 def test_the_figure_of_a_condition_has_a_line_a_method_and_says_the_crossings(truth, estimate, tmp_path):
     table = frc_table({"truth": truth, "tv": estimate, "pinn": noisy(truth, 0.2, 3)})
-    figure = against_truth(table, "dense view")
+    figure = plot_frc(table, "dense view")
     save(figure, tmp_path / "frc.png")
-    colours = [matplotlib.colors.to_hex(line.get_color()).upper() for line in figure.axes[0].lines]
-    assert {METHODS["tv"].color, METHODS["pinn"].color} <= set(colours)
+    colors = [matplotlib.colors.to_hex(line.get_color()).upper() for line in figure.axes[0].lines]
+    assert {METHODS["tv"].color, METHODS["pinn"].color} <= set(colors)
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     crossing = METRICS["frc50_amplitude"](noisy(truth, 0.2, 3), truth)
     assert [text.partition(":")[0] for text in said] == ["TV-MAP", "PINN"]
@@ -184,7 +184,7 @@ def test_halves_with_more_noise_agree_to_less_detail(truth, tmp_path):
         for part in ("amplitude", "phase"):
             assert crossings[part, "1-bit"] <= crossings[part, "half-bit"]
             assert crossings[part, "1-bit"] <= crossings[part, "1/7"]
-    figure = between_halves(curves[0], "dense view", WARNING)
+    figure = plot_half_frc(curves[0], "dense view", WARNING)
     save(figure, tmp_path / "half_frc.png")
     assert "prior repeats itself in both halves" in figure.get_suptitle()
     assert [line.get_label() for line in figure.axes[0].lines[-3:]] == [
@@ -194,7 +194,7 @@ def test_halves_with_more_noise_agree_to_less_detail(truth, tmp_path):
 
 def test_halves_are_read_without_a_look_at_the_truth(blind_scan, tmp_path):
     """Two files, one with another phase and origin, come back on the scored rectangle and in one gauge."""
-    view, obj = view_of(blind_scan), simulate_object("leaves", blind_scan.object.shape, np.random.default_rng(1))
+    view, obj = view_of(blind_scan), simulate_object("dead_leaves", blind_scan.object.shape, np.random.default_rng(1))
     paths = [tmp_path / "1.npz", tmp_path / "2.npz"]
     for path, factor, cut in zip(paths, (1, -1j), (0, 3), strict=True):
         part = factor * noisy(obj, 0.05, cut)[cut:, cut:]

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ptycho.compare import shared_region
-from ptycho.grouped import open_grouped, open_test_data
+from ptycho.data.grouped_files import open_grouped, open_test_data
 from ptycho.loader import open_groups
-from ptycho.npz import ContractError
+from ptycho.scoring.evaluate import shared_region
+from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 
 
@@ -66,7 +66,7 @@ def test_without_the_object_its_patches_are_averaged(grouped, tmp_path, scan):
 
 
 def test_some_groups_of_a_file(grouped):
-    options = {"neighbours": 7, "max_spread_px": None, "seed": 0}
+    options = {"neighbors": 7, "max_spread_px": None, "seed": 0}
     scan, view = open_test_data(grouped[0], 2, n_groups=5, **options)
     assert len(open_groups(scan, view)) == 5
     with pytest.raises(ContractError, match=r"groups of 4 patterns; wanted 1 \(gridsize 1\)"):

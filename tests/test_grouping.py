@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptycho import grouping
-from ptycho.views import scored_region
+from ptycho.data import grouping
+from ptycho.data.views import scored_region
 
 
 def jittered(rows=12, columns=12, spacing=5.0, seed=0):
@@ -13,8 +13,8 @@ def jittered(rows=12, columns=12, spacing=5.0, seed=0):
 
 
 def draw(points, size=4, **changes):
-    options = {"neighbours": 7, "n_groups": 300, "max_spread_px": 20, "rng": np.random.default_rng(0)}
-    return grouping.group_neighbours(points, size, **options | changes)
+    options = {"neighbors": 7, "n_groups": 300, "max_spread_px": 20, "rng": np.random.default_rng(0)}
+    return grouping.group_neighbors(points, size, **options | changes)
 
 
 def test_overlap_closed_forms():
@@ -25,9 +25,9 @@ def test_overlap_closed_forms():
 
 
 @pytest.mark.parametrize("size", [1, 4, 9])
-def test_groups_are_neighbours_once_and_ordered(size):
+def test_groups_are_neighbors_once_and_ordered(size):
     points = jittered()
-    groups = draw(points, size, neighbours=9)
+    groups = draw(points, size, neighbors=9)
     assert groups.shape == (144 if size == 1 else 300, size)
     assert len({tuple(sorted(group)) for group in groups}) == len(groups)
     assert all(len(set(group)) == size for group in groups)
@@ -36,7 +36,7 @@ def test_groups_are_neighbours_once_and_ordered(size):
     assert np.ptp(points[groups], axis=1).max() <= 20
 
 
-def test_members_are_among_the_nearest_neighbours_of_one_of_them():
+def test_members_are_among_the_nearest_neighbors_of_one_of_them():
     points = jittered()
     distance = np.linalg.norm(points[:, None] - points, axis=-1)
     near = np.argsort(distance, axis=1)[:, :8]
@@ -55,8 +55,8 @@ def test_too_few_exposures_are_said_with_numbers():
         draw(jittered()[:3])
     with pytest.raises(grouping.ViewError, match=r"spreads at most 2\.0 px"):
         draw(jittered(), max_spread_px=2.0)
-    with pytest.raises(grouping.ViewError, match="at least 3 neighbours"):
-        draw(jittered(), neighbours=2)
+    with pytest.raises(grouping.ViewError, match="at least 3 neighbors"):
+        draw(jittered(), neighbors=2)
 
 
 @settings(max_examples=20, deadline=None)
@@ -81,7 +81,7 @@ def test_an_overlap_that_cannot_be_met_fails_with_the_range():
 
 def test_roles_are_disjoint_and_counted():
     role = grouping.draw_roles(100, 0.05, np.random.default_rng(0))
-    assert [(role == code).sum() for code in (grouping.FIT, grouping.STOP, grouping.HOLDOUT)] == [90, 5, 5]
+    assert [(role == code).sum() for code in (grouping.FIT, grouping.VALIDATION, grouping.HOLDOUT)] == [90, 5, 5]
     with pytest.raises(grouping.ViewError, match="2 exposures"):
         grouping.draw_roles(2, 0.05, np.random.default_rng(0))
 
@@ -93,7 +93,7 @@ def test_measured_overlap_of_a_square_lattice():
     found = grouping.measure_overlap(points, groups, 10.0)
     assert found["between_exposures"]["linear"] == pytest.approx(0.5)
     assert found["within_groups"]["linear"] == pytest.approx(0.5)  # four sides of 5, two diagonals of 7.07
-    assert found["between_group_centres"] == {"linear": None, "disc_area": None}
+    assert found["between_group_centers"] == {"linear": None, "disc_area": None}
 
 
 def test_scored_region_is_the_largest_lit_rectangle():

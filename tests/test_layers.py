@@ -1,11 +1,11 @@
-"""Layers, losses and the optimiser by themselves, each against physics.py, Keras or a closed form."""
+"""Layers, losses and the optimizer by themselves, each against forward.py, Keras or a closed form."""
 
 import numpy as np
 import pytest
 
 from ptycho.loader import open_groups
-from ptycho.physics import predict_intensity
-from ptycho.probes import first_mode
+from ptycho.physics.forward import predict_intensity
+from ptycho.physics.probes import first_mode
 from tests.conftest import view_of
 
 keras = pytest.importorskip("keras")
@@ -29,14 +29,14 @@ def test_detector_agrees_with_the_reference(scan):
 
 def test_consistent_patches_pass_the_canvas_unchanged(scan):
     container = open_groups(scan, view_of(scan))
-    canvas = layers.SharedCanvas(64, 48)
+    canvas = layers.GroupCanvas(64, 48)
     canvas.set_probe(container._probe_np)
     patches = tf.constant(container.Y[:6])
     np.testing.assert_allclose(canvas(patches, container.coords_nominal[:6]).numpy(), patches.numpy(), atol=1e-5)
 
 
 def test_canvas_averages_with_the_probe_as_weight(scan):
-    canvas = layers.SharedCanvas(64, 48)
+    canvas = layers.GroupCanvas(64, 48)
     weight = np.random.default_rng(0).random((64, 64)) + 0.5
     canvas.set_probe(np.sqrt(weight))
     weight = weight / weight.max() + 1e-3
@@ -54,7 +54,7 @@ def test_backpropagation_of_an_empty_beam_is_flat(scan):
     probe = first_mode(scan.probe)
     flat = np.full((64, 64), 0.8, np.complex64)
     amplitude = np.sqrt(predict_intensity(flat, probe, np.array([32.0]), np.array([32.0])))
-    layer = layers.Backpropagation(64, transmission=0.8)
+    layer = layers.InverseDiffraction(64, transmittance=0.8)
     layer.set_probe(probe)
     out = layer(tf.constant(np.moveaxis(amplitude, 0, -1)[None].astype(np.float32))).numpy()
     assert out.shape == (1, 64, 64, 3)
@@ -135,8 +135,8 @@ def test_a_trainable_probe_is_mended(scan):
     "layer",
     [
         UpConvolution(4),
-        layers.Backpropagation(64, transmission=0.7),
-        layers.SharedCanvas(64, 20),
+        layers.InverseDiffraction(64, transmittance=0.7),
+        layers.GroupCanvas(64, 20),
         layers.Detector(64, trainable_probe=True),
         layers.Regroup(64, 4),
         layers.ComplexPatches(),

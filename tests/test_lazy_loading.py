@@ -4,9 +4,9 @@ import sys
 import numpy as np
 import pytest
 
+from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.data.views import GroupingOptions, make_view, open_view, save_view
 from ptycho.loader import GroupedArray, PtychoDataContainer, group_offsets, open_groups
-from ptycho.scan import ScanWriter, open_scan
-from ptycho.views import Grouping, make_view, open_view, save_view
 
 N, COUNT = 16, 60
 
@@ -53,7 +53,7 @@ def files(tmp_path_factory):
     with ScanWriter(folder / "scan.npz", COUNT, N, **fields) as scan:
         scan.write(frames)
     scan = open_scan(folder / "scan.npz")
-    options = Grouping(gridsize=2, neighbours=7, n_groups=90, max_spread_px=16, held_share=0.05)
+    options = GroupingOptions(gridsize=2, neighbors=7, n_groups=90, max_spread_px=16, holdout_fraction=0.05)
     save_view(folder / "view.npz", make_view(scan, 0.4, options, np.random.default_rng(1)))
     return scan, open_view(folder / "view.npz"), frames, obj
 
@@ -62,12 +62,12 @@ def test_opening_groups_imports_no_framework_and_reads_no_frame(files):
     scan, view = files[0].path, files[0].path.with_name("view.npz")
     code = f"""
 import sys
-from ptycho.npz import MappedArray
-from ptycho.scan import open_scan
+from ptycho.data.npz import MappedArray
+from ptycho.data.scan import open_scan
 read = []
 old = MappedArray.__getitem__
 MappedArray.__getitem__ = lambda self, index: (read.append(self.shape), old(self, index))[1]
-from ptycho.views import open_view
+from ptycho.data.views import open_view
 from ptycho.loader import open_groups
 container = open_groups(open_scan({str(scan)!r}), open_view({str(view)!r}))
 assert len(container) == 90, len(container)
@@ -107,8 +107,8 @@ def test_offsets_are_whole_pixels_plus_positions(files):
 
 
 def test_golden_offsets():
-    centre, local = group_offsets(np.array([10.0, 13.5]), np.array([20.25, 20.0]), np.array([[0, 1]]))
-    assert centre.tolist() == [[[[12.0], [20.0]]]]
+    center, local = group_offsets(np.array([10.0, 13.5]), np.array([20.25, 20.0]), np.array([[0, 1]]))
+    assert center.tolist() == [[[[12.0], [20.0]]]]
     assert local.tolist() == [[[[-2.0, 1.5], [0.25, 0.0]]]]
 
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from ptycho.iterative import Exposures, Iterative, object_box, ptychi_position, reconstruct
-from ptycho.physics import illumination, window_start
-from ptycho.stitch import place
+from ptycho.data.object_files import paste
+from ptycho.physics.forward import illumination, window_start
+from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, object_box, ptychi_position, reconstruct
 
-OPTIONS = Iterative(epochs=25, patience=25, batch_size=16)
+OPTIONS = LSQMLOptions(epochs=25, patience=25, batch_size=16)
 
 
 def run(scan, stop=slice(0, None, 10), **changes):
@@ -22,7 +22,7 @@ def result(scan):
 
 
 def test_positions_in_ptychis_convention():
-    # a window of 8 px on an object of 20 px that starts at row 3: position 13 is its centre pixel, 3 + 20/2
+    # a window of 8 px on an object of 20 px that starts at row 3: position 13 is its center pixel, 3 + 20/2
     assert ptychi_position(np.array([13.0, 14.5]), 3, 20).tolist() == [0.0, 1.5]
 
 
@@ -37,7 +37,7 @@ def test_the_box_holds_every_window_with_a_margin():
 def test_the_object_comes_out_on_its_own_pixels(scan, result):
     """Golden: no shift between our coordinates and pty-chi's."""
     top, left = result.origin_px
-    truth = place(scan.object[:], (-top, -left), result.object.shape)
+    truth = paste(scan.object[:], (-top, -left), result.object.shape)
     light = illumination(scan.probe, scan.xcoords, scan.ycoords, result.object.shape, result.origin_px)
     lit = light > 0.3 * light.max()
     errors = {}
@@ -57,8 +57,8 @@ def test_the_object_comes_out_on_its_own_pixels(scan, result):
 
 
 def test_the_kept_epoch_is_the_best_for_the_stop_exposures(result):
-    assert list(result.history) == ["epoch", "loss", "stop_deviance"]
-    assert result.history["stop_deviance"].iloc[-1] < result.history["stop_deviance"].iloc[0]
+    assert list(result.history) == ["epoch", "loss", "validation_deviance"]
+    assert result.history["validation_deviance"].iloc[-1] < result.history["validation_deviance"].iloc[0]
 
 
 def test_truth_reaches_it_not_and_the_seed_makes_it_repeatable(scan, blind_scan, result):

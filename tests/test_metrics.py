@@ -1,4 +1,4 @@
-"""Closed forms and laws of `ptycho.metrics`; MS-SSIM against a second implementation written here."""
+"""Closed forms and laws of `ptycho.scoring.metrics`; MS-SSIM against a second implementation written here."""
 
 from itertools import pairwise
 
@@ -7,16 +7,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 
-from ptycho import metrics
-from ptycho.metrics import (
-    METRICS,
-    heldout_deviance,
-    ms_ssim_levels,
-    ms_ssim_weights,
-    poisson_deviance,
-    score,
-)
-from ptycho.objects import simulate_object
+from ptycho.physics.noise import heldout_deviance, poisson_deviance
+from ptycho.physics.samples import simulate_object
+from ptycho.scoring import metrics
+from ptycho.scoring.metrics import METRICS, ms_ssim_levels, ms_ssim_weights, score
 
 NAMES = {
     f"{kind}_{of}" for kind in ("mae", "rmse", "psnr", "ssim", "ms_ssim", "frc50") for of in ("amplitude", "phase")
@@ -25,7 +19,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def truth():
-    return simulate_object("leaves", (90, 121), np.random.default_rng(1)).astype(np.complex128)
+    return simulate_object("dead_leaves", (90, 121), np.random.default_rng(1)).astype(np.complex128)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +143,7 @@ def test_other_programs_say_the_same():
     from pytorch_msssim import ms_ssim, ssim
     from skimage.metrics import peak_signal_noise_ratio
 
-    truth = simulate_object("leaves", (176, 192), np.random.default_rng(1)).astype(np.complex128)
+    truth = simulate_object("dead_leaves", (176, 192), np.random.default_rng(1)).astype(np.complex128)
     rng = np.random.default_rng(2)
     estimate = truth + 0.05 * (rng.normal(size=truth.shape) + 1j * rng.normal(size=truth.shape))
     values = score(estimate, truth)

@@ -5,25 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptycho.chunks import chunk_bounds
-from ptycho.grouping import STOP
+from ptycho.data.canvas import merge
+from ptycho.data.chunks import chunk_bounds
+from ptycho.data.grouping import VALIDATION
 from ptycho.loader import open_groups
-from ptycho.physics import cut_patches
-from ptycho.probes import first_mode
-from ptycho.stitch import merge
+from ptycho.physics.forward import cut_patches
+from ptycho.physics.probes import first_mode
 from tests.conftest import view_of, write_scan
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import training as training_module  # noqa: E402
-from ptycho.model.inference import add_groups, check_fit, load_network, reconstruct_in_chunks  # noqa: E402
-from ptycho.model.networks import Network, build_network, build_pinn  # noqa: E402
-from ptycho.model.training import Training, TrainingError, prepare, train  # noqa: E402
+from ptycho.model.card import load_network  # noqa: E402
+from ptycho.model.inference import add_groups, check_fit, reconstruct_in_chunks  # noqa: E402
+from ptycho.model.networks import NetworkOptions, build_network, build_pinn  # noqa: E402
+from ptycho.model.training import TrainingError, TrainingOptions, prepare, train  # noqa: E402
 
-TINY = Network(filters=2, amplitude_max=1.2)
-PLAIN = {"batch_size": 8, "learning_rate": 1.0e-3, "halve_after": 3, "patience": 8, "trainable_probe": False}
-BRIEF = Training(epochs=1, **PLAIN)
+TINY = NetworkOptions(filters=2, amplitude_max=1.2)
+PLAIN = {"batch_size": 8, "learning_rate": 1.0e-3, "lr_patience": 3, "patience": 8, "trainable_probe": False}
+BRIEF = TrainingOptions(epochs=1, **PLAIN)
 
 
 def test_importing_the_models_builds_nothing():
@@ -45,7 +46,7 @@ def test_models_of_all_sizes_live_in_one_process(scan):
     models = {}
     for n in (128, 64):
         for channels in (1, 4):
-            network = build_network(n, channels, probes[n], TINY, transmission=0.8)
+            network = build_network(n, channels, probes[n], TINY, transmittance=0.8)
             models[n, channels] = build_pinn(network, probes[n], 40, trainable_probe=False), network
     for (n, channels), (pinn, network) in models.items():
         inputs = {
@@ -55,13 +56,13 @@ def test_models_of_all_sizes_live_in_one_process(scan):
         assert pinn.predict(inputs, verbose=0).shape == (2, n, n, channels)
         assert network.predict(inputs["diffraction"], verbose=0).shape == (2, n, n, 2 * channels)
     with pytest.raises(ValueError, match="patterns of 96 px; wanted one of"):
-        build_network(96, 1, np.ones((96, 96)), TINY, transmission=1.0)
+        build_network(96, 1, np.ones((96, 96)), TINY, transmittance=1.0)
 
 
 def after_training(method, scan, **changes):
-    keras.utils.clear_session()  # the same names of layers, as in a job: they decide what TensorFlow's optimiser fuses
+    keras.utils.clear_session()  # the same names of layers, as in a job: they decide what TensorFlow's optimizer fuses
     view = view_of(scan)
-    container, options = open_groups(scan, view), {"stop": view.of_role(STOP), "spread": 48, "seed": 7} | changes
+    container, options = open_groups(scan, view), {"stop": view.of_role(VALIDATION), "spread": 48, "seed": 7} | changes
     return train(method, container, TINY, BRIEF, **options)[0]
 
 
@@ -89,12 +90,14 @@ def test_truth_never_reaches_the_pinn(scan, blind_scan, trained):
 
 def test_a_trained_pinn_predicts_better(scan):
     view = view_of(scan, n_groups=48)
-    training = Training(epochs=6, **PLAIN | {"batch_size": 4, "learning_rate": 5.0e-3})
-    options = {"stop": view.of_role(STOP), "spread": 48, "seed": 0}
-    _, history = train("pinn", open_groups(scan, view), Network(filters=4, amplitude_max=1.2), training, **options)
+    training = TrainingOptions(epochs=6, **PLAIN | {"batch_size": 4, "learning_rate": 5.0e-3})
+    options = {"stop": view.of_role(VALIDATION), "spread": 48, "seed": 0}
+    _, history = train(
+        "pinn", open_groups(scan, view), NetworkOptions(filters=4, amplitude_max=1.2), training, **options
+    )
     assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
-    assert history["stop_deviance"].iloc[-1] < 0.95 * history["stop_deviance"].iloc[0]
-    assert list(history) == ["epoch", "loss", "stop_deviance", "learning_rate"]
+    assert history["validation_deviance"].iloc[-1] < 0.95 * history["validation_deviance"].iloc[0]
+    assert list(history) == ["epoch", "loss", "validation_deviance", "learning_rate"]
     assert len(history) >= training.epochs
     assert history["learning_rate"].is_monotonic_decreasing
 
@@ -103,7 +106,7 @@ def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path):
     """Nearly the same numbers, other products; weights, physics and what goes out are float32, also when loaded."""
     container = open_groups(scan, view_of(scan))
     exact, rough = (
-        build_network(64, 4, scan.probe[0], replace(TINY, filters=4, bfloat16=flag), transmission=0.8)
+        build_network(64, 4, scan.probe[0], replace(TINY, filters=4, bfloat16=flag), transmittance=0.8)
         for flag in (False, True)
     )
     rough.set_weights(exact.get_weights())
@@ -114,7 +117,7 @@ def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path):
     assert {weight.dtype for weight in rough.weights} == {"float32"}
     named = {layer.name: layer.compute_dtype for layer in rough.layers if "conv" in layer.name}
     assert set(named.values()) == {"bfloat16"}
-    assert rough.get_layer("backpropagation").compute_dtype == "float32"
+    assert rough.get_layer("inverse_diffraction").compute_dtype == "float32"
     assert build_pinn(rough, scan.probe[0], 48, trainable_probe=False).get_layer("detector").compute_dtype == "float32"
     rough.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(load_network(tmp_path / "model.keras")(frames).numpy(), second)
@@ -122,7 +125,7 @@ def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path):
 
 def test_what_does_not_suit_the_data_is_said(scan, monkeypatch):
     monkeypatch.setattr(training_module, "multiplies_bfloat16", lambda config: False)
-    network = build_network(64, 4, scan.probe[0], TINY, transmission=0.8)
+    network = build_network(64, 4, scan.probe[0], TINY, transmittance=0.8)
     assert training_module._doubts(network, TINY) == []
     said = training_module._doubts(network, replace(TINY, amplitude_max=0.85, bfloat16=True))
     assert "amplitude_max allows 0.85" in said[0]

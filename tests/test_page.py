@@ -8,7 +8,7 @@ from importlib.metadata import version
 import pytest
 from snakemake.cli import parse_args
 
-from ptycho.provenance import script_digest
+from ptycho.workflow.provenance import script_digest
 from tests.browser import find_browser, images_not_shown, opened
 from tests.workflow import ROOT, config_file, jobs, snakemake
 
@@ -16,10 +16,10 @@ from tests.workflow import ROOT, config_file, jobs, snakemake
 def test_the_report_runs_what_is_missing_and_is_asked_for_alone(tmp_path):
     arguments = ("-n", "--cores", "1", "--configfile", config_file(tmp_path))
     found = jobs(snakemake(tmp_path, *arguments, "--", "report"))
-    assert found["workflow_report"] == found["overview"] == 1
+    assert found["workflow_report"] == found["study_page"] == 1
     everything = jobs(snakemake(tmp_path, *arguments))
-    assert {"workflow_report", "overview", "report"} == set(found) - set(everything) - {"all"}
-    assert everything["train"] == found["train"] == 4
+    assert {"workflow_report", "study_page", "report"} == set(found) - set(everything) - {"all"}
+    assert everything["train"] == found["train_network"] == 4
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho import plots, provenance
 from ptycho.__main__ import main
-from ptycho.npz import save_arrays
+from ptycho.data.npz import save_arrays
+from ptycho.reporting import figures
+from ptycho.workflow import provenance
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,7 +35,7 @@ def digest_after(change, file, module="ptycho.model.training"):
 
 def test_comments_and_docstrings_do_not_count(copy):
     before = provenance.code_digest("ptycho.model.training")
-    physics = copy / "physics.py"
+    physics = copy / "forward.py"
     assert digest_after(lambda text: text + "\n# a remark\n", physics) == before
     assert digest_after(lambda text: text.replace("unitary", "energy-conserving"), physics) == before
     assert digest_after(lambda text: text.replace("\n\n\ndef ", "\n\n\n\ndef "), physics) == before
@@ -42,7 +43,7 @@ def test_comments_and_docstrings_do_not_count(copy):
 
 def test_code_counts_wherever_it_is_imported(copy):
     before = provenance.code_digest("ptycho.model.training")
-    assert digest_after(lambda text: text.replace('norm="ortho"', "norm=None"), copy / "physics.py") != before
+    assert digest_after(lambda text: text.replace('norm="ortho"', "norm=None"), copy / "forward.py") != before
 
 
 def test_code_that_is_not_imported_does_not_count(copy):
@@ -52,16 +53,18 @@ def test_code_that_is_not_imported_does_not_count(copy):
 
 def test_scripts_are_followed_too():
     digests = {script.stem: provenance.script_digest(script) for script in sorted((ROOT / "scripts").glob("*.py"))}
-    assert digests["train"] != digests["infer"]
+    assert digests["train"] != digests["infer_network"]
     assert all(len(digest) == 12 for digest in digests.values())
     closure = provenance.import_closure(ROOT / "scripts" / "train.py")
-    assert ROOT / "ptycho" / "physics.py" in closure
+    assert ROOT / "ptycho" / "forward.py" in closure
     assert ROOT / "ptycho" / "iterative.py" not in closure
 
 
 def test_the_script_itself_counts_but_its_comments_do_not(tmp_path):
     digests = []
-    for number, text in enumerate(["import ptycho.physics\n", "import ptycho.physics  # why\n", "import ptycho.npz\n"]):
+    for number, text in enumerate(
+        ["import ptycho.physics.forward\n", "import ptycho.physics.forward  # why\n", "import ptycho.data.npz\n"]
+    ):
         script = tmp_path / str(number) / "job.py"
         script.parent.mkdir()
         script.write_text(text)
@@ -118,8 +121,8 @@ def results(tmp_path, monkeypatch):
         ROOT / "scripts/merge.py", rule="merge", config=config, seeds={"s": 7}, inputs=inputs, outputs=outputs
     )
     save_arrays(outputs[0], object=np.ones(3), metadata=np.array(json.dumps({"provenance": record})))
-    figure = plots.new_figure(1, 1)
-    plots.save(figure, outputs[1], record)
+    figure = figures.new_figure(1, 1)
+    figures.save(figure, outputs[1], record)
     with zipfile.ZipFile(outputs[2], "w") as archive:
         archive.writestr(provenance.CARD, json.dumps({"provenance": record}))
     provenance.save_record(outputs[3], record)
@@ -178,4 +181,4 @@ def test_a_file_without_a_record_is_said(results, capsys, name, says):
 
 def test_the_same_work_has_the_same_record(results):
     facts = {"config": {}, "seeds": {}, "inputs": [results / "in.csv"], "outputs": ["x.npz"]}
-    assert provenance.make_record("ptycho.npz", **facts) == provenance.make_record("ptycho.npz", **facts)
+    assert provenance.make_record("ptycho.data.npz", **facts) == provenance.make_record("ptycho.data.npz", **facts)

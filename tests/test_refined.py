@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho.likelihood import Likelihood
-from ptycho.log import CpuClock
-from ptycho.tiles import cut_tiles
+from ptycho.data.tiles import cut_tiles
+from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.workflow.job import CpuClock
 from tests.conftest import PRIOR, error_of
 
 pytest.importorskip("tensorflow")
@@ -16,9 +16,9 @@ pytest.importorskip("tensorflow")
 from ptycho.model import canvas
 from ptycho.model import refined as refined_module
 from ptycho.model.checkpoints import Backup
-from ptycho.model.refined import Maps, Refinement, refine, refine_tiles
+from ptycho.model.refined import Maps, RefinedOptions, refine, refine_tiles
 
-REFINED = Refinement(deals=2, fit_share=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
+REFINED = RefinedOptions(deals=2, fit_fraction=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,14 @@ def test_refining_starts_from_what_thinned_photons_give_and_repeats(scan, counts
 def test_a_large_scan_is_refined_tile_by_tile(scan, wide, tmp_path, monkeypatch):
     seen = []
 
-    def number_of_tile(counts, probe, strength, prior, options, *, seed, backup, clock):
+    def number_of_tile(counts, probe, tv_weight, prior, options, *, seed, backup, clock):
         seen.append((len(counts), backup.folder.name))
         likelihood = Likelihood(counts, probe)
         objects = {name: np.full(likelihood.shape, 1 + len(seen), np.complex64) for name in ("refined", "whole")}
         rows = pd.DataFrame({"epoch": [1.0, 2.0], "loss": 1.0})
-        return objects, likelihood.light(), likelihood.origin_px, rows
+        return objects, likelihood.illumination(), likelihood.origin_px, rows
 
-    monkeypatch.setattr(refined_module, "refine", number_of_tile)
+    monkeypatch.setattr(refined_module, "refined", number_of_tile)
     prior, backup = replace(PRIOR, tile_px=60), Backup(tmp_path / "backup", "key")
     canvases, history = refine_tiles(wide, scan.probe, 8.0, prior, REFINED, seed=0, folder=tmp_path, backup=backup)
     tiles = cut_tiles(wide.xcoords, wide.ycoords, prior.tile_px, scan.n_pixels)

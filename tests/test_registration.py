@@ -1,4 +1,4 @@
-"""Laws of `ptycho.align`: what is put in is found, what is found is removed, and what cannot be found is said."""
+"""Laws of registration: what is put in is found, what is found is removed, and what cannot be found is said."""
 
 from functools import cache
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
-from ptycho.align import AlignmentError, Gauge, align
-from ptycho.descent import descend
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.metrics import score
-from ptycho.objects import simulate_object
-from ptycho.probes import scale_to, zone_plate_probe
-from ptycho.simulate import expose
-from ptycho.stitch import place
+from ptycho.data.object_files import paste
+from ptycho.physics.probes import scale_to, zone_plate_probe
+from ptycho.physics.samples import simulate_object
+from ptycho.physics.simulate import simulate_scan
+from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.optimize import minimize
+from ptycho.scoring.metrics import score
+from ptycho.scoring.registration import AlignmentError, Gauge, align
 
 SIDE = 200
 REGION = (slice(32, 168), slice(28, 180))
@@ -45,11 +45,11 @@ def reconstruction(contrast):
     rows = np.arange(34, 167, 8.8)
     rng = np.random.default_rng(0)
     y, x = (axis.ravel() + rng.uniform(-1, 1, axis.size) for axis in np.meshgrid(rows, rows, indexing="ij"))
-    frames = np.concatenate(list(expose(scene("leaves", contrast), probe, (x, y), np.random.default_rng(1))))
+    frames = np.concatenate(list(simulate_scan(scene("leaves", contrast), probe, (x, y), np.random.default_rng(1))))
     likelihood = Likelihood(Counts(lambda chosen: np.square(frames[chosen]), x, y), probe)
     start = np.full(likelihood.shape, 0.75, np.complex64)
-    obj, *_ = descend(likelihood, start, 0.0, 25)
-    return place(obj.astype(np.complex128), likelihood.origin_px, (SIDE, SIDE), fill=0.75)
+    obj, *_ = minimize(likelihood, start, 0.0, 25)
+    return paste(obj.astype(np.complex128), likelihood.origin_px, (SIDE, SIDE), fill=0.75)
 
 
 def displaced(obj, shift_y, shift_x):
@@ -59,7 +59,7 @@ def displaced(obj, shift_y, shift_x):
 
 
 def distorted(obj, shift=(0, 0), ramp=(0, 0), factor=1, noise=0.0, seed=0, region=REGION):
-    """Truth under the gauge that is to be found: factor · exp(i ramp · (r - centre)) · (truth(r - shift) + noise)."""
+    """Truth under the gauge that is to be found: factor · exp(i ramp · (r - center)) · (truth(r - shift) + noise)."""
     y, x = (np.arange(SIDE) - (s.start + s.stop - 1) / 2 for s in region)
     rng = np.random.default_rng(seed)
     grain = noise * rng.normal(scale=np.sqrt(0.5), size=(2, SIDE, SIDE))
@@ -154,7 +154,7 @@ def test_a_bright_pixel_one_row_lower_is_a_shift_of_plus_one_in_y():
     np.testing.assert_allclose(aligned, truth[10:30, 10:30], atol=1e-9)
 
 
-def test_phase_that_grows_by_a_tenth_per_column_is_a_ramp_in_x_about_the_regions_centre():
+def test_phase_that_grows_by_a_tenth_per_column_is_a_ramp_in_x_about_the_regions_center():
     truth = scene()
     columns = np.arange(SIDE) - (REGION[1].start + REGION[1].stop - 1) / 2
     _, gauge = align(truth * np.exp(0.1j * columns), truth, LIGHT, REGION)

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from ptycho.overview import costs, duels, figures, matrices
-from ptycho.places import label, place_of
-from ptycho.plots import save
-from ptycho.report import by_condition, config_text, listed, pictures, render, warnings_in, without_pictures
+from ptycho.reporting.figures import save
+from ptycho.reporting.page import by_condition, config_text, join_words, pictures, render, warnings_in, without_pictures
+from ptycho.reporting.study_tables import costs, metric_tables, pairwise_wins, significant
+from ptycho.workflow.paths import label, wildcards_of
 
 CONFIG = {"doses": [1000], "seeds": [0, 1], "views": {"dense": 0.7}, "methods": ["pinn", "tv"]}
 CONFIG |= {"splits": ["test"], "inference": {"chunks": 2, "tile_chunks": 1}}
@@ -40,7 +40,7 @@ CONFIG |= {"splits": ["test"], "inference": {"chunks": 2, "tile_chunks": 1}}
         ("results/object_x/dose_1/dense/seed_0/test.npz", {"dose": "1", "view": "dense", "seed": "0", "split": "test"}),
         ("results/x/object_y/data/sample.png", {"object": "y"}),
         (
-            "iterate_half/dose_1/dense/seed_0/test/lsqml_2.tsv",
+            "lsqml_half/dose_1/dense/seed_0/test/lsqml_2.tsv",
             {"dose": "1", "view": "dense", "seed": "0", "split": "test", "method": "lsqml"},
         ),
         (
@@ -50,7 +50,7 @@ CONFIG |= {"splits": ["test"], "inference": {"chunks": 2, "tile_chunks": 1}}
     ],
 )
 def test_a_path_says_of_which_condition_it_is(path, place):
-    assert place_of(path) == place
+    assert wildcards_of(path) == place
 
 
 def test_a_condition_is_written_out():
@@ -81,9 +81,9 @@ def test_a_matrix_has_mean_deviation_and_the_best():
             ("dense", 10, "tv", 1): 0.1,
         }
     )
-    (table,) = matrices(metrics, fluence_of(metrics), "test")
+    (table,) = metric_tables(metrics, fluence_of(metrics), "test")
     assert (table["name"], table["better"], table["methods"]) == ("Relative complex error", "lower", ["PINN", "TV-MAP"])
-    assert table["leaders"] == ["TV-MAP in 1"]
+    assert table["best_counts"] == ["TV-MAP in 1"]
     (row,) = table["rows"]
     assert row["cells"] == [{"text": "0.300 ± 0.141", "best": False}, {"text": "0.100 ± 0.000", "best": True}]
     assert row["fluence"] == 12.5
@@ -91,23 +91,23 @@ def test_a_matrix_has_mean_deviation_and_the_best():
 
 def test_one_value_has_no_deviation():
     metrics = metrics_of({("dense", 10, "tv", 0): 0.1})
-    (table,) = matrices(metrics, fluence_of(metrics), "test")
+    (table,) = metric_tables(metrics, fluence_of(metrics), "test")
     assert table["rows"][0]["cells"] == [{"text": "0.100", "best": True}]
 
 
 def test_what_nobody_could_be_scored_for_has_no_best():
     values = {("dense", 10, method, seed): np.nan for method in ("pinn", "tv") for seed in (0, 1)}
     metrics = metrics_of(values)
-    (table,) = matrices(metrics, fluence_of(metrics), "test")
-    assert table["leaders"] == ["none"]
+    (table,) = metric_tables(metrics, fluence_of(metrics), "test")
+    assert table["best_counts"] == ["none"]
     assert table["rows"][0]["cells"] == [{"text": "–", "best": False}] * 2
-    assert [row["cells"] for row in duels(metrics, "test", "error")["rows"]] == [[None, []], [[], None]]
+    assert [row["cells"] for row in pairwise_wins(metrics, "test", "error")["rows"]] == [[None, []], [[], None]]
 
 
 def test_a_duel_is_won_by_paired_differences():
     values = {("dense", 10, "pinn", 0): 0.2, ("dense", 10, "tv", 0): 0.1, ("sparse", 10, "pinn", 0): 0.1}
     values |= {("sparse", 10, "tv", 0): 0.2, ("sparse", 100, "pinn", 0): 0.1, ("sparse", 100, "tv", 0): 0.3}
-    table = duels(metrics_of(values), "test", "error")
+    table = pairwise_wins(metrics_of(values), "test", "error")
     assert table["conditions"] == 3
     pinn, tv = (row["cells"] for row in table["rows"])
     assert pinn == [None, [{"view": "sparse", "doses": [10, 100], "n": 2}]]
@@ -118,10 +118,10 @@ def test_differences_within_their_deviation_win_no_duel():
     steps = {0: 0.3, 1: -0.1, 2: 0.1}
     values = {("dense", 10, "pinn", seed): 0.5 + step for seed, step in steps.items()}
     values |= {("dense", 10, "tv", seed): 0.5 for seed in steps}
-    assert duels(metrics_of(values), "test", "error")["rows"][1]["cells"][0] == []
+    assert pairwise_wins(metrics_of(values), "test", "error")["rows"][1]["cells"][0] == []
     common = {("dense", 10, method, seed): 0.5 + step for method in ("pinn", "tv") for seed, step in steps.items()}
     common = {key: value + 0.01 * (key[2] == "pinn") for key, value in common.items()}
-    (won,) = duels(metrics_of(common), "test", "error")["rows"][1]["cells"][0]
+    (won,) = pairwise_wins(metrics_of(common), "test", "error")["rows"][1]["cells"][0]
     assert won["doses"] == [10]  # what the methods share does not blur their difference
 
 
@@ -142,7 +142,7 @@ def test_costs_are_of_the_jobs_that_the_config_names(tmp_path):
     job("infer/dose_1000/dense/seed_0/test/pinn/1of2.tsv", 1.0)
     job("merge/dose_1000/dense/seed_0/test/pinn.tsv", "-")
     table = costs(tmp_path, CONFIG).set_index("rule")
-    assert list(table.index) == ["train", "infer", "merge"]
+    assert list(table.index) == ["train", "infer_network", "merge"]
     assert list(table.loc["train", ["jobs", "cpu_s", "least_s", "most_s", "total_s"]]) == [2, 4.0, 3.0, 5.0, 8.0]
     assert np.isnan(table.loc["merge", "cpu_s"])
 
@@ -151,11 +151,11 @@ def test_costs_are_of_the_jobs_that_the_config_names(tmp_path):
     ("value", "text"), [(0.01234, "0.0123"), (12.345, "12.3"), (123456.7, "123,457"), (0, "0"), (np.nan, "–")]
 )
 def test_numbers_have_three_figures(value, text):
-    assert figures(value) == text
+    assert significant(value) == text
 
 
 def test_a_list_reads_like_one():
-    assert [listed(range(n)) for n in (1, 2, 3)] == ["0", "0 and 1", "0, 1 and 2"]
+    assert [join_words(range(n)) for n in (1, 2, 3)] == ["0", "0 and 1", "0, 1 and 2"]
 
 
 def test_pictures_have_captions_and_words_for_who_cannot_see_them(tmp_path):

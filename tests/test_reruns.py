@@ -9,7 +9,7 @@ import pytest
 from ptycho.methods import METHODS
 from tests.workflow import CONDITION, config_file, copy_of_the_house, jobs, run_in, snakemake
 
-TABLES = {"summarise", "quality_picture", "cost_picture", "all", "total"}
+TABLES = {"summarize", "plot_quality", "plot_cost", "all", "total"}
 """What is made of all conditions, and made again with every one that is added."""
 
 
@@ -34,10 +34,10 @@ def test_nothing_is_to_be_done_after_a_run(study):
 def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
     folder, _ = study
     found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config_file(tmp_path, training__epochs=2)))
-    assert found["train"] == 4
-    assert found["infer"] == 8
+    assert found["train_network"] == 4
+    assert found["infer_network"] == 8
     assert found["compare"] == 2
-    assert not {"sample", "expose", "view", "iterate", "region"} & set(found)
+    assert not {"sample", "simulate_scan", "view", "lsqml", "region"} & set(found)
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_a_method_appears_by_being_named(study, every_method, tmp_path):
     methods = ["pinn", "baseline", "lsqml", "tv", "unrolled", "refined"]
     config, table = config_file(tmp_path, methods=methods), f"{CONDITION}/test/comparison_metrics.csv"
     found, _ = dry(study, config, "--", table)
-    new = ("regularise", "train_unrolled", "infer_unrolled", "merge", "refine", "compare")
+    new = ("tv", "train_unrolled", "infer_unrolled", "merge", "refined", "compare")
     assert found == {**dict.fromkeys(new, 1), "total": len(new)}
     errors = pd.read_csv(every_method[0] / table).query("metric == 'error'").set_index("method")["value"]
     assert list(errors.index) == list(METHODS)
@@ -57,8 +57,8 @@ def test_a_method_appears_by_being_named(study, every_method, tmp_path):
     snakemake(place, "--cores", "2", "--configfile", every_method[1], "--", parts)
     assert set(pd.read_csv(place / parts)["method"]) == {
         *methods[3:],
-        *(f"unrolled/{part}" for part in ("steps", "no-slow-phase", "no-background", "no-sweeps")),
-        *(f"unrolled/{part}" for part in ("prior", "longer", "not-closed")),
+        *(f"unrolled/{part}" for part in ("steps", "no-slow-phase", "no-background", "no-minibatch-epochs")),
+        *(f"unrolled/{part}" for part in ("prior", "longer", "no-post-iterations")),
         *(f"refined/{part}" for part in ("whole", "deals")),
     }
 
@@ -73,15 +73,15 @@ def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
     (condition / "object.npz").unlink()
     target = condition.relative_to(tmp_path) / "object.npz"
     arguments = ("--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
-    assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer": 1, "merge": 1, "total": 2}
+    assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer_network": 1, "merge": 1, "total": 2}
 
 
 @pytest.mark.slow
 def test_forcing_a_rule_reruns_one_phase(study):
     folder, config = study
     found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config, "-R", "train"))
-    assert found["train"] == 4
-    assert "iterate" not in found
+    assert found["train_network"] == 4
+    assert "lsqml" not in found
     assert "view" not in found
 
 
@@ -96,33 +96,33 @@ def test_code_reruns_what_executes_it_and_comments_nothing(study, tmp_path):
     assert "Nothing to be done" in run.stdout + run.stderr
     iterative.write_text(iterative.read_text().replace("MARGIN_PX = 2", "MARGIN_PX = 3"))
     found = jobs(run_in(house, *arguments))
-    assert found["iterate"] == 2
+    assert found["lsqml"] == 2
     assert found["compare"] == 2
-    assert not {"train", "view", "expose", "infer"} & set(found)
+    assert not {"train", "view", "simulate_scan", "infer_network"} & set(found)
 
 
 MODULE = """
 import numpy as np
 
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.tv import transmission_of
+from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.tv import mean_transmittance
 
 
 def guess(scan, exposures):
     counts = Counts.of(scan, exposures)
     likelihood = Likelihood(counts, scan.probe)
-    flat = np.full(likelihood.shape, transmission_of(counts, scan.probe), np.complex64)
-    return flat, likelihood.light(), likelihood.origin_px
+    flat = np.full(likelihood.shape, mean_transmittance(counts, scan.probe), np.complex64)
+    return flat, likelihood.illumination(), likelihood.origin_px
 """
 SCRIPT = """
 from ptycho.flat import guess
-from ptycho.grouping import FIT, STOP
-from ptycho.scan import open_scan
-from ptycho.stitch import save_object
-from ptycho.views import open_view
+from ptycho.data.grouping import FIT, VALIDATION
+from ptycho.data.scan import open_scan
+from ptycho.data.object_files import save_object
+from ptycho.data.views import open_view
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
-save_object(snakemake.output[0], *guess(scan, view.of_role(FIT, STOP)), method="flat")
+save_object(snakemake.output[0], *guess(scan, view.of_role(FIT, VALIDATION)), method="flat")
 """
 RULE = """
 
@@ -160,8 +160,8 @@ def test_a_method_is_added_by_a_module_with_its_script_a_rule_and_a_line(study, 
     assert jobs(run_in(house, place, "-n", *arguments)) == {
         "flatten": 1,
         "compare": 1,
-        "comparison_picture": 1,
-        "frc_picture": 1,
+        "plot_comparison": 1,
+        "plot_frc": 1,
         "total": 4,
     }
     everything = run_in(house, place, "-n", "--cores", "2", "--configfile", config, "--", "all", "report")
@@ -184,7 +184,7 @@ def test_a_dose_or_a_seed_more_computes_what_a_study_of_it_alone_would(study, tm
     assert all(re.search(rf"{new}\b", line) for line in places)  # nothing of what is there
     alone = {name: values[1:] for name, values in change.items()}
     wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", config_file(tmp_path, **alone)))
-    of_the_sample = {"sample", "sample_picture", "region", "view_picture"}
+    of_the_sample = {"sample", "plot_sample", "region", "plot_view"}
     wanted = {rule: count for rule, count in without_tables(wanted).items() if rule not in of_the_sample}
     assert without_tables(found) == wanted
 
@@ -194,19 +194,19 @@ def test_a_view_more_computes_its_own_and_scores_all_in_what_is_lit_in_each(stud
     views = {"dense": 0.7, "middle": 0.5, "sparse": 0.2}
     found, text = dry(study, config_file(tmp_path, views=views))
     assert found["region"] == 1
-    scored = found["compare"], found["comparison_picture"], found["frc_picture"]
+    scored = found["compare"], found["plot_comparison"], found["plot_frc"]
     assert scored == (3, 3, 3)  # the scored rectangle is lit in every view
-    again = {"region", "compare", "comparison_picture", "frc_picture", *TABLES}
+    again = {"region", "compare", "plot_comparison", "plot_frc", *TABLES}
     for rule, place in re.findall(r"rule (\w+):(?:\n    .*)*?\n    wildcards: (.*)", text):
         assert rule in again or "middle" in place, f"{rule}: {place}"
-    assert {rule: found[rule] for rule in ("view", "train", "infer", "merge", "iterate")} == {
+    assert {rule: found[rule] for rule in ("view", "train", "infer_network", "merge", "lsqml")} == {
         "view": 2,
         "train": 2,
-        "infer": 4,
+        "infer_network": 4,
         "merge": 2,
-        "iterate": 1,
+        "lsqml": 1,
     }
-    assert not {"sample", "expose"} & set(found)
+    assert not {"sample", "simulate_scan"} & set(found)
 
 
 @pytest.mark.slow
@@ -214,13 +214,15 @@ def test_one_condition_is_made_alone(study, tmp_path):
     target = "results/tiny/dose_100000/sparse/seed_0/test/comparison.png"
     arguments = ("-n", "--cores", "2", "--configfile", study[1], "--", target)
     found = jobs(snakemake(tmp_path, *arguments))  # a folder where nothing is yet
-    assert {rule: found[rule] for rule in ("train", "infer", "merge", "iterate", "compare", "comparison_picture")} == {
+    assert {
+        rule: found[rule] for rule in ("train", "infer_network", "merge", "lsqml", "compare", "plot_comparison")
+    } == {
         "train": 2,
-        "infer": 4,
+        "infer_network": 4,
         "merge": 2,
-        "iterate": 1,
+        "lsqml": 1,
         "compare": 1,
-        "comparison_picture": 1,
+        "plot_comparison": 1,
     }
     assert not TABLES - {"total"} & set(found)
     assert dry(study, study[1], "--", target)[0] == {}  # and where all is, nothing

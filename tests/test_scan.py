@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks.scans import make_sparse
-from ptycho.grouping import ViewError
-from ptycho.npz import ContractError, open_member, save_arrays
-from ptycho.scan import ScanWriter, mean_counts, open_scan, split_rows
+from ptycho.data.grouping import ViewError
+from ptycho.data.npz import open_member, save_arrays
+from ptycho.data.scan import ScanWriter, mean_counts, open_scan, split_rows
+from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 
 N = 8
@@ -140,7 +141,7 @@ def test_a_large_scan_opens_at_once_and_reading_stays_small(tmp_path):
     path = make_sparse(tmp_path / "big.npz", 150_000, 64)
     code = """
 import resource, sys, time
-from ptycho.scan import open_scan
+from ptycho.data.scan import open_scan
 start = time.process_time()
 scan = open_scan(sys.argv[1])
 seconds = time.process_time() - start
@@ -185,7 +186,7 @@ def test_a_writer_killed_half_way_leaves_nothing_that_looks_whole(tmp_path):
     code = """
 import os, signal, sys
 import numpy as np
-from ptycho.files import replacing
+from ptycho.workflow.files import replacing
 with replacing(sys.argv[1]) as temporary, temporary.open("wb") as file:
     file.write(bytes(1000))
     file.flush()

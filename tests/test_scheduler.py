@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ptycho.progress import TimeToGo
+from ptycho.workflow.scheduler import EtaHandler
 from tests.workflow import config_file, snakemake
 
 
@@ -20,7 +20,7 @@ from tests.workflow import config_file, snakemake
 )
 def test_what_is_left_takes_as_long_as_what_is_done(capsys, done, elapsed_s, says):
     times = iter([0.0, elapsed_s])
-    handler = TimeToGo(lambda: next(times))
+    handler = EtaHandler(lambda: next(times))
     handler.emit(logging.makeLogRecord({"event": "progress", "done": done, "total": 10}))
     handler.emit(logging.makeLogRecord({"msg": "anything else"}))
     assert capsys.readouterr().err.strip() == says

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from ptycho.objects import KINDS, simulate_object
-from ptycho.physics import cut_patches, diffract, illumination
-from ptycho.probes import (
+from ptycho.physics.forward import cut_patches, diffract, illumination
+from ptycho.physics.noise import reduce_dose
+from ptycho.physics.probes import (
     add_modes,
     diameter_px,
     first_mode,
@@ -12,7 +12,8 @@ from ptycho.probes import (
     scale_to,
     zone_plate_probe,
 )
-from ptycho.simulate import Raster, expose, raster_positions, thin_counts
+from ptycho.physics.samples import KINDS, simulate_object
+from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
 
 BEAM = {"pupil_px": 13, "stop": 0.3, "defocus_px": 26, "astigmatism": 0.6, "coma": 0.4}
 
@@ -93,7 +94,7 @@ def lit_pixels(probe, x, y, shape):
 @pytest.mark.parametrize("n", [64, 128])
 def test_no_pixel_is_lit_in_train_and_test(n):
     probe = zone_plate_probe(n, **BEAM)
-    raster = Raster(columns=6, train_rows=4, test_rows=4, spacing_px=9.0, jitter_px=2.0)
+    raster = RasterOptions(columns=6, train_rows=4, test_rows=4, spacing_px=9.0, jitter_px=2.0)
     x, y, shape = raster_positions(raster, n, illuminated_height_px(probe), np.random.default_rng(0))
     train, test = (lit_pixels(probe, x[part], y[part], shape) for part in (np.s_[:24], np.s_[24:]))
     assert train.any()
@@ -104,10 +105,13 @@ def test_no_pixel_is_lit_in_train_and_test(n):
 
 def test_counts_do_not_depend_on_the_block_size_and_have_the_dose():
     probe = scale_to(zone_plate_probe(64, **BEAM), 3000)
-    raster = Raster(columns=8, train_rows=8, test_rows=1, spacing_px=7.0, jitter_px=1.0)
+    raster = RasterOptions(columns=8, train_rows=8, test_rows=1, spacing_px=7.0, jitter_px=1.0)
     x, y, shape = raster_positions(raster, 64, 70, np.random.default_rng(0))
     flat = np.ones(shape, np.complex64)
-    runs = [np.concatenate(list(expose(flat, probe, (x, y), np.random.default_rng(5), block))) for block in (1, 7, 100)]
+    runs = [
+        np.concatenate(list(simulate_scan(flat, probe, (x, y), np.random.default_rng(5), block)))
+        for block in (1, 7, 100)
+    ]
     np.testing.assert_array_equal(runs[0], runs[1])
     np.testing.assert_array_equal(runs[0], runs[2])
     counts = runs[0].astype(float) ** 2
@@ -118,7 +122,7 @@ def test_counts_do_not_depend_on_the_block_size_and_have_the_dose():
 def test_thinned_counts_are_poisson_again():
     rng = np.random.default_rng(0)
     frames = np.sqrt(rng.poisson(20.0, (500, 16, 16))).astype(np.float32)
-    thin = np.concatenate(list(thin_counts(frames, 0.3, rng))) ** 2
+    thin = np.concatenate(list(reduce_dose(frames, 0.3, rng))) ** 2
     np.testing.assert_allclose([thin.mean(), thin.var()], 6, rtol=0.02)
     with pytest.raises(ValueError, match="exceeds what was measured"):
-        next(thin_counts(frames, 1.5, rng))
+        next(reduce_dose(frames, 1.5, rng))

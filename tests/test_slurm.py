@@ -88,7 +88,7 @@ def cluster_study(slurm, tmp_path_factory):
 def test_every_job_that_is_not_local_ran_under_slurm(cluster_study, tmp_path):
     folder, run, accounts = cluster_study
     wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", folder / "config.yaml", "--", TARGET))
-    wanted = {f"rule_{rule}": count for rule, count in wanted.items() if rule not in LOCAL | {"total", "infer"}}
+    wanted = {f"rule_{rule}": count for rule, count in wanted.items() if rule not in LOCAL | {"total", "infer_network"}}
     submitted = pd.Series(comments(run))
     chunks = submitted.str.startswith("group_chunks_")
     assert submitted[~chunks].value_counts().to_dict() == wanted
@@ -149,7 +149,11 @@ def test_the_profile_knows_what_every_job_needs():
     profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
     text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", text, flags=re.MULTILINE))
-    assert set(profile["set-resources"]) == rules - LOCAL - {"fetch", "overview", "workflow_report"}  # localrule: True
+    assert set(profile["set-resources"]) == rules - LOCAL - {
+        "fetch",
+        "study_page",
+        "workflow_report",
+    }  # localrule: True
     assert all(
         "attempt" in str(needs[key]) for needs in profile["set-resources"].values() for key in ("mem_mb", "runtime")
     )

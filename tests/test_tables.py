@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho.tables import difference_table, paired_differences, spread_table, summary_table, varied
+from ptycho.reporting.tables import difference_table, paired_differences, spread_table, summary_table, varied
 
 
 def tidy(values, **more):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ptycho.chunks import chunk_bounds
-from ptycho.stitch import Canvas, merge
-from ptycho.tiles import canvas_of as weighted
-from ptycho.tiles import cut_tiles
+from ptycho.data.canvas import Canvas, merge
+from ptycho.data.chunks import chunk_bounds
+from ptycho.data.tiles import canvas_of as weighted
+from ptycho.data.tiles import cut_tiles
 
 N = 16
 
@@ -103,7 +103,7 @@ def test_tiles_of_a_scan_with_two_arms_are_turned_to_one_phase():
         own = Canvas.around(x[tile.exposures], y[tile.exposures], N)
         (top, left), (height, width) = own.origin_px, own.weight.shape
         part = obj[top : top + height, left : left + width] * np.exp(1j * rng.uniform(-3, 3))
-        canvas.include(weighted(tile, part, np.ones((height, width)), (top, left)), synchronised=True)
+        canvas.include(weighted(tile, part, np.ones((height, width)), (top, left)), synchronized=True)
     top, left = canvas.origin_px
     lit = canvas.weight > 1e-3
     truth, found = obj[top : top + lit.shape[0], left : left + lit.shape[1]][lit], canvas.mean()[lit]

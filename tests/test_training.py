@@ -10,34 +10,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptycho.grouping import STOP
+from ptycho.data.grouping import VALIDATION
+from ptycho.data.scan import open_scan
 from ptycho.loader import open_groups
-from ptycho.npz import ContractError
-from ptycho.physics import predict_intensity
-from ptycho.scan import open_scan
+from ptycho.physics.forward import predict_intensity
+from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
-from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
+from ptycho.model.card import (  # noqa: E402
+    load_network,
+    make_card,
+    read_card,
+    save_network,
+)
 from ptycho.model.checkpoints import Backup, training_key  # noqa: E402
-from ptycho.model.inference import load_network, probe_warning  # noqa: E402
-from ptycho.model.networks import Network, build_network  # noqa: E402
-from ptycho.model.stopping import HeldOut, Patience, TrainingError, split_groups  # noqa: E402
-from ptycho.model.training import Training, train  # noqa: E402
+from ptycho.model.early_stopping import Patience, TrainingError, ValidationDeviance, split_groups  # noqa: E402
+from ptycho.model.inference import probe_warning  # noqa: E402
+from ptycho.model.networks import NetworkOptions, build_network  # noqa: E402
+from ptycho.model.training import TrainingOptions, train  # noqa: E402
 
-TINY = Network(filters=1, amplitude_max=1.2)
-PLAIN = {"batch_size": 8, "learning_rate": 1.0e-3, "halve_after": 3, "patience": 8, "trainable_probe": False}
+TINY = NetworkOptions(filters=1, amplitude_max=1.2)
+PLAIN = {"batch_size": 8, "learning_rate": 1.0e-3, "lr_patience": 3, "patience": 8, "trainable_probe": False}
 EPOCHS = 3
 
 
 def trained(method, scan, folder=None, key="a", **changes):
-    keras.utils.clear_session()  # layers named as in a job: their names decide what TensorFlow's optimiser fuses
+    keras.utils.clear_session()  # layers named as in a job: their names decide what TensorFlow's optimizer fuses
     view = view_of(scan)
-    options = {"stop": view.of_role(STOP), "spread": 48, "seed": 7}
+    options = {"stop": view.of_role(VALIDATION), "spread": 48, "seed": 7}
     backup = folder and Backup(folder, key)
-    training = Training(**{"epochs": EPOCHS, **PLAIN} | changes)
+    training = TrainingOptions(**{"epochs": EPOCHS, **PLAIN} | changes)
     return train(method, open_groups(scan, view), TINY, training, backup=backup, **options)
 
 
@@ -49,10 +54,10 @@ def assert_same(first, second):
 
 def kill_in_the_third_pass(monkeypatch, kill):
     """Call `kill` at the first evaluation after the second pass was saved: in the midst of the third."""
-    evaluate, saved = HeldOut.__call__, []
+    evaluate, saved = ValidationDeviance.__call__, []
     save = Backup.save
     monkeypatch.setattr(Backup, "save", lambda self, facts, **arrays: (save(self, facts, **arrays), saved.append(1)))
-    monkeypatch.setattr(HeldOut, "__call__", lambda self: kill() if len(saved) == 2 else evaluate(self))
+    monkeypatch.setattr(ValidationDeviance, "__call__", lambda self: kill() if len(saved) == 2 else evaluate(self))
 
 
 def stop_here():
@@ -151,7 +156,7 @@ def test_groups_with_a_stop_exposure_judge_and_the_others_train():
 
 
 def test_patience_halves_stops_and_comes_back():
-    patience = Patience(halve_after=2, limit=5)
+    patience = Patience(lr_patience=2, limit=5)
     assert [patience.better(value) for value in (3.0, 2.0, 2.5, 2.0, 2.1)] == [True, True, False, False, False]
     assert (patience.best, patience.since, patience.halvings, patience.over) == (2.0, 3, 1, False)
     again = Patience(**patience.state())
@@ -164,9 +169,11 @@ def test_to_copy_the_noise_does_not_pay(scan):
     """A network that repeats what it sees is judged worse than the truth; on the photons it has seen it would win."""
     view = view_of(scan)
     container = open_groups(scan, view)
-    judges = split_groups(container.nn_indices, view.of_role(STOP))[1]
+    judges = split_groups(container.nn_indices, view.of_role(VALIDATION))[1]
     options = {"batch_size": 5, "seed": 0}
-    copy = HeldOut(container, judges, view.of_role(STOP), lambda x: tf.square(x["diffraction"]), **options)()
+    copy = ValidationDeviance(
+        container, judges, view.of_role(VALIDATION), lambda x: tf.square(x["diffraction"]), **options
+    )()
     exposures = np.asarray(container.nn_indices[judges])
     mean = predict_intensity(
         scan.object[:], scan.probe, scan.xcoords[exposures.ravel()], scan.ycoords[exposures.ravel()]
@@ -181,10 +188,10 @@ def test_to_copy_the_noise_does_not_pay(scan):
 
     tf.config.run_functions_eagerly(True)
     try:
-        heldout = HeldOut(container, judges, view.of_role(STOP), Oracle(), **options)
+        heldout = ValidationDeviance(container, judges, view.of_role(VALIDATION), Oracle(), **options)
         truth = heldout()
         assert heldout.counts.shape[1:] == (64, 64)
-        assert len(heldout.counts) == np.isin(exposures, view.of_role(STOP)).sum()
+        assert len(heldout.counts) == np.isin(exposures, view.of_role(VALIDATION)).sum()
     finally:
         tf.config.run_functions_eagerly(False)
     assert truth < 0.8 * copy
@@ -197,21 +204,21 @@ def test_no_better_ends_training_and_keeps_the_best(scan, monkeypatch, capfd):
         seen.append([np.array(weight) for weight in self.model.weights])
         return next(values)
 
-    build = HeldOut.__init__
+    build = ValidationDeviance.__init__
 
     def remember(self, container, judges, stop, model, **options):
         build(self, container, judges, stop, model, **options)
         self.model = model
 
-    monkeypatch.setattr(HeldOut, "__init__", remember)
-    monkeypatch.setattr(HeldOut, "__call__", evaluate)
-    network, history = trained("pinn", scan, epochs=20, halve_after=1, patience=3)
+    monkeypatch.setattr(ValidationDeviance, "__init__", remember)
+    monkeypatch.setattr(ValidationDeviance, "__call__", evaluate)
+    network, history = trained("pinn", scan, epochs=20, lr_patience=1, patience=3)
     assert len(history) == 5  # the best is the second; three more
     assert "no better for 3 evaluations" in capfd.readouterr().err
     assert any((a != b).any() for a, b in zip(seen[1], seen[4], strict=True))
     for weight in network.get_weights():
         assert any(w.shape == weight.shape and (w == weight).all() for w in seen[1])
-    planned = [Training(epochs=20, **PLAIN).rate(epoch / 20) for epoch in history["epoch"]]
+    planned = [TrainingOptions(epochs=20, **PLAIN).rate(epoch / 20) for epoch in history["epoch"]]
     np.testing.assert_allclose(history["learning_rate"] / planned, [1, 1, 1, 0.5, 0.25], rtol=0.05)
 
 
@@ -221,9 +228,9 @@ def test_data_that_are_not_finite_are_named(scan):
     frames = np.array(container._X_np[:])
     frames[5, 3, 4, 2] = np.nan
     container._X_np = frames
-    options = {"stop": view.of_role(STOP), "spread": 48, "seed": 0}
+    options = {"stop": view.of_role(VALIDATION), "spread": 48, "seed": 0}
     with pytest.raises(TrainingError, match=rf"diffraction is not finite in 1 exposures .*: {view.nn_indices[5, 2]}$"):
-        train("pinn", container, TINY, Training(epochs=1, **PLAIN), **options)
+        train("pinn", container, TINY, TrainingOptions(epochs=1, **PLAIN), **options)
 
 
 def test_a_rate_that_explodes_stops_with_where_and_what_to_do(scan):
@@ -236,7 +243,7 @@ def test_a_rate_that_explodes_stops_with_where_and_what_to_do(scan):
 @pytest.fixture(scope="module")
 def saved(scan, tmp_path_factory):
     container = open_groups(scan, view_of(scan))
-    network = build_network(64, 4, container._probe_np, TINY, transmission=0.75)
+    network = build_network(64, 4, container._probe_np, TINY, transmittance=0.75)
     path = tmp_path_factory.mktemp("card") / "model.keras"
     facts = {"n_pixels": 64, "channels": 4, "transmission": 0.75, "seed": 3, "code": "c0de", "data": {"scan": "5ca1"}}
     save_network(path, network, make_card("pinn", container._probe_np, **facts))

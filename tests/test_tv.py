@@ -4,17 +4,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptycho import descent, tv
-from ptycho.align import align
-from ptycho.descent import Variables, descend, descend_phase, total_variation
-from ptycho.likelihood import BACKGROUND, Counts, Likelihood, thinned
-from ptycho.metrics import error
-from ptycho.physics import illumination, predict_intensity
-from ptycho.tiles import cut_tiles
-from ptycho.tv import TotalVariation, choose_strength, reconstruct, strengths
+from ptycho.data.tiles import cut_tiles
+from ptycho.physics.forward import illumination, predict_intensity
+from ptycho.reconstruction import tv
+from ptycho.reconstruction.likelihood import BACKGROUND, Counts, Likelihood, split_counts
+from ptycho.reconstruction.optimize import Preconditioner, minimize, minimize_slow_phase, total_variation
+from ptycho.reconstruction.tv import TVOptions, choose_tv_weight, reconstruct, tv_weights
+from ptycho.scoring.metrics import error
+from ptycho.scoring.registration import align
 from tests.conftest import write_scan
 
-OPTIONS = TotalVariation(strongest=64, weakest=1, iterations=15, final_iterations=30, fit_share=0.8, tile_px=512)
+OPTIONS = TVOptions(lambda_max=64, lambda_min=1, iterations=15, final_iterations=30, fit_fraction=0.8, tile_px=512)
 
 
 def counts_of(scan):
@@ -38,11 +38,11 @@ def test_the_likelihood_is_that_of_the_forward_model(scan):
     predicted = predict_intensity(obj, scan.probe, scan.xcoords, scan.ycoords, likelihood.origin_px)
     counts = np.square(scan.diffraction[:], dtype=np.float64)
     assert likelihood.noise() == pytest.approx(np.sqrt(counts.mean()), rel=1e-6)
-    for soft, background in ((likelihood, BACKGROUND), (likelihood.softened(0.1), 0.1 * np.sqrt(counts.mean()))):
+    for soft, background in ((likelihood, BACKGROUND), (likelihood.with_background(0.1), 0.1 * np.sqrt(counts.mean()))):
         mean = predicted + background
         terms = mean - counts + counts * np.log(np.maximum(counts, 1e-12) / mean)
         assert soft(obj)[0] == pytest.approx(terms.sum(), rel=1e-4)
-    assert likelihood.softened(100.0).background == pytest.approx(0.3 * counts.mean(), rel=1e-6)
+    assert likelihood.with_background(100.0).background == pytest.approx(0.3 * counts.mean(), rel=1e-6)
 
 
 def test_the_same_object_asked_for_again_is_not_computed_again(scan):
@@ -101,10 +101,10 @@ def test_the_prior_of_an_edge_is_its_length_times_its_height():
 
 def test_variables_and_their_adjoint_agree():
     light = np.random.default_rng(0).random((24, 18)) + 0.1
-    variables = Variables(light)
+    variables = Preconditioner(light)
     z = np.random.default_rng(1).normal(size=2 * light.size)
     field = complex_noise(light.shape, 2)
-    pulled = variables.pull_back(field)
+    pulled = variables.adjoint(field)
     assert inner(variables.step(z), field) == pytest.approx(float(pulled @ z), rel=1e-4)
 
 
@@ -120,7 +120,7 @@ def test_streamed_and_kept_frames_give_the_same(scan):
 
 def test_thinned_photons_add_up_and_are_dealt_the_same_way_again(scan):
     counts = counts_of(scan)
-    first, second = thinned(counts, 0.8, seed=3)
+    first, second = split_counts(counts, 0.8, seed=3)
     block = np.arange(20, 40)
     whole = counts.frames(block)
     np.testing.assert_allclose(first.frames(block) + second.frames(block), whole, atol=1e-2)
@@ -130,22 +130,22 @@ def test_thinned_photons_add_up_and_are_dealt_the_same_way_again(scan):
 
 def test_strengths_are_halved():
     dim, bright = np.full((4, 4), 10.0), np.full((4, 4), 500.0)
-    assert strengths(OPTIONS, dim).tolist() == [64, 32, 16, 8, 4, 2, 1]
-    assert strengths(OPTIONS, bright).tolist() == [256, 128, 64, 32, 16, 8, 4, 2, 1]  # from half of the light on
+    assert tv_weights(OPTIONS, dim).tolist() == [64, 32, 16, 8, 4, 2, 1]
+    assert tv_weights(OPTIONS, bright).tolist() == [256, 128, 64, 32, 16, 8, 4, 2, 1]  # from half of the light on
 
 
 def test_the_prior_beats_plain_likelihood_and_stays_on_its_pixels(scan):
     found = reconstruct(counts_of(scan), scan.probe, OPTIONS, seed=0)
     again = reconstruct(counts_of(scan), scan.probe, OPTIONS, seed=0)
     np.testing.assert_array_equal(found.object, again.object)
-    assert OPTIONS.weakest / 2 <= found.strength <= 2 * OPTIONS.strongest
-    chosen = found.history.dropna(subset=["deviance_apart"]).set_index("strength")["deviance_apart"]
-    assert chosen.idxmin() == found.strength
+    assert OPTIONS.lambda_min / 2 <= found.tv_weight <= 2 * OPTIONS.lambda_max
+    chosen = found.history.dropna(subset=["validation_deviance"]).set_index("tv_weight")["validation_deviance"]
+    assert chosen.idxmin() == found.tv_weight
 
     likelihood = Likelihood(counts_of(scan), scan.probe)
     light = illumination(scan.probe, scan.xcoords, scan.ycoords, likelihood.shape, likelihood.origin_px)
     start = np.full(likelihood.shape, 0.8, np.complex64)
-    plain, _, _ = descend(likelihood, start, 0.0, 60)
+    plain, _, _ = minimize(likelihood, start, 0.0, 60)
     top, left = found.origin_px
     truth = scan.object[top : top + light.shape[0], left : left + light.shape[1]]
     inside = np.s_[30 : light.shape[0] - 30, 30 : light.shape[1] - 30]
@@ -159,16 +159,16 @@ def test_the_prior_beats_plain_likelihood_and_stays_on_its_pixels(scan):
 
 @pytest.mark.parametrize("slope", [0.0, 0.013])
 def test_tiles_join_without_a_seam(tmp_path, monkeypatch, slope):
-    """Each tile is reconstructed by itself: global phases are synchronised, the object is that of the whole at once."""
+    """Each tile is reconstructed by itself: global phases are synchronized, the object is that of the whole at once."""
     scan = write_scan(tmp_path / "long.npz", columns=24, rows=4, slope=slope)
-    counts, options = counts_of(scan), replace(OPTIONS, weakest=8, tile_px=70)
+    counts, options = counts_of(scan), replace(OPTIONS, lambda_min=8, tile_px=70)
     tiles = cut_tiles(counts.xcoords, counts.ycoords, options.tile_px, 64)
     assert [len(tile.exposures) < len(counts) for tile in tiles] == [True] * 3
 
     def choose(counts, probe, level, options, *, seed, rows):
         return 8.0, np.full(Likelihood(counts, probe).shape, level, np.complex64)
 
-    monkeypatch.setattr(tv, "choose_strength", choose)  # in the whole and in a tile it may differ by √2
+    monkeypatch.setattr(tv, "choose_tv_weight", choose)  # in the whole and in a tile it may differ by √2
     whole = reconstruct(counts, scan.probe, replace(options, tile_px=512), seed=0)
     tiled = reconstruct(counts, scan.probe, options, seed=0)
     assert tiled.origin_px == whole.origin_px
@@ -191,10 +191,10 @@ def test_steps_in_the_slow_phase_find_a_ramp_that_others_need_hundreds_for(tmp_p
     counts = Counts.of(scan, np.arange(0, len(scan), spacing))
     likelihood = Likelihood(counts, scan.probe)
     flat = np.full(likelihood.shape, 0.8, np.complex64)
-    start, *_ = descend(likelihood, flat, 32.0, 10)
-    steps, *_ = descend(likelihood, start, 32.0, 16)
-    phase = descend_phase(likelihood, start, 8)
-    (top, left), light = likelihood.origin_px, likelihood.light()
+    start, *_ = minimize(likelihood, flat, 32.0, 10)
+    steps, *_ = minimize(likelihood, start, 32.0, 16)
+    phase = minimize_slow_phase(likelihood, start, 8)
+    (top, left), light = likelihood.origin_px, likelihood.illumination()
     truth = scan.object[top : top + light.shape[0], left : left + light.shape[1]]
     lit = light > 0.3 * np.median(light[light > 1e-3 * light.max()])
 
@@ -215,7 +215,7 @@ def test_the_gradient_over_the_slow_phase_is_that_of_the_likelihood(scan, monkey
         descent, "minimize", lambda evaluate, start, **_: seen.update(evaluate=evaluate) or SimpleNamespace(x=start)
     )
     obj = complex_noise(likelihood.shape, 3, 0.8)
-    descend_phase(likelihood, obj, 4)
+    minimize_slow_phase(likelihood, obj, 4)
     z, along = np.random.default_rng(4).normal(size=(2, obj.size)) * 0.1
     _, gradient = seen["evaluate"](z)
     step = 1e-2
@@ -234,7 +234,7 @@ def test_a_sweep_sees_every_exposure_once(scan):
         light[region] += spots
     whole = likelihood(obj)[1]
     np.testing.assert_allclose(gradient, whole, atol=1e-5 * np.abs(whole).max())
-    np.testing.assert_allclose(light, likelihood.light(), rtol=1e-5, atol=1e-6 * light.max())
+    np.testing.assert_allclose(light, likelihood.illumination(), rtol=1e-5, atol=1e-6 * light.max())
 
 
 def test_counts_that_are_no_numbers_are_named(scan):
@@ -246,11 +246,11 @@ def test_counts_that_are_no_numbers_are_named(scan):
 
 
 def test_a_prior_at_the_end_of_the_grid_is_said_and_none_beyond_is_chosen(scan, capsys):
-    options = replace(OPTIONS, strongest=0.5, weakest=0.25, iterations=3)
-    light = Likelihood(counts_of(scan), scan.probe).light()
-    grid = strengths(options, light)
-    chosen, _ = choose_strength(
-        counts_of(scan), scan.probe, 0.8, replace(options, weakest=float(grid[0])), seed=0, rows=[]
+    options = replace(OPTIONS, lambda_max=0.5, lambda_min=0.25, iterations=3)
+    light = Likelihood(counts_of(scan), scan.probe).illumination()
+    grid = tv_weights(options, light)
+    chosen, _ = choose_tv_weight(
+        counts_of(scan), scan.probe, 0.8, replace(options, lambda_min=float(grid[0])), seed=0, rows=[]
     )
     assert chosen in grid
     assert "prior that may be chosen" in capsys.readouterr().err

@@ -6,45 +6,41 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptycho.chunks import chunk_bounds, merge_chunks
-from ptycho.descent import descend, total_variation
-from ptycho.likelihood import Counts, Likelihood
-from ptycho.physics import predict_intensity
-from ptycho.probes import scale_to
-from ptycho.stitch import save_parts
-from ptycho.tiles import cut_tiles
-from ptycho.tv import transmission_of
+from ptycho.data.canvas import save_parts
+from ptycho.data.chunks import chunk_bounds, merge_chunks
+from ptycho.data.tiles import cut_tiles
+from ptycho.physics.forward import predict_intensity
+from ptycho.physics.probes import scale_to
+from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.optimize import minimize, total_variation
+from ptycho.reconstruction.tv import mean_transmittance
 from tests.conftest import PRIOR, error_of
 
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import canvas, unrolled  # noqa: E402
-from ptycho.model.card import make_card, read_card, save_network  # noqa: E402
-from ptycho.model.checkpoints import Backup  # noqa: E402
-from ptycho.model.inference import load_network  # noqa: E402
-from ptycho.model.ingredients import VARIANTS, take_apart  # noqa: E402
-from ptycho.model.unrolled import (  # noqa: E402
-    Steps,
-    Unrolled,
-    apply_unrolled,
-    channels_of,
-    reconstruct_tiles,
-    train_unrolled,
+from ptycho.model.ablation import VARIANTS, ablate  # noqa: E402
+from ptycho.model.card import (  # noqa: E402
+    load_network,
+    make_card,
+    read_card,
+    save_network,
 )
+from ptycho.model.checkpoints import Backup  # noqa: E402
 
-OPTIONS = Unrolled(
+OPTIONS = UnrolledOptions(
     rounds=3,
     iterations=3,
     sweeps=0,
     phase_iterations=2,
     final_iterations=4,
-    closing_iterations=2,
+    post_iterations=2,
     filters=8,
     tile_px=30,
     tiles=4,
     steps=30,
     learning_rate=2.0e-3,
-    fit_share=0.8,
+    fit_fraction=0.8,
 )
 CHANNELS = channels_of(OPTIONS.rounds)
 
@@ -61,8 +57,8 @@ def assert_same(first, second):
 
 def test_the_loss_is_the_likelihood_of_the_solvers(scan, counts):
     likelihood = Likelihood(replace(counts, block_size=20), scan.probe)
-    obj = descend(likelihood, np.full(likelihood.shape, 0.8, np.complex64), 0.0, 3)[0]
-    judge = canvas.judge_of(likelihood, likelihood.origin_px)
+    obj = minimize(likelihood, np.full(likelihood.shape, 0.8, np.complex64), 0.0, 3)[0]
+    judge = canvas.validation_data(likelihood, likelihood.origin_px)
     ours = float(canvas.deviance(tf.constant(obj), **judge))
     assert ours == pytest.approx(2 * likelihood(obj)[0] / judge["frames"].size, rel=1e-4)
 
@@ -93,9 +89,9 @@ def test_the_same_seed_gives_the_same_network(scan, counts, trained):
     network, history = trained
     again, _ = train_unrolled(counts, scan.probe, OPTIONS, PRIOR, seed=0)
     assert_same(network, again)
-    assert list(history) == ["epoch", "loss", "stop_deviance", "learning_rate"]
+    assert list(history) == ["epoch", "loss", "validation_deviance", "learning_rate"]
     assert history["epoch"].is_monotonic_increasing
-    assert len(history) == min(history["stop_deviance"].argmin() + 1 + canvas.PATIENCE, canvas.ROUNDS)
+    assert len(history) == min(history["validation_deviance"].argmin() + 1 + canvas.PATIENCE, canvas.ROUNDS)
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
@@ -119,7 +115,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(scan, counts, tr
 
 
 def test_one_file_carries_all_that_is_needed_and_loads_in_safe_mode(scan, counts, trained, tmp_path):
-    card = make_card("unrolled", scan.probe, n_pixels=64, channels=1, transmission=0.7)
+    card = make_card("unrolled", scan.probe, n_pixels=64, channels=1, transmittance=0.7)
     save_network(tmp_path / "model.keras", trained[0], card)
     loaded = load_network(tmp_path / "model.keras")
     assert_same(loaded, trained[0])
@@ -144,12 +140,12 @@ def test_the_network_spoils_nothing_of_the_steps(scan, counts, trained):
 def test_the_prior_weakens_from_round_to_round_to_what_was_chosen(scan, counts, trained, monkeypatch):
     made, steps, likelihood = [], trained[0].get_layer("steps"), Likelihood(counts, scan.probe)
     monkeypatch.setattr(unrolled, "descend", lambda _, obj, *numbers: made.append(numbers) or (obj, 0.0, 0))
-    monkeypatch.setattr(unrolled, "descend_phase", lambda _, obj, number: made.append(f"phase {number}") or obj)
+    monkeypatch.setattr(unrolled, "minimize_slow_phase", lambda _, obj, number: made.append(f"phase {number}") or obj)
     ends = steps.before(likelihood, 0.5)
     steps.behind(likelihood, ends[-1])
-    chosen = steps.strength
+    chosen = steps.tv_weight
     assert made == [(2 * chosen, 3), "phase 2", (chosen, 3), "phase 2", (chosen / 2, 4), (chosen, 2)]
-    assert np.all(ends[0] == np.complex64(steps.transmission))
+    assert np.all(ends[0] == np.complex64(steps.transmittance))
 
 
 def test_the_slow_phase_begins_with_what_the_round_ended_with(scan, counts, trained, monkeypatch):
@@ -171,20 +167,20 @@ def test_sweeps_are_made_where_photons_set_apart_like_them(scan, beam, wanted):
     frames = np.random.default_rng(0).poisson(predict_intensity(scan.object[:], probe, *places)).astype(float)
     counts = Counts(lambda chosen: frames[chosen], *places)
     numbers = {"rounds": 4, "sweeps": 0, "iterations": 5, "phase_iterations": 3, "final_iterations": 14}
-    facts = {"strength": 8.0, "transmission": transmission_of(counts, probe), "n_pixels": 64, "photons": 1.0}
-    without = Steps(**numbers, closing_iterations=8, **facts)
+    facts = {"tv_weight": 8.0, "transmission": mean_transmittance(counts, probe), "n_pixels": 64, "photons": 1.0}
+    without = Steps(**numbers, post_iterations=8, **facts)
     steps = unrolled._choose_sweeps(counts, probe, without, 10, 0.8, 0)
     assert steps.numbers == without.numbers | {"sweeps": wanted}
     if wanted:
         likelihood = Likelihood(counts, probe)
         ends = [each.before(likelihood) for each in (without, steps)]
         assert len(ends[0]) == len(ends[1])  # as many for the network to see
-        light, origin = likelihood.light(), likelihood.origin_px
+        light, origin = likelihood.illumination(), likelihood.origin_px
         assert error_of(ends[1][-1], light, origin, scan)[0] < 0.8 * error_of(ends[0][-1], light, origin, scan)[0]
 
 
 def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, trained, tmp_path):
-    """Also where tiles have other global phases: they are synchronised from tile to tile, whatever the chunks."""
+    """Also where tiles have other global phases: they are synchronized from tile to tile, whatever the chunks."""
     tiles = cut_tiles(counts.xcoords, counts.ycoords, 20, 16)
     assert len(tiles) >= 6
     turns, made = np.exp(2j * np.arange(len(tiles))), list(reconstruct_tiles(trained[0], counts, scan.probe, tiles))
@@ -214,34 +210,34 @@ def test_patterns_of_another_size_are_refused_and_other_photons_said(scan, count
     assert "WARNING" not in capsys.readouterr().err
     steps.check(2 * scan.probe)
     assert (
-        "WARNING: a probe of 8e+04 photons; the strength of the prior was chosen for 2e+04" in capsys.readouterr().err
+        "WARNING: a probe of 8e+04 photons; the tv_weight of the prior was chosen for 2e+04" in capsys.readouterr().err
     )
 
 
 def test_what_the_parts_of_a_network_give_ends_with_the_whole(scan, counts, trained):
     network = trained[0]
     whole = apply_unrolled(network, counts, scan.probe)[0]
-    parts = list(take_apart(network, counts, scan.probe))
+    parts = list(ablate(network, counts, scan.probe))
     found, seconds = ({name: row[place] for name, *row in parts} for place in (0, 1))
     assert set(found) == set(VARIANTS)
-    assert seconds["not-closed"] > 0.5 * seconds["prior"]  # the rounds before the network count for both
+    assert seconds["no-post-iterations"] > 0.5 * seconds["prior"]  # the rounds before the network count for both
     likelihood, steps = Likelihood(counts, scan.probe), network.get_layer("steps")
-    np.testing.assert_allclose(steps.behind(likelihood, found["not-closed"]), whole, atol=1e-5)
+    np.testing.assert_allclose(steps.behind(likelihood, found["no-post-iterations"]), whole, atol=1e-5)
     misfit = {name: likelihood(obj)[0] for name, obj in found.items()}
     assert misfit["steps"] < misfit["prior"]
-    objective = {name: misfit[name] + steps.strength * total_variation(obj)[0] for name, obj in found.items()}
+    objective = {name: misfit[name] + steps.tv_weight * total_variation(obj)[0] for name, obj in found.items()}
     assert objective["longer"] < objective["prior"]
 
 
 def test_the_prior_of_a_large_scan_is_chosen_in_one_tile(scan, wide, monkeypatch):
-    """Training holds a tile, not the scan: the strength is that of the tile with the most exposures."""
+    """Training holds a tile, not the scan: the tv_weight is that of the tile with the most exposures."""
     seen = []
 
     def choose(part, *arguments, **options):
         seen.append(len(part))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(unrolled, "choose_strength", choose)
+    monkeypatch.setattr(unrolled, "choose_tv_weight", choose)
     prior = replace(PRIOR, tile_px=60)
     with pytest.raises(KeyboardInterrupt):
         train_unrolled(wide, scan.probe, OPTIONS, prior, seed=0)

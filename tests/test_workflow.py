@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho.align import Gauge
+from ptycho.cli.provenance import find_record, root_of, state_of, state_of_code
 from ptycho.methods import METHODS
-from ptycho.tools.provenance import find_record, root_of, state_of, state_of_code
+from ptycho.scoring.registration import Gauge
 from tests.workflow import (
     CONDITION,
     ROOT,
@@ -35,11 +35,11 @@ METRICS = (
 def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     found = jobs(snakemake(tmp_path, "-n", "--cores", "4"))
     conditions = 6
-    assert found["train"] == 2 * conditions
-    assert found["infer"] == 2 * 2 * conditions
+    assert found["train_network"] == 2 * conditions
+    assert found["infer_network"] == 2 * 2 * conditions
     assert found["merge"] == 3 * conditions
-    assert found["train_unrolled"] == found["infer_unrolled"] == found["regularise"] == conditions
-    assert found["iterate"] == found["compare"] == found["expose"] == conditions
+    assert found["train_unrolled"] == found["infer_unrolled"] == found["tv"] == conditions
+    assert found["lsqml"] == found["compare"] == found["simulate_scan"] == conditions
     assert found["view"] == 2 * conditions
     assert not list(tmp_path.glob("results/**/*.npz"))
 
@@ -47,18 +47,18 @@ def test_a_dry_run_lists_the_whole_default_study(tmp_path):
 def test_methods_named_in_halves_reconstruct_either_half_of_the_photons(tmp_path):
     arguments = ("-n", "--cores", "1", "--configfile", config_file(tmp_path, halves=["lsqml", "tv"]))
     found = jobs(snakemake(tmp_path, *arguments))
-    assert found["halve_counts"] == 1
+    assert found["half_scans"] == 1
     assert found["half_frc"] == 2
-    assert found["iterate_half"] == found["regularise_half"] == 2 * 2
+    assert found["lsqml_half"] == found["tv_half"] == 2 * 2
 
 
 @pytest.mark.parametrize(
     ("target", "last"),
     [
-        ("phase_c", "expose"),
+        ("phase_c", "simulate_scan"),
         ("phase_d", "view"),
         ("phase_e", "train"),
-        ("phase_f", "iterate"),
+        ("phase_f", "lsqml"),
         ("inference", "merge"),
         ("phase_g", "compare"),
     ],
@@ -69,29 +69,29 @@ def test_every_phase_can_be_asked_for_alone(tmp_path, target, last):
     if target in ("phase_c", "phase_d"):
         assert "train" not in found
     if target == "phase_f":
-        assert "infer" not in found
+        assert "infer_network" not in found
 
 
 def test_both_splits_are_one_word_away(tmp_path):
     config = config_file(tmp_path, splits=["train", "test"])
     found = jobs(snakemake(tmp_path, "-n", "--cores", "1", "--configfile", config))
     assert found["compare"] == 2 * 2
-    assert found["train"] == 2 * 2
+    assert found["train_network"] == 2 * 2
     assert found["region"] == 2
 
 
 def test_several_objects_have_folders_of_their_own(tmp_path):
     run = snakemake(tmp_path, "-n", "--cores", "1", "--configfile", ROOT / "config/seeds.yaml")
     found, conditions = jobs(run), 2 * 3 * 2 * 3
-    assert found["sample"] == found["region"] == found["sample_picture"] == 2
-    assert found["compare"] == found["train_unrolled"] == found["iterate"] == conditions
-    assert found["expose"] == 2 * 3 * 2 * 3
+    assert found["sample"] == found["region"] == found["plot_sample"] == 2
+    assert found["compare"] == found["train_unrolled"] == found["lsqml"] == conditions
+    assert found["simulate_scan"] == 2 * 3 * 2 * 3
     assert "results/seeds/object_lines/dose_1000/dense/seed_2/test/comparison_metrics.csv" in run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("both", [True, False])
 def test_one_object_or_several_but_not_both_or_none(tmp_path, both):
-    objects = {"one": {"kind": "leaves"}}
+    objects = {"one": {"kind": "dead_leaves"}}
     changes = {"objects": objects} if both else {"source__object": None}
     run = snakemake(tmp_path, "-n", "--configfile", config_file(tmp_path, **changes), check=False)
     assert "source.object, objects: wanted the one or the other" in run.stdout + run.stderr
@@ -99,7 +99,7 @@ def test_one_object_or_several_but_not_both_or_none(tmp_path, both):
 
 def test_the_measured_study_has_its_own_jobs(tmp_path):
     found = jobs(snakemake(tmp_path, "-n", "--cores", "1", "--configfile", ROOT / "config/siemens.yaml"))
-    assert {"fetch", "convert", "halve", "reference", "expose", "train", "iterate", "compare"} <= set(found)
+    assert {"fetch", "convert", "halve", "reference", "simulate_scan", "train", "lsqml", "compare"} <= set(found)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def describe(parser) -> None:
 
 def run(options) -> int:
     """Convert."""
-    from ptycho.formats import read_legacy
-    from ptycho.provenance import make_record
-    from ptycho.scan import ScanWriter, open_scan
+    from ptycho.data.formats.legacy import read_legacy
+    from ptycho.data.scan import ScanWriter, open_scan
+    from ptycho.workflow.provenance import make_record
 
     arrays = read_legacy(options.source, options.quantity)
     arrays["metadata"]["provenance"] = make_record(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from ptycho.npz import ContractError
-from ptycho.provenance import CARD, ROOT, code_digest, file_digest, is_intact, script_digest
+from ptycho.workflow.files import ContractError
+from ptycho.workflow.provenance import CARD, ROOT, code_digest, file_digest, is_intact, script_digest
 
 CARRIERS = (".json", ".keras", ".npz", ".png")
 """Endings of files that a record can be in."""
@@ -85,7 +85,7 @@ def find_record(path: Path) -> tuple[dict, Path]:
     Returns
     -------
     record : dict
-        As `ptycho.provenance.make_record` makes it.
+        As `ptycho.workflow.provenance.make_record` makes it.
     carrier : Path
         The file that it is in.
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.npz import ContractError, keys_of, load_arrays
-from ptycho.physics import as_modes
+from ptycho.data.npz import keys_of, load_arrays
+from ptycho.physics.forward import as_modes
+from ptycho.workflow.files import ContractError
 
 LIT = 1e-2
-"""Of the largest weight, or of a probe's peak intensity; below, it counts as dark."""
+"""Of the largest illumination, or of a probe's peak intensity; below, it counts as dark."""
 
 
 def describe(parser) -> None:
@@ -25,18 +26,18 @@ def describe(parser) -> None:
 def run(options) -> int:
     """Show, or write and say where."""
     images, title = images_of(options.file), str(options.file)
-    from ptycho.plots import save, waves
+    from ptycho.reporting.figures import plot_waves, save
 
     if options.output is None:
         import matplotlib.pyplot as plt
 
-        figure = waves(images, title, figure=plt.figure(options.file.name))
+        figure = plot_waves(images, title, figure=plt.figure(options.file.name))
         if figure.canvas.required_interactive_framework:
             plt.show()
             return 0
         plt.close(figure)
     output = options.output or Path(f"{options.file.stem}_view.png")
-    save(waves(images, title), output)
+    save(plot_waves(images, title), output)
     print(f"{'no display to open a window on; ' if options.output is None else ''}saved {output.resolve()}")
     return 0
 
@@ -62,15 +63,15 @@ def images_of(path) -> dict:
             label = "probe [√photon]" if len(modes) == 1 else f"probe [√photon], mode {number}"
             light = np.abs(mode) ** 2
             probes[label] = np.abs(mode), np.where(light > LIT * light.max(), np.angle(mode), np.nan), (0, 0)
-    if {"object", "weight", "origin_px"} <= keys:
-        obj, weight, origin = load_arrays(path, "object", "weight", "origin_px")
-        return {"object": _parts(path, np.where(weight > LIT * weight.max(), obj, np.nan), origin)} | probes
+    if {"object", "illumination", "origin_px"} <= keys:
+        obj, illumination, origin = load_arrays(path, "object", "illumination", "origin_px")
+        return {"object": _parts(path, np.where(illumination > LIT * illumination.max(), obj, np.nan), origin)} | probes
     if "objectGuess" in keys:
         return {"object": _parts(path, np.squeeze(load_arrays(path, "objectGuess")[0]))} | probes
     if "truth" in keys:
         return _compared(path)
     raise ContractError(
-        f"{path}: no object in it; found {sorted(keys)}, wanted 'object', 'weight' and 'origin_px' (a reconstruction), "
+        f"{path}: no object in it; found {sorted(keys)}, wanted 'object', 'illumination' and 'origin_px' (a reconstruction), "
         "'objectGuess' (a scan or sample) or 'truth' (a comparison)"
     )
 

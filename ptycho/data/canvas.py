@@ -6,17 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ptycho.npz import (
-    ContractError,
-    check_members,
-    drop_pages,
-    load_arrays,
-    open_member,
-    row_blocks,
-    save_arrays,
-    scratch_zeros,
-)
-from ptycho.physics import window_start
+from ptycho.data.npz import check_members, drop_pages, load_arrays, open_member, row_blocks, save_arrays, scratch_zeros
+from ptycho.physics.forward import window_start
+from ptycho.workflow.files import ContractError
 
 PATCHES_AT_A_TIME = 64
 """After so many, what they touched of a canvas in a file is dropped: a drop costs what the next touch reads again."""
@@ -63,16 +55,16 @@ class Canvas:
         if self._fresh >= PATCHES_AT_A_TIME:
             self._drop_pages()
 
-    def include(self, part: "Canvas", *, synchronised: bool = False) -> None:
+    def include(self, part: "Canvas", *, synchronized: bool = False) -> None:
         """Add a canvas whose box lies in this one's.
 
         Parameters
         ----------
-        synchronised : bool
+        synchronized : bool
             First turn its phase to the one here, where they overlap: what was reconstructed by itself has a global
             phase of its own, which no measurement tells.
         """
-        turn = self._turn(part) if synchronised else None
+        turn = self._turn(part) if synchronized else None
         for rows, box in self._shared(part):
             self.total[box] += part.total[rows] if turn is None else turn * part.total[rows]
             self.weight[box] += part.weight[rows]
@@ -147,7 +139,7 @@ class Canvas:
 
 
 def save_parts(path, parts: Iterable[Canvas], metadata: Callable[[], dict]) -> None:
-    """Write canvases that are to be synchronised when they are merged, one at a time; whole or not there.
+    """Write canvases that are to be synchronized when they are merged, one at a time; whole or not there.
 
     Parameters
     ----------
@@ -192,7 +184,7 @@ def parts_of(path) -> list[Callable[[], Canvas]]:
     return loads
 
 
-def merge(canvases, folder=None, *, synchronised: bool = False) -> Canvas:
+def merge(canvases, folder=None, *, synchronized: bool = False) -> Canvas:
     """Add partial canvases over their common bounding box, one at a time, in any order.
 
     Parameters
@@ -201,7 +193,7 @@ def merge(canvases, folder=None, *, synchronised: bool = False) -> Canvas:
         Each returns a Canvas; a callable is called twice, so that only one part is open at a time.
     folder : Path, optional
         Where the sum lives in files; without, it is in memory.
-    synchronised : bool
+    synchronized : bool
         Turn the phase of each to that of those before it. The result then depends on the order.
     """
     parts = [(load, part.origin_px, part.weight.shape) for load in canvases if (part := load()).weight.size]
@@ -210,36 +202,5 @@ def merge(canvases, folder=None, *, synchronised: bool = False) -> Canvas:
     high = np.max([np.add(origin, shape) for origin, shape in boxes], axis=0)
     whole = Canvas.empty(tuple((high - low).tolist()), tuple(low.tolist()), folder)
     for load, _, _ in parts:
-        whole.include(load(), synchronised=synchronised)
-    return whole
-
-
-def save_object(path, obj, weight, origin_px, **metadata) -> None:
-    """Write a reconstructed object: complex64, its weight, and where it lies in the object plane."""
-    weight = np.asanyarray(weight)
-    light = np.empty(weight.shape, np.float32)
-    for rows in row_blocks(weight):
-        light[rows] = weight[rows]
-    save_arrays(
-        path,
-        object=np.asarray(obj, np.complex64),
-        weight=light,
-        origin_px=np.asarray(origin_px, np.int64),
-        metadata=np.array(json.dumps(metadata)),
-    )
-
-
-def load_object(path):
-    """Read (object, weight, origin_px, metadata)."""
-    obj, weight, origin, text = load_arrays(path, "object", "weight", "origin_px", "metadata")
-    return obj, weight, tuple(origin.tolist()), json.loads(str(text))
-
-
-def place(obj, origin_px, shape, fill: complex = 1.0):
-    """Put an object on a larger or smaller grid whose first pixel is (0, 0); `fill` where it has nothing."""
-    whole = np.full(shape, fill, obj.dtype)
-    y, x = origin_px
-    top, left = max(y, 0), max(x, 0)
-    bottom, right = min(y + obj.shape[0], shape[0]), min(x + obj.shape[1], shape[1])
-    whole[top:bottom, left:right] = obj[top - y : bottom - y, left - x : right - x]
+        whole.include(load(), synchronized=synchronized)
     return whole

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from ptycho.npz import ContractError
-from ptycho.provenance import file_digest
-from ptycho.stitch import Canvas, merge, parts_of, read_metadata
+from ptycho.data.canvas import merge, parts_of, read_metadata
+from ptycho.data.object_files import Reconstruction
+from ptycho.workflow.files import ContractError
+from ptycho.workflow.provenance import file_digest
 
 
 def chunk_bounds(n_groups: int, index: int, count: int) -> tuple[int, int]:
@@ -17,7 +18,7 @@ def run_of(model, view, n_groups: int) -> dict:
     return {"model": file_digest(model), "view": file_digest(view), "groups": n_groups}
 
 
-def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
+def merge_chunks(paths, run: dict | None = None, folder=None) -> Reconstruction:
     """Merge the chunk files of one run.
 
     Parameters
@@ -60,4 +61,11 @@ def merge_chunks(paths, run: dict | None = None, folder=None) -> Canvas:
     if expected != count:
         raise ContractError(f"groups {expected} to {count} are in no chunk: one is missing after {before}")
     parts = [load for *_, path in ordered for load in loads[path]]
-    return merge(parts, folder, synchronised="parts" in metadata[0][1])
+    canvas = merge(parts, folder, synchronized="parts" in metadata[0][1])
+    seconds = [chunk.get("cpu_s") for _, chunk in metadata]
+    return Reconstruction(
+        object=canvas.mean(),
+        illumination=canvas.weight,
+        origin_px=canvas.origin_px,
+        cpu_s=None if None in seconds else sum(seconds),
+    )

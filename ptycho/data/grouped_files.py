@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.grouping import FIT, HOLDOUT, median_overlap
-from ptycho.npz import ContractError, MappedArray, keys_of, open_member
-from ptycho.physics import as_modes, blocks, window_start
-from ptycho.probes import diameter_px
-from ptycho.scan import Scan, check_scan, open_scan
-from ptycho.stitch import Canvas
-from ptycho.views import Grouping, View, make_view
+from ptycho.data.canvas import Canvas
+from ptycho.data.grouping import FIT, HOLDOUT, median_overlap
+from ptycho.data.npz import MappedArray, keys_of, open_member
+from ptycho.data.scan import Scan, check_scan, open_scan
+from ptycho.data.views import GroupingOptions, View, make_view
+from ptycho.physics.forward import as_modes, blocks, window_start
+from ptycho.physics.probes import diameter_px
+from ptycho.workflow.files import ContractError
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def open_grouped(path) -> tuple[Scan, View]:
     return scan, View(exposures=exposures, role=role, nn_indices=exposures.reshape(count, channels), metadata={})
 
 
-def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbours: int, max_spread_px, seed: int):
+def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbors: int, max_spread_px, seed: int):
     """Open a test scan, all its exposures as one view, or a grouped file.
 
     Parameters
@@ -125,7 +126,7 @@ def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbours: int
     ------
     ContractError
         If the file is neither, or has groups of another size.
-    ptycho.grouping.ViewError
+    ptycho.data.grouping.ViewError
         If exposures are too few.
     """
     if is_grouped(path):
@@ -134,12 +135,12 @@ def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbours: int
             raise ContractError(f"{path}: groups of {found} patterns; wanted {gridsize**2} (gridsize {gridsize})")
         return scan, _first(scan, view, n_groups)
     scan = open_scan(path)
-    options = Grouping(
+    options = GroupingOptions(
         gridsize=gridsize,
-        neighbours=neighbours,
+        neighbors=neighbors,
         n_groups=max(n_groups or 0, len(scan)),
         max_spread_px=max_spread_px or 3 * scan.n_pixels // 4,
-        held_share=0.05,
+        holdout_fraction=0.05,
     )
     points = np.stack([scan.ycoords, scan.xcoords], axis=1)
     overlap = median_overlap(points, diameter_px(scan.probe))

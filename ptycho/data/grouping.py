@@ -1,4 +1,4 @@
-"""Which exposures are neighbours: overlap views, neighbour groups, roles, measured overlap."""
+"""Which exposures are neighbors: overlap views, neighbor groups, roles, measured overlap."""
 
 import math
 from itertools import combinations
@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 from scipy.spatial import KDTree
 
-FIT, STOP, HOLDOUT = 0, 1, 2
-ROLES = ("fit", "stop", "holdout")
+FIT, VALIDATION, HOLDOUT = 0, 1, 2
+ROLES = ("fit", "validation", "holdout")
 
 SEEDS_AT_ONCE = 4096
 """Groups that are drawn together."""
@@ -29,13 +29,13 @@ def disc_overlap(distance_px, diameter: float):
 
 
 def nearest_distances(points):
-    """Distance of every point to its nearest neighbour [px]; infinite for a single point."""
+    """Distance of every point to its nearest neighbor [px]; infinite for a single point."""
     if len(points) < 2:
         return np.full(len(points), np.inf)
     return KDTree(points).query(points, k=2)[0][:, 1]
 
 
-def thin_positions(points, distance_px: float):
+def subsample_positions(points, distance_px: float):
     """Keep points, in scan order, that are at least `distance_px` from all kept before.
 
     Parameters
@@ -58,12 +58,12 @@ def thin_positions(points, distance_px: float):
 
 
 def median_overlap(points, diameter: float) -> float:
-    """Median linear overlap of every exposure with its nearest neighbour."""
+    """Median linear overlap of every exposure with its nearest neighbor."""
     return float(linear_overlap(np.median(nearest_distances(points)), diameter))
 
 
 def select_view(points, diameter: float, target: float, tolerance: float = 0.05):
-    """Choose exposures whose median nearest-neighbour overlap is the target.
+    """Choose exposures whose median nearest-neighbor overlap is the target.
 
     All are kept when they are already within the tolerance; otherwise the thinning distance is found by bisection,
     and the best of all distances tried is taken.
@@ -96,7 +96,7 @@ def select_view(points, diameter: float, target: float, tolerance: float = 0.05)
     tried = {0.0: (whole, everything)}
     for _ in range(40):
         distance = (low + high) / 2
-        kept = thin_positions(points, distance)
+        kept = subsample_positions(points, distance)
         overlap = median_overlap(points[kept], diameter) if len(kept) > 1 else -math.inf
         tried[distance] = (overlap, kept)
         low, high = (distance, high) if overlap > target else (low, distance)
@@ -125,12 +125,12 @@ def draw_roles(count: int, share: float, rng: np.random.Generator):
     role = np.zeros(count, np.int8)
     apart = rng.permutation(count)
     role[apart[:n_holdout]] = HOLDOUT
-    role[apart[n_holdout : n_holdout + n_stop]] = STOP
+    role[apart[n_holdout : n_holdout + n_stop]] = VALIDATION
     return role
 
 
-def group_neighbours(points, size: int, *, neighbours: int, n_groups: int, max_spread_px: float, rng):
-    """Draw groups: a seed exposure and size - 1 of its nearest neighbours (K choose C oversampling).
+def group_neighbors(points, size: int, *, neighbors: int, n_groups: int, max_spread_px: float, rng):
+    """Draw groups: a seed exposure and size - 1 of its nearest neighbors (K choose C oversampling).
 
     Every exposure is the seed of about the same number of groups. No exposure stands twice in a group and no group
     twice in the result; a group is ordered by (y, x) and spreads at most `max_spread_px` along either axis.
@@ -141,8 +141,8 @@ def group_neighbours(points, size: int, *, neighbours: int, n_groups: int, max_s
         Positions (y, x) [px].
     size : int
         C, exposures in a group.
-    neighbours : int
-        K, how many nearest neighbours of the seed are candidates.
+    neighbors : int
+        K, how many nearest neighbors of the seed are candidates.
     n_groups : int
         How many groups are wanted; fewer are returned only if there are no more.
 
@@ -158,9 +158,9 @@ def group_neighbours(points, size: int, *, neighbours: int, n_groups: int, max_s
     """
     if len(points) < size:
         raise ViewError(f"{len(points)} exposures are too few for groups of {size}")
-    if size - 1 > neighbours:
-        raise ViewError(f"groups of {size} need at least {size - 1} neighbours to choose from, not {neighbours}")
-    nearest = KDTree(points).query(points, k=min(neighbours + 1, len(points)))[1].reshape(len(points), -1)
+    if size - 1 > neighbors:
+        raise ViewError(f"groups of {size} need at least {size - 1} neighbors to choose from, not {neighbors}")
+    nearest = KDTree(points).query(points, k=min(neighbors + 1, len(points)))[1].reshape(len(points), -1)
     choices = np.array(list(combinations(range(1, nearest.shape[1]), size - 1)), np.int64)
     first, found = rng.integers(len(choices), size=len(points)), {}
     for shift in rng.permutation(len(choices)):
@@ -174,7 +174,7 @@ def group_neighbours(points, size: int, *, neighbours: int, n_groups: int, max_s
     if not found:
         raise ViewError(
             f"no group of {size} among {len(points)} exposures spreads at most {max_spread_px:.1f} px: "
-            f"the median distance of neighbours is {np.median(nearest_distances(points)):.1f} px"
+            f"the median distance of neighbors is {np.median(nearest_distances(points)):.1f} px"
         )
     return _ordered(points, found)
 
@@ -195,19 +195,19 @@ def _ordered(points, found):
 
 
 def measure_overlap(points, groups, diameter: float) -> dict:
-    """Measure overlap three ways: within groups, between exposures, between group centres; linear and disc area.
+    """Measure overlap three ways: within groups, between exposures, between group centers; linear and disc area.
 
     Returns
     -------
     dict
-        {"within_groups" | "between_exposures" | "between_group_centres": {"linear": …, "disc_area": …}}, medians.
+        {"within_groups" | "between_exposures" | "between_group_centers": {"linear": …, "disc_area": …}}, medians.
     """
     first, second = np.triu_indices(groups.shape[1], 1)
     members = points[groups]
     distances = {
         "within_groups": np.linalg.norm(members[:, first] - members[:, second], axis=-1).ravel(),
         "between_exposures": nearest_distances(points),
-        "between_group_centres": nearest_distances(np.unique(members.mean(axis=1), axis=0)),
+        "between_group_centers": nearest_distances(np.unique(members.mean(axis=1), axis=0)),
     }
     return {
         name: {

@@ -13,12 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.files import replacing
-
-
-class ContractError(ValueError):
-    """A file does not hold what is wanted: the message names file, key, what was found and what is wanted."""
-
+from ptycho.workflow.files import ContractError, replacing
 
 BLOCK_BYTES = 1 << 22
 """Of an array that is gone through block by block: what is resident of it at a time."""
@@ -142,6 +137,26 @@ def keys_of(path) -> list[str]:
     """
     with _readable(Path(path)) as archive:
         return _names(archive)
+
+
+def check_keys(path, wanted: Iterable[str], *, old: Iterable[str] = ()) -> None:
+    """Look whether a file has the arrays that are wanted.
+
+    Parameters
+    ----------
+    old : iterable of str
+        Keys that ptycho 0.1 wrote in their place: a file with one of them is said to be of that version.
+
+    Raises
+    ------
+    ContractError
+        If there is no such file, it is no NPZ, or lacks a key.
+    """
+    found = keys_of(path)
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        hint = "; written by ptycho 0.1: run the study again" if set(old) & set(found) else ""
+        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {found}{hint}")
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.files import replacing
-from ptycho.npz import ContractError, MappedArray, keys_of, open_member
-from ptycho.physics import as_modes, blocks, cut_patches
+from ptycho.data.npz import MappedArray, keys_of, open_member
+from ptycho.physics.forward import as_modes, blocks, cut_patches
+from ptycho.workflow.files import ContractError, replacing
 
 LEGACY_KEYS = {"diff3d", "intensity"}
 UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
@@ -30,7 +30,7 @@ class Scan:
     """(M, N, N) float32 amplitude, sqrt(counts)."""
     xcoords: np.ndarray = field(repr=False)
     ycoords: np.ndarray = field(repr=False)
-    """(M,) float64 patch centres [px]."""
+    """(M,) float64 patch centers [px]."""
     probe: np.ndarray = field(repr=False)
     """(modes, N, N) complex64 [sqrt(photon)]."""
     object: MappedArray = field(repr=False)
@@ -135,7 +135,7 @@ def check_scan(scan: Scan) -> None:
 def _check_positions(scan: Scan, n: int) -> None:
     span = max(float(np.ptp(axis)) for axis in (scan.xcoords, scan.ycoords)) if len(scan) > 1 else 1.0
     if span < 1:
-        raise ContractError(f"{scan.path}: positions span {span:.2g} px; wanted object pixels, not metres")
+        raise ContractError(f"{scan.path}: positions span {span:.2g} px; wanted object pixels, not meters")
     for key, coords, size in (
         ("ycoords", scan.ycoords, scan.object.shape[0]),
         ("xcoords", scan.xcoords, scan.object.shape[1]),
@@ -224,9 +224,9 @@ def split_rows(ycoords, height_px: float, train_fraction: float):
     Parameters
     ----------
     ycoords : (M,) float64
-        Patch centres [px].
+        Patch centers [px].
     height_px : float
-        Smallest distance in y between a train and a test centre.
+        Smallest distance in y between a train and a test center.
     train_fraction : float
         Wanted share of train among the exposures that are used.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptycho.stitch import Canvas
+from ptycho.data.canvas import Canvas
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Tile:
     exposures: np.ndarray
     """(m,) int64 exposures of core and halo, ascending."""
     core: tuple[tuple[float, float], tuple[float, float]]
-    """Where its patch centres lie, without the halo: (low, high) along y and along x [px]; infinite at the border."""
+    """Where its patch centers lie, without the halo: (low, high) along y and along x [px]; infinite at the border."""
     halo_px: float
 
     def weight(self, shape, origin_px):
@@ -37,9 +37,9 @@ def cut_tiles(xcoords, ycoords, size_px: float, halo_px: float) -> list[Tile]:
     Parameters
     ----------
     xcoords, ycoords : (M,) float64
-        Patch centres [px].
+        Patch centers [px].
     size_px : float
-        Largest extent of a core's patch centres along an axis.
+        Largest extent of a core's patch centers along an axis.
     halo_px : float
         How far beyond its core a tile takes exposures too: at least what one exposure, or the network, sees.
 
@@ -83,7 +83,7 @@ def fullest(tiles: list[Tile]) -> int:
 def canvas_of(tile: Tile, obj, light, origin_px) -> Canvas:
     """Weight a tile's object by its illumination, and by its distance from the core: a canvas to be merged.
 
-    Its global phase is its own: canvases of tiles are to be synchronised when they are put together.
+    Its global phase is its own: canvases of tiles are to be synchronized when they are put together.
 
     Parameters
     ----------

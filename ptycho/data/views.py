@@ -6,27 +6,27 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho import grouping
-from ptycho.files import save_text
-from ptycho.npz import ContractError, open_member, save_arrays
-from ptycho.physics import illumination, split_position
-from ptycho.probes import diameter_px
-from ptycho.scan import Scan, detected_photons
+from ptycho.data import grouping
+from ptycho.data.npz import open_member, save_arrays
+from ptycho.data.scan import Scan, detected_photons
+from ptycho.physics.forward import illumination, split_position
+from ptycho.physics.probes import diameter_px
+from ptycho.workflow.files import ContractError, save_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grouping:
+class GroupingOptions:
     """How exposures are put together."""
 
     gridsize: int
     """C = gridsize² exposures in a group."""
-    neighbours: int
-    """K, nearest neighbours of the seed to choose from."""
+    neighbors: int
+    """K, nearest neighbors of the seed to choose from."""
     n_groups: int
     """Groups wanted in a view."""
     max_spread_px: float
     """Largest extent of a group along either axis [px]."""
-    held_share: float
+    holdout_fraction: float
     """Share of a view that is `holdout`, and of the rest that is `stop`."""
 
 
@@ -37,7 +37,7 @@ class View:
     exposures: np.ndarray
     """(m,) int64 kept exposures."""
     role: np.ndarray
-    """(m,) int8: 0 fit, 1 stop, 2 holdout."""
+    """(m,) int8: 0 fit, 1 validation, 2 holdout."""
     nn_indices: np.ndarray
     """(B, C) int64 exposures of each group; none is holdout."""
     metadata: dict
@@ -47,23 +47,23 @@ class View:
         return self.exposures[np.isin(self.role, roles)]
 
 
-def make_view(scan: Scan, target: float, options: Grouping, rng: np.random.Generator) -> View:
+def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.random.Generator) -> View:
     """Select, draw roles, group, and measure.
 
     Raises
     ------
-    ptycho.grouping.ViewError
+    ptycho.data.grouping.ViewError
         If the overlap cannot be met, exposures are too few, or none has a photon.
     """
     points = np.stack([scan.ycoords, scan.xcoords], axis=1)
     diameter = diameter_px(scan.probe)
     kept = grouping.select_view(points, diameter, target)
-    role = grouping.draw_roles(len(kept), options.held_share, rng)
+    role = grouping.draw_roles(len(kept), options.holdout_fraction, rng)
     usable = kept[role != grouping.HOLDOUT]
-    groups = grouping.group_neighbours(
+    groups = grouping.group_neighbors(
         points[usable],
         options.gridsize**2,
-        neighbours=options.neighbours,
+        neighbors=options.neighbors,
         n_groups=options.n_groups,
         max_spread_px=options.max_spread_px,
         rng=rng,
@@ -96,7 +96,7 @@ def make_view(scan: Scan, target: float, options: Grouping, rng: np.random.Gener
 
 
 def fluence(scan: Scan, exposures) -> float:
-    """Incident photons per object pixel: median of Σ_j|P_j|² over the box of the patch centres."""
+    """Incident photons per object pixel: median of Σ_j|P_j|² over the box of the patch centers."""
     x, y = scan.xcoords[exposures], scan.ycoords[exposures]
     (top, left), (bottom, right) = ((split_position(edge)[0]) for edge in ((y.min(), x.min()), (y.max(), x.max())))
     shape = int(bottom - top) + 1, int(right - left) + 1

@@ -1,4 +1,4 @@
-"""What a saved model says of itself: a card in its `.keras` archive, so that one file is enough."""
+"""What a saved model says of itself: a card in its `.keras` archive, so that one file is enough; and its loading."""
 
 import json
 import zipfile
@@ -7,12 +7,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ptycho.files import replacing
-from ptycho.npz import ContractError
-from ptycho.provenance import CARD, array_digest, versions
+import ptycho.model.convolutions
+import ptycho.model.layers  # noqa: F401 - both register what saved models name
+from ptycho.workflow.files import ContractError, replacing
+from ptycho.workflow.provenance import CARD, array_digest, versions
 
 
-def make_card(method: str, probe, *, n_pixels: int, channels: int, transmission: float, **facts) -> dict:
+def make_card(method: str, probe, *, n_pixels: int, channels: int, transmittance: float, **facts) -> dict:
     """Write down what is needed to use a network, and what made it.
 
     Parameters
@@ -21,8 +22,8 @@ def make_card(method: str, probe, *, n_pixels: int, channels: int, transmission:
         Illumination of the training [sqrt(photon)].
     n_pixels, channels : int
         N, side of a pattern, and C, patterns in a group.
-    transmission : float
-        Mean amplitude transmittance of the training data: the normalisation.
+    transmittance : float
+        Mean amplitude transmittance of the training data: the normalization.
     **facts
         Further ones that JSON can say: the epoch that was kept, and `provenance`, what made it.
     """
@@ -31,7 +32,7 @@ def make_card(method: str, probe, *, n_pixels: int, channels: int, transmission:
         "method": method,
         "n_pixels": n_pixels,
         "channels": channels,
-        "transmission": transmission,
+        "transmittance": transmittance,
         "probe": array_digest(probe),
         "probe_photons": float(np.sum(np.abs(probe) ** 2, dtype=np.float64)),
         "versions": versions("ptycho", "tensorflow", "keras", "numpy"),
@@ -52,13 +53,41 @@ def read_card(path) -> dict:
 
     Raises
     ------
-    ptycho.npz.ContractError
-        If the file is no archive, or has no card.
+    ptycho.workflow.files.ContractError
+        If the file is no archive, has no card, or was saved by ptycho 0.1.
     """
     try:
         with zipfile.ZipFile(Path(path)) as archive:
-            return json.loads(archive.read(CARD))
+            card = json.loads(archive.read(CARD))
     except KeyError:
         raise ContractError(f"{path}: no '{CARD}' in it: saved by something else, or saved again by Keras") from None
     except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
         raise ContractError(f"{path}: not a saved model ({error})") from None
+    if "transmittance" not in card:
+        raise ContractError(f"{path}: a model saved by ptycho 0.1, which this version does not read: train it again")
+    return card
+
+
+def load_network(path: Path) -> keras.Model:
+    """Load a `.keras` file in safe mode; one without a card, such as Keras itself saves, is loaded all the same.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is none, was saved by ptycho 0.1, or holds something that is not ours.
+    """
+    if _has_card(path):
+        read_card(path)
+    try:
+        return keras.saving.load_model(path, safe_mode=True, compile=False)
+    except Exception as error:  # Keras raises whatever its reader of archives, JSON or HDF5 does
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise ContractError(f"{path}: not a model that can be loaded ({type(error).__name__}: {reason})") from error
+
+
+def _has_card(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(Path(path)) as archive:
+            return CARD in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import logging
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ptycho.npz import ContractError, load_arrays, save_arrays
+from ptycho.data.npz import load_arrays, save_arrays
+from ptycho.workflow.files import ContractError
+
+_logger = logging.getLogger(__name__)
 
 
 def training_key(**facts) -> str:
@@ -19,7 +22,7 @@ def training_key(**facts) -> str:
 
 @dataclass(frozen=True)
 class Backup:
-    """The state of a training in a folder, whole or not there, see `ptycho.files.replacing`.
+    """The state of a training in a folder, whole or not there, see `ptycho.workflow.files.replacing`.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ class Backup:
             names = {group: [f"{group}_{i}" for i in range(count)] for group, count in said["lengths"].items()}
             return said["facts"], {group: load_arrays(self.path, *those) for group, those in names.items()}
         except (ContractError, KeyError, json.JSONDecodeError) as error:
-            print(f"{self.path}: not used and removed, training starts anew: {error}", file=sys.stderr, flush=True)
+            _logger.warning("%s: not used and removed, training starts anew: %s", self.path, error)
             self.remove()
             return None
 

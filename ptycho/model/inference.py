@@ -1,7 +1,7 @@
 """Applying a saved network to groups: patches onto a canvas, batch by batch."""
 
+import logging
 import math
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -11,33 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from ptycho.data.canvas import Canvas
 from ptycho.loader import PtychoDataContainer
-from ptycho.model.card import read_card
-from ptycho.model.convolutions import UpConvolution  # noqa: F401 - the import registers what saved models name
-from ptycho.model.layers import Backpropagation, ComplexPatches
-from ptycho.npz import ContractError
-from ptycho.physics import blocks
-from ptycho.stitch import Canvas
+from ptycho.model.layers import ComplexPatches, InverseDiffraction
+from ptycho.physics.forward import blocks
 
-
-def load_network(path: Path) -> keras.Model:
-    """Load a `.keras` file in safe mode.
-
-    Raises
-    ------
-    ptycho.npz.ContractError
-        If it is none, or holds something that is not ours.
-    """
-    try:
-        if read_card(path).get("method") == "unrolled":
-            import ptycho.model.unrolled  # noqa: F401 - as above
-    except ContractError:  # a model without a card is tried all the same
-        pass
-    try:
-        return keras.saving.load_model(path, safe_mode=True, compile=False)
-    except Exception as error:  # Keras raises whatever its reader of archives, JSON or HDF5 does
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        raise ContractError(f"{path}: not a model that can be loaded ({type(error).__name__}: {reason})") from error
+_logger = logging.getLogger(__name__)
 
 
 def gridsize_of(network: keras.Model) -> int:
@@ -53,7 +32,7 @@ def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
     ValueError
         If they differ.
     """
-    wanted, found = tuple(network.input_shape[1:]), tuple(container._X_np.shape[1:])
+    wanted, found = tuple(network.input_shape[1:]), tuple(container.frames.shape[1:])
     if wanted != found:
         raise ValueError(f"the model takes groups of {wanted} (N, N, C), but the data's are {found}")
 
@@ -69,11 +48,11 @@ def probe_warning(network: keras.Model, container: PtychoDataContainer, toleranc
     tolerance : float
         Of 1 - |<P, Q>| / (‖P‖ ‖Q‖), and of the ratio of the photons.
     """
-    layer = next((layer for layer in getattr(network, "layers", ()) if isinstance(layer, Backpropagation)), None)
+    layer = next((layer for layer in getattr(network, "layers", ()) if isinstance(layer, InverseDiffraction)), None)
     if layer is None:
         return None
     its = np.array(layer.probe_real) + 1j * np.array(layer.probe_imag, np.float64)
-    probe = np.asarray(container._probe_np, np.complex128)
+    probe = np.asarray(container.probe_array, np.complex128)
     photons = [float(np.sum(np.abs(p) ** 2)) for p in (its, probe)]
     alike = float(np.abs(np.vdot(its, probe)) / np.sqrt(max(photons[0] * photons[1], 1e-300)))
     found = []
@@ -119,17 +98,17 @@ def add_groups(
     """
     check_fit(network, container)
     if warning := probe_warning(network, container):
-        print(f"WARNING: {warning}", file=sys.stderr, flush=True)
+        _logger.warning("%s", warning)
     if not len(groups):
         return Canvas.empty((0, 0), (0, 0))
     xcoords, ycoords = _positions(container, groups)
-    n = container._X_np.shape[1]
+    n = container.n_pixels
     canvas = Canvas.around(xcoords.ravel(), ycoords.ravel(), n, folder)
-    weight = np.abs(np.asarray(container._probe_np)) ** 2
+    weight = np.abs(container.probe_array) ** 2
     predict = compiled(network)
 
     def read(block: slice):
-        frames = container._X_np[groups.start + block.start : groups.start + block.stop]
+        frames = container.frames[groups.start + block.start : groups.start + block.stop]
         return np.pad(frames, ((0, batch_size - len(frames)), (0, 0), (0, 0), (0, 0)))
 
     with tqdm(total=len(groups), desc=label, unit="group", mininterval=1) as progress:
@@ -142,7 +121,7 @@ def add_groups(
 
 
 def _positions(container: PtychoDataContainer, groups: range):
-    """(B, C) float64 columns and rows [px] of some groups' patches: whole-pixel group centres plus rests."""
+    """(B, C) float64 columns and rows [px] of some groups' patches: whole-pixel group centers plus rests."""
     part = np.s_[groups.start : groups.stop]
     positions = (container.global_offsets[part] + container.local_offsets[part])[:, 0]
     return positions[:, 0], positions[:, 1]
@@ -185,7 +164,7 @@ def reconstruct_in_chunks(
     """Add all groups of a container, `chunk_size` at a time, and merge: what the rules do, in one process."""
     everything = range(len(container))
     xcoords, ycoords = _positions(container, everything)
-    whole = Canvas.around(xcoords.ravel(), ycoords.ravel(), container._X_np.shape[1], folder)
+    whole = Canvas.around(xcoords.ravel(), ycoords.ravel(), container.n_pixels, folder)
     for number, block in enumerate(blocks(len(container), chunk_size), start=1):
         options = {"folder": folder, "label": f"{label}, chunk {number}"}
         whole.include(add_groups(network, container, everything[block], batch_size, **options))

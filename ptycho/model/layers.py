@@ -1,6 +1,6 @@
-"""The forward model as Keras layers, each tested against `ptycho.physics`.
+"""The forward model as Keras layers, each tested against `ptycho.physics.forward`.
 
-Positions are those of a container, (B, 1, 2, C), order [x, y], relative to the group's centre pixel. Sub-pixel rests
+Positions are those of a container, (B, 1, 2, C), order [x, y], relative to the group's center pixel. Sub-pixel rests
 are taken by shifting the probe, so that patches are whole-pixel windows and no interpolation blurs the object.
 """
 
@@ -20,10 +20,10 @@ def split_positions(positions):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class SharedCanvas(keras.layers.Layer):
+class GroupCanvas(keras.layers.Layer):
     """Average the patches of a group on one canvas and cut them out again: overlapping patches then agree.
 
-    A patch is placed by two one-hot matrices (rows and columns), which is exact and fast; the average is weighted by
+    A patch is placed by two one-hot metric_tables (rows and columns), which is exact and fast; the average is weighted by
     the probe's intensity plus a thousandth of its peak.
 
     Parameters
@@ -69,7 +69,7 @@ class SharedCanvas(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Detector(keras.layers.Layer):
-    """Mean counts behind patches: |F(O · shift(P, rest))|², the layer of `ptycho.physics.predict_intensity`.
+    """Mean counts behind patches: |F(O · shift(P, rest))|², the layer of `ptycho.physics.forward.predict_intensity`.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Detector(keras.layers.Layer):
         self.probe_imag.assign(np.imag(probe))
 
     def call(self, patches, positions):
-        """Take (B, n, n, C) complex64 patches, return (B, n, n, C) float32 mean counts, centre at [n // 2, n // 2]."""
+        """Take (B, n, n, C) complex64 patches, return (B, n, n, C) float32 mean counts, center at [n // 2, n // 2]."""
         _, (rest_y, rest_x) = split_positions(positions)
         frequency = tf.constant(np.fft.fftfreq(self.n), tf.float32)
         ramp_y = -2 * np.pi * rest_y[..., None] * frequency
@@ -111,7 +111,7 @@ class Detector(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class Backpropagation(keras.layers.Layer):
+class InverseDiffraction(keras.layers.Layer):
     """See what a pattern says of its patch: one step of the error-reduction algorithm (Fienup 1982) from a flat object.
 
     The measured amplitudes take the phases of the empty beam's far field and go back to the sample plane, where the
@@ -121,15 +121,15 @@ class Backpropagation(keras.layers.Layer):
     ----------
     n : int
         Side of a pattern [px].
-    transmission : float
+    transmittance : float
         Mean amplitude transmittance of the training data; it brings O to order one.
-    regularisation : float
+    regularization : float
         ε.
     """
 
-    def __init__(self, n: int, transmission: float = 1.0, regularisation: float = 0.05, **kwargs):
+    def __init__(self, n: int, transmittance: float = 1.0, regularization: float = 0.05, **kwargs):
         super().__init__(**kwargs)
-        self.n, self.transmission, self.regularisation = n, transmission, regularisation
+        self.n, self.transmittance, self.regularization = n, transmittance, regularization
         for part in ("real", "imag"):
             setattr(
                 self,
@@ -150,15 +150,15 @@ class Backpropagation(keras.layers.Layer):
         beam = tf.signal.fft2d(probe)
         phase = beam / tf.cast(tf.abs(beam) + 1.0e-6 * tf.reduce_max(tf.abs(beam)), tf.complex64)
         frames = tf.reshape(tf.transpose(amplitude, (0, 3, 1, 2)), (-1, self.n, self.n))
-        frames = tf.signal.ifftshift(frames, axes=(-2, -1)) * (self.n / self.transmission)
+        frames = tf.signal.ifftshift(frames, axes=(-2, -1)) * (self.n / self.transmittance)
         wave = tf.signal.ifft2d(tf.cast(frames, tf.complex64) * phase)
-        guess = tf.math.conj(probe) * wave / tf.cast(intensity + self.regularisation * peak, tf.complex64)
-        light = intensity / (intensity + self.regularisation * peak)
+        guess = tf.math.conj(probe) * wave / tf.cast(intensity + self.regularization * peak, tf.complex64)
+        light = intensity / (intensity + self.regularization * peak)
         parts = [tf.math.real(guess) - light, tf.math.imag(guess), tf.broadcast_to(light, tf.shape(frames))]
         return tf.stack(parts, axis=-1)
 
     def get_config(self):
-        options = {"n": self.n, "transmission": self.transmission, "regularisation": self.regularisation}
+        options = {"n": self.n, "transmittance": self.transmittance, "regularization": self.regularization}
         return {**super().get_config(), **options}
 
 

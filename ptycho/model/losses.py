@@ -1,4 +1,4 @@
-"""What is minimised: the Poisson likelihood of counts (PINN), the probe-weighted distance to the truth (Baseline)."""
+"""What is minimized: the Poisson likelihood of counts (PINN), the probe-weighted distance to the truth (Baseline)."""
 
 import keras
 import numpy as np
@@ -10,19 +10,29 @@ FLOOR = 1.0e-6
 """Smallest mean count [photon]."""
 
 
+def poisson_deviance(counts, intensity, floor: float):
+    """Poisson deviance of every pixel, 2 (I - y + y log(max(y, floor) / I)): the twin of `ptycho.physics.noise`'s.
+
+    In this form float32 keeps the small differences (McCullagh and Nelder, Generalized Linear Models, 1989, §2.3).
+
+    Parameters
+    ----------
+    counts : (...) float32 tensor
+        y, photons counted.
+    intensity : (...) float32 tensor
+        I > 0, photons predicted.
+    floor : float
+        Smallest y that the logarithm sees [photon].
+    """
+    return 2 * (intensity - counts + counts * tf.math.log(tf.maximum(counts, floor) / intensity))
+
+
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class PoissonDeviance(keras.losses.Loss):
-    """2 (I - y + y log(y / I)) per pixel, y = amplitude² counts: the Poisson likelihood up to a constant.
-
-    In this form float32 keeps the small differences (McCullagh & Nelder, Generalized Linear Models, 1989, §2.3).
-    """
+    """Poisson deviance of amplitude² counts, mean over the last axis: their likelihood up to a constant."""
 
     def call(self, amplitude, intensity):
-        counts = tf.square(amplitude)
-        intensity = tf.maximum(intensity, FLOOR)
-        return 2 * tf.reduce_mean(
-            intensity - counts + counts * tf.math.log(tf.maximum(counts, FLOOR) / intensity), axis=-1
-        )
+        return tf.reduce_mean(poisson_deviance(tf.square(amplitude), tf.maximum(intensity, FLOOR), FLOOR), axis=-1)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

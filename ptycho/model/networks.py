@@ -7,27 +7,25 @@ import numpy as np
 from keras import layers
 
 from ptycho.model.convolutions import UpConvolution
-from ptycho.model.layers import Backpropagation, ComplexPatches, Detector, Regroup, SharedCanvas
+from ptycho.model.layers import ComplexPatches, Detector, GroupCanvas, InverseDiffraction, Regroup
 
 SIZES = (64, 128, 256)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class NetworkOptions:
     """Shape of a network."""
 
     filters: int
     """Features at full resolution; they double with every level, twice."""
     amplitude_max: float
-    """Largest amplitude it can say."""
-    bfloat16: bool = False
-    """Multiply in bfloat16 inside of convolutions; weights, what goes in and out, and all physics are float32."""
+    """Largest amplitude that it can return."""
 
 
-def build_network(n: int, channels: int, probe, options: Network, *, transmission: float) -> keras.Model:
+def build_network(n: int, channels: int, probe, options: NetworkOptions, *, transmittance: float) -> keras.Model:
     """Build a network that sees every pattern of a group through the same weights.
 
-    A pattern is brought to the sample plane (`Backpropagation`); an encoder with two decoders, joined level by level,
+    A pattern is brought to the sample plane (`InverseDiffraction`); an encoder with two decoders, joined level by level,
     turns that first guess into amplitude and phase.
 
     Parameters
@@ -38,8 +36,8 @@ def build_network(n: int, channels: int, probe, options: Network, *, transmissio
         C, patterns in a group.
     probe : (n, n) complex
         Illumination [sqrt(photon)].
-    transmission : float
-        Mean amplitude transmittance of the training data: the normalisation that travels with the model.
+    transmittance : float
+        Mean amplitude transmittance of the training data: the normalization that travels with the model.
 
     Returns
     -------
@@ -55,34 +53,34 @@ def build_network(n: int, channels: int, probe, options: Network, *, transmissio
         raise ValueError(f"patterns of {n} px; wanted one of {SIZES}")
     widths = [options.filters * 2 ** min(level, 2) for level in range(3 + SIZES.index(n))]
     inputs = keras.Input((n, n, channels), name="diffraction")
-    guess = Backpropagation(n, transmission, name="backpropagation")
+    guess = InverseDiffraction(n, transmittance, name="inverse_diffraction")
     x = guess(inputs)
     guess.set_probe(probe)
-    levels, dtype = [], "mixed_bfloat16" if options.bfloat16 else "float32"
+    levels = []
     for level, width in enumerate(widths):
-        x = _convolve(x, width, 1 if level == 0 else 2, dtype)
+        x = _convolve(x, width, 1 if level == 0 else 2)
         levels.append(x)
-        x = layers.MaxPooling2D(dtype=dtype)(x)
-    x = _convolve(x, widths[-1], 2, dtype)
-    amplitude = layers.Activation("sigmoid", dtype="float32")(_decode(x, levels, widths, dtype))
-    phase = layers.Activation("tanh", dtype="float32")(_decode(x, levels, widths, dtype))
+        x = layers.MaxPooling2D()(x)
+    x = _convolve(x, widths[-1], 2)
+    amplitude = layers.Activation("sigmoid")(_decode(x, levels, widths))
+    phase = layers.Activation("tanh")(_decode(x, levels, widths))
     amplitude = layers.Rescaling(options.amplitude_max, name="amplitude")(Regroup(n, channels)(amplitude))
     phase = layers.Rescaling(float(np.pi), name="phase")(Regroup(n, channels)(phase))
     return keras.Model(inputs, layers.Concatenate(name="patches")([amplitude, phase]), name="network")
 
 
-def _convolve(x, width: int, times: int, dtype: str):
-    how = {"padding": "same", "activation": "leaky_relu", "kernel_initializer": "he_normal", "dtype": dtype}
+def _convolve(x, width: int, times: int):
+    how = {"padding": "same", "activation": "leaky_relu", "kernel_initializer": "he_normal"}
     for _ in range(times):
         x = layers.Conv2D(width, 3, **how)(x)
     return x
 
 
-def _decode(x, levels, widths, dtype: str):
+def _decode(x, levels, widths):
     for level, width in zip(reversed(levels), reversed(widths), strict=True):
-        x = UpConvolution(width, dtype=dtype)([x, level])
+        x = UpConvolution(width)([x, level])
     small = keras.initializers.RandomNormal(stddev=0.01)
-    return layers.Conv2D(1, 3, padding="same", kernel_initializer=small, dtype=dtype)(x)
+    return layers.Conv2D(1, 3, padding="same", kernel_initializer=small)(x)
 
 
 def build_pinn(network: keras.Model, probe, spread: int, *, trainable_probe: bool) -> keras.Model:
@@ -102,7 +100,7 @@ def build_pinn(network: keras.Model, probe, spread: int, *, trainable_probe: boo
     """
     n, channels = network.input_shape[1], network.input_shape[-1]
     inputs = container_inputs(n, channels)
-    canvas = SharedCanvas(n, spread, name="canvas")
+    canvas = GroupCanvas(n, spread, name="canvas")
     detector = Detector(n, trainable_probe, name="detector")
     patches = canvas(ComplexPatches(name="complex")(network(inputs["diffraction"])), inputs["positions"])
     model = keras.Model(inputs, detector(patches, inputs["positions"]), name="pinn")

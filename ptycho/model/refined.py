@@ -1,51 +1,70 @@
-"""The best image of one scan: a network on top of TV-MAP, trained on that scan's own photons without any truth.
+"""Refined: a U-Net on top of TV-MAP, trained on the very photons of the scan that it reconstructs, without any truth.
 
-The photons are dealt anew, several times, to two sets. TV-MAPs of the first set at several strengths of the prior are
-what a U-Net sees; the Poisson likelihood of the second set is its loss (`ptycho.model.canvas`). The result is the mean
-of what it makes of all photons and of what it makes, on average, of the deals. Large scans go tile by tile, each with a
-network of its own: memory is a tile.
+The photons are split anew several times into two independent sets. TV-MAPs of the first set with several weights of
+the prior are the input of a U-Net; the Poisson likelihood of the second is its loss (`ptycho.model.unet`). The result
+is the mean of what the network makes of all photons and of what it makes, on average, of the splits. Large scans go
+tile by tile, each with a network of its own: memory is a tile.
 """
 
-import sys
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ptycho.descent import descend, descend_phase
-from ptycho.likelihood import Counts, Likelihood, thinned
-from ptycho.log import CpuClock
-from ptycho.model.canvas import Example, Fitting, Trainer, build_unet, corrected, judge_of
+from ptycho.data.canvas import Canvas
+from ptycho.data.object_files import Reconstruction
+from ptycho.data.tiles import Tile, canvas_of, cut_tiles
 from ptycho.model.checkpoints import Backup
-from ptycho.stitch import Canvas
-from ptycho.tiles import Tile, canvas_of, cut_tiles
-from ptycho.tv import PHASE_ITERATIONS, WARM, TotalVariation, softened, strengths, transmission_of
+from ptycho.model.unet import Example, Trainer, UNetOptions, build_unet, correct, target_of
+from ptycho.reconstruction.likelihood import Counts, Likelihood, split_counts
+from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
+from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, TVOptions, tv_weights, with_background
+from ptycho.workflow.job import CpuClock
 
 FACTORS = (4.0, 2.0, 1.0, 0.25)
-"""Strengths of the prior, in units of the chosen one, whose TV-MAPs a network sees; it adds to that of `CHOSEN`."""
+"""Weights of the prior, in units of the chosen one, whose TV-MAPs a network sees."""
 CHOSEN = 2
+"""Index of the one that the network adds to."""
 CHANNELS = 2 * len(FACTORS) + 3
-JUDGE_SHARE = 0.08
-"""Of the photons: never trained on; they say which weights are kept."""
+VALIDATION_FRACTION = 0.08
+"""Fraction of the photons that is never trained on: their deviance decides which weights are kept."""
+MAX_TILE_PX = 256.0
+"""Largest extent of the positions of a tile with a network of its own: all of its photons are held, split by split."""
 
-
-LARGEST_PX = 256.0
-"""Largest extent of the positions of a tile with a network of its own: all of its photons are held, deal by deal."""
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refinement(Fitting):
+class RefinedOptions(UNetOptions):
     """How the network looks and is trained."""
 
-    deals: int
-    """Times that the photons are dealt; as many reconstructions are averaged."""
-    fit_share: float
-    """Share of the photons that is reconstructed from; the rest is predicted."""
+    n_splits: int
+    """Times that the photons are split; as many reconstructions are averaged."""
+    fit_fraction: float
+    """Fraction of the photons that is reconstructed from; the rest is predicted."""
     tile_px: float
     """Largest extent of the positions of a training example [px]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinedRun:
+    """What differs from one refinement to the next."""
+
+    tv_weight: float
+    """λ, as `ptycho.reconstruction.tv` chose it for all photons."""
+    prior: TVOptions
+    options: RefinedOptions
+    seed: int
+    backup: Backup | None = None
+    """Where TV-MAPs of splits go, and the state after every round, and where those of the same are taken up."""
+    clock: CpuClock = field(default_factory=CpuClock)
+    """Is told what was spent on what is taken up."""
 
 
 @dataclass
@@ -54,75 +73,76 @@ class Maps:
 
     origin_px: tuple[int, int]
     """Row and column of the first pixel in the object plane."""
-    start: np.ndarray
-    """(H, W) complex64, that of the chosen strength."""
-    features: np.ndarray
-    """(H, W, `CHANNELS`) float32."""
+    start: NDArray[np.complex64]
+    """(H, W), that of the chosen weight."""
+    features: NDArray[np.float32]
+    """(H, W, `CHANNELS`)."""
 
     @classmethod
-    def of(cls, likelihood: Likelihood, share: float, strength: float, level: float, prior: TotalVariation) -> "Maps":
+    def of(cls, likelihood: Likelihood, fraction: float, transmittance: float, run: RefinedRun) -> "Maps":
         """Reconstruct.
 
         Parameters
         ----------
         likelihood : Likelihood
             Of these photons.
-        share : float
+        fraction : float
             Of all photons.
-        strength : float
-            Of the prior, for all photons.
-        level : float
-            Transmittance of the flat object that it starts from.
+        transmittance : float
+            Amplitude of the flat object that it starts from.
         """
-        light = likelihood.light()
-        obj, found = np.full(likelihood.shape, level, np.complex64), []
-        path = [s for s in strengths(prior, light / share) / strength if s > FACTORS[0] * 1.01]
-        for factor in (*path, *FACTORS):
-            soft = softened(likelihood, factor)
-            if WARM > factor >= 1:
-                obj = descend_phase(soft, obj, PHASE_ITERATIONS)
+        illumination, prior = likelihood.illumination(), run.prior
+        obj, maps = np.full(likelihood.shape, transmittance, np.complex64), []
+        weights = tv_weights(prior, illumination / fraction) / run.tv_weight
+        for factor in (*(weight for weight in weights if weight > FACTORS[0] * 1.01), *FACTORS):
+            smoothed = with_background(likelihood, factor)
+            if WARM_START_FACTOR > factor >= 1:
+                obj = minimize_slow_phase(smoothed, obj, PHASE_ITERATIONS)
             iterations = prior.final_iterations if factor == FACTORS[CHOSEN] else prior.iterations
-            obj, _, _ = descend(soft, obj, factor * strength * np.sqrt(share), iterations)
+            obj, _, _ = minimize(smoothed, obj, factor * run.tv_weight * np.sqrt(fraction), iterations)
             if factor in FACTORS:
-                found.append(obj)
-        start = found[CHOSEN]
-        slope = likelihood(start)[1] / (2 * (light + 0.05 * np.median(light[light > 1e-3 * light.max()])))
-        stack = [part for field in (*(f - level for f in found), slope) for part in (field.real, field.imag)]
-        stack.append(np.log10(1 + light / share) / 4)
+                maps.append(obj)
+        start = maps[CHOSEN]
+        damping = 0.05 * np.median(illumination[illumination > 1e-3 * illumination.max()])
+        step = likelihood(start)[1] / (2 * (illumination + damping))
+        stack = [part for layer in (*(m - transmittance for m in maps), step) for part in (layer.real, layer.imag)]
+        stack.append(np.log10(1 + illumination / fraction) / 4)
         features = np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
-        return cls(tuple(map(int, likelihood.origin_px)), start, features)
+        return cls(likelihood.origin_px, start, features)
 
-    def refined(self, network: keras.Model):
-        """Add what a network says, (H, W) complex64."""
-        return corrected(network, self.start, self.features)
+    def correct(self, network: keras.Model) -> NDArray[np.complex64]:
+        """Add the network's output, (H, W) complex64."""
+        return correct(network, self.start, self.features)
 
-    def example(self, tile: Tile, counts: Counts, probe, share: float) -> Example:
-        """Cut an example: the box around the windows of a tile's exposures, judged by other photons of them."""
-        judge = Likelihood(counts.select(tile.exposures), probe, share, cache_bytes=0)
-        y, x = np.subtract(judge.origin_px, self.origin_px)
-        box = np.s_[y : y + judge.shape[0], x : x + judge.shape[1]]
-        return Example(self.start[box], self.features[box], judge_of(judge, judge.origin_px))
+    def example(self, tile: Tile, counts: Counts, probe, fraction: float) -> Example:
+        """Cut an example: the box around the windows of a tile's exposures, and other photons of them as target."""
+        likelihood = Likelihood(counts.select(tile.exposures), probe, fraction, cache_bytes=0)
+        y, x = np.subtract(likelihood.origin_px, self.origin_px)
+        box = np.s_[y : y + likelihood.shape[0], x : x + likelihood.shape[1]]
+        return Example(self.start[box], self.features[box], target_of(likelihood, likelihood.origin_px))
 
 
 class _Attempt:
     """What is kept of a refinement, part by part, and the CPU time that each part has taken."""
 
     def __init__(self, backup: Backup | None, clock: CpuClock):
-        self.backup, self.clock, self.begun = backup, clock, clock.seconds
+        self.backup, self.clock, self.start_s = backup, clock, clock.seconds
 
     def load(self, part: str) -> tuple[dict, dict[str, list]] | None:
         """Begin a part: take up what an attempt before has left of it, None if nothing."""
-        self.begun = self.clock.seconds
-        state = self.backup.part(part).load() if self.backup else None
+        self.start_s = self.clock.seconds
+        if self.backup is None:
+            return None
+        state = self.backup.part(part).load()
         if state:
             self.clock.add(state[0]["cpu_s"])
-            print(f"goes on with {self.backup.part(part).path}", file=sys.stderr)
+            _logger.info("resumes with %s", self.backup.part(part).path)
         return state
 
     def save(self, part: str, facts: dict, **arrays: list) -> None:
         """Keep what is there of a part."""
         if self.backup:
-            self.backup.part(part).save({**facts, "cpu_s": self.clock.seconds - self.begun}, **arrays)
+            self.backup.part(part).save({**facts, "cpu_s": self.clock.seconds - self.start_s}, **arrays)
 
     def maps(self, part: str, make: Callable[[], Maps]) -> Maps:
         """Take up maps, or make and keep them."""
@@ -137,24 +157,14 @@ class _Attempt:
         if state := self.load("training"):
             trainer.restore(*state)
 
-        def save():
+        def save() -> None:
             facts, arrays = trainer.state()
             self.save("training", facts, **arrays)
 
         return trainer.run("refined", save)
 
 
-def refine(
-    counts: Counts,
-    probe,
-    strength: float,
-    prior: TotalVariation,
-    options: Refinement,
-    *,
-    seed: int,
-    backup: Backup | None = None,
-    clock: CpuClock | None = None,
-):
+def refine_tile(counts: Counts, probe, run: RefinedRun) -> dict[str, Reconstruction]:
     """Train on the photons of exposures and reconstruct them on one canvas; interrupted or not, to the same bits.
 
     Parameters
@@ -163,80 +173,78 @@ def refine(
         Exposures that may be used, those of a tile; the truth is nowhere.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
-    strength : float
-        Of the prior, as `ptycho.tv` chose it for all photons.
-    backup : Backup, optional
-        Where TV-MAPs of deals go, and the state after every round, and where those of the same are taken up.
-    clock : CpuClock, optional
-        Is told what was spent on what is taken up.
 
     Returns
     -------
-    objects : dict
-        (H, W) complex64: "refined", and the two that it is the mean of, "whole" and "deals".
-    light : (H, W) float64
-        Illumination [photons per pixel].
-    origin_px : (int, int)
-    history : DataFrame
-        epoch, loss, stop_deviance (of the photons that judge), learning_rate.
+    dict
+        "refined", and the two that it is the mean of: "whole", from all photons, and "splits". History: epoch, loss,
+        validation_deviance, learning_rate.
     """
-    keras.utils.set_random_seed(seed)
-    level, everything = transmission_of(counts, probe), Likelihood(counts, probe)
-    fit_share, rest_share = (1 - JUDGE_SHARE) * options.fit_share, (1 - JUDGE_SHARE) * (1 - options.fit_share)
-    rest, judges = thinned(counts, 1 - JUDGE_SHARE, seed)
+    keras.utils.set_random_seed(run.seed)
+    options, transmittance, likelihood = run.options, counts.mean_transmittance(probe), Likelihood(counts, probe)
+    fit_fraction = (1 - VALIDATION_FRACTION) * options.fit_fraction
+    rest_fraction = (1 - VALIDATION_FRACTION) * (1 - options.fit_fraction)
+    rest, validation_counts = split_counts(counts, 1 - VALIDATION_FRACTION, run.seed)
     tiles = cut_tiles(counts.xcoords, counts.ycoords, options.tile_px, 0)
-    rng, deals, examples, attempt = np.random.default_rng([seed, 0]), [], [], _Attempt(backup, clock or CpuClock())
-    for number in tqdm(range(options.deals), desc="TV-MAPs of deals", unit="deal"):
-        fitted, predicted = thinned(rest, options.fit_share, int(rng.integers(1 << 31)))
-        thin = Likelihood(fitted, probe, fit_share), fit_share, strength, level, prior
-        deals.append(attempt.maps(f"deal_{number}", lambda thin=thin: Maps.of(*thin)))
-        examples += [deals[-1].example(tile, predicted, probe, rest_share) for tile in tiles]
-    apart = [deals[0].example(tile, judges, probe, JUDGE_SHARE) for tile in tiles]
+    rng, attempt = np.random.default_rng([run.seed, 0]), _Attempt(run.backup, run.clock)
+    splits: list[Maps] = []
+    examples: list[Example] = []
+    for number in tqdm(range(options.n_splits), desc="TV-MAPs of splits", unit="split"):
+        fit, target = split_counts(rest, options.fit_fraction, int(rng.integers(1 << 31)))
+        part = Likelihood(fit, probe, fit_fraction)
+        make = lambda part=part: Maps.of(part, fit_fraction, transmittance, run)  # noqa: E731
+        splits.append(attempt.maps(f"split_{number}", make))
+        examples += [splits[-1].example(tile, target, probe, rest_fraction) for tile in tiles]
+    validation = [splits[0].example(tile, validation_counts, probe, VALIDATION_FRACTION) for tile in tiles]
     network = build_unet(CHANNELS, options.filters, "refined")
-    history = attempt.train(Trainer(network, examples, apart, options, [seed, 1]))
-    whole = Maps.of(everything, 1.0, strength, level, prior).refined(network)
-    dealt = np.mean([deal.refined(network) for deal in deals], axis=0)
-    objects = {"refined": (whole + dealt) / 2, "whole": whole, "deals": dealt}
-    return objects, everything.light(), everything.origin_px, history
+    history = attempt.train(Trainer(network, examples, validation, options, [run.seed, 1]))
+    whole = Maps.of(likelihood, 1.0, transmittance, run).correct(network)
+    mean = np.mean([maps.correct(network) for maps in splits], axis=0)
+    shared = {"illumination": likelihood.illumination(), "origin_px": likelihood.origin_px, "history": history}
+    objects = {"refined": (whole + mean) / 2, "whole": whole, "splits": mean}
+    return {name: Reconstruction(object=obj, **shared) for name, obj in objects.items()}
 
 
-def refine_tiles(
-    counts: Counts,
-    probe,
-    strength: float,
-    prior: TotalVariation,
-    options: Refinement,
-    *,
-    seed: int,
-    folder=None,
-    backup: Backup | None = None,
-    clock: CpuClock | None = None,
-):
-    """Refine a scan of any size: `refine` for every tile of `LARGEST_PX` at most, all on canvases around the scan.
+def refine(counts: Counts, probe, run: RefinedRun, *, folder: Path | None = None) -> dict[str, Reconstruction]:
+    """Refine a scan of any size: `refine_tile` for every tile of `MAX_TILE_PX` at most, all on one canvas.
 
     Parameters
     ----------
+    counts, probe, run
+        As `refine_tile` takes them.
     folder : Path, optional
         Where the canvases live in files; without, they are in memory.
 
     Returns
     -------
-    canvases : dict
-        Of the objects that `refine` names.
-    history : DataFrame
-        Of the tiles one behind the other, with a column `tile` if there are several.
+    dict
+        As `refine_tile`. The history is that of the tiles one after the other, with a column `tile` if there are
+        several; `cpu_s` is what `run.clock` says.
     """
-    places, n, clock = (counts.xcoords, counts.ycoords), probe.shape[-1], clock or CpuClock()
-    tiles, canvases, histories, epoch = cut_tiles(*places, min(prior.tile_px, LARGEST_PX), n), {}, [], 0.0
+    positions, n = (counts.xcoords, counts.ycoords), probe.shape[-1]
+    tiles = cut_tiles(*positions, min(run.prior.tile_px, MAX_TILE_PX), n)
+    canvases: dict[str, Canvas] = {}
+    histories: list[pd.DataFrame] = []
+    epoch = 0.0
     for number, tile in enumerate(tiles):
-        kept = {"backup": backup.part(f"tile_{number}") if backup else None, "clock": clock}
-        part = counts.select(tile.exposures)
-        objects, light, origin_px, history = refine(part, probe, strength, prior, options, seed=seed, **kept)
-        for name, obj in objects.items():
+        backup = run.backup.part(f"tile_{number}") if run.backup else None
+        parts = refine_tile(counts.select(tile.exposures), probe, replace(run, backup=backup))
+        for name, part in parts.items():
             if name not in canvases:
-                canvases[name] = Canvas.around(*places, n, folder)
-            canvases[name].include(canvas_of(tile, obj, light, origin_px), synchronised=True)
+                canvases[name] = Canvas.around(*positions, n, folder)
+            canvases[name].include(canvas_of(tile, part.object, part.illumination, part.origin_px), synchronized=True)
+        history = parts["refined"].history
         label = {"tile": f"{number + 1}/{len(tiles)}"} if len(tiles) > 1 else {}
         histories.append(history.assign(epoch=history["epoch"] + epoch, **label))
         epoch = histories[-1]["epoch"].iloc[-1]
-    return canvases, pd.concat(histories, ignore_index=True)
+    shared = {"history": pd.concat(histories, ignore_index=True), "chosen": {"tv_weight": run.tv_weight}}
+    return {
+        name: Reconstruction(
+            object=canvas.mean(),
+            illumination=canvas.weight,
+            origin_px=canvas.origin_px,
+            cpu_s=run.clock.seconds,
+            **shared,
+        )
+        for name, canvas in canvases.items()
+    }

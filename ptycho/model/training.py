@@ -1,35 +1,36 @@
 """Training a network on a container: PINN from the counts alone, Baseline from the truth."""
 
+import logging
 import math
-import sys
 import time
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
+from numpy.typing import NDArray
 
 from ptycho.loader import PtychoDataContainer
 from ptycho.model.checkpoints import Backup, assign, values_of
-from ptycho.model.devices import multiplies_bfloat16
+from ptycho.model.early_stopping import Patience, TrainingError, ValidationDeviance, amplitudes_of, split_groups
 from ptycho.model.losses import ComplexDistance, PoissonDeviance
-from ptycho.model.networks import Network, build_baseline, build_network, build_pinn
+from ptycho.model.networks import NetworkOptions, build_baseline, build_network, build_pinn
 from ptycho.model.optimizer import compile_model
-from ptycho.model.stopping import HeldOut, Patience, TrainingError, amplitudes_of, split_groups
-from ptycho.physics import blocks
+from ptycho.physics.forward import blocks
 
 METHODS = ("pinn", "baseline")
 EVALUATIONS = 20
-"""Evaluations of the held-out likelihood in a training, about; at least one a pass."""
-COST = 0.1
-"""Share of a training's time that they may take."""
-NEAR = 0.9
-"""Share of the largest transmittance that a network can say, above which the mean of the data is a warning."""
+"""Evaluations of the validation deviance in a training, about; at least one a pass."""
+MAX_EVALUATION_TIME = 0.1
+"""Fraction of a training's time that they may take."""
+MAX_MEAN_TRANSMITTANCE = 0.9
+"""Mean transmittance of the data, as a fraction of the largest that a network can return, above which it warns."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingOptions:
     """How a network is trained."""
 
     epochs: int
@@ -38,10 +39,10 @@ class Training:
     """Groups."""
     learning_rate: float
     """Adam's step at the start; it falls to a fiftieth along a cosine."""
-    halve_after: int
-    """Evaluations of the held-out likelihood without a better one until the rate is halved, and again."""
-    patience: int
-    """Evaluations without a better one until training ends."""
+    lr_patience: int
+    """Evaluations of the validation deviance without improvement after which the rate is halved, and again."""
+    early_stopping_patience: int
+    """Evaluations without improvement after which training stops."""
     trainable_probe: bool
     """Refine the probe too (PINN)."""
 
@@ -50,7 +51,21 @@ class Training:
         return self.learning_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def transmission_of(container: PtychoDataContainer, groups=None, block_size: int = 64) -> float:
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """What differs from one training to the next."""
+
+    validation: NDArray[np.int64]
+    """(m,) exposures that are not trained on: their deviance decides which weights are kept, when the rate falls and
+    when training stops, see `ptycho.model.early_stopping`."""
+    spread: int
+    """Largest extent of a group's positions [px]."""
+    seed: int
+    backup: Backup | None = None
+    """Where the state goes after every pass, and where one of the same training is taken up."""
+
+
+def transmittance_of(container: PtychoDataContainer, groups=None, block_size: int = 64) -> float:
     """Mean amplitude transmittance, sqrt(detected / incident photons), of some groups, read block by block.
 
     Raises
@@ -63,34 +78,40 @@ def transmission_of(container: PtychoDataContainer, groups=None, block_size: int
         float(np.sum(np.square(amplitudes_of(container, groups[part]), dtype=np.float64)))
         for part in blocks(len(groups), block_size)
     )
-    patterns = len(groups) * container._X_np.shape[-1]
-    return float(np.sqrt(total / patterns / np.sum(np.abs(container._probe_np) ** 2, dtype=np.float64)))
+    patterns = len(groups) * container.channels
+    return float(np.sqrt(total / patterns / np.sum(np.abs(container.probe_array) ** 2, dtype=np.float64)))
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what, and judged by what."""
+    """What is trained, on what, and validated by what."""
 
     network: keras.Model
     """What is saved."""
     model: keras.Model
     """What is fitted; it shares the network's weights."""
     physics: keras.Model
-    """The network with the forward model behind it, see `build_pinn`: its predictions are judged."""
+    """The network with the forward model behind it, see `build_pinn`: its predictions are validated."""
     loss: keras.Loss
     targets: str
     """Which targets of the container's stream the loss takes."""
 
 
 def prepare(
-    method: str, container: PtychoDataContainer, network: Network, *, spread: int, trainable_probe: bool, groups=None
-):
+    method: str,
+    container: PtychoDataContainer,
+    network: NetworkOptions,
+    *,
+    spread: int,
+    trainable_probe: bool,
+    groups=None,
+) -> Task:
     """Build the network of a method and what it is trained through.
 
     Parameters
     ----------
     groups : (b,) int, optional
-        Groups that are trained on: their transmittance is the normalisation. Without, all.
+        Groups that are trained on: their transmittance is the normalization. Without, all.
 
     Returns
     -------
@@ -103,27 +124,28 @@ def prepare(
     """
     if method not in METHODS:
         raise TrainingError(f"method '{method}'; wanted one of {METHODS}")
-    _, n, _, channels = container._X_np.shape
-    probe = np.asarray(container._probe_np)
-    network = build_network(n, channels, probe, network, transmission=transmission_of(container, groups))
-    pinn = build_pinn(network, probe, spread, trainable_probe=trainable_probe and method == "pinn")
+    probe, shape = container.probe_array, (container.n_pixels, container.channels)
+    built = build_network(*shape, probe, network, transmittance=transmittance_of(container, groups))
+    pinn = build_pinn(built, probe, spread, trainable_probe=trainable_probe and method == "pinn")
     if method == "pinn":
-        return Task(network, pinn, pinn, PoissonDeviance(), "diffraction")
+        return Task(built, pinn, pinn, PoissonDeviance(), "diffraction")
     intensity = np.abs(probe) ** 2
     loss = ComplexDistance((intensity / intensity.mean()).tolist())
-    return Task(network, build_baseline(network), pinn, loss, "object")
+    return Task(built, build_baseline(built), pinn, loss, "object")
 
 
 class _Progress(keras.callbacks.Callback):
-    """Sets the rate, evaluates, keeps the best weights, ends what gets no better or is not a number."""
+    """Sets the rate, validates, keeps the best weights; stops a training that does not improve or is not finite."""
 
-    def __init__(self, training: Training, steps: int, heldout: HeldOut):
+    def __init__(self, training: TrainingOptions, steps: int, deviance: ValidationDeviance):
         super().__init__()
-        self.training, self.steps, self.heldout = training, steps, heldout
-        self.patience = Patience(training.halve_after, training.patience)
-        self.rows, self.best, self.over = [], [], False
+        self.training, self.steps, self.deviance = training, steps, deviance
+        self.patience = Patience(training.lr_patience, training.early_stopping_patience)
+        self.rows: list[dict] = []
+        self.best: list[NDArray] = []
+        self.over = False
         wanted = max(
-            training.epochs * steps / EVALUATIONS, len(heldout) / (3 * COST * training.batch_size)
+            training.epochs * steps / EVALUATIONS, len(deviance) / (3 * MAX_EVALUATION_TIME * training.batch_size)
         )  # a step is worth three predictions
         evaluations = max(int(steps / wanted), 1)
         self.marks = {steps * (i + 1) // evaluations for i in range(evaluations)}
@@ -154,19 +176,16 @@ class _Progress(keras.callbacks.Callback):
             )
 
     def _evaluate(self, step: int, loss: float) -> None:
-        rate, deviance = float(self.model.optimizer.learning_rate), self.heldout()
-        self._check("stop exposures' deviance", deviance, step)
-        if self.patience.better(deviance):
+        rate, value = float(self.model.optimizer.learning_rate), self.deviance()
+        self._check("validation deviance", value, step)
+        if self.patience.better(value):
             self.best = values_of(self.model.weights)
         done, steps = self.epoch * self.steps + step, self.training.epochs * self.steps
-        self.rows.append({"epoch": done / self.steps, "loss": loss, "stop_deviance": deviance, "learning_rate": rate})
-        left = (time.monotonic() - self.start) / self.trained * (steps - done)
-        print(
-            f"epoch {self.epoch + 1}/{self.training.epochs}  step {step}/{self.steps}  loss {loss:.5g}  "
-            f"stop deviance {deviance:.5g}  {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        numbers = {"loss": loss, "validation_deviance": value, "learning_rate": rate}
+        self.rows.append({"epoch": done / self.steps, **numbers})
+        remaining = (time.monotonic() - self.start) / self.trained * (steps - done)
+        where = f"epoch {self.epoch + 1}/{self.training.epochs}  step {step}/{self.steps}"
+        _logger.info("%s  loss %.5g  validation deviance %.5g  %.0f s left", where, loss, value, remaining)
         if self.patience.over:
             self.over = self.model.stop_training = True
 
@@ -185,34 +204,29 @@ class _Progress(keras.callbacks.Callback):
         assign(model.weights, arrays["weights"])
         assign(model.optimizer.variables, arrays["optimizer"])
         self.best, self.rows, self.patience = arrays["best"], facts["rows"], Patience(**facts["patience"])
-        print(f"goes on after epoch {facts['epoch']} of {self.training.epochs}: {backup.path}", file=sys.stderr)
+        _logger.info("resumes after epoch %d of %d: %s", facts["epoch"], self.training.epochs, backup.path)
         return facts["epoch"]
 
 
-def _doubts(network: keras.Model, options: Network) -> list[str]:
-    """Say what in the options does not suit the data or the machine."""
-    found, transmission = [], network.get_layer("backpropagation").transmission
-    if transmission > NEAR * options.amplitude_max:
-        found.append(
-            f"the mean transmittance is {transmission:.3g}, and network.amplitude_max allows {options.amplitude_max:g} "
-            "at most: brighter parts of the object will be cut"
+def _warn_if_too_bright(network: keras.Model, options: NetworkOptions) -> None:
+    """Warn where the data are brighter than what the network can return."""
+    transmittance = network.get_layer("inverse_diffraction").transmittance
+    if transmittance > MAX_MEAN_TRANSMITTANCE * options.amplitude_max:
+        _logger.warning(
+            "The mean transmittance is %.3g, and network.amplitude_max allows %g at most: brighter parts of the object "
+            "will be clipped.",
+            transmittance,
+            options.amplitude_max,
         )
-    if options.bfloat16 and not multiplies_bfloat16(tf.config):
-        found.append("network.bfloat16: this machine has no such products, so that they are slower than float32")
-    return found
 
 
 def train(
     method: str,
     container: PtychoDataContainer,
-    network: Network,
-    training: Training,
-    *,
-    stop,
-    spread: int,
-    seed: int,
-    backup: Backup | None = None,
-):
+    network: NetworkOptions,
+    training: TrainingOptions,
+    run: TrainingRun,
+) -> tuple[keras.Model, pd.DataFrame]:
     """Train a network; the same seed on the same machine gives the same weights, interrupted or not.
 
     Parameters
@@ -220,45 +234,39 @@ def train(
     method : {"pinn", "baseline"}
     container : PtychoDataContainer
         Groups of the train split. For the PINN its truth is not read.
-    stop : (m,) int
-        Exposures that are not trained on: their likelihood decides which weights are kept, when the rate falls, and
-        when it is enough, see `ptycho.model.stopping`.
-    spread : int
-        Largest extent of a group's positions [px].
-    backup : Backup, optional
-        Where the state goes after every pass, and where one of the same training is taken up.
 
     Returns
     -------
     network : keras.Model
-        Patterns to patches, see `build_network`; the weights of the best held-out likelihood.
+        Patterns to patches, see `build_network`; the weights with the lowest validation deviance.
     history : DataFrame
-        epoch (passes made), loss (mean since the row before), stop_deviance (held out), learning_rate; a row an
-        evaluation.
+        epoch (passes made), loss (mean since the row before), validation_deviance, learning_rate; a row an evaluation.
 
     Raises
     ------
     TrainingError
-        If data, loss or held-out likelihood are not finite, or no group is there to train on or to judge by.
+        If data, loss or validation deviance are not finite, or there is no group to train or to validate on.
     """
-    keras.utils.set_random_seed(seed)
-    groups, judges = split_groups(container.nn_indices, stop)
-    task = prepare(method, container, network, spread=spread, trainable_probe=training.trainable_probe, groups=groups)
-    for doubt in _doubts(task.network, network):
-        print(f"WARNING: {doubt}", file=sys.stderr, flush=True)
-    model = task.model
+    keras.utils.set_random_seed(run.seed)
+    groups, validation_groups = split_groups(container.nn_indices, run.validation)
+    how = {"spread": run.spread, "trainable_probe": training.trainable_probe, "groups": groups}
+    task = prepare(method, container, network, **how)
+    _warn_if_too_bright(task.network, network)
+    model, size = task.model, training.batch_size
     compile_model(model, task.loss, training.learning_rate)
-    heldout = HeldOut(container, judges, stop, task.physics, batch_size=training.batch_size, seed=seed)
-    progress = _Progress(training, -(-len(groups) // training.batch_size), heldout)
-    first = progress.restore(backup, model) if backup else 0
-    stream = {"shuffle": True, "seed": seed, "targets": task.targets, "groups": groups}
+    deviance = ValidationDeviance(
+        container, validation_groups, run.validation, task.physics, batch_size=size, seed=run.seed
+    )
+    progress = _Progress(training, -(-len(groups) // size), deviance)
+    first = progress.restore(run.backup, model) if run.backup else 0
+    stream = {"shuffle": True, "seed": run.seed, "targets": task.targets, "groups": groups}
     for epoch in range(first, training.epochs):
-        batches = container.as_tf_dataset(training.batch_size, first_pass=epoch, **stream)
+        batches = container.as_tf_dataset(size, first_pass=epoch, **stream)
         model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, callbacks=[progress], verbose=0)
         if progress.over:
-            print(f"no better for {training.patience} evaluations: enough", file=sys.stderr)
+            _logger.info("early stopping, no improvement in %d evaluations", training.early_stopping_patience)
             break
-        if backup:
-            progress.save(backup, model)
+        if run.backup:
+            progress.save(run.backup, model)
     assign(model.weights, progress.best)
     return task.network, pd.DataFrame(progress.rows)

@@ -1,7 +1,7 @@
-"""The forward model, in NumPy: illuminate, diffract, detect.
+"""The forward model, in NumPy: illuminate and diffract; `ptycho.physics.noise` counts the photons.
 
 This is the reference that the network layers and the iterative solver are tested against. Pixel (0, 0) is at
-coordinate 0.0; a position is the centre of a patch, pixel index N/2 of its window.
+coordinate 0.0; a position is the center of a patch, pixel index N/2 of its window.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def split_position(coordinate):
     Parameters
     ----------
     coordinate : array_like, float64
-        Patch centres [px].
+        Patch centers [px].
 
     Returns
     -------
@@ -42,7 +42,7 @@ def shift_probe(probe, shift_y, shift_x):
     Parameters
     ----------
     probe : (..., n, n) complex
-        Waves, sample-centred.
+        Waves, sample-centered.
     shift_y, shift_x : (...) float
         Shift towards larger row and column [px]; their shape is broadcast against the leading axes of `probe`.
 
@@ -63,7 +63,7 @@ def diffract(exit_waves):
     Parameters
     ----------
     exit_waves : (..., n, n) complex
-        Waves leaving the sample, sample-centred [sqrt(photon)].
+        Waves leaving the sample, sample-centered [sqrt(photon)].
 
     Returns
     -------
@@ -74,7 +74,7 @@ def diffract(exit_waves):
     return np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
 
 
-def undiffract(waves):
+def inverse_diffract(waves):
     """Propagate detector waves back to the sample: the inverse, and the adjoint, of `diffract`."""
     shifted = np.fft.ifftshift(waves, axes=(-2, -1))
     return np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=(-2, -1))
@@ -94,7 +94,7 @@ def cut_patches(obj, xcoords, ycoords, n: int, origin_px=(0, 0)):
     obj : (H, W) array
         Object (or any image).
     xcoords, ycoords : (M,) float64
-        Patch centres [px], in the coordinates in which pixel [0, 0] of `obj` is at `origin_px` (y, x).
+        Patch centers [px], in the coordinates in which pixel [0, 0] of `obj` is at `origin_px` (y, x).
 
     Returns
     -------
@@ -127,7 +127,7 @@ def predict_intensity(obj, probe, xcoords, ycoords, origin_px=(0, 0)):
     probe : (n, n) or (modes, n, n) complex
         Illumination, Σ|P|² = incident photons [sqrt(photon)].
     xcoords, ycoords : (M,) float64
-        Patch centres [px].
+        Patch centers [px].
     origin_px : (int, int)
         Row and column coordinate of the object's first pixel.
 
@@ -146,11 +146,6 @@ def predict_intensity(obj, probe, xcoords, ycoords, origin_px=(0, 0)):
     return intensity
 
 
-def detect(intensity, rng: np.random.Generator):
-    """Count photons: amplitude = sqrt(Poisson(intensity)), float32."""
-    return np.sqrt(rng.poisson(intensity)).astype(np.float32)
-
-
 def blocks(n_items: int, block_size: int) -> Iterator[slice]:
     """Consecutive slices of at most `block_size` that cover `range(n_items)`."""
     return (slice(start, min(start + block_size, n_items)) for start in range(0, n_items, block_size))
@@ -164,7 +159,7 @@ def illumination(probe, xcoords, ycoords, shape, origin_px=(0, 0)):
     probe : (n, n) or (modes, n, n) complex
         Illumination [sqrt(photon)].
     xcoords, ycoords : (M,) float64
-        Patch centres [px].
+        Patch centers [px].
     shape : (int, int)
         Rows and columns of the map.
     origin_px : (int, int)
@@ -187,3 +182,18 @@ def illumination(probe, xcoords, ycoords, shape, origin_px=(0, 0)):
         for y, x, spot in zip(top[block], left[block], intensity, strict=True):
             padded[y : y + n, x : x + n] += spot
     return padded[n:-n, n:-n]
+
+
+def mean_transmittance(detected_photons: float, n_exposures: int, probe) -> float:
+    """Mean amplitude transmittance of a sample, sqrt(detected / incident photons).
+
+    Parameters
+    ----------
+    detected_photons : float
+        Of all exposures together [photon].
+    n_exposures : int
+        How many there are.
+    probe : (..., n, n) complex
+        Illumination of each, all of its modes [sqrt(photon)].
+    """
+    return float(np.sqrt(detected_photons / (n_exposures * np.sum(np.abs(probe) ** 2, dtype=np.float64))))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ptycho.physics import as_modes, undiffract
+from ptycho.physics.forward import as_modes, inverse_diffract
 
 
 def zone_plate_probe(n: int, *, pupil_px: float, stop: float, defocus_px: float, astigmatism: float, coma: float):
@@ -28,7 +28,7 @@ def zone_plate_probe(n: int, *, pupil_px: float, stop: float, defocus_px: float,
     Returns
     -------
     (n, n) complex64
-        Probe with Σ|P|² = 1, centred at [n // 2, n // 2].
+        Probe with Σ|P|² = 1, centered at [n // 2, n // 2].
 
     Raises
     ------
@@ -44,7 +44,7 @@ def zone_plate_probe(n: int, *, pupil_px: float, stop: float, defocus_px: float,
     aperture = np.clip((1 - rho) / (2 * edge) + 0.5, 0, 1) - np.clip((stop - rho) / (2 * edge) + 0.5, 0, 1) * (stop > 0)
     curvature = np.pi * defocus_px * pupil_px / (2 * n)
     wavefront = -curvature * rho**2 + astigmatism * (u**2 - v**2) + coma * (3 * rho**2 - 2) * u
-    wave = undiffract(aperture * np.exp(1j * wavefront))
+    wave = inverse_diffract(aperture * np.exp(1j * wavefront))
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 
@@ -61,7 +61,7 @@ def gaussian_probe(n: int, *, fwhm_px: float):
     Returns
     -------
     (n, n) complex64
-        Probe with Σ|P|² = 1, centred at [n // 2, n // 2].
+        Probe with Σ|P|² = 1, centered at [n // 2, n // 2].
 
     Raises
     ------
@@ -81,16 +81,16 @@ def scale_to(probe, photons: float):
 
 
 def first_mode(probe):
-    """The strongest mode, carrying the photons of all: what the networks use, (N, N) complex64."""
+    """The lambda_max mode, carrying the photons of all: what the networks use, (N, N) complex64."""
     modes = as_modes(probe)
     power = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
     return scale_to(modes[power.argmax()], power.sum())
 
 
 def add_modes(probe, count: int, share: float = 0.05):
-    """Return the strongest mode with `count` - 1 weak ones beside it, to start a refinement of incoherent modes.
+    """Return the lambda_max mode with `count` - 1 weak ones beside it, to start a refinement of incoherent modes.
 
-    The further modes are the first one times x, y, x y … about its centre, each with `share` of the photons.
+    The further modes are the first one times x, y, x y … about its center, each with `share` of the photons.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def add_modes(probe, count: int, share: float = 0.05):
 
 
 def diameter_px(probe, share: float = 0.9) -> float:
-    """Diameter of the circle around the centre of mass that holds a share of the photons [px].
+    """Diameter of the circle around the center of mass that holds a share of the photons [px].
 
     This is the beam size of the linear overlap o = 1 - spacing / diameter (Bunk et al., Ultramicroscopy 108, 2008).
     """

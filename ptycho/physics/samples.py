@@ -8,8 +8,8 @@ AMPLITUDE = (0.5, 1.0)
 PHASE_RAD = 0.8
 
 
-def leaves(shape, rng: np.random.Generator):
-    """Dead leaves: opaque discs and polygons of power-law size in random order (Matheron 1968), two greys each."""
+def dead_leaves(shape, rng: np.random.Generator):
+    """Dead leaves: opaque discs and polygons of power-law size in random order (Matheron 1968), two grays each."""
     density, thickness = np.full(shape, 0.5), np.full(shape, 0.5)
     for radius in np.sort(3.0 * (1 - rng.random(shape[0] * shape[1] // 120)) ** (-1 / 1.2))[::-1]:
         radius = min(radius, min(shape) / 5)
@@ -50,8 +50,8 @@ def siemens(shape, rng: np.random.Generator):
     y, x = np.indices(shape)
     for row in np.arange(pitch / 2, shape[0] + pitch / 2, pitch):
         for column in np.arange(pitch / 2, shape[1] + pitch / 2, pitch):
-            centre = np.array([row, column]) + rng.uniform(-4, 4, 2)
-            radius, angle = np.hypot(y - centre[0], x - centre[1]), np.arctan2(y - centre[0], x - centre[1])
+            center = np.array([row, column]) + rng.uniform(-4, 4, 2)
+            radius, angle = np.hypot(y - center[0], x - center[1]), np.arctan2(y - center[0], x - center[1])
             spokes = np.sin(18 * angle + rng.uniform(0, 2 * np.pi)) > 0
             rings = (radius < 0.47 * pitch) & (np.abs(radius - 0.25 * pitch) > 2)
             density[spokes & rings] = 1
@@ -60,7 +60,7 @@ def siemens(shape, rng: np.random.Generator):
     return gaussian_filter(density, 0.5), gaussian_filter(density, 0.5) + 0.4 * background[: shape[0], : shape[1]]
 
 
-KINDS = {"leaves": leaves, "lines": lines, "siemens": siemens}
+KINDS = {"dead_leaves": dead_leaves, "lines": lines, "siemens": siemens}
 
 
 def simulate_object(kind: str, shape, rng: np.random.Generator):

@@ -1,18 +1,21 @@
-"""The iterative reference: pty-chi's least-squares maximum likelihood (LSQML), called in one place.
+"""LSQML: pty-chi's least-squares maximum likelihood, called in one place.
 
 Odstrčil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108 (2018). Importing this module is free: PyTorch and pty-chi
 are imported by the functions that need them.
 """
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ptycho.metrics import poisson_deviance
-from ptycho.physics import as_modes, illumination, predict_intensity, window_start
+from ptycho.data.object_files import Reconstruction, Refined
+from ptycho.physics.forward import as_modes, illumination, predict_intensity, window_start
+from ptycho.physics.noise import poisson_deviance
+from ptycho.workflow.job import CpuClock
 
 MARGIN_PX = 2
 """Frame around the windows: with less, pty-chi pads the object at every step."""
@@ -21,17 +24,17 @@ _operators = []
 
 
 @dataclass(frozen=True, kw_only=True)
-class Iterative:
+class LSQMLOptions:
     """How LSQML runs."""
 
     epochs: int
     """Passes over the exposures, at most."""
-    patience: int
-    """Passes without a better likelihood of the stop exposures before it ends."""
+    early_stopping_patience: int
+    """Passes without a lower validation deviance after which it ends."""
     batch_size: int
     """Exposures of an update."""
-    compact_below: float = 0.0
-    """Linear overlap below which an update takes neighbours, with half the momentum."""
+    compact_batching_below_overlap: float = 0.0
+    """Linear overlap below which an update takes neighbors, with half the momentum."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Exposures:
     """(m, N, N) float32 amplitudes, sqrt(counts)."""
     xcoords: np.ndarray
     ycoords: np.ndarray
-    """(m,) float64 patch centres [px]."""
+    """(m,) float64 patch centers [px]."""
 
     @classmethod
     def of(cls, scan, chosen) -> "Exposures":
@@ -50,20 +53,19 @@ class Exposures:
         return cls(scan.diffraction[chosen], scan.xcoords[chosen], scan.ycoords[chosen])
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """What came out."""
+@dataclass(frozen=True, kw_only=True)
+class LSQMLRun:
+    """What differs from one reconstruction to the next."""
 
-    object: np.ndarray
-    """(H, W) complex64."""
-    weight: np.ndarray
-    """(H, W) illumination, photons per pixel."""
-    origin_px: tuple[int, int]
-    """Row and column of the first pixel in the object plane."""
-    probe: np.ndarray
-    """(modes, N, N) complex64 [sqrt(photon)]; as given unless it was refined."""
-    history: pd.DataFrame
-    """epoch, loss, and with stop exposures stop_deviance."""
+    seed: int
+    """Of the order of batches."""
+    compact: bool = False
+    """Batches of neighbors with half the momentum: better where exposures hardly overlap."""
+    refine_probe: bool = False
+    """Refine the probe too; without, it is known."""
+    start: Callable | None = None
+    """Takes the box of `object_box`, (origin, shape), and returns the (H, W) complex64 object to start from; without,
+    a flat one."""
 
 
 def ensure_torchvision() -> None:
@@ -80,7 +82,7 @@ def ensure_torchvision() -> None:
 
 
 def load_library() -> None:
-    """Import PyTorch and pty-chi, which takes several CPU-seconds: before the clock of a reconstruction is started."""
+    """Import PyTorch and pty-chi, which takes several CPU-seconds: which is no part of a reconstruction's cost."""
     ensure_torchvision()
     importlib.import_module("ptychi.api.task")
 
@@ -94,7 +96,7 @@ def object_box(xcoords, ycoords, n: int) -> tuple[tuple[int, int], tuple[int, in
 
 
 def ptychi_position(coordinate, origin: int, size: int):
-    """Patch centres in pty-chi's coordinates: zero puts a window on the centre of the (even) object.
+    """Patch centers in pty-chi's coordinates: zero puts a window on the center of the (even) object.
 
     Ours: pixel index N/2 of a window is at its position, so that the window starts at y - N/2; pty-chi's (2.1 and
     later) starts at y + (size - N) / 2.
@@ -103,107 +105,107 @@ def ptychi_position(coordinate, origin: int, size: int):
 
 
 def reconstruct(
-    fit: Exposures,
-    stop: Exposures | None,
-    probe,
-    options: Iterative,
-    *,
-    seed: int,
-    compact: bool,
-    refine_probe: bool = False,
-    start=None,
-):
-    """Run LSQML and keep the epoch at which the stop exposures' Poisson likelihood is best.
+    fit: Exposures, validation: Exposures | None, probe, options: LSQMLOptions, run: LSQMLRun
+) -> Reconstruction:
+    """Run LSQML and keep the epoch with the lowest validation deviance.
 
     Parameters
     ----------
     fit : Exposures
         What is fitted.
-    stop : Exposures or None
-        What decides when it is enough; without, the last epoch is kept.
+    validation : Exposures or None
+        What decides when to stop; without, the last epoch is kept.
     probe : (modes, N, N) complex
-        Illumination [sqrt(photon)]; fixed unless `refine_probe`.
-    compact : bool
-        Batches of neighbours with half the momentum: better where exposures hardly overlap.
-    start : callable, optional
-        Takes the box of `object_box`, (origin, shape), and returns the (H, W) complex64 object to start from; without,
-        a flat one.
+        Illumination [sqrt(photon)]; fixed unless it is refined.
 
     Returns
     -------
     Reconstruction
+        `chosen` has `best_epoch`; `history` has epoch, loss and, with validation exposures, validation_deviance.
+
+    Raises
+    ------
+    ValueError
+        If the validation deviance is not finite.
     """
+    load_library()
     import torch
 
-    default = torch.get_default_device(), torch.get_default_dtype()
+    clock, device, dtype = CpuClock(), torch.get_default_device(), torch.get_default_dtype()
     probe = as_modes(probe)
     n = probe.shape[-1]
-    everything = [part for part in (fit, stop) if part is not None]
+    everything = [part for part in (fit, validation) if part is not None]
     x, y = (np.concatenate([getattr(part, axis) for part in everything]) for axis in ("xcoords", "ycoords"))
     origin, shape = object_box(x, y, n)
-    first = np.ones(shape, np.complex64) if start is None else start((origin, shape))
     try:
-        how = {"seed": seed, "compact": compact, "refine_probe": refine_probe}
-        task = _task(fit, probe, options, (origin, shape), first, **how)
-        rows, best, obj = [], np.inf, None
+        task = _task(fit, probe, options, (origin, shape), run)
+        rows: list[dict] = []
+        best, best_epoch, obj = np.inf, 0, None
         progress = tqdm(range(1, options.epochs + 1), desc="LSQML", unit="epoch", mininterval=2)
         for epoch in progress:
             task.run(1)
-            found = task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64)
+            estimate = task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64)
             row = {"epoch": epoch, "loss": float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])}
-            if stop is not None:
-                predicted = predict_intensity(found, probe, stop.xcoords, stop.ycoords, origin)
-                row["stop_deviance"] = poisson_deviance(np.square(stop.diffraction, dtype=np.float64), predicted)
+            if validation is not None:
+                predicted = predict_intensity(estimate, probe, validation.xcoords, validation.ycoords, origin)
+                row["validation_deviance"] = poisson_deviance(
+                    np.square(validation.diffraction, dtype=np.float64), predicted
+                )
             rows.append(row)
             progress.set_postfix(row)
-            value = row.get("stop_deviance", -epoch)
-            if not np.isfinite(value):
-                raise ValueError(
-                    f"epoch {epoch}: the stop exposures' deviance is {value}; NaN in the data or the probe?"
-                )
-            if value < best:
-                best, obj, best_epoch = value, found.copy(), epoch
-            elif epoch - best_epoch >= options.patience:
+            score = row.get("validation_deviance", -epoch)
+            if not np.isfinite(score):
+                raise ValueError(f"epoch {epoch}: the validation deviance is {score}; NaN in the data or the probe?")
+            if score < best:
+                best, obj, best_epoch = score, estimate.copy(), epoch
+            elif epoch - best_epoch >= options.early_stopping_patience:
                 break
-        if refine_probe:
+        if run.refine_probe:
             probe = (task.get_data_to_cpu("probe", as_numpy=True)[0] * n).astype(np.complex64)
     finally:
-        torch.set_default_device(default[0])
-        torch.set_default_dtype(default[1])
-    light = illumination(probe, fit.xcoords, fit.ycoords, shape, origin)
-    return Reconstruction(obj, light, origin, probe, pd.DataFrame(rows))
+        torch.set_default_device(device)
+        torch.set_default_dtype(dtype)
+    return Reconstruction(
+        object=obj,
+        illumination=illumination(probe, fit.xcoords, fit.ycoords, shape, origin),
+        origin_px=origin,
+        history=pd.DataFrame(rows),
+        refined=Refined(probe=probe) if run.refine_probe else None,
+        cpu_s=clock.seconds,
+        chosen={"best_epoch": best_epoch},
+    )
 
 
-def _task(fit: Exposures, probe, options: Iterative, box, first, *, seed: int, compact: bool, refine_probe: bool):
+def _task(fit: Exposures, probe, options: LSQMLOptions, box, run: LSQMLRun):
     """Set up pty-chi: known positions, probe fixed unless it is to be refined."""
-    load_library()
     import ptychi.api as api
     import torch
     from ptychi.api.task import PtychographyTask
 
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     (top, left), (height, width) = box
+    start = np.ones((height, width), np.complex64) if run.start is None else run.start(box)
     setup = api.LSQMLOptions()
     solver = setup.reconstructor_options
     solver.default_device = api.Devices.CPU
     solver.num_epochs = options.epochs
     solver.batch_size = min(options.batch_size, len(fit.xcoords))
-    solver.random_seed = seed
+    solver.random_seed = run.seed
     solver.noise_model = api.NoiseModels.GAUSSIAN
-    if compact:
+    if run.compact:
         solver.batching_mode = api.BatchingModes.COMPACT
         solver.momentum_acceleration_gain = 0.5
     setup.object_options.optimizer = api.Optimizers.SGD
     setup.object_options.step_size = 1
-    setup.probe_options.optimizable = refine_probe
-    if not refine_probe:
+    setup.probe_options.optimizable = run.refine_probe
+    if not run.refine_probe:
         solver.rescale_probe_intensity_in_first_epoch = False
         solver.single_slice_solve_obj_prb_step_size_jointly = False
         setup.object_options.remove_object_probe_ambiguity.enabled = False
     return PtychographyTask(
         setup,
         diffraction_data=np.square(fit.diffraction, dtype=np.float32),
-        object_data=first[None],
+        object_data=start[None],
         probe_data=(probe / probe.shape[-1]).astype(np.complex64)[None],
         probe_position_x_px=ptychi_position(fit.xcoords, left, width).astype(np.float32),
         probe_position_y_px=ptychi_position(fit.ycoords, top, height).astype(np.float32),

@@ -1,94 +1,118 @@
-"""Steps on the Poisson likelihood and a total-variation prior: SciPy's L-BFGS in variables that suit ptychography.
+"""Minimize the Poisson likelihood with a total-variation prior: SciPy's L-BFGS with a preconditioner for ptychography.
 
-The counts' likelihood (Thibault and Guizar-Sicairos, New J. Phys. 14, 063004, 2012) and the isotropic total variation
-(Rudin, Osher and Fatemi, Physica D 60, 259, 1992) of the complex object; and steps in a slow phase alone.
+Likelihood of the counts: Thibault and Guizar-Sicairos, New J. Phys. 14, 063004 (2012). Isotropic total variation of
+the complex object: Rudin, Osher and Fatemi, Physica D 60, 259 (1992). Two further kinds of steps go where L-BFGS is
+slow: steps in the slowly varying phase alone, and mini-batch epochs from a flat start.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
-from scipy.optimize import minimize
+from scipy import optimize as scipy_optimize
 
-from ptycho.likelihood import Likelihood
+from ptycho.reconstruction.likelihood import Likelihood
 
-EDGE = 0.02
-"""Differences of transmittance below this count as smooth, above as edges: the total variation is differentiable."""
-BOOST, BOOST_FREQUENCY = 20.0, 0.05
-"""Low spatial frequencies, in cycles a pixel, move up to 21 times as fast: a flat start converges sooner."""
-CORRECTIONS = 12
-"""Pairs that L-BFGS keeps."""
-GAIN = 1.0e-5
-"""It ends where a step gains less than this share of the objective."""
-SLOW_PHASE = 0.25, 2.0
-"""Waves across a pattern: what is slower counts as slow phase all alike, what is faster is left to other steps."""
-FIRST_STEP, FIRST_PHASE = 3.0e-4, 0.1
-"""Root mean square of what L-BFGS tries first, in the variables of the object and of the phase [rad]: no more than
-it takes. From steps of length one, which SciPy tries by itself, it has to come there by several evaluations."""
-BATCH, DIM, MOMENTUM = 8, 0.1, 0.5
-"""Of sweeps: exposures in a batch; light that counts as dim, as a share of the brightest; what a sweep keeps of the
-change that the last one made."""
+TV_SMOOTHING = 0.02
+"""Differences of transmittance well below this cost a square, those above an absolute value: ε of the prior."""
+LOW_FREQUENCY_GAIN, LOW_FREQUENCY = 20.0, 0.05
+"""The preconditioner multiplies spatial frequencies below `LOW_FREQUENCY` [cycles/px] by up to 1 + this gain."""
+LBFGS_MEMORY = 12
+"""Pairs of steps and gradients that L-BFGS keeps."""
+FTOL = 1.0e-5
+"""L-BFGS ends where a step lowers the objective by less than this fraction."""
+SLOW_PHASE_WAVES = 0.25, 2.0
+"""Waves across a pattern: below the first, the slow phase is not amplified any further; above the second, it is left
+to other steps."""
+FIRST_STEP_RMS, FIRST_PHASE_STEP_RMS_RAD = 3.0e-4, 0.1
+"""RMS of the first trial step, in preconditioned variables and of the phase [rad]; SciPy's default of a step of
+length 1 wastes several evaluations."""
+BATCH_SIZE = 8
+"""Exposures in a mini-batch."""
+DAMPING = 0.1
+"""Of a mini-batch step, as a fraction of the brightest illumination: dimmer pixels move less."""
+MOMENTUM = 0.5
+"""Fraction of the change of one mini-batch epoch that is added to the next one's."""
 
 
-def total_variation(obj):
-    """Smoothed isotropic total variation, Σ sqrt(|∂x O|² + |∂y O|² + ε²) - ε, and dE/dRe O + i dE/dIm O.
+def total_variation(obj) -> tuple[float, NDArray]:
+    """Smoothed isotropic total variation, Σ sqrt(|∂x O|² + |∂y O|² + ε²) - ε, and its gradient.
 
     Parameters
     ----------
     obj : (H, W) complex
         Forward differences, none across the border.
+
+    Returns
+    -------
+    value : float
+    gradient : (H, W) complex
+        dE/dRe O + i dE/dIm O.
     """
     down, right = np.zeros_like(obj), np.zeros_like(obj)
     down[:-1], right[:, :-1] = obj[1:] - obj[:-1], obj[:, 1:] - obj[:, :-1]
-    length = np.sqrt(down.real**2 + down.imag**2 + right.real**2 + right.imag**2 + EDGE**2)
+    length = np.sqrt(down.real**2 + down.imag**2 + right.real**2 + right.imag**2 + TV_SMOOTHING**2)
     down, right = down / length, right / length
     gradient = -(down + right)
     gradient[1:] += down[:-1]
     gradient[:, 1:] += right[:, :-1]
-    return float(np.sum(length - EDGE, dtype=np.float64)), gradient
+    return float(np.sum(length - TV_SMOOTHING, dtype=np.float64)), gradient
 
 
-class Variables:
-    """Preconditioned variables: a change of the object is K z / D, low frequencies boosted, dim pixels too.
+class Preconditioner:
+    """Linear map from variables z to changes of the object, K z / D: low frequencies and dim pixels move more.
 
     Parameters
     ----------
-    light : (H, W) float
-        Illumination [photons per pixel].
+    illumination : (H, W) float
+        [photon/px]
     """
 
-    def __init__(self, light):
-        down, across = fft.fftfreq(light.shape[0])[:, None], fft.fftfreq(light.shape[1])
-        self.filter = (1 + BOOST / (1 + (down**2 + across**2) / BOOST_FREQUENCY**2)).astype(np.float32)
-        scale = np.sqrt(light + 0.02 * light.max())
-        self.scale, self.shape = (scale / scale.max()).astype(np.float32), light.shape
+    def __init__(self, illumination):
+        down, across = fft.fftfreq(illumination.shape[0])[:, None], fft.fftfreq(illumination.shape[1])
+        gain = 1 + LOW_FREQUENCY_GAIN / (1 + (down**2 + across**2) / LOW_FREQUENCY**2)
+        self.filter = gain.astype(np.float32)
+        scale = np.sqrt(illumination + 0.02 * illumination.max())
+        self.scale, self.shape = (scale / scale.max()).astype(np.float32), illumination.shape
 
     def _smooth(self, field):
         return fft.ifft2(fft.fft2(field) * self.filter)
 
-    def step(self, z):
-        """(2 H W,) float64 variables to the (H, W) complex64 change of the object that they mean."""
+    def step(self, z) -> NDArray[np.complex64]:
+        """Map (2 H W,) float64 variables to the (H, W) complex64 change of the object that they mean."""
         return self._smooth(z.view(np.complex128).reshape(self.shape).astype(np.complex64)) / self.scale
 
-    def pull_back(self, gradient):
-        """Gradient over the object to gradient over the variables: the adjoint of `step`."""
+    def adjoint(self, gradient) -> NDArray[np.float64]:
+        """Map a gradient over the object to the gradient over the variables: the adjoint of `step`."""
         field = np.ascontiguousarray(self._smooth(gradient / self.scale), np.complex128)
         return field.view(np.float64).ravel()
 
 
-def _minimize(evaluate, size: int, first: float, iterations: int):
-    """Minimise from zero by L-BFGS, in units in which its first step is as long as it should be; (size,) and facts."""
-    unit = first * np.sqrt(size)
+def _lbfgs(evaluate: Callable, size: int, first_step_rms: float, iterations: int):
+    """Minimize from zero by L-BFGS in units of its first step; the minimum, (size,) float64, and SciPy's result."""
+    unit = first_step_rms * np.sqrt(size)
 
     def scaled(z):
         value, gradient = evaluate(unit * z)
         return value, unit * gradient
 
-    options = {"maxiter": iterations, "maxcor": CORRECTIONS, "maxfun": 2 * iterations, "ftol": GAIN}
-    found = minimize(scaled, np.zeros(size), jac=True, method="L-BFGS-B", options=options)
-    return unit * found.x, found
+    options = {"maxiter": iterations, "maxcor": LBFGS_MEMORY, "maxfun": 2 * iterations, "ftol": FTOL}
+    result = scipy_optimize.minimize(scaled, np.zeros(size), jac=True, method="L-BFGS-B", options=options)
+    return unit * result.x, result
 
 
-def descend(likelihood: Likelihood, obj, strength: float, iterations: int):
-    """Minimise likelihood + strength · total variation from an object.
+def minimize(likelihood: Likelihood, obj, tv_weight: float, iterations: int) -> tuple[NDArray, float, int]:
+    """Minimize likelihood + tv_weight · total variation over the object.
+
+    Parameters
+    ----------
+    obj : (H, W) complex64
+        Start.
+    tv_weight : float
+        λ, weight of the prior.
+    iterations : int
+        Of L-BFGS, at most.
 
     Returns
     -------
@@ -97,66 +121,81 @@ def descend(likelihood: Likelihood, obj, strength: float, iterations: int):
     iterations : int
         That were made.
     """
-    variables = Variables(likelihood.light())
+    preconditioner = Preconditioner(likelihood.illumination())
 
     def evaluate(z):
-        now = obj + variables.step(z)
-        value, gradient = likelihood(now)
-        prior, slope = total_variation(now)
-        return value + strength * prior, variables.pull_back(gradient + np.float32(strength) * slope)
+        trial = obj + preconditioner.step(z)
+        value, gradient = likelihood(trial)
+        prior, prior_gradient = total_variation(trial)
+        return value + tv_weight * prior, preconditioner.adjoint(gradient + np.float32(tv_weight) * prior_gradient)
 
-    z, found = _minimize(evaluate, 2 * obj.size, FIRST_STEP, iterations)
-    return (obj + variables.step(z)).astype(np.complex64), float(found.fun), int(found.nit)
+    z, result = _lbfgs(evaluate, 2 * obj.size, FIRST_STEP_RMS, iterations)
+    return (obj + preconditioner.step(z)).astype(np.complex64), float(result.fun), int(result.nit)
 
 
-def descend_phase(likelihood: Likelihood, obj, iterations: int):
-    """Minimise the likelihood over a slow phase that an object is multiplied by, and over nothing else.
+def minimize_slow_phase(likelihood: Likelihood, obj, iterations: int) -> NDArray[np.complex64]:
+    """Minimize the likelihood over a slowly varying phase that multiplies the object, and over nothing else.
 
-    Patterns hardly feel a phase that changes little across the beam: the curvature falls with the square of its
-    frequency, and steps in the whole object need hundreds of iterations for it. That does not hold for amplitudes,
-    so that the object's own variables cannot be boosted for it; those of the phase alone can, by 1 / frequency.
+    A phase that varies little across the beam hardly changes the patterns: the curvature of the likelihood falls with
+    the square of its frequency, so that L-BFGS on the whole object needs hundreds of iterations for it. The phase is
+    preconditioned by 1/frequency instead. (Amplitudes have no such weak direction.)
+
+    Parameters
+    ----------
+    obj : (H, W) complex64
+        Start.
+    iterations : int
+        Of L-BFGS, at most.
 
     Returns
     -------
     obj : (H, W) complex64
     """
-    slowest, fastest = (waves / likelihood.n for waves in SLOW_PHASE)
+    slowest, fastest = (waves / likelihood.n_pixels for waves in SLOW_PHASE_WAVES)
     height, width = likelihood.shape
     square = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(width) ** 2
-    boost = (np.exp(-square / fastest**2) / np.sqrt(1 + square / slowest**2)).astype(np.float32)
+    gain = (np.exp(-square / fastest**2) / np.sqrt(1 + square / slowest**2)).astype(np.float32)
 
     def smooth(field):
-        return fft.irfft2(fft.rfft2(field) * boost, s=likelihood.shape)
+        return fft.irfft2(fft.rfft2(field) * gain, s=likelihood.shape)
 
     def turned(z):
         return (obj * np.exp(1j * smooth(z.reshape(likelihood.shape).astype(np.float32)))).astype(np.complex64)
 
     def evaluate(z):
-        now = turned(z)
-        value, gradient = likelihood(now)
-        return value, smooth(np.imag(gradient * now.conj())).astype(np.float64).ravel()
+        trial = turned(z)
+        value, gradient = likelihood(trial)
+        return value, smooth(np.imag(gradient * trial.conj())).astype(np.float64).ravel()
 
-    return turned(_minimize(evaluate, obj.size, FIRST_PHASE, iterations)[0])
+    return turned(_lbfgs(evaluate, obj.size, FIRST_PHASE_STEP_RMS_RAD, iterations)[0])
 
 
-def sweep(likelihood: Likelihood, obj, times: int):
-    """Go through the exposures in batches, a step along a batch's preconditioned gradient after each, with momentum.
+def minibatch_epochs(likelihood: Likelihood, obj, count: int) -> NDArray[np.complex64]:
+    """Pass through the exposures in mini-batches, a preconditioned gradient step after each, with momentum.
 
-    Where patterns are told apart badly, as with a smooth beam whose photons stay in the middle of the detector, one
-    such sweep gets as far as several steps on all exposures (ordered subsets: Hudson and Larkin, IEEE Trans. Med.
-    Imaging 13, 601, 1994; ptychography, Maiden, Johnson and Li, Optica 4, 736, 2017). It has no prior and comes no
-    nearer than the noise of a batch: a start.
+    Where a smooth beam keeps the photons in the middle of the detector, one epoch gets as far as several L-BFGS
+    iterations (ordered subsets: Hudson and Larkin, IEEE Trans. Med. Imaging 13, 601, 1994; in ptychography: Maiden,
+    Johnson and Li, Optica 4, 736, 2017). There is no prior, and the noise of a mini-batch limits how close it gets to
+    the minimum: use it as a start.
+
+    Parameters
+    ----------
+    obj : (H, W) complex64
+        Start.
+    count : int
+        Epochs.
 
     Returns
     -------
     obj : (H, W) complex64
     """
     rng, obj, change = np.random.default_rng(0), obj.copy(), np.zeros_like(obj)
-    soft = likelihood.softened(np.inf)
-    for _ in range(times):
+    smoothed = likelihood.with_background(np.inf)
+    for _ in range(count):
         before = obj.copy()
-        for region, slope, light in soft.batches(BATCH, rng):
-            obj[region] -= slope(np.ascontiguousarray(obj[region])) / (2 * (light + DIM * light.max()))
+        for region, gradient, illumination in smoothed.batches(BATCH_SIZE, rng):
+            step = gradient(np.ascontiguousarray(obj[region])) / (2 * (illumination + DAMPING * illumination.max()))
+            obj[region] -= step
         change = MOMENTUM * change + (obj - before)
         obj = before + change
     return obj

@@ -1,29 +1,28 @@
-"""Curves: progress of training and iteration, choice of a prior's strength, and the study's quality against dose."""
+"""Curves: progress of training and iteration, choice of a prior's tv_weight, and the study's quality against dose."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from ptycho.methods import METHODS
-from ptycho.plots import new_figure
-from ptycho.tables import repeats, varied
+from ptycho.reporting.figures import new_figure
+from ptycho.reporting.tables import FLUENCE, repeats, varied
 
-FLUENCE = "fluence_photons_per_px"
 MOST_NAMED = 8
 """Tiles whose best rows are named in a learning curve."""
 _OTHERS = (("#000000", "X"), ("#999999", "*"))  # methods that METHODS does not list
 
 
-def learning_curve(history) -> Figure:
+def plot_training(history) -> Figure:
     """Loss against epoch, the learning rate below it, and between them what decides which weights are kept.
 
     Parameters
     ----------
     history : DataFrame
-        Columns `epoch`, `loss`, `learning_rate`, and `stop_deviance` (Poisson misfit of photons held out, lower is
+        Columns `epoch`, `loss`, `learning_rate`, and `validation_deviance` (Poisson misfit of photons held out, lower is
         better) if there is one: its best row is marked, of every `tile` if there is such a column.
     """
-    judged = "stop_deviance" in history
+    judged = "validation_deviance" in history
     figure = new_figure(6.4, 6.4 if judged else 4.8)
     panels = figure.subplots(2 + judged, 1, sharex=True, height_ratios=[3, *[3] * judged, 1])
     top, bottom = panels[0], panels[-1]
@@ -35,8 +34,8 @@ def learning_curve(history) -> Figure:
         panels[1].set_ylabel("held out:\nPoisson misfit")
         tiles = history.groupby("tile", sort=False) if "tile" in history else [("", history)]
         for tile, rows in tiles:
-            panels[1].plot(rows["epoch"], rows["stop_deviance"], ".-", color="#D55E00")
-            kept = rows["epoch"][rows["stop_deviance"].idxmin()]
+            panels[1].plot(rows["epoch"], rows["validation_deviance"], ".-", color="#D55E00")
+            kept = rows["epoch"][rows["validation_deviance"].idxmin()]
             name = f"kept: epoch {kept:.2f}" + (f" (tile {tile})" if tile else "")
             for axes in panels:
                 axes.axvline(kept, color="#000000", linestyle=":", label=name)
@@ -46,25 +45,25 @@ def learning_curve(history) -> Figure:
     return figure
 
 
-def stopping_curve(history, chosen_epoch: int) -> Figure:
+def plot_early_stopping(history, chosen_epoch: int) -> Figure:
     """Misfit of the exposures fitted, and of those held back to stop on, against epoch.
 
     Parameters
     ----------
     history : DataFrame
-        Columns `epoch`, `loss` (what the solver minimises) and `stop_deviance` (Poisson misfit of the `stop` exposures,
+        Columns `epoch`, `loss` (what the solver minimizes) and `validation_deviance` (Poisson misfit of the `stop` exposures,
         lower is better); where one was not evaluated it is NaN.
     chosen_epoch : int
         Epoch whose object is kept.
     """
     figure = new_figure(6.4, 4.8)
     top, bottom = figure.subplots(2, 1, sharex=True)
-    for axes, column, label, colour in (
-        (top, "stop_deviance", "stop exposures:\nPoisson misfit", "#D55E00"),
+    for axes, column, label, color in (
+        (top, "validation_deviance", "stop exposures:\nPoisson misfit", "#D55E00"),
         (bottom, "loss", "training loss", "#0072B2"),
     ):
         rows = history.dropna(subset=[column])
-        axes.plot(rows["epoch"], rows[column], ".-", color=colour)
+        axes.plot(rows["epoch"], rows[column], ".-", color=color)
         axes.axvline(chosen_epoch, color="#000000", linestyle=":", label=f"kept: epoch {chosen_epoch}")
         axes.set_ylabel(label)
     top.legend()
@@ -73,28 +72,28 @@ def stopping_curve(history, chosen_epoch: int) -> Figure:
     return figure
 
 
-def strength_curve(history, chosen: float) -> Figure:
-    """Deviance of the photons set apart against the strength of a prior.
+def plot_tv_weight(history, chosen: float) -> Figure:
+    """Deviance of the photons set apart against the tv_weight of a prior.
 
     Parameters
     ----------
     history : DataFrame
-        Columns `strength` and `deviance_apart`; NaN where it was not evaluated.
+        Columns `tv_weight` and `validation_deviance`; NaN where it was not evaluated.
     chosen : float
         Strength that is used.
     """
     figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
-    rows = history.dropna(subset=["deviance_apart"]).sort_values("strength")
-    axes.semilogx(rows["strength"], rows["deviance_apart"], ".-", color="#D55E00")
+    rows = history.dropna(subset=["validation_deviance"]).sort_values("tv_weight")
+    axes.semilogx(rows["tv_weight"], rows["validation_deviance"], ".-", color="#D55E00")
     axes.axvline(chosen, color="#000000", linestyle=":", label=f"chosen: {chosen:.3g}")
-    axes.set(xlabel="strength of the prior", ylabel="photons set apart:\nPoisson misfit")
+    axes.set(xlabel="tv_weight of the prior", ylabel="photons set apart:\nPoisson misfit")
     axes.legend()
     axes.grid(alpha=0.3)
     return figure
 
 
-def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") -> Figure:
+def plot_quality(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") -> Figure:
     """Quality against dose (above) and fluence (below): a panel a view, a line a method.
 
     Parameters
@@ -153,13 +152,13 @@ def study(metrics, fluence, *, metric: str = "ssim_phase", split: str = "test") 
     return figure
 
 
-def cost(metrics, *, split: str = "test") -> Figure:
+def plot_cost(metrics, *, split: str = "test") -> Figure:
     """Error against the CPU time of a reconstruction: a panel a view, a mark a method, a curve of the best a dose.
 
     Parameters
     ----------
     metrics : DataFrame
-        As of `study`, with the metrics `error` and `cpu_s`.
+        As of `plot_quality`, with the metrics `error` and `cpu_s`.
     split : str
         What is drawn.
 
@@ -200,7 +199,7 @@ def cost(metrics, *, split: str = "test") -> Figure:
     panels[0].set_ylabel("error; lower is better")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
     figure.supxlabel(
-        f"grey: the best within that time at a dose [photons per exposure]\n{_samples(rows, table['count'], split)}",
+        f"gray: the best within that time at a dose [photons per exposure]\n{_samples(rows, table['count'], split)}",
         fontsize="small",
     )
     return figure
@@ -242,5 +241,5 @@ def line_style(method: str, methods) -> dict:
     """Return how a method of a figure is drawn; those that `METHODS` does not list share a few styles."""
     if method in METHODS:
         return METHODS[method].style
-    colour, marker = _OTHERS[[m for m in methods if m not in METHODS].index(method) % len(_OTHERS)]
-    return {"label": method, "color": colour, "marker": marker, "linestyle": ":"}
+    color, marker = _OTHERS[[m for m in methods if m not in METHODS].index(method) % len(_OTHERS)]
+    return {"label": method, "color": color, "marker": marker, "linestyle": ":"}

@@ -1,7 +1,7 @@
 """Figures. Every function returns a matplotlib `Figure` that no window or global state knows of; `save` writes it.
 
-Colour maps are perceptually uniform: grey for amplitude, viridis for phase, the cyclic twilight where it wraps, berlin
-for signed errors. Lines have Okabe and Ito's colours, and a marker and a dash each.
+Color maps are perceptually uniform: gray for amplitude, viridis for phase, the cyclic twilight where it wraps, berlin
+for signed errors. Lines have Okabe and Ito's colors, and a marker and a dash each.
 """
 
 import json
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ptycho.files import replacing
 from ptycho.methods import method_name
-from ptycho.metrics import amplitude_images, phase_images
+from ptycho.scoring.metrics import amplitude_images, phase_images
+from ptycho.workflow.files import replacing
 
-_ROLES = (("fit", "#56B4E9", "o"), ("stop", "#E69F00", "s"), ("holdout", "#000000", "^"))
+_ROLES = (("fit", "#56B4E9", "o"), ("validation", "#E69F00", "s"), ("holdout", "#000000", "^"))
 _SPLITS = {"train": ("#0072B2", "o"), "test": ("#D55E00", "s")}
 _CYCLIC = {"cmap": "twilight", "vmin": -np.pi, "vmax": np.pi}
 _LIT = 1e-2  # of the probe's peak intensity; below, its phase is not shown
@@ -38,7 +38,7 @@ def save(figure: Figure, path, provenance: dict | None = None) -> None:
         figure.savefig(temporary, dpi=DPI, metadata=undated.get(path.suffix))
 
 
-def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_px=(0, 0), warnings=()) -> Figure:
+def plot_comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_px=(0, 0), warnings=()) -> Figure:
     """Truth and every method: amplitude, phase, and what is wrong with them.
 
     Parameters
@@ -59,7 +59,7 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
     Returns
     -------
     Figure
-        4 rows × (1 + methods) columns; colours of a row are common, and those of the truth's 0.5 to 99.5 % quantiles
+        4 rows × (1 + methods) columns; colors of a row are common, and those of the truth's 0.5 to 99.5 % quantiles
         (errors: half that range either way).
     """
     columns = {"truth": truth, **aligned}
@@ -69,11 +69,11 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
         figure.supxlabel("\n".join(f"WARNING: {text}" for text in warnings), color="#D55E00", fontsize="medium")
     axes = figure.subplots(4, len(columns), sharex=True, sharey=True, squeeze=False)
     for row, (name, images) in enumerate((("amplitude", amplitude_images), ("phase", phase_images))):
-        colours = _colours(name, images(truth, truth)[1])
-        half = max((colours["vmax"] - colours["vmin"]) / 2, 1e-6)
+        colors = _colors(name, images(truth, truth)[1])
+        half = max((colors["vmax"] - colors["vmin"]) / 2, 1e-6)
         for (method, obj), panel, below in zip(columns.items(), axes[row], axes[row + 2], strict=True):
             image, reference = images(obj, truth)
-            shown = _show(panel, image, origin_px, **colours)
+            shown = _show(panel, image, origin_px, **colors)
             wrong = _show(below, image - reference, origin_px, vmin=-half, vmax=half, cmap="berlin")
             label = method_name(method)
             panel.set_title(_caption(label, metrics.get(method, {}), name), fontsize="medium")
@@ -94,7 +94,7 @@ def comparison(truth, aligned: Mapping, metrics: Mapping, title: str, *, origin_
     return figure
 
 
-def sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
+def plot_sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
     """Draw the sample and where it was exposed, and the probe.
 
     Parameters
@@ -102,9 +102,9 @@ def sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
     obj : (H, W) complex
         Object, pixel [0, 0] at coordinate 0.
     probe : (n, n) or (modes, n, n) complex
-        Probe [sqrt(photon)]; the strongest mode is shown.
+        Probe [sqrt(photon)]; the lambda_max mode is shown.
     positions : dict of ((M,), (M,)) float
-        Split -> xcoords, ycoords of its patch centres [px].
+        Split -> xcoords, ycoords of its patch centers [px].
     guard_px : (float, float), optional
         First and last row of the guard band between the splits.
     """
@@ -115,19 +115,19 @@ def sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
     panels = figure.subplot_mosaic(
         [["amplitude", "phase", "probe"], ["amplitude", "phase", "wave"]], width_ratios=[3, 3, 2]
     )
-    for name, image, colours, label in (
-        ("amplitude", np.abs(obj), _colours("amplitude", np.abs(obj)), "object amplitude"),
-        ("phase", np.angle(obj), _colours("phase", np.angle(obj)), "object phase [rad]"),
+    for name, image, colors, label in (
+        ("amplitude", np.abs(obj), _colors("amplitude", np.abs(obj)), "object amplitude"),
+        ("phase", np.angle(obj), _colors("phase", np.angle(obj)), "object phase [rad]"),
         ("probe", np.abs(mode), {"cmap": "magma", "vmin": 0}, "probe amplitude [√photon]"),
         ("wave", _lit_phase(mode), _CYCLIC, "probe phase [rad]"),
     ):
-        _bar(panels[name], _show(panels[name], image, **colours), label)
+        _bar(panels[name], _show(panels[name], image, **colors), label)
     panels["wave"].set_facecolor("0.6")
     for split, (x, y) in positions.items():
-        colour, marker = _SPLITS.get(split, ("#000000", "^"))
+        color, marker = _SPLITS.get(split, ("#000000", "^"))
         label = f"{split}: {len(x)} exposures"
         panels["phase"].plot(
-            x, y, marker, color=colour, markeredgecolor="w", markeredgewidth=0.5, markersize=4, label=label
+            x, y, marker, color=color, markeredgecolor="w", markeredgewidth=0.5, markersize=4, label=label
         )
     if guard_px is not None:
         band = {"facecolor": "none", "edgecolor": "w", "hatch": "//", "linewidth": 0, "label": "guard band"}
@@ -139,14 +139,14 @@ def sample(obj, probe, positions: Mapping, *, guard_px=None) -> Figure:
     return figure
 
 
-def waves(images: Mapping, title: str, *, figure: Figure | None = None) -> Figure:
+def plot_waves(images: Mapping, title: str, *, figure: Figure | None = None) -> Figure:
     """Draw complex images side by side: amplitude, phase of one or two; amplitudes above phases of more.
 
     Parameters
     ----------
     images : dict of ((h, w) float, (h, w) float, (int, int))
         Label -> amplitude, phase [rad], NaN where there is nothing to show (hatched), and row and column of the first
-        pixel. Neighbours of one size and origin are zoomed together and have the first one's colours.
+        pixel. Neighbors of one size and origin are zoomed together and have the first one's colors.
     title : str
         Title of the figure.
     figure : Figure, optional
@@ -163,9 +163,9 @@ def waves(images: Mapping, title: str, *, figure: Figure | None = None) -> Figur
     axes, like = axes.reshape(-1, 2) if rows == 1 else axes.T, {}
     for number, (label, (amplitude, phase, origin_px)) in enumerate(images.items()):
         place, panels = places[number], axes[number]
-        robust = _colours("amplitude", amplitude), _colours("phase", phase)
-        first, colours = like.setdefault(place, (panels[0], robust))
-        for panel, name, image, options in zip(panels, _WAVE, (amplitude, phase), colours, strict=True):
+        robust = _colors("amplitude", amplitude), _colors("phase", phase)
+        first, colors = like.setdefault(place, (panels[0], robust))
+        for panel, name, image, options in zip(panels, _WAVE, (amplitude, phase), colors, strict=True):
             shown = _show(panel, image, origin_px, **options)
             panel.set(xlabel="x [px]", ylabel="" if panel is not first and rows == 2 and number else "y [px]")
             panel.patch.set(facecolor="w", edgecolor="0.8", hatch="///")
@@ -178,29 +178,29 @@ def waves(images: Mapping, title: str, *, figure: Figure | None = None) -> Figur
     return figure
 
 
-def view(positions, role, illumination, overlaps, *, origin_px=(0, 0)) -> Figure:
-    """Draw an overlap view: exposures by role, light on the sample, and overlap with the nearest neighbour.
+def plot_view(positions, role, illumination, overlaps, *, origin_px=(0, 0)) -> Figure:
+    """Draw an overlap view: exposures by role, light on the sample, and overlap with the nearest neighbor.
 
     Parameters
     ----------
     positions : ((m,), (m,)) float
         xcoords, ycoords of the exposures kept [px].
     role : (m,) int
-        0 fit, 1 stop, 2 holdout.
+        0 fit, 1 validation, 2 holdout.
     illumination : (H, W) float
         Photons per object pixel.
     overlaps : (m,) float
-        Linear overlap of each exposure with its nearest neighbour.
+        Linear overlap of each exposure with its nearest neighbor.
     origin_px : (int, int)
         Row and column of the illumination's first pixel.
     """
     figure = new_figure(14.0, 4.4)
     where, light, histogram = figure.subplots(1, 3)
     _bar(light, _show(light, illumination, origin_px, cmap="cividis", vmin=0), "photons per pixel")
-    for code, (name, colour, marker) in enumerate(_ROLES):
+    for code, (name, color, marker) in enumerate(_ROLES):
         chosen = np.asarray(role) == code
         x, y = (np.asarray(axis)[chosen] for axis in positions)
-        where.plot(x, y, marker, color=colour, markersize=5, label=f"{name}: {chosen.sum()}")
+        where.plot(x, y, marker, color=color, markersize=5, label=f"{name}: {chosen.sum()}")
     where.set(xlim=light.get_xlim(), ylim=light.get_ylim(), aspect="equal", title="exposures")
     figure.legend(loc="outside upper left", ncols=3)
     light.set_title("illumination")
@@ -231,11 +231,11 @@ def _show(axes, image, origin_px=(0, 0), **options):
 
 
 def _bar(axes, image, label: str) -> None:
-    """Colour bar as high as the image."""
+    """Color bar as high as the image."""
     axes.figure.colorbar(image, cax=axes.inset_axes([1.03, 0, 0.05, 1]), label=label)
 
 
-def _colours(name: str, image) -> dict:
+def _colors(name: str, image) -> dict:
     """Map and robust limits for the images of a row; the whole circle where phase wraps."""
     low, high = np.nanquantile(image, [0.005, 0.995])
     if name == "phase" and high - low > np.pi:

@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from ptycho.curves import line_style
-from ptycho.frc import frc_crossing
-from ptycho.plots import new_figure
+from ptycho.reporting.curves import line_style
+from ptycho.reporting.figures import new_figure
+from ptycho.scoring.frc import frc_crossing
 
 PARTS = ("amplitude", "phase")
 _LOWEST_SSNR, _HIGHEST_SSNR = 1e-2, 1e4
@@ -15,7 +15,7 @@ _THRESHOLDS = {
 }
 
 
-def against_truth(curves, title: str) -> Figure:
+def plot_frc(curves, title: str) -> Figure:
     """FRC of every method with the truth, amplitude beside phase, and below it the signal-to-noise ratio it means.
 
     Parameters
@@ -54,7 +54,7 @@ def against_truth(curves, title: str) -> Figure:
     return figure
 
 
-def between_halves(curves, title: str, warning: str) -> Figure:
+def plot_half_frc(curves, title: str, warning: str) -> Figure:
     """FRC between the reconstructions of two independent halves, amplitude beside phase, with its thresholds.
 
     Parameters
@@ -82,8 +82,8 @@ def between_halves(curves, title: str, warning: str) -> Figure:
             _draw(axes, curve, "frc", style)
         panels[0].lines[-1].set_label("\n".join([style["label"], *said]))
     for part, axes in zip(PARTS, panels, strict=True):
-        for name, (colour, dash, label) in _THRESHOLDS.items():
-            axes.plot(curve["frequency"], curve[name], color=colour, linestyle=dash, linewidth=1, label=label)
+        for name, (color, dash, label) in _THRESHOLDS.items():
+            axes.plot(curve["frequency"], curve[name], color=color, linestyle=dash, linewidth=1, label=label)
         axes.set(title=part, ylim=(-0.2, 1.03), xlabel="spatial frequency / Nyquist")
     panels[0].set_ylabel("FRC between two halves of the photons")
     _finish(figure, panels, "first below 1/7, ½ bit, 1 bit at")

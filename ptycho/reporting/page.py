@@ -12,8 +12,8 @@ import yaml
 from docutils.core import publish_parts
 
 from ptycho.methods import method_name
-from ptycho.overview import figures
-from ptycho.places import label, place_of
+from ptycho.reporting.study_tables import significant
+from ptycho.workflow.paths import label, wildcards_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Picture:
     caption: str
     """As HTML."""
     place: dict[str, str]
-    """The condition that it is of, see `ptycho.places`."""
+    """The condition that it is of, see `ptycho.workflow.paths`."""
 
     @property
     def id(self) -> str:
@@ -56,7 +56,7 @@ def pictures(paths: Iterable, caption) -> list[Picture]:
     text = jinja2.Template(Path(caption).read_text(), undefined=jinja2.StrictUndefined)
     made = []
     for path in map(Path, paths):
-        place = place_of(path)
+        place = wildcards_of(path)
         metric = re.fullmatch(r"quality_(train|test)_(\w+)", path.stem)
         wildcards = place | ({"split": metric[1], "metric": metric[2]} if metric else {})
         said = publish_parts(text.render(snakemake={"wildcards": wildcards}), writer="html5")["body"]
@@ -122,12 +122,12 @@ def render(template, **content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figures": figures, "label": label, "method": method_name}
-    environment.filters |= {"counted": "{:,}".format, "listed": listed}
+    environment.filters |= {"significant": significant, "label": label, "method": method_name}
+    environment.filters |= {"thousands": "{:,}".format, "join_words": join_words}
     return environment.get_template(template.name).render(**content)
 
 
-def listed(values: Iterable, last: str = "and") -> str:
+def join_words(values: Iterable, last: str = "and") -> str:
     """Write a list as a sentence does: a, b and c."""
     *most, end = map(str, values)
     return f"{', '.join(most)} {last} {end}" if most else end

@@ -9,40 +9,31 @@ import numpy as np
 import pandas as pd
 
 from ptycho.methods import method_name
-from ptycho.places import place_of
-from ptycho.tables import LIGHT, paired_differences
-
-HEADLINES = {
-    "error": ("Relative complex error", "lower"),
-    "ssim_phase": ("SSIM of phase", "higher"),
-    "ssim_amplitude": ("SSIM of amplitude", "higher"),
-    "frc50_phase": ("Resolution: FRC of phase falls to 0.5 at [Nyquist]", "higher"),
-    "heldout_deviance": ("Poisson deviance per pixel of exposures that no method saw", "lower"),
-    "cpu_s": ("CPU time of a reconstruction, training left out [s]", "lower"),
-}
-"""The metrics that are shown, in this order: what they are called, and which way is better."""
+from ptycho.reporting.headlines import HEADLINES
+from ptycho.reporting.tables import FLUENCE, paired_differences
+from ptycho.workflow.paths import condition_of, wildcards_of
 
 
-def matrix(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str) -> dict:
+def metric_table(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str) -> dict:
     """Lay out one metric: a row a condition, a column a method, mean ± sd where something varies.
 
     Returns
     -------
     dict
-        `name`, `better`, `methods` (labels), `leaders` (who is best how often, as text), and `rows` of `view`, `dose`,
+        `name`, `better`, `methods` (labels), `best_counts` (who is best how often, as text), and `rows` of `view`, `dose`,
         `fluence` and `cells`, each with `text` and `best`.
     """
-    name, better = HEADLINES[metric]
+    headline = HEADLINES[metric]
     chosen = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
     methods = list(dict.fromkeys(chosen["method"]))
-    light = fluence[fluence["split"] == split].groupby(["view", "dose"])[LIGHT].mean()
+    light = fluence[fluence["split"] == split].groupby(["view", "dose"])[FLUENCE].mean()
     means = chosen.groupby(["view", "dose", "method"])["value"].agg(["mean", "std", "count"])
     places = 3 if means["mean"].max() < 10 else 1
     rows, wins = [], Counter()
     for (view, dose), found in means.groupby(["view", "dose"]):
         found = found.droplevel(["view", "dose"]).reindex(methods)
         known = found["mean"].dropna()
-        best = None if known.empty else known.idxmax() if better == "higher" else known.idxmin()
+        best = None if known.empty else known.idxmax() if headline.better == "higher" else known.idxmin()
         if best:
             wins[method_name(best)] += 1
         cells = [
@@ -50,18 +41,24 @@ def matrix(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str
             for row in found.itertuples()
         ]
         rows.append({"view": view, "dose": int(dose), "fluence": light[view, dose], "cells": cells})
-    leaders = [f"{method} in {count}" for method, count in wins.most_common()] or ["none"]
+    best_counts = [f"{method} in {count}" for method, count in wins.most_common()] or ["none"]
     names = [method_name(method) for method in methods]
-    return {"name": name, "better": better, "methods": names, "leaders": leaders, "rows": rows}
+    return {
+        "name": headline.label,
+        "better": headline.better,
+        "methods": names,
+        "best_counts": best_counts,
+        "rows": rows,
+    }
 
 
-def matrices(metrics: pd.DataFrame, fluence: pd.DataFrame, split: str) -> list[dict]:
+def metric_tables(metrics: pd.DataFrame, fluence: pd.DataFrame, split: str) -> list[dict]:
     """Lay out all headline metrics that a study has in a split."""
     found = set(metrics.loc[metrics["split"] == split, "metric"])
-    return [matrix(metrics, fluence, metric, split) for metric in HEADLINES if metric in found]
+    return [metric_table(metrics, fluence, metric, split) for metric in HEADLINES if metric in found]
 
 
-def duels(metrics: pd.DataFrame, split: str, metric: str) -> dict:
+def pairwise_wins(metrics: pd.DataFrame, split: str, metric: str) -> dict:
     """Say for every pair of methods under which conditions the first is better.
 
     Better means: by the mean of the paired differences, and where there are several, by more than twice their
@@ -75,23 +72,29 @@ def duels(metrics: pd.DataFrame, split: str, metric: str) -> dict:
     """
     chosen = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
     pairs = paired_differences(chosen)
-    sign = 1 if HEADLINES[metric][1] == "higher" else -1
-    won: dict[tuple[str, str], dict[str, list[int]]] = {}
+    headline = HEADLINES[metric]
+    sign = 1 if headline.better == "higher" else -1
+    wins: dict[tuple[str, str], dict[str, list[int]]] = {}
     for row in pairs[pairs["mean"].abs() > 2 * pairs["sd"].fillna(0)].itertuples():
         pair = (row.method, row.versus) if sign * row.mean > 0 else (row.versus, row.method)
-        won.setdefault(pair, {}).setdefault(row.view, []).append(int(row.dose))
+        wins.setdefault(pair, {}).setdefault(row.view, []).append(int(row.dose))
     methods = list(dict.fromkeys(chosen["method"]))
     rows = [
         {
             "method": method_name(first),
-            "cells": [_won(won.get((first, second), {}), first, second) for second in methods],
+            "cells": [_doses_of(wins.get((first, second), {}), first, second) for second in methods],
         }
         for first in methods
     ]
     conditions = len(chosen[["view", "dose"]].drop_duplicates())
-    name, better = HEADLINES[metric]
     methods = [method_name(method) for method in methods]
-    return {"name": name, "better": better, "methods": methods, "conditions": conditions, "rows": rows}
+    return {
+        "name": headline.label,
+        "better": headline.better,
+        "methods": methods,
+        "conditions": conditions,
+        "rows": rows,
+    }
 
 
 def design(views: Mapping[str, Mapping]) -> list[dict]:
@@ -104,7 +107,7 @@ def design(views: Mapping[str, Mapping]) -> list[dict]:
     """
     rows = []
     for path, numbers in views.items():
-        place, counts = place_of(path), numbers["counts"]
+        place, counts = wildcards_of(path), numbers["counts"]
         rows.append(
             {
                 "split": place["split"],
@@ -142,7 +145,7 @@ def costs(folder, config: Mapping) -> pd.DataFrame:
     rows = []
     for path in sorted(Path(folder).rglob("*.tsv")):
         inside = path.relative_to(folder)
-        place, chunk = place_of(inside), re.fullmatch(r"\d+of(\d+)", path.stem)
+        place, chunk = wildcards_of(inside), re.fullmatch(r"\d+of(\d+)", path.stem)
         if "infer" in inside.parts[0] and "split" in place and place["split"] not in config["splits"]:
             continue
         if chunk and int(chunk[1]) != chunks.get(place.get("method"), config["inference"]["chunks"]):
@@ -163,7 +166,7 @@ def costs(folder, config: Mapping) -> pd.DataFrame:
     return summed.sort_values("total_s", ascending=False)
 
 
-def figures(value, digits: int = 3) -> str:
+def significant(value, digits: int = 3) -> str:
     """Write a number with so many significant digits and its thousands apart; a dash for NaN."""
     if value is None or not np.isfinite(value):
         return "–"
@@ -173,7 +176,7 @@ def figures(value, digits: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
-def _won(views: Mapping[str, list[int]], first: str, second: str) -> list[dict] | None:
+def _doses_of(views: Mapping[str, list[int]], first: str, second: str) -> list[dict] | None:
     if first == second:
         return None
     return [{"view": view, "doses": sorted(doses), "n": len(doses)} for view, doses in views.items()]
@@ -183,3 +186,20 @@ def _spread(mean: float, std: float, count: int, places: int) -> str:
     if not np.isfinite(mean):
         return "–"
     return f"{mean:.{places}f}" + (f" ± {std:.{places}f}" if count > 1 else "")
+
+
+def training_cost(benchmarks) -> pd.DataFrame:
+    """What trainings cost, from Snakemake's own measurements: dose, view, (object,) seed, method, cpu_s, peak_mb.
+
+    Parameters
+    ----------
+    benchmarks : iterable of path
+        …/dose_{dose}/{view}/seed_{seed}/{method}.tsv
+    """
+    rows = []
+    for path in map(Path, benchmarks):
+        numbers = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+        cost = {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]}
+        rows.append({**condition_of(path), "method": path.stem, **cost})
+    places = [name for name in ("object", "seed") if any(name in row for row in rows)]
+    return pd.DataFrame(rows, columns=["dose", "view", *places, "method", "cpu_s", "peak_mb"])

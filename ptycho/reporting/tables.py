@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pandas as pd
 
-HEADLINES = ["ssim_amplitude", "ssim_phase", "error", "frc50_phase", "heldout_deviance", "cpu_s"]
-LIGHT = "fluence_photons_per_px"
+from ptycho.reporting.headlines import HEADLINES
+
+FLUENCE = "fluence_photons_per_px"
 
 
 def repeats(metrics: pd.DataFrame) -> list[str]:
@@ -52,8 +53,8 @@ def _cell(numbers) -> str:
 
 def summary_table(metrics: pd.DataFrame, fluence: pd.DataFrame) -> str:
     """Lay out the headline metrics, with overlap and fluence beside them."""
-    light = fluence.groupby(["split", "view", "dose"], as_index=False)[["overlap", LIGHT]].mean()
-    light = light.rename(columns={LIGHT: "photons/px"})[["split", "view", "overlap", "dose", "photons/px"]]
+    light = fluence.groupby(["split", "view", "dose"], as_index=False)[["overlap", FLUENCE]].mean()
+    light = light.rename(columns={FLUENCE: "photons/px"})[["split", "view", "overlap", "dose", "photons/px"]]
     return spread_table(metrics, beside=light)
 
 
@@ -93,3 +94,50 @@ def difference_table(differences: pd.DataFrame, metric: str = "error") -> str:
         }
     )
     return shown.to_string(index=False)
+
+
+def with_condition(metrics: pd.DataFrame, **condition) -> pd.DataFrame:
+    """Say of which condition the numbers are.
+
+    Returns
+    -------
+    DataFrame
+        dose, view, split, method, object (where there are several), seed, metric, value.
+    """
+    columns = ["dose", "view", "split", "method", *(["object"] if "object" in condition else []), "seed"]
+    return metrics.assign(**condition)[[*columns, "metric", "value"]]
+
+
+KNOWN_PROBE_LIMITS = {
+    "shift_px": (0.1, "shifted by {:.2f} px"),
+    "ramp_rad_per_px": (0.005, "tilted by a phase ramp of {:.4f} rad/px"),
+}
+"""What a known probe leaves no room for, and how much of it is no warning."""
+
+
+def warnings_of(metrics: pd.DataFrame) -> list[str]:
+    """Say which methods were shifted or tilted by more than a known probe allows, no gauge then, or not registered.
+
+    A shift is a bug; a ramp is slow phase that a method has not recovered.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As `with_condition` returns it, of any number of conditions; repetitions of one share a line.
+    """
+    several, found, lost = metrics["split"].nunique() > 1, [], []
+    for metric, (limit, words) in KNOWN_PROBE_LIMITS.items():
+        chosen = metrics[metrics["metric"] == metric]
+        for (split, view, dose, method), rows in chosen.groupby(["split", "view", "dose", "method"], sort=False):
+            where = f"{method}, {view} {dose}" + (f", {split} split" if several else "")
+            far, nowhere = rows["value"] > limit, rows["value"].isna()
+            if far.any():
+                much = words.format(rows["value"].max()) + " at most" * (len(rows) > 1)
+                found.append(f"{where}: {much}{_share(far)}; a known probe allows {limit} {words.split()[-1]}")
+            if nowhere.any() and metric == "shift_px":
+                lost.append(f"{where}: could not be registered{_share(nowhere)}: the log of compare says why")
+    return found + lost
+
+
+def _share(which) -> str:
+    return f", {which.sum()} of {len(which)}" if len(which) > 1 else ""

@@ -89,8 +89,8 @@ def independent_values(shape):
     """Independent Fourier values in each ring, (n,) float64.
 
     Half of the ring's pixels, as a real image repeats itself at opposite frequencies, times (Σ w²)² / (N Σ w⁴) = 0.757
-    for the N pixels of the window w, which spreads every value over its neighbours. On the safe side: noise alone shows
-    a fifth more, as most of those neighbours lie in other rings.
+    for the N pixels of the window w, which spreads every value over its neighbors. On the safe side: noise alone shows
+    a fifth more, as most of those neighbors lie in other rings.
     """
     ring, n_rings = _rings(shape)
     window = _window(shape)

@@ -7,11 +7,11 @@ counts as agreement. These curves say how repeatable a reconstruction is, not ho
 import numpy as np
 import pandas as pd
 
-from ptycho.compare import MARGIN_PX, Region, align_if_possible, light_on, load_on_grid
-from ptycho.frc import frc, frc_crossing, half_thresholds, ssnr_of_halves
-from ptycho.metrics import amplitude_images, phase_images
-from ptycho.scan import Scan
-from ptycho.views import View
+from ptycho.data.scan import Scan
+from ptycho.data.views import View
+from ptycho.scoring.evaluate import MARGIN_PX, Region, align_if_possible, illumination_on, load_on_grid
+from ptycho.scoring.frc import frc, frc_crossing, half_thresholds, ssnr_of_halves
+from ptycho.scoring.metrics import amplitude_images, phase_images
 
 WARNING = "A prior repeats itself in both halves: this is what repeats, not what is true; it ranks no methods."
 """To be shown with every half-scan FRC."""
@@ -34,7 +34,7 @@ def load_halves(paths, scan: Scan, view: View, region: Region):
     wide = region.widened(MARGIN_PX, shape)
     one, two = (load_on_grid(path, shape)[0][wide.box].astype(np.complex128) for path in paths)
     inner = region.inside(wide)
-    aligned, _ = align_if_possible(one, two, light_on(wide, scan, view), inner, name=paths[0])
+    aligned, _ = align_if_possible(one, two, illumination_on(wide, scan, view), inner, name=paths[0])
     turn = np.exp(-1j * np.angle(np.sum(two[inner])))
     return aligned * turn, two[inner] * turn
 

@@ -1,16 +1,17 @@
 """How far a reconstruction is from the truth, and how well it predicts patterns it has not seen.
 
-The metrics of `METRICS` are functions of two complex arrays on the scored region from which `ptycho.align.align` has
-removed the gauge. docs/metrics.md has the formulas, data ranges, windows and sources.
+The metrics of `METRICS` are functions of two complex arrays on the scored region from which
+`ptycho.scoring.registration.align` has removed the gauge. docs/metrics.md has the formulas, data ranges, windows and
+sources.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
-from scipy import special
 from skimage.metrics import structural_similarity
 
-from ptycho.frc import frc, frc_crossing
+from ptycho.backend import tensorflow
+from ptycho.scoring.frc import frc, frc_crossing
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, finest first (Wang, Simoncelli and Bovik 2003)."""
@@ -18,8 +19,6 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SSIM_WINDOW_PX = 11
 """Side of the Gaussian window of SSIM, σ = 1.5 px (Wang et al. 2004)."""
 
-MEAN_FLOOR = 1e-6
-"""Smallest mean count that a logarithm sees: a photon where none was predicted costs a deviance of 26, not ∞."""
 
 _FLAT = 1e-6  # data range over largest value: below, an image is constant to single precision
 
@@ -94,7 +93,7 @@ def ms_ssim(image, truth) -> float:
     weights = ms_ssim_weights(truth.shape)
     if not (span := data_range(truth)):
         return float("nan")
-    from ptycho.model import tensorflow as tf  # which leaves GPUs to trainings
+    tf = tensorflow()
 
     images = (tf.constant(x[None, :, :, None], tf.float32) for x in (image, truth))
     return float(tf.image.ssim_multiscale(*images, max_val=span, power_factors=weights, filter_size=SSIM_WINDOW_PX)[0])
@@ -138,7 +137,7 @@ def score(estimate, truth) -> dict[str, float]:
     Parameters
     ----------
     estimate, truth : (h, w) complex
-        What `ptycho.align.align` returns, and the truth on the same region; sides of at least 11 px.
+        What `ptycho.scoring.registration.align` returns, and the truth on the same region; sides of at least 11 px.
 
     Returns
     -------
@@ -155,57 +154,6 @@ def score(estimate, truth) -> dict[str, float]:
     if not (np.isfinite(estimate).all() and np.isfinite(truth).all()):
         raise ValueError("estimate and truth must be finite to be scored")
     return {name: metric(estimate, truth) for name, metric in METRICS.items()}
-
-
-def poisson_deviance(counts, mean) -> float:
-    """Poisson deviance per pixel, 2 <I - y + y ln(y / I)>: about 1 for a true and large I, towards 0 for a small one.
-
-    Parameters
-    ----------
-    counts : array
-        y, photons counted.
-    mean : array, same shape
-        I >= 0, photons predicted. The logarithm sees no I below `MEAN_FLOOR`.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If shapes differ or there are no pixels.
-
-    Notes
-    -----
-    McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
-    """
-    return heldout_deviance([(counts, mean)])
-
-
-def heldout_deviance(blocks: Iterable[tuple]) -> float:
-    """Poisson deviance per pixel over blocks of (counts, mean); how they are cut does not change it.
-
-    Parameters
-    ----------
-    blocks : iterable of (counts, mean)
-        As for `poisson_deviance`; only one block is looked at, at a time.
-
-    Raises
-    ------
-    ValueError
-        If the shapes of a block differ or there are no pixels.
-    """
-    total, n_pixels = 0.0, 0
-    for counts, mean in blocks:
-        counts, mean = np.asarray(counts, np.float64), np.asarray(mean, np.float64)
-        if counts.shape != mean.shape:
-            raise ValueError(f"{counts.shape} counts but {mean.shape} predicted means")
-        total += 2 * np.sum(mean - counts + special.xlogy(counts, counts / np.maximum(mean, MEAN_FLOOR)))
-        n_pixels += counts.size
-    if not n_pixels:
-        raise ValueError("no patterns to compare: the deviance of nothing is undefined")
-    return float(total / n_pixels)
 
 
 def _double(image):

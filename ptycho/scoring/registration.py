@@ -1,6 +1,6 @@
 """Remove what a reconstruction cannot know — scale, phase, phase ramp, shift — the same way for every method.
 
-The model, with r₀ the centre of the scored region (index (n - 1)/2 of its n rows or columns):
+The model, with r₀ the center of the scored region (index (n - 1)/2 of its n rows or columns):
 
     estimate(r) ≈ scale · exp(i (phase + ramp · (r - r₀))) · truth(r - shift)
 
@@ -44,7 +44,7 @@ class Gauge:
     scale: float
     """Modulus of the estimate over that of the truth."""
     phase_rad: float
-    """Global phase at the centre of the region, in [-π, π]."""
+    """Global phase at the center of the region, in [-π, π]."""
     ramp_y_rad_per_px: float
     """Phase gained per row."""
     ramp_x_rad_per_px: float
@@ -131,7 +131,7 @@ class _Target:
         self.weight = weight / weight.mean()
         self.image = image = extended[TAPER_PX:-TAPER_PX, TAPER_PX:-TAPER_PX]
         spectrum = fft.fft2(_fade(extended))
-        y, x = _centred(image.shape)
+        y, x = _centered(image.shape)
         slopes = [_cut(fft.ifft2(2j * np.pi * f * spectrum), image.shape) for f in _frequencies(extended.shape)]
         changes = np.stack([image, 1j * image, 1j * y * image, 1j * x * image, -slopes[0], -slopes[1]])
         self.changes = changes.reshape(6, -1)
@@ -233,7 +233,7 @@ def _fit(moving, target, ramp, shift, max_shift_px):
 
 def _place(field, shape, ramp, shift):
     """Middle of the field with ramp and shift removed; whole pixels are cut, the rest is a Fourier shift."""
-    y, x = _centred(field.shape)
+    y, x = _centered(field.shape)
     field = field * np.exp(-1j * (ramp[0] * y + ramp[1] * x))
     whole = np.rint(shift).astype(int)
     rest = shift - whole
@@ -244,7 +244,7 @@ def _place(field, shape, ramp, shift):
 
 
 def _ramp(field, weight):
-    """Weighted mean phase between neighbours along y and x [rad/px]: no unwrapping."""
+    """Weighted mean phase between neighbors along y and x [rad/px]: no unwrapping."""
     down = np.sum(np.sqrt(weight[1:] * weight[:-1]) * field[1:] * field[:-1].conj())
     right = np.sum(np.sqrt(weight[:, 1:] * weight[:, :-1]) * field[:, 1:] * field[:, :-1].conj())
     return np.angle([down, right])
@@ -278,7 +278,7 @@ def _frequencies(shape):
     return fft.fftfreq(shape[0])[:, None], fft.fftfreq(shape[1])[None, :]
 
 
-def _centred(shape):
+def _centered(shape):
     return (np.arange(shape[0]) - (shape[0] - 1) / 2)[:, None], (np.arange(shape[1]) - (shape[1] - 1) / 2)[None, :]
 
 

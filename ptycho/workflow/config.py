@@ -1,27 +1,95 @@
-"""What a study is: its config, held against a closed schema before any job runs."""
+"""What a study is: its config files, and their sum held against a closed schema before any job runs."""
 
+import copy
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import yaml
 
 from ptycho.methods import METHODS
+from ptycho.workflow.retired import find_retired
 
-SCHEMA = Path(__file__).parent.parent / "config" / "schema" / "config.schema.yaml"
+CONFIG = Path(__file__).parents[2] / "config"
+DEFAULTS = CONFIG / "defaults.yaml"
+SCHEMA = CONFIG / "schema" / "config.schema.yaml"
+
+REPLACED = ("views", "objects")
+"""Keys whose names are the study's own: `--config` replaces them, where Snakemake would merge."""
 
 
 class ConfigError(ValueError):
     """A value that no study can have: the message names the key and what is allowed."""
 
 
-def load_schema() -> dict:
+def load_schema() -> dict[str, Any]:
     """Read the schema of a study's config; the methods are those that there are."""
-    schema = yaml.safe_load(SCHEMA.read_text())
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     schema["properties"]["methods"]["items"] = {"enum": list(METHODS)}
     return schema
 
 
-def with_numbers(value):
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice or is no text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise ConfigError(
+                    f"line {line}: key {key!r} is no text; wanted a name, in quotes if it looks like {key!r}"
+                )
+            if key in seen:
+                raise ConfigError(f"line {line}: key '{key}' is there twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_file(path) -> dict[str, Any]:
+    """Read one config file.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, no YAML, no mapping, or has a key twice or one that is no text; the message names file and line.
+    """
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {error}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds {type(content).__name__}; wanted a mapping of keys")
+    return content
+
+
+def load_config(path) -> dict[str, Any]:
+    """Read a study file laid over the defaults, as the workflow does."""
+    from snakemake.utils import update_config
+
+    config = copy.deepcopy(read_file(DEFAULTS))
+    update_config(config, read_file(path))
+    return config
+
+
+def with_command_line(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Take a merged config with what `--config` said: its numbers read, and `REPLACED` keys replaced.
+
+    Parameters
+    ----------
+    given : dict
+        What stands behind `--config`: keys and their values.
+    """
+    return {
+        key: with_numbers(given[key] if key in REPLACED and key in given else value) if key in given else value
+        for key, value in config.items()
+    }
+
+
+def with_numbers(value: Any) -> Any:
     """Read the numbers in what `snakemake --config` has left as words: inside lists and mappings it reads none."""
     if isinstance(value, dict):
         return {key: with_numbers(part) for key, part in value.items()}
@@ -33,7 +101,7 @@ def with_numbers(value):
     return value
 
 
-def check_config(config: dict) -> None:
+def check_config(config: dict[str, Any]) -> None:
     """Hold a config against the closed schema and against itself.
 
     Raises
@@ -41,6 +109,8 @@ def check_config(config: dict) -> None:
     ConfigError
         Lists every wrong key, what was found and what is allowed.
     """
+    if retired := find_retired(config):
+        raise ConfigError("the config of this study is of ptycho 0.1:\n" + "\n".join(f"  - {line}" for line in retired))
     validator = jsonschema.Draft202012Validator(load_schema())
     problems = [_explain(error) for error in sorted(validator.iter_errors(config), key=lambda error: error.json_path)]
     if not problems:
@@ -80,13 +150,15 @@ def _kinds(branch: dict) -> list[str]:
 def _contradictions(config: dict) -> list[str]:
     """Find values that are each allowed but do not go together."""
     found = []
-    size, neighbours = config["grouping"]["gridsize"] ** 2, config["grouping"]["neighbours"]
-    if size - 1 > neighbours:
+    size, neighbors = config["grouping"]["gridsize"] ** 2, config["grouping"]["neighbors"]
+    if size - 1 > neighbors:
         found.append(
-            f"grouping.neighbours: {neighbours} is too few for groups of {size} (gridsize²); at least {size - 1}"
+            f"grouping.neighbors: {neighbors} is too few for groups of {size} (gridsize²); at least {size - 1}"
         )
-    if config["tv"]["weakest"] > config["tv"]["strongest"]:
-        found.append(f"tv.weakest: {config['tv']['weakest']} is more than tv.strongest, {config['tv']['strongest']}")
+    if config["tv"]["lambda_min"] > config["tv"]["lambda_max"]:
+        found.append(
+            f"tv.lambda_min: {config['tv']['lambda_min']} is more than tv.lambda_max, {config['tv']['lambda_max']}"
+        )
     source = config["source"]
     if source["kind"] == "measured" and "objects" in config:
         found.append("objects: a measured scan has the one that it has; wanted no such key")

@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ptycho import parent
-from ptycho.files import replacing
+from ptycho.workflow import processes
+from ptycho.workflow.files import replacing
 
 _logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def _download(requirement: str, folder: Path, waits_s, by_hand: str) -> Path:
     name = requirement.partition("==")[0]
     arguments = ["download", "--no-deps", "--no-binary", name, "--dest", str(folder), requirement]
     for wait in (*waits_s, None):
-        run = parent.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True, check=False)
+        run = processes.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True, check=False)
         archives = sorted(folder.glob("*.tar.gz"))
         if run.returncode == 0 and archives:
             return archives[0]

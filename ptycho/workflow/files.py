@@ -16,6 +16,10 @@ ROOM = 200_000
 """Bytes that there must be room for: what Snakemake itself writes of a study."""
 
 
+class ContractError(ValueError):
+    """A file does not hold what is wanted: the message names file, key, what was found and what is wanted."""
+
+
 class WriteError(OSError):
     """A file could not be written; the message names it, says why, and what to do."""
 

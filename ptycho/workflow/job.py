@@ -1,5 +1,6 @@
 """A job's log that holds all it says, C++ libraries included."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -10,12 +11,11 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from ptycho.files import explained
-from ptycho.npz import ContractError
-from ptycho.parent import end_with_parent
+from ptycho.workflow.files import ContractError, explained
+from ptycho.workflow.processes import end_with_parent
 
 
-def to_file(path) -> None:
+def log_to(path) -> None:
     """Send descriptors 1 and 2 of this job to a file, line by line; from here on it ends when Snakemake does.
 
     Why a file could not be written is said where Snakemake talks, too: on a full disk a log stays empty.
@@ -30,6 +30,25 @@ def to_file(path) -> None:
         os.dup2(file.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
+    show_messages()
+
+
+class _Formatter(logging.Formatter):
+    """The message alone, behind its level from a warning on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)
+        return f"{record.levelname}: {message}" if record.levelno >= logging.WARNING else message
+
+
+def show_messages() -> None:
+    """Let what the library logs, from information on, appear on stderr: of a job, or of a command."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(message)s"))
+    library = logging.getLogger("ptycho")
+    library.handlers[:] = [handler]
+    library.setLevel(logging.INFO)
+    library.propagate = False
 
 
 def _last_words(path, terminal, kind, error, trace) -> None:
@@ -39,7 +58,7 @@ def _last_words(path, terminal, kind, error, trace) -> None:
 
 
 @contextmanager
-def hushed():
+def captured_stderr():
     """Keep descriptor 2 of this process to itself, as TensorFlow talks while it is imported; say it all on failure."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as said, os.fdopen(os.dup(2), "wb") as stderr:

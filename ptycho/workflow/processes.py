@@ -16,7 +16,7 @@ GRACE_S = 2.0
 """Between asking a job to end and ending it."""
 
 
-def take_charge() -> None:
+def install_interrupt_handler() -> None:
     """Let this process, a Snakemake, be the one that its jobs end with; call in the Snakefile.
 
     Its jobs learn its process id from the environment. An interrupt (Ctrl-C, SIGINT) ends them in seconds, also if it

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.files import save_text
+from ptycho.workflow.files import save_text
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 def module_path(name: str) -> Path | None:
@@ -53,14 +53,18 @@ def _imports(text: str) -> tuple[frozenset[str], int]:
     return frozenset(names), min(relative, default=0)
 
 
+WORKFLOW = ROOT / "workflow"
+"""How jobs are run, logged and repeated: no result depends on it, and no digest."""
+
+
 def import_closure(*paths: Path) -> set[Path]:
-    """Files of ours that some files need, themselves included."""
-    closure, todo = set(), list(paths)
-    while todo:
-        path = todo.pop()
-        if path not in closure:
+    """Files of ours that some files need, themselves included; none of `ptycho.workflow`."""
+    closure, pending = set(), list(paths)
+    while pending:
+        path = pending.pop()
+        if path not in closure and WORKFLOW not in path.parents:
             closure.add(path)
-            todo += [module_path(name) for name in imported_modules(path)]
+            pending += [module_path(name) for name in imported_modules(path)]
     return closure
 
 

@@ -1,66 +1,17 @@
-"""Foreign scans in, arrays of the data contract out: the one place where units, order and centring are converted.
+"""Scans in an older layout of the contract: other keys, intensity, frames last."""
 
-Every reader returns a dict with the contract's keys, which `ptycho.scan.ScanWriter` takes.
-"""
-
-import bz2
-import io
 import logging
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from ptycho.npz import ContractError
-from ptycho.physics import as_modes, predict_intensity, window_start
+from ptycho.data.formats.arrays import MARGIN_PX, OBJECT_KEYS, PROBE_KEYS, complete, load_plain, take
+from ptycho.physics.forward import window_start
+from ptycho.workflow.files import ContractError
 
 FRAME_KEYS = ("diffraction", "diff3d", "intensity")
-PROBE_KEYS = ("probeGuess", "probe")
-OBJECT_KEYS = ("objectGuess", "object")
-MARGIN_PX = 2
-"""Free pixels between the outermost windows and the edge of an object that is laid out here."""
 
 _logger = logging.getLogger(__name__)
-
-
-def read_siemens(path) -> dict:
-    """Read the measured X-ray scan of a Siemens star that tike's source distribution carries.
-
-    Counts with the zero frequency in the corner become centred amplitudes; top-left corners around zero become patch
-    centres in the smallest object that holds every window. The probe is scaled to the mean counts, not refined.
-
-    Parameters
-    ----------
-    path : Path
-        `siemens-star-small.npz.bz2`.
-
-    Returns
-    -------
-    dict
-        The contract's keys; `objectGuess` is flat until a reference has been reconstructed.
-
-    Raises
-    ------
-    ptycho.npz.ContractError
-        If the file is something else.
-    """
-    try:
-        arrays = load_plain(io.BytesIO(bz2.decompress(Path(path).read_bytes())), path)
-    except OSError as error:
-        raise ContractError(f"{path}: {error}; wanted a bzip2-compressed NPZ") from None
-    counts, corner, probe = (take(arrays, (key,), path)[1][0] for key in ("data", "scan", "probe"))
-    n = counts.shape[-1]
-    if counts.ndim != 3 or counts.shape[1] != n or corner.shape != (len(counts), 2):
-        raise ContractError(f"{path}: 'data' {counts.shape} and 'scan' {corner.shape}; wanted (M, N, N) and (M, 2)")
-    corner = corner.astype(np.float64)
-    corner += MARGIN_PX - np.floor(corner.min(axis=0))
-    return _complete(
-        diffraction=np.fft.fftshift(np.sqrt(counts), axes=(-2, -1)),
-        xcoords=corner[:, 1] + n / 2,
-        ycoords=corner[:, 0] + n / 2,
-        probe=probe.reshape(-1, n, n),
-        metadata={"source": "tike, siemens-star-small", "measured": True},
-    )
 
 
 def read_legacy(path, quantity: str = "auto") -> dict:
@@ -84,7 +35,7 @@ def read_legacy(path, quantity: str = "auto") -> dict:
 
     Raises
     ------
-    ptycho.npz.ContractError
+    ptycho.workflow.files.ContractError
         If something is missing or does not fit; the message names file, key, what was found and what is wanted.
     """
     if quantity not in ("auto", "amplitude", "intensity"):
@@ -103,7 +54,7 @@ def read_legacy(path, quantity: str = "auto") -> dict:
     span = max(float(np.ptp(axis)) for axis in (xcoords, ycoords)) if len(xcoords) > 1 else 1.0
     if span < 1:
         raise ContractError(
-            f"{path}: positions span {span:.2g}; wanted object pixels: metres / (wavelength · distance / (N · detector "
+            f"{path}: positions span {span:.2g}; wanted object pixels: meters / (wavelength · distance / (N · detector "
             "pixel))"
         )
     obj = np.squeeze(take(arrays, OBJECT_KEYS, path)[1]) if set(OBJECT_KEYS) & set(arrays) else None
@@ -115,30 +66,9 @@ def read_legacy(path, quantity: str = "auto") -> dict:
         _logger.info("%s: %s", path, step)
     metadata = {"source": Path(path).name, "measured": True, "conversion": done}
     try:
-        return _complete(diffraction=frames, xcoords=xcoords, ycoords=ycoords, probe=probe, obj=obj, metadata=metadata)
+        return complete(diffraction=frames, xcoords=xcoords, ycoords=ycoords, probe=probe, obj=obj, metadata=metadata)
     except ValueError as error:
         raise ContractError(f"{path}: {error}") from None
-
-
-def load_plain(file, path) -> dict:
-    """Read every array of an NPZ; refuse pickles."""
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files if archive[key].dtype != object}
-    except FileNotFoundError:
-        raise ContractError(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, EOFError):
-        raise ContractError(f"{path}: not an NPZ, or cut short") from None
-    except ValueError as error:
-        raise ContractError(f"{path}: {error}; wanted an NPZ of plain arrays") from None
-
-
-def take(arrays: dict, keys, path):
-    """First key that is there, and its array."""
-    for key in keys:
-        if key in arrays:
-            return key, arrays[key]
-    raise ContractError(f"{path}: no key {' or '.join(map(repr, keys))}; found {sorted(arrays)}")
 
 
 def _frames_first(frames, count: int, where: str, done: list):
@@ -165,23 +95,3 @@ def _amplitude(frames, key: str, quantity: str, where: str, done: list):
     if key != "diffraction":
         done.append(f"'{key}' is amplitude: renamed to 'diffraction'")
     return frames
-
-
-def _complete(*, diffraction, xcoords, ycoords, probe, metadata: dict, obj=None) -> dict:
-    """Fill in the object, put the counts into the probe, and cast everything to the contract's types."""
-    n = diffraction.shape[-1]
-    if obj is None:
-        obj = np.ones([int(window_start(axis, n).max()) + n + MARGIN_PX for axis in (ycoords, xcoords)])
-    probe = as_modes(probe).astype(np.complex128)
-    sample = np.unique(np.linspace(0, len(xcoords) - 1, 32).astype(int))
-    predicted = predict_intensity(obj, probe, xcoords[sample], ycoords[sample]).sum()
-    measured = np.square(diffraction[sample], dtype=np.float64).sum()
-    probe *= np.sqrt(measured / predicted)
-    return {
-        "diffraction": np.ascontiguousarray(diffraction, np.float32),
-        "xcoords": xcoords,
-        "ycoords": ycoords,
-        "probeGuess": probe.astype(np.complex64),
-        "objectGuess": np.asarray(obj, np.complex64),
-        "metadata": {**metadata, "dose": float(np.sum(np.abs(probe) ** 2))},
-    }

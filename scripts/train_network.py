@@ -3,24 +3,24 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho import log
+from ptycho.workflow import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-log.to_file(snakemake.log[0])
-log.limit_threads(snakemake.threads)  # before TensorFlow is imported
+job.log_to(snakemake.log[0])
+job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.files import save_table
-from ptycho.grouping import STOP
+from ptycho.data.grouping import VALIDATION
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
 from ptycho.loader import open_groups
 from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
-from ptycho.model.networks import Network
-from ptycho.model.training import Training, train
-from ptycho.provenance import origin_of, record_of, versions
-from ptycho.scan import open_scan
-from ptycho.views import open_view
+from ptycho.model.networks import NetworkOptions
+from ptycho.model.training import TrainingOptions, TrainingRun, train
+from ptycho.workflow.files import save_table
+from ptycho.workflow.provenance import origin_of, record_of, versions
 
 method, seed, params = snakemake.wildcards.method, int(snakemake.wildcards.seed), snakemake.params
 view = open_view(snakemake.input.view)
@@ -32,24 +32,18 @@ made_with = versions("tensorflow", "keras", "numpy")
 backup = Backup(
     Path(snakemake.output.model).with_name("backup"), training_key(method=method, made_with=made_with, **origin)
 )
-network, history = train(
-    method,
-    container,
-    Network(**params.network),
-    Training(**params.training),
-    stop=view.of_role(STOP),
-    spread=params.spread,
-    seed=seed,
-    backup=backup,
-)
-kept = history.loc[history["stop_deviance"].idxmin()]
-print(f"kept epoch {kept['epoch']:.2f} of {history['epoch'].iloc[-1]:.2f}, stop deviance {kept['stop_deviance']:.5g}")
+run = TrainingRun(validation=view.of_role(VALIDATION), spread=params.spread, seed=seed, backup=backup)
+options = NetworkOptions(**params.network), TrainingOptions(**params.training)
+network, history = train(method, container, *options, run)
+kept = history.loc[history["validation_deviance"].idxmin()]
+epochs, deviance = history["epoch"].iloc[-1], kept["validation_deviance"]
+print(f"kept epoch {kept['epoch']:.2f} of {epochs:.2f}, validation deviance {deviance:.5g}")
 card = make_card(
     method,
-    container._probe_np,
-    n_pixels=network.input_shape[1],
-    channels=network.input_shape[-1],
-    transmission=network.get_layer("backpropagation").transmission,
+    container.probe_array,
+    n_pixels=container.n_pixels,
+    channels=container.channels,
+    transmittance=network.get_layer("inverse_diffraction").transmittance,
     kept=kept.to_dict(),
     provenance=record_of(snakemake, __file__),
 )

@@ -1,0 +1,1 @@
+"""What light does: illumination, sample, diffraction, photon statistics. NumPy only."""

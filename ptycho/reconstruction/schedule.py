@@ -1,0 +1,120 @@
+"""The optimization around an unrolled network: stages of L-BFGS with a decreasing prior before it, a few steps after.
+
+Every stage minimizes the Poisson likelihood with a total-variation prior (`ptycho.reconstruction.tv`) of half the
+weight of the stage before, and then the slow phase alone. The background of the likelihood falls with the prior.
+"""
+
+import logging
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.reconstruction.optimize import minibatch_epochs, minimize, minimize_slow_phase
+from ptycho.reconstruction.tv import MIN_BACKGROUND_FRACTION
+
+PHOTONS_TOLERANCE = 0.01
+"""Fraction by which a probe's photons may differ from the training's without a warning."""
+DIFFERENCE_SCALE = 3.0
+"""Differences between stages are small beside the object: a network sees them multiplied by this."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The numbers of an optimization, which a trained model's card keeps."""
+
+    stages: int
+    """Stages before the network."""
+    minibatch_epochs: int
+    """Mini-batch epochs in place of the first stage; 0: none."""
+    iterations: int
+    """L-BFGS iterations of every stage but the last."""
+    phase_iterations: int
+    """L-BFGS iterations in the slow phase alone, after every stage but the last."""
+    final_iterations: int
+    """L-BFGS iterations of the last stage."""
+    post_iterations: int
+    """L-BFGS iterations after the network."""
+    tv_weight: float
+    """λ of the last stage and after the network."""
+    transmittance: float
+    """Mean amplitude transmittance of the training data: the flat object that the first stage starts from."""
+    n_pixels: int
+    """N, side of the patterns."""
+    photons: float
+    """Of the probe that λ was chosen with [photon]."""
+    background_fraction: float = MIN_BACKGROUND_FRACTION
+    """Background of the likelihood after the network, in units of its noise; ten times as much in the last stage, √10
+    times more in each stage before."""
+
+    def as_dict(self) -> dict:
+        """Write it as JSON can say it: `Schedule(**schedule.as_dict()) == schedule`."""
+        return asdict(self)
+
+    def check(self, probe) -> None:
+        """Refuse patterns of another size; warn of a probe with other photons, for which λ was not chosen.
+
+        Parameters
+        ----------
+        probe : (..., N, N) complex
+            [sqrt(photon)]
+
+        Raises
+        ------
+        ValueError
+            If the probe is not of the training's N.
+        """
+        if probe.shape[-1] != self.n_pixels:
+            sizes = f"patterns of {self.n_pixels} px, but these have {probe.shape[-1]} px"
+            raise ValueError(f"the unrolled network was trained on {sizes}")
+        photons = float(np.sum(np.abs(probe) ** 2, dtype=np.float64))
+        if not abs(photons / self.photons - 1) <= PHOTONS_TOLERANCE:
+            _logger.warning(
+                "The probe has %.4g photons; the weight of the prior was chosen for %.4g.", photons, self.photons
+            )
+
+    def before(self, likelihood: Likelihood, scale: float = 1.0) -> list[NDArray[np.complex64]]:
+        """Run the stages before the network; return where each has ended, (H, W) complex64.
+
+        Parameters
+        ----------
+        likelihood : Likelihood
+            Of the photons that are reconstructed from.
+        scale : float
+            Factor on λ, for a part of the photons.
+        """
+        obj = np.full(likelihood.shape, self.transmittance, np.complex64)
+        ends, stages = [], self.stages
+        if self.minibatch_epochs:
+            obj, stages = minibatch_epochs(likelihood, obj, self.minibatch_epochs), stages - 1
+            ends.append(obj)
+        for left in reversed(range(stages)):
+            iterations = self.iterations if left else self.final_iterations
+            smoothed = likelihood.with_background(10 ** (1 + left / 2) * self.background_fraction)
+            obj, *_ = minimize(smoothed, obj, 2.0**left * self.tv_weight * scale, iterations)
+            if left and self.phase_iterations:
+                obj = minimize_slow_phase(smoothed, obj, self.phase_iterations)
+            ends.append(obj)
+        return ends
+
+    def after(self, likelihood: Likelihood, obj) -> NDArray[np.complex64]:
+        """Run the steps after the network, starting from its (H, W) complex64 object."""
+        smoothed = likelihood.with_background(self.background_fraction)
+        return minimize(smoothed, obj, self.tv_weight, self.post_iterations)[0]
+
+    def features(self, likelihood: Likelihood, ends: list[NDArray[np.complex64]]) -> NDArray[np.float32]:
+        """Lay out what the network sees: (H, W, `n_features`) transmittances, and the gradient in their units."""
+        illumination, last = likelihood.illumination(), ends[-1]
+        damping = 0.05 * np.median(illumination[illumination > 1e-3 * illumination.max()])
+        step = likelihood(last)[1] / (2 * (illumination + damping))
+        fields = last - self.transmittance, step, *(DIFFERENCE_SCALE * (end - last) for end in ends[:-1])
+        stack = [part for field in fields for part in (field.real, field.imag)] + [np.log10(1 + illumination) / 4]
+        return np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
+
+    @property
+    def n_features(self) -> int:
+        """Real and imaginary parts of the ends of the stages and of the gradient, and the illumination."""
+        return 2 * (self.stages + 1) + 1
