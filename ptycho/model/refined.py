@@ -22,6 +22,7 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import Tile, canvas_of, cut_tiles
 from ptycho.model.checkpoints import Backup
 from ptycho.model.unet import Example, Trainer, UNetOptions, build_unet, correct, target_of
+from ptycho.reconstruction.features import preconditioned_gradient, stack_features
 from ptycho.reconstruction.likelihood import Counts, Likelihood, split_counts
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, TVOptions, tv_weights, with_background
@@ -102,13 +103,8 @@ class Maps:
             obj, _, _ = minimize(smoothed, obj, factor * run.tv_weight * np.sqrt(fraction), iterations)
             if factor in FACTORS:
                 maps.append(obj)
-        start = maps[CHOSEN]
-        damping = 0.05 * np.median(illumination[illumination > 1e-3 * illumination.max()])
-        step = likelihood(start)[1] / (2 * (illumination + damping))
-        stack = [part for layer in (*(m - transmittance for m in maps), step) for part in (layer.real, layer.imag)]
-        stack.append(np.log10(1 + illumination / fraction) / 4)
-        features = np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
-        return cls(likelihood.origin_px, start, features)
+        fields = *(obj - transmittance for obj in maps), preconditioned_gradient(likelihood, maps[CHOSEN])
+        return cls(likelihood.origin_px, maps[CHOSEN], stack_features(fields, illumination / fraction))
 
     def correct(self, network: keras.Model) -> NDArray[np.complex64]:
         """Add the network's output, (H, W) complex64."""

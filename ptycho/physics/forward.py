@@ -7,6 +7,7 @@ coordinate 0.0; a position is the center of a patch, pixel index N/2 of its wind
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def split_position(coordinate):
@@ -36,6 +37,27 @@ def window_start(coordinate, n: int):
     return split_position(coordinate)[0] - n // 2
 
 
+def shift_ramps(shift_y, shift_x, n: int) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Return the phase ramps that shift a wave when they multiply its spectrum (Fourier shift theorem).
+
+    Parameters
+    ----------
+    shift_y, shift_x : (...) float
+        Shift towards larger row and column [px].
+    n : int
+        Side of the wave [px].
+
+    Returns
+    -------
+    down : (..., n, 1) complex128
+    across : (..., 1, n) complex128
+        exp(-2πi · shift · frequency), zero frequency first; the spectrum is multiplied by both.
+    """
+    frequency = np.fft.fftfreq(n)
+    down, across = (np.exp(-2j * np.pi * np.asarray(shift)[..., None] * frequency) for shift in (shift_y, shift_x))
+    return down[..., :, None], across[..., None, :]
+
+
 def shift_probe(probe, shift_y, shift_x):
     """Shift waves by a fraction of a pixel with the Fourier shift theorem (periodic, exact for band-limited waves).
 
@@ -50,11 +72,8 @@ def shift_probe(probe, shift_y, shift_x):
     -------
     (..., n, n) complex
     """
-    n = probe.shape[-1]
-    frequency = np.fft.fftfreq(n)
-    shift_y, shift_x = np.asarray(shift_y)[..., None, None], np.asarray(shift_x)[..., None, None]
-    ramp = np.exp(-2j * np.pi * (shift_y * frequency[:, None] + shift_x * frequency[None, :]))
-    return np.fft.ifft2(np.fft.fft2(probe) * ramp)
+    down, across = shift_ramps(shift_y, shift_x, probe.shape[-1])
+    return np.fft.ifft2(np.fft.fft2(probe) * (down * across))
 
 
 def diffract(exit_waves):

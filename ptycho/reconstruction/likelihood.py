@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ptycho.physics.forward import as_modes, blocks, mean_transmittance, split_position, window_start
+from ptycho.physics.forward import as_modes, blocks, mean_transmittance, shift_ramps, split_position, window_start
 
 BACKGROUND = 1.0e-3
 """Smallest background added to the predicted counts [photon/px]: without it, a photon where almost none is predicted
@@ -238,12 +238,9 @@ class Likelihood:
             return self._cache[part.start]
         exposures = np.arange(part.start, part.stop)
         frames = fft.ifftshift(self.counts.frames(exposures), axes=(-2, -1)).astype(np.float32)
-        frequency = fft.fftfreq(self.n_pixels).astype(np.float32)
-        ramps = [
-            np.exp(-2j * np.pi * split_position(axis[part])[1][:, None] * frequency).astype(np.complex64)
-            for axis in (self.counts.ycoords, self.counts.xcoords)
-        ]
-        probes = fft.ifft2(self._spectrum * (ramps[0][:, None, :, None] * ramps[1][:, None, None, :]))
+        rests = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
+        down, across = (ramp.astype(np.complex64)[:, None] for ramp in shift_ramps(*rests, self.n_pixels))
+        probes = fft.ifft2(self._spectrum * (down * across))
         if self._cache is not None:
             self._cache[part.start] = frames, probes
         return frames, probes

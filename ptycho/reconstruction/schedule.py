@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.reconstruction.features import preconditioned_gradient, stack_features
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minibatch_epochs, minimize, minimize_slow_phase
 from ptycho.reconstruction.tv import MIN_BACKGROUND_FRACTION
@@ -107,12 +108,9 @@ class Schedule:
 
     def features(self, likelihood: Likelihood, ends: list[NDArray[np.complex64]]) -> NDArray[np.float32]:
         """Lay out what the network sees: (H, W, `n_features`) transmittances, and the gradient in their units."""
-        illumination, last = likelihood.illumination(), ends[-1]
-        damping = 0.05 * np.median(illumination[illumination > 1e-3 * illumination.max()])
-        step = likelihood(last)[1] / (2 * (illumination + damping))
+        last, step = ends[-1], preconditioned_gradient(likelihood, ends[-1])
         fields = last - self.transmittance, step, *(DIFFERENCE_SCALE * (end - last) for end in ends[:-1])
-        stack = [part for field in fields for part in (field.real, field.imag)] + [np.log10(1 + illumination) / 4]
-        return np.clip(np.stack(stack, axis=-1), -3, 3).astype(np.float32)
+        return stack_features(fields, likelihood.illumination())
 
     @property
     def n_features(self) -> int:
