@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import ptycho.model.convolutions
-import ptycho.model.layers  # noqa: F401 - both register what saved models name
+import ptycho.model.convolutions  # noqa: F401 - registers a layer that saved models name
+import ptycho.model.layers  # noqa: F401 - the same
 from ptycho.workflow.files import ContractError, replacing
 from ptycho.workflow.provenance import CARD, array_digest, versions
 

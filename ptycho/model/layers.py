@@ -23,7 +23,7 @@ def split_positions(positions):
 class GroupCanvas(keras.layers.Layer):
     """Average the patches of a group on one canvas and cut them out again: overlapping patches then agree.
 
-    A patch is placed by two one-hot metric_tables (rows and columns), which is exact and fast; the average is weighted by
+    A patch is placed by two one-hot matrices (rows and columns), which is exact and fast. The average is weighted by
     the probe's intensity plus a thousandth of its peak.
 
     Parameters

@@ -25,8 +25,8 @@ class NetworkOptions:
 def build_network(n: int, channels: int, probe, options: NetworkOptions, *, transmittance: float) -> keras.Model:
     """Build a network that sees every pattern of a group through the same weights.
 
-    A pattern is brought to the sample plane (`InverseDiffraction`); an encoder with two decoders, joined level by level,
-    turns that first guess into amplitude and phase.
+    A pattern is brought to the sample plane (`InverseDiffraction`). An encoder with two decoders, joined level by
+    level, turns that first guess into amplitude and phase.
 
     Parameters
     ----------

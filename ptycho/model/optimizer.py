@@ -1,5 +1,7 @@
 """Adam as one operation a variable: the same numbers as Keras', and a graph that is built in half the time."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -26,6 +28,23 @@ class FusedAdam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+def cosine_rate(learning_rate: float, steps: int) -> Callable[[int], float]:
+    """Return Adam's rate as a function of the step: it falls to a fiftieth along a cosine.
+
+    Loshchilov and Hutter, ICLR 2017, without restarts. The rate is set before every step and multiplied by what early
+    stopping halves it by: an optimizer that holds a schedule refuses a new rate.
+
+    Parameters
+    ----------
+    learning_rate : float
+        At the start.
+    steps : int
+        Of the whole training.
+    """
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.02)
+    return lambda step: float(schedule(step))
 
 
 def compile_model(model: keras.Model, loss, learning_rate) -> None:

@@ -1,7 +1,6 @@
 """Training a network on a container: PINN from the counts alone, Baseline from the truth."""
 
 import logging
-import math
 import time
 from dataclasses import dataclass
 
@@ -15,8 +14,8 @@ from ptycho.model.checkpoints import Backup, assign, values_of
 from ptycho.model.early_stopping import Patience, TrainingError, ValidationDeviance, amplitudes_of, split_groups
 from ptycho.model.losses import ComplexDistance, PoissonDeviance
 from ptycho.model.networks import NetworkOptions, build_baseline, build_network, build_pinn
-from ptycho.model.optimizer import compile_model
-from ptycho.physics.forward import blocks
+from ptycho.model.optimizer import compile_model, cosine_rate
+from ptycho.physics.forward import blocks, mean_transmittance
 
 METHODS = ("pinn", "baseline")
 EVALUATIONS = 20
@@ -38,17 +37,13 @@ class TrainingOptions:
     batch_size: int
     """Groups."""
     learning_rate: float
-    """Adam's step at the start; it falls to a fiftieth along a cosine."""
+    """Adam's at the start; it falls to a fiftieth along a cosine."""
     lr_patience: int
     """Evaluations of the validation deviance without improvement after which the rate is halved, and again."""
     early_stopping_patience: int
     """Evaluations without improvement after which training stops."""
     trainable_probe: bool
     """Refine the probe too (PINN)."""
-
-    def rate(self, progress: float) -> float:
-        """Adam's step along the cosine, after this share of all steps."""
-        return self.learning_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +73,7 @@ def transmittance_of(container: PtychoDataContainer, groups=None, block_size: in
         float(np.sum(np.square(amplitudes_of(container, groups[part]), dtype=np.float64)))
         for part in blocks(len(groups), block_size)
     )
-    patterns = len(groups) * container.channels
-    return float(np.sqrt(total / patterns / np.sum(np.abs(container.probe_array) ** 2, dtype=np.float64)))
+    return mean_transmittance(total, len(groups) * container.channels, container.probe_array)
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,7 @@ class _Progress(keras.callbacks.Callback):
     def __init__(self, training: TrainingOptions, steps: int, deviance: ValidationDeviance):
         super().__init__()
         self.training, self.steps, self.deviance = training, steps, deviance
+        self.rate = cosine_rate(training.learning_rate, training.epochs * steps)
         self.patience = Patience(training.lr_patience, training.early_stopping_patience)
         self.rows: list[dict] = []
         self.best: list[NDArray] = []
@@ -155,8 +150,8 @@ class _Progress(keras.callbacks.Callback):
         self.epoch, self.seen, self.total = epoch, 0, 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
-        done = (self.epoch * self.steps + batch) / (self.training.epochs * self.steps)
-        self.model.optimizer.learning_rate = self.training.rate(done) * 0.5**self.patience.halvings
+        rate = self.rate(self.epoch * self.steps + batch)
+        self.model.optimizer.learning_rate = rate * 0.5**self.patience.halvings
 
     def on_train_batch_end(self, batch, logs=None):
         step, self.trained = batch + 1, self.trained + 1

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ptycho.model.checkpoints import assign, values_of
 from ptycho.model.losses import poisson_deviance
-from ptycho.model.optimizer import FusedAdam
+from ptycho.model.optimizer import FusedAdam, cosine_rate
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 
 LEVELS = 3
@@ -211,10 +211,10 @@ class Trainer:
     def _round(self, label: str, number: int) -> dict:
         """Train for one round, validate, and take note; return the row of the history."""
         steps = max(self.options.steps // ROUNDS, 1)
+        cosine = cosine_rate(self.options.learning_rate, ROUNDS * steps)
         rng, losses = np.random.default_rng([*self.seed, number]), []
         for step in range(steps):
-            progress = (number + step / steps) / ROUNDS
-            rate = self.options.learning_rate * (0.02 + 0.98 * (1 + np.cos(np.pi * progress)) / 2) / 2**self.halvings
+            rate = cosine(number * steps + step) / 2**self.halvings
             self.optimizer.learning_rate = rate
             example = self.examples[rng.integers(len(self.examples))]
             turn, mirror = tf.constant(int(rng.integers(4))), tf.constant(bool(rng.integers(2)))
