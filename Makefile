@@ -21,7 +21,7 @@ INSTALLED := .venv/.installed-python$(VERSION)-torch$(TORCH)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup study report test lint lock clean
+.PHONY: help setup study report test lint docs reference lock clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -38,13 +38,24 @@ report: $(INSTALLED) ## make the report of a study, whatever is missing first: r
 test: $(INSTALLED) ## run the tests
 	.venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(INSTALLED) ## check the style: ruff, snakefmt, snakemake --lint
+lint: $(INSTALLED) ## check style, layers and types: ruff, snakefmt, snakemake --lint, import-linter, mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check Snakefile rules
 	.venv/bin/snakemake --lint
+	.venv/bin/lint-imports
+	.venv/bin/mypy
+
+docs: $(INSTALLED) ## build the documentation: docs/_build/html/index.html
+	.venv/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+reference: $(INSTALLED) ## write config/README.md anew from schema and defaults
+	.venv/bin/python -m ptycho.workflow.reference
 
 $(PACKAGES): $(LOCK)
+	@pwd | grep -q "[[:space:]\"'\$$]" && { \
+	  echo "$$(pwd): a space, a quote or a dollar sign in this path; Snakemake cannot run a Python there: move the folder" >&2; \
+	  exit 1; } || true
 	@test -n "$(LOCK)" || { \
 	  echo "PYTHON=$(PYTHON) is $(if $(VERSION),Python $(VERSION),no Python that runs); 3.11, 3.12 or 3.13 is needed, for example: PYTHON=python3.11 make test" >&2; \
 	  exit 1; }
@@ -67,5 +78,5 @@ lock: ## write both locks anew from pyproject.toml (needs uv)
 	$(COMPILE) --python-version 3.12 --universal -o requirements-3.12.lock
 
 clean: ## remove .venv and caches; results stay
-	rm -rf .venv build ptycho.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build docs/_build ptycho.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find ptycho scripts tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,119 +1,118 @@
-"""What an unrolled network should see at once: groups of C exposures, tiles, or the whole scan on one canvas.
+"""How much of a scan the unrolled network should see at once: groups of C exposures, tiles, or the whole scan.
 
-Takes the results of a study in which `unrolled` has run. For every condition its network reconstructs the test view's
-FIT and STOP exposures four times: group by group, as the PINN sees them (the view's groups, each on a canvas of its
-own, weighted by its illumination and turned to the phase of those before it); the same with a network of the same
-settings that was trained on canvases of a group's extent; in tiles with a halo; and whole. Prints JSON: for every view
-and dose, mean and standard deviation over seeds of the metrics, and of their paired differences from the whole.
+Takes the results of a study in which `unrolled` has run. For every condition the usable exposures of the test view are
+reconstructed in four ways: the view's groups one by one, as the PINN sees them; the same with a network of the same
+settings that was trained on tiles of a group's extent; in tiles with a halo; and all on one canvas. Groups and tiles
+are reconstructed on canvases of their own, which are then merged with synchronized phases, weighted by illumination.
+Prints JSON: for every view and dose, mean and standard deviation over seeds of the metrics, and of their paired
+differences.
 
     python benchmarks/group_canvases.py results/methods
 """
 
 import argparse
-import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import yaml
+from conditions import (
+    Condition,
+    load_study_config,
+    print_json,
+    selected_conditions,
+    study_parser,
+    summarize,
+    usable_exposures,
+)
 from tqdm import tqdm
-from unseen import METRICS, told
 
 from ptycho.data.canvas import Canvas
-from ptycho.data.grouping import FIT, STOP
-from ptycho.data.object_files import save_object
-from ptycho.data.scan import open_scan
+from ptycho.data.object_files import Reconstruction, save_reconstruction
+from ptycho.data.scan import Scan
 from ptycho.data.tiles import cut_tiles
-from ptycho.data.views import open_view
+from ptycho.data.views import View
 from ptycho.reconstruction.likelihood import Counts
-from ptycho.reconstruction.tv import TotalVariation
-from ptycho.scoring.evaluate import Region, score_method
+from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow import job
-from ptycho.workflow.paths import condition_of
 
 
-def group_parts(network, scan, view):
-    """Yield a canvas for every group of a view, from the top of the scan to its bottom."""
+def group_canvases(model, scan: Scan, view: View) -> Iterator[Canvas]:
+    """Reconstruct the groups of a view one by one, from the top of the scan to its bottom."""
     from ptycho.model.unrolled import apply_unrolled
 
     height = scan.ycoords[view.nn_indices].mean(axis=1)
-    for group in tqdm(view.nn_indices[np.argsort(height)], desc="groups", mininterval=5):
-        obj, light, origin = apply_unrolled(network, Counts.of(scan, np.sort(group)), scan.probe)
-        yield Canvas(light * obj, light, origin)
+    for group in tqdm(view.nn_indices[np.argsort(height)], desc="groups", unit="group", mininterval=5):
+        part = apply_unrolled(model, Counts.of(scan, np.sort(group)), scan.probe)
+        yield Canvas(part.illumination * part.object, part.illumination, part.origin_px)
 
 
-def tile_parts(network, scan, view, size_px: float):
-    """Yield a canvas for every tile."""
+def tile_canvases(model, scan: Scan, view: View, tile_px: float) -> Iterator[Canvas]:
+    """Reconstruct a view tile by tile; with infinite tiles, all on one canvas."""
     from ptycho.model.unrolled import reconstruct_tiles
 
-    counts = Counts.of(scan, view.of_role(FIT, STOP))
-    yield from reconstruct_tiles(
-        network, counts, scan.probe, cut_tiles(counts.xcoords, counts.ycoords, size_px, scan.n_pixels)
-    )
+    counts = Counts.of(scan, usable_exposures(view))
+    tiles = cut_tiles(counts.xcoords, counts.ycoords, tile_px, scan.n_pixels)
+    yield from reconstruct_tiles(model, counts, scan.probe, tiles)
 
 
-def put_together(parts, scan, view, path: Path) -> None:
-    """Merge canvases as they come, each turned to what is there, and save the object."""
-    chosen, clock = view.of_role(FIT, STOP), job.CpuClock()
-    whole = Canvas.around(scan.xcoords[chosen], scan.ycoords[chosen], scan.n_pixels)
-    for part in parts:
-        whole.include(part, synchronised=True)
-    save_object(path, whole.mean(), whole.weight, whole.origin_px, cpu_s=clock.seconds)
+def merge_as_they_come(canvases: Iterator[Canvas], scan: Scan, view: View) -> Reconstruction:
+    """Merge canvases, the phase of each synchronized with those before it; their reconstruction counts as cost."""
+    exposures, clock = usable_exposures(view), job.CpuClock()
+    whole = Canvas.around(scan.xcoords[exposures], scan.ycoords[exposures], scan.n_pixels)
+    for canvas in canvases:
+        whole.include(canvas, synchronized=True)
+    obj = whole.mean()
+    return Reconstruction(object=obj, illumination=whole.weight, origin_px=whole.origin_px, cpu_s=clock.seconds)
 
 
-def extent_px(scan, view) -> float:
-    """Extent of the positions of a view's groups, median of the larger of both axes [px]."""
-    spread = [np.ptp(axis[view.nn_indices], axis=1) for axis in (scan.xcoords, scan.ycoords)]
-    return float(np.median(np.max(spread, axis=0)))
+def group_extent_px(scan: Scan, view: View) -> float:
+    """Extent of a group's positions along its longer axis, median over the groups [px]."""
+    extents = [np.ptp(axis[view.nn_indices], axis=1) for axis in (scan.xcoords, scan.ycoords)]
+    return float(np.median(np.max(extents, axis=0)))
 
 
-def run(options) -> dict:
-    """Reconstruct and score every condition that was asked for."""
-    from ptycho.model.inference import load_network
-    from ptycho.model.unrolled import Unrolled, train_unrolled
+def train_on_groups(condition: Condition, config: dict, extent_px: float):
+    """Train an unrolled network with the study's settings on tiles of a group's extent."""
+    from ptycho.model.unrolled import UnrolledOptions, train_unrolled
 
-    config, rows = yaml.safe_load(options.config.read_text()), []
-    region = Region.load(options.results / "region/test.json")
-    models = sorted(options.results.glob("dose_*/*/seed_*/unrolled/model.keras"))
-    conditions = [(file, condition_of(file)) for file in models]
-    conditions = [(file, where) for file, where in conditions if where["seed"] in options.seeds]
-    conditions = [(file, where) for file, where in conditions if where["dose"] in (options.doses or [where["dose"]])]
-    for model, where in tqdm(conditions, unit="condition"):
-        place = model.parents[1]
-        scans = options.results / f"data/dose_{where['dose']}/seed_{where['seed']}"
-        scan, view = open_scan(scans / "test.npz"), open_view(place / "test.npz")
-        network, train = load_network(model), open_scan(scans / "train.npz")
-        small = Unrolled(**config["unrolled"] | {"tile_px": extent_px(scan, view)})
-        counts = Counts.of(train, open_view(place / "train.npz").of_role(FIT, STOP))
-        of_groups, _ = train_unrolled(counts, train.probe, small, TotalVariation(**config["tv"]), seed=where["seed"])
-        ways = {
-            "groups": group_parts(network, scan, view),
-            "groups, trained on them": group_parts(of_groups, scan, view),
-            f"tiles of {options.tile_px:g} px": tile_parts(network, scan, view, options.tile_px),
-            "whole": tile_parts(network, scan, view, np.inf),
+    scan, view = condition.open("train")
+    options = UnrolledOptions(**config["unrolled"] | {"tile_px": extent_px})
+    counts, prior = Counts.of(scan, usable_exposures(view)), TVOptions(**config["tv"])
+    return train_unrolled(counts, scan.probe, options, prior, seed=condition.labels["seed"])[0]
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Reconstruct and score the selected conditions."""
+    job.limit_threads(1)
+    from ptycho.model.unrolled import UnrolledModel
+
+    config, metrics = load_study_config(options), []
+    for condition in selected_conditions(options, options.results, "unrolled/model.keras"):
+        scan, view = condition.open()
+        model = UnrolledModel.load(condition.model_path("unrolled"))
+        group_model = train_on_groups(condition, config, group_extent_px(scan, view))
+        variants = {
+            "groups": group_canvases(model, scan, view),
+            "groups, trained on them": group_canvases(group_model, scan, view),
+            f"tiles of {options.tile_px:g} px": tile_canvases(model, scan, view, options.tile_px),
+            "whole": tile_canvases(model, scan, view, np.inf),
         }
         with tempfile.TemporaryDirectory() as folder:
-            for name, parts in ways.items():
-                path = Path(folder, "object.npz")
-                put_together(parts, scan, view, path)
-                values, facts = score_method(path, scan, view, region)[0], {**where, "split": "test", "method": name}
-                rows += [{**facts, "metric": key, "value": values[key]} for key in METRICS]
-    return told(pd.DataFrame(rows), options)
+            paths = {name: Path(folder, f"{number}.npz") for number, name in enumerate(variants)}
+            for name, canvases in variants.items():
+                save_reconstruction(paths[name], merge_as_they_come(canvases, scan, view))
+            metrics.append(condition.score(paths))
+    return summarize(metrics, options)
 
 
 def main() -> None:
-    """Take the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="folder of a study's results: results/methods")
+    """Parse the command line, run, print JSON."""
+    parser = study_parser(__doc__)
     parser.add_argument(
-        "--config", type=Path, default=Path("config/methods.yaml"), help="its config (config/methods.yaml)"
+        "--tile-px", type=float, default=64, help="largest extent of a tile's core [px] (default: %(default)s)"
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the study (0 1 2)")
-    parser.add_argument("--doses", type=int, nargs="+", help="of the study (all)")
-    parser.add_argument("--tile-px", type=float, default=64, help="largest extent of a tile's core (64)")
-    job.limit_threads(1)
-    print(json.dumps(run(parser.parse_args()), indent=1))
+    print_json(run(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Peak memory of inference and training jobs against the number of groups, by the operating system's count.
+"""Peak memory of jobs against the number of groups: training, inference, merge, and reconstruction in tiles.
 
-Every number is the largest resident set of a process of its own: VmHWM, for what wait4 says of a child is at least the
-peak of its parent. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
+Every number is the peak resident set of one process, VmHWM as Linux counts it: the peak that wait4 reports of a child
+is never below its parent's. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
 
     python benchmarks/memory.py --groups 1000 5216 100000 --output docs/memory
     python benchmarks/memory.py --groups --tiled 1000 5216 20000
@@ -9,13 +9,13 @@ peak of its parent. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.pn
 
 import argparse
 import json
-import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE
 
 import numpy as np
 from scans import make_scan, make_sparse, make_view
@@ -24,199 +24,269 @@ from ptycho.data.npz import open_member
 from ptycho.data.scan import open_scan
 from ptycho.workflow import job
 
+TRAINED = ("pinn", "baseline")
 TILED = ("tv", "unrolled", "refined")
-"""Methods that take large scans tile by tile; a job of `unrolled` trains and reconstructs."""
+"""Methods that reconstruct large scans tile by tile; a job of `unrolled` trains and reconstructs."""
+TILE_PX = 512
+TV_WEIGHT = 8.0
+LARGE = 640_000
+"""Exposures of a 10 GB scan of 64 px patterns."""
+
+
+def open_container(folder: Path):
+    """Open the scan and the view in a folder as groups."""
+    from ptycho.data.views import open_view
+    from ptycho.loader import open_groups
+
+    return open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
 
 
 def infer(folder: Path, n_groups: int) -> None:
-    """A chunk job over all groups."""
-    from ptycho.data.views import open_view
-    from ptycho.loader import open_groups
-    from ptycho.model.inference import add_groups, load_network
+    """Apply a network to one chunk of at most `n_groups` groups."""
+    from ptycho.model.card import load_network
+    from ptycho.model.inference import add_groups
 
-    container = open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
+    container = open_container(folder)
     groups = range(min(n_groups, len(container)))
     canvas = add_groups(load_network(folder / "model.keras"), container, groups, 4, folder=folder)
-    run = {"groups": len(groups)}
-    canvas.save(folder / "canvas.npz", run=run, groups=[groups.start, groups.stop])
+    canvas.save(folder / "canvas.npz", run={"groups": len(groups)}, groups=[groups.start, groups.stop])
 
 
-def merge_chunk(folder: Path) -> None:
-    """A merge job of that one chunk."""
+def merge(folder: Path) -> None:
+    """Merge that chunk to an object."""
     from ptycho.data.chunks import merge_chunks
-    from ptycho.data.object_files import save_object
+    from ptycho.data.object_files import save_reconstruction
 
-    canvas = merge_chunks([folder / "canvas.npz"], folder=folder)
-    save_object(folder / "object.npz", canvas.mean(), canvas.weight, canvas.origin_px)
+    save_reconstruction(folder / "object.npz", merge_chunks([folder / "canvas.npz"], folder=folder))
 
 
-def train(method: str, folder: Path, filters: int) -> None:
-    """A training job of one pass."""
-    from ptycho.data.views import open_view
-    from ptycho.loader import open_groups
-    from ptycho.model.networks import Network
-    from ptycho.model.training import Training
-    from ptycho.model.training import train as fit
+def train_network(method: str, folder: Path, filters: int) -> None:
+    """Train a network for one epoch, with every 20th exposure for validation."""
+    from ptycho.model.networks import NetworkOptions
+    from ptycho.model.training import TrainingOptions, TrainingRun, train
 
-    options = Training(epochs=1, batch_size=4, learning_rate=1e-3, halve_after=3, patience=8, trainable_probe=False)
-    scan = open_scan(folder / "scan.npz")
-    container, stop = open_groups(scan, open_view(folder / "view.npz")), range(0, len(scan), 20)
-    shape = Network(filters=filters, amplitude_max=1.2)
-    network, _ = fit(method, container, shape, options, stop=stop, spread=48, seed=0)
+    options = TrainingOptions(
+        epochs=1,
+        batch_size=4,
+        learning_rate=1e-3,
+        lr_patience=3,
+        early_stopping_patience=8,
+        trainable_probe=False,
+    )
+    container = open_container(folder)
+    run = TrainingRun(validation=np.arange(0, container.nn_indices.max() + 1, 20), spread=48, seed=0)
+    network, _ = train(method, container, NetworkOptions(filters=filters, amplitude_max=1.2), options, run)
     network.save(folder / "model.keras")
 
 
-def reconstruct(method: str, folder: Path, tile_px: float) -> None:
-    """A job over the whole scan in tiles, with as few iterations and steps as show what it holds."""
-    from ptycho.data.canvas import merge, parts_of, save_parts
-    from ptycho.data.object_files import save_object
-    from ptycho.data.tiles import cut_tiles
+def reconstruct_tiled(method: str, folder: Path) -> None:
+    """Reconstruct a whole scan in tiles, with few iterations and steps: enough to allocate what a job allocates."""
     from ptycho.reconstruction.likelihood import Counts
-    from ptycho.reconstruction.tv import TotalVariation
-    from ptycho.reconstruction.tv import reconstruct as regularise
+    from ptycho.reconstruction.tv import TVOptions
 
-    scan, fit_share = open_scan(folder / "scan.npz"), 0.8
-    counts = Counts.of(scan, np.arange(len(scan)))
-    weak = {"strongest": 8, "weakest": 8, "iterations": 2, "final_iterations": 2}
-    prior = TotalVariation(**weak, fit_share=fit_share, tile_px=tile_px)
-    fitting = {"filters": 8, "steps": 10, "learning_rate": 1e-3, "tile_px": 96, "fit_share": fit_share}
+    scan = open_scan(folder / "scan.npz")
+    counts, fit_fraction = Counts.of(scan, np.arange(len(scan))), 0.8
+    one_weight = {"lambda_max": TV_WEIGHT, "lambda_min": TV_WEIGHT, "iterations": 2, "final_iterations": 2}
+    prior = TVOptions(**one_weight, fit_fraction=fit_fraction, tile_px=TILE_PX)
+    unet = {"filters": 8, "steps": 10, "learning_rate": 1e-3, "tile_px": 96, "fit_fraction": fit_fraction}
     if method == "tv":
-        found = regularise(counts, scan.probe, prior, seed=0, folder=folder)
-        save_object(folder / "tv.npz", found.object, found.weight, found.origin_px)
+        run_tv(folder, counts, scan.probe, prior)
     elif method == "refined":
-        from ptycho.model.refined import Refinement, refine_tiles
-
-        options = Refinement(**fitting, deals=2)
-        canvases, _ = refine_tiles(counts, scan.probe, 8.0, prior, options, seed=0, folder=folder)
-        for name, canvas in canvases.items():
-            save_object(folder / f"{name}.npz", canvas.mean(), canvas.weight, canvas.origin_px)
+        run_refined(folder, counts, scan.probe, prior, unet)
     else:
-        from ptycho.model.unrolled import Unrolled, reconstruct_tiles, train_unrolled
-
-        rounds = {"rounds": 2, "sweeps": 2, "iterations": 2, "phase_iterations": 2}
-        rounds |= {"final_iterations": 2, "closing_iterations": 2}
-        network, _ = train_unrolled(counts, scan.probe, Unrolled(**fitting, **rounds, tiles=6), prior, seed=0)
-        tiles = cut_tiles(scan.xcoords, scan.ycoords, tile_px, scan.n_pixels)
-        save_parts(folder / "tiles.npz", reconstruct_tiles(network, counts, scan.probe, tiles), dict)
-        merge(parts_of(folder / "tiles.npz"), folder, synchronised=True)
+        run_unrolled(folder, counts, scan.probe, prior, unet)
 
 
-def measure(job: str, folder: Path, number: int) -> dict:
-    """Run a job in a process of its own."""
-    start = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, __file__, "--job", job, str(folder), str(number)], stdout=PIPE, stderr=PIPE
-    ) as child:
-        complained, said = child.stderr.read(), child.stdout.read()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+def run_tv(folder: Path, counts, probe, prior) -> None:
+    """TV-MAP."""
+    from ptycho.data.object_files import save_reconstruction
+    from ptycho.reconstruction.tv import reconstruct
+
+    save_reconstruction(folder / "tv.npz", reconstruct(counts, probe, prior, seed=0, folder=folder))
+
+
+def run_refined(folder: Path, counts, probe, prior, unet: dict) -> None:
+    """Refine TV-MAP by a network."""
+    from ptycho.data.object_files import save_reconstruction
+    from ptycho.model.refined import RefinedOptions, RefinedRun, refine
+
+    run = RefinedRun(tv_weight=TV_WEIGHT, prior=prior, options=RefinedOptions(**unet, n_splits=2), seed=0)
+    for name, result in refine(counts, probe, run, folder=folder).items():
+        save_reconstruction(folder / f"{name}.npz", result)
+
+
+def run_unrolled(folder: Path, counts, probe, prior, unet: dict) -> None:
+    """Train the unrolled network, reconstruct tile by tile and merge."""
+    from ptycho.data.canvas import merge, parts_of, save_parts
+    from ptycho.data.tiles import cut_tiles
+    from ptycho.model.unrolled import UnrolledOptions, reconstruct_tiles, train_unrolled
+
+    schedule = {"stages": 2, "minibatch_epochs": 2, "iterations": 2, "phase_iterations": 2}
+    schedule |= {"final_iterations": 2, "post_iterations": 2}
+    model, _ = train_unrolled(counts, probe, UnrolledOptions(**unet, **schedule, tiles=6), prior, seed=0)
+    tiles = cut_tiles(counts.xcoords, counts.ycoords, TILE_PX, probe.shape[-1])
+    save_parts(folder / "tiles.npz", reconstruct_tiles(model, counts, probe, tiles), dict)
+    merge(parts_of(folder / "tiles.npz"), folder, synchronized=True)
+
+
+def run_task(task: str, folder: Path, number: int) -> None:
+    """Run one job in this process and print its peak memory [kB]."""
+    job.limit_threads(1)
+    if task == "infer":
+        infer(folder, number)
+    elif task == "merge":
+        merge(folder)
+    elif task in TILED:
+        reconstruct_tiled(task, folder)
+    else:
+        train_network(task, folder, number)
+    print(Path("/proc/self/status").read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0])
+
+
+def children_cpu_s() -> float:
+    """CPU time of all child processes that have ended [s]."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def measure(task: str, folder: Path, number: int = 0) -> dict:
+    """Run a job in a process of its own.
+
+    Parameters
+    ----------
+    task : str
+        "infer", "merge", or a method of `TRAINED` or `TILED`.
+    folder : Path
+        With `scan.npz`, and what else the job reads.
+    number : int
+        Groups (inference) or filters (training).
+
+    Returns
+    -------
+    dict
+        peak_mb, cpu_s, wall_s.
+    """
+    command = [sys.executable, __file__, "--task", task, str(folder), str(number)]
+    start, cpu_s = time.perf_counter(), children_cpu_s()
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
-        sys.exit(f"{job}: {complained.decode()[-2000:]}")
-    wall = time.perf_counter() - start
-    peak_kb = int(said.split()[-1])
-    return {"peak_mb": peak_kb * 1024 / 1e6, "cpu_s": usage.ru_utime + usage.ru_stime, "wall_s": wall}
+        sys.exit(f"{task}: {child.stderr[-2000:]}")
+    wall_s, cpu_s = time.perf_counter() - start, children_cpu_s() - cpu_s
+    return {"peak_mb": int(child.stdout.split()[-1]) * 1024 / 1e6, "cpu_s": cpu_s, "wall_s": wall_s}
 
 
-def opening(folder: Path) -> dict:
+def noted(row: dict) -> dict:
+    """Show a row of the results on stderr as soon as it is there."""
+    print(json.dumps(row), file=sys.stderr, flush=True)
+    return row
+
+
+def measure_networks(options: argparse.Namespace, folder: Path) -> dict[str, list[dict]]:
+    """Measure training and inference for every number of groups; a first PINN is trained in any case."""
+    training, inference = [], []
+    for n_groups in sorted(options.groups):
+        scan = make_scan(folder / "scan.npz", min(n_groups, options.exposures or n_groups), options.n)
+        make_view(folder / "view.npz", scan, n_groups)
+        for method in TRAINED if n_groups in options.train_groups else () if training else TRAINED[:1]:
+            row = {"method": method, "groups": n_groups, **measure(method, folder, options.filters)}
+            training.append(noted(row))
+        row = {"groups": n_groups, "exposures": len(scan), **measure("infer", folder, n_groups)}
+        row["canvas_px"] = open_member(folder / "canvas.npz", "weight").memmap.size
+        inference.append(noted({**row, "merge_peak_mb": measure("merge", folder)["peak_mb"]}))
+    return {"training": training, "inference": inference}
+
+
+def measure_tiled(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
+    """Measure every method that works in tiles for every number of exposures."""
+    for count in sorted(options.tiled):
+        make_scan(folder / "scan.npz", count, options.n)
+        for method in TILED:
+            yield noted({"method": method, "exposures": count, **measure(method, folder)})
+
+
+def measure_opening(folder: Path) -> dict:
     """Open a 10 GB scan, a sparse file, and read one frame of it."""
-    path = make_sparse(folder / "large.npz", 640_000, 64)
+    path = make_sparse(folder / "large.npz", LARGE, 64)
     start = time.perf_counter()
     scan = open_scan(path)
-    seconds = time.perf_counter() - start
+    open_s = time.perf_counter() - start
     scan.diffraction[len(scan) // 2]
-    return {"bytes": path.stat().st_size, "bytes_on_disk": path.stat().st_blocks * 512, "open_s": seconds}
+    return {"bytes": path.stat().st_size, "bytes_on_disk": path.stat().st_blocks * 512, "open_s": open_s}
 
 
-def run(options) -> dict:
+def run(options: argparse.Namespace) -> dict:
     """Measure everything that was asked for."""
-    found = {"n_pixels": options.n, "filters": options.filters, "inference": [], "training": [], "tiled": []}
+    results = {"n_pixels": options.n, "filters": options.filters}
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
         folder = Path(name)
-        trained = False
-        for n_groups in sorted(options.groups):
-            scan = make_scan(folder / "scan.npz", min(n_groups, options.exposures), options.n)
-            make_view(folder / "view.npz", scan, n_groups)
-            for method in (
-                ("pinn", "baseline") if n_groups in options.train_groups else ("pinn",) if not trained else ()
-            ):
-                numbers = measure(method, folder, options.filters)
-                found["training"].append({"method": method, "groups": n_groups, **numbers})
-                print(json.dumps(found["training"][-1]), file=sys.stderr, flush=True)
-                trained = True
-            numbers = measure("infer", folder, n_groups)
-            numbers["merge_peak_mb"] = measure("merge", folder, n_groups)["peak_mb"]
-            pixels = open_member(folder / "canvas.npz", "weight").memmap.size
-            found["inference"].append({"groups": n_groups, "exposures": len(scan), "canvas_px": pixels, **numbers})
-            print(json.dumps(found["inference"][-1]), file=sys.stderr, flush=True)
-        for count in sorted(options.tiled):
-            make_scan(folder / "scan.npz", count, options.n)
-            for method in TILED:
-                found["tiled"].append({"method": method, "exposures": count, **measure(method, folder, 512)})
-                print(json.dumps(found["tiled"][-1]), file=sys.stderr, flush=True)
+        results |= measure_networks(options, folder)
+        results["tiled"] = list(measure_tiled(options, folder))
         if options.open:
-            found["opening"] = opening(folder)
-    few, many = (found["inference"] or [{"groups": 0}])[0], (found["inference"] or [{"groups": 0}])[-1]
-    if many["groups"] > few["groups"]:
-        growth = (many["peak_mb"] - few["peak_mb"]) * 1e6
-        found["growth_bytes_per_group"] = growth / (many["groups"] - few["groups"])
-    return found
+            results["opening"] = measure_opening(folder)
+    if len(rows := results["inference"]) > 1:
+        growth = (rows[-1]["peak_mb"] - rows[0]["peak_mb"]) * 1e6
+        results["growth_bytes_per_group"] = growth / (rows[-1]["groups"] - rows[0]["groups"])
+    return results
 
 
-def draw(found: dict, path: Path) -> None:
-    """Peak memory against the number of groups."""
+def plot(results: dict, path: Path) -> None:
+    """Draw peak memory against the number of groups."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    rows = found["inference"]
+    rows, n = results["inference"], results["n_pixels"]
     groups = [row["groups"] for row in rows]
-    axes.semilogx(groups, [row["peak_mb"] for row in rows], "o-", label="inference, one chunk over all groups")
+    axes.semilogx(groups, [row["peak_mb"] for row in rows], "o-", label="inference, one chunk of all groups")
     axes.semilogx(groups, [row["merge_peak_mb"] for row in rows], "s-", label="merge of that chunk")
-    axes.semilogx(groups, [row["canvas_px"] * 24e-6 for row in rows], "--", color="grey", label="the canvas, in a file")
-    for method, mark in (("pinn", "^"), ("baseline", "v")):
-        rows = [row for row in found["training"] if row["method"] == method]
-        line = [row["groups"] for row in rows], [row["peak_mb"] for row in rows]
-        axes.semilogx(*line, f"{mark}-", label=f"training, {method}")
-    axes.semilogx(groups, [row * 16.384e3 * 4 / 1e6 for row in groups], ":", color="grey", label="the grouped frames")
+    axes.semilogx(groups, [row["canvas_px"] * 24e-6 for row in rows], "--", color="gray", label="canvas, in a file")
+    for method, marker in zip(TRAINED, "^v", strict=True):
+        trained = [row for row in results["training"] if row["method"] == method]
+        line = [row["groups"] for row in trained], [row["peak_mb"] for row in trained]
+        axes.semilogx(*line, f"{marker}-", label=f"training, {method}")
+    axes.semilogx(groups, [16 * n * n * count / 1e6 for count in groups], ":", color="gray", label="grouped frames")
     axes.set(xlabel="groups of four patterns", ylabel="peak resident memory [MB]", ylim=(0, 1300))
-    axes.set_title(f"N = {found['n_pixels']}, one thread")
+    axes.set_title(f"N = {n}, one thread")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    """Take the command line."""
+    """Parse the command line, run, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, nargs="*", default=[1000, 5216], help="numbers of groups (1000 5216)")
-    parser.add_argument("--train-groups", type=int, nargs="*", default=[], help="of these, for which to train too")
-    parser.add_argument("--exposures", type=int, default=1 << 40, help="at most; more groups by oversampling")
-    parser.add_argument("--tiled", type=int, nargs="*", default=[], help="exposures of scans that go tile by tile")
-    parser.add_argument("--n", type=int, default=64, help="side of a pattern (64)")
-    parser.add_argument("--filters", type=int, default=12, help="of the network (12)")
-    parser.add_argument("--open", action="store_true", help="also open a 10 GB scan")
-    parser.add_argument("--scratch", help="folder for the scans")
+    parser.add_argument(
+        "--groups", type=int, nargs="*", default=[1000, 5216], help="numbers of groups (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--train-groups", type=int, nargs="*", default=[], help="which of these to train with as well (default: none)"
+    )
+    parser.add_argument(
+        "--exposures",
+        type=int,
+        help="largest number of exposures, with more groups by oversampling (default: no limit)",
+    )
+    parser.add_argument(
+        "--tiled", type=int, nargs="*", default=[], help="numbers of exposures reconstructed in tiles (default: none)"
+    )
+    parser.add_argument("--n", type=int, default=64, help="side of a pattern [px] (default: %(default)s)")
+    parser.add_argument(
+        "--filters", type=int, default=12, help="features of the network at full resolution (default: %(default)s)"
+    )
+    parser.add_argument("--open", action="store_true", help="also measure how long it takes to open a 10 GB scan")
+    parser.add_argument("--scratch", help="folder for temporary scans (default: the system's)")
     parser.add_argument("--output", type=Path, help="write OUTPUT.json and OUTPUT.png")
-    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--task", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.job:
-        job.limit_threads(1)
-        task, folder, number = options.job[0], Path(options.job[1]), int(options.job[2])
-        if task == "merge":
-            merge_chunk(folder)
-        elif task == "infer":
-            infer(folder, number)
-        elif task in TILED:
-            reconstruct(task, folder, number)
-        else:
-            train(task, folder, number)
-        print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+    if options.task:
+        task, folder, number = options.task
+        run_task(task, Path(folder), int(number))
         return
-    found = run(options)
-    print(json.dumps(found, indent=2))
+    results = run(options)
+    print(json.dumps(results, indent=2))
     if options.output:
-        options.output.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n")
-        draw(found, options.output.with_suffix(".png"))
+        options.output.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        plot(results, options.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

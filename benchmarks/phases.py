@@ -1,6 +1,6 @@
-"""What the jobs of a finished study cost: jobs, wall time, CPU time and peak memory of each rule, as Markdown.
+"""Cost of the jobs of a finished study: number, wall time, CPU time and peak memory by rule, as a Markdown table.
 
-The numbers are Snakemake's own (`benchmark:`), of every job by itself; jobs run side by side.
+The numbers are what Snakemake measured (`benchmark:`), job by job; jobs run side by side.
 
     python benchmarks/phases.py results/full
 """
@@ -10,13 +10,25 @@ from pathlib import Path
 
 import pandas as pd
 
-PHASES = {"expose": "C", "view": "D", "train": "E", "infer": "inference", "merge": "inference", "compare": "G"} | {
-    rule: "F" for rule in ("iterate", "regularise", "refine")
+PHASES = {
+    "C": ("reference", "simulate_scan"),
+    "D": ("view",),
+    "E": ("train",),
+    "inference": ("infer", "merge"),
+    "F": ("lsqml", "tv", "refined", "lsqml_half", "tv_half"),
+    "G": ("compare",),
 }
+"""Phases in their order, and the folders under `cost` that belong to each."""
 
 
-def table(results: Path) -> pd.DataFrame:
-    """Add up what lies under `cost/`."""
+def cost_table(results: Path) -> pd.DataFrame:
+    """Aggregate the files under `cost`, a row a rule.
+
+    Raises
+    ------
+    SystemExit
+        If there are none.
+    """
     rows = [
         pd.read_csv(path, sep="\t").assign(rule=path.relative_to(results / "cost").parts[0].removesuffix(".tsv"))
         for path in sorted(results.glob("cost/**/*.tsv"))
@@ -25,23 +37,23 @@ def table(results: Path) -> pd.DataFrame:
         raise SystemExit(f"{results}: no cost/**/*.tsv; wanted the results of a study that has run")
     jobs = pd.concat(rows)
     jobs = jobs.apply(lambda column: column if column.name == "rule" else pd.to_numeric(column, errors="coerce"))
-    found = jobs.groupby("rule", sort=False).agg(
+    costs = jobs.groupby("rule", sort=False).agg(
         jobs=("s", "size"), longest_s=("s", "max"), cpu_s=("cpu_time", "sum"), peak_mb=("max_rss", "max")
     )
-    found.insert(0, "phase", [PHASES.get(rule, "C") for rule in found.index])
-    return found.reset_index().sort_values(
-        "phase", key=lambda phase: phase.map(["C", "D", "E", "inference", "F", "G"].index)
-    )
+    phase_of = {rule: phase for phase, rules in PHASES.items() for rule in rules}
+    costs.insert(0, "phase", [phase_of.get(rule, "") for rule in costs.index])
+    order = [*PHASES, ""]
+    return costs.reset_index().sort_values("phase", key=lambda phase: phase.map(order.index), kind="stable")
 
 
 def main() -> None:
-    """Print the table."""
+    """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="folder of a study's results")
-    found = table(parser.parse_args().results)
-    print("| phase | rule | jobs | longest job [s] | CPU of all [s] | largest job's peak memory [MB] |")
+    parser.add_argument("results", type=Path, help="folder of the study's results, such as results/full")
+    costs = cost_table(parser.parse_args().results)
+    print("| phase | rule | jobs | longest job [s] | CPU time of all jobs [s] | peak memory of the largest job [MB] |")
     print("|---|---|---|---|---|---|")
-    for row in found.itertuples():
+    for row in costs.itertuples():
         print(f"| {row.phase} | {row.rule} | {row.jobs} | {row.longest_s:.0f} | {row.cpu_s:.0f} | {row.peak_mb:.0f} |")
 
 

@@ -1,87 +1,80 @@
-"""What an unrolled network's reconstruction costs beside TV-MAP's, in one process, in turns, with one thread.
+"""CPU time of the unrolled network's reconstruction against TV-MAP's, in turns in one process with one thread.
 
-Takes the results of a study in which `unrolled` has run. For every condition its network reconstructs the test view's
-FIT and STOP exposures, whole, before and after TV-MAP does, the choice of its prior's strength included. Prints JSON:
-CPU-seconds of either and how often the likelihood and its gradient were evaluated, and the ratios of the former.
+Takes the results of a study in which `unrolled` has run. For every condition the network reconstructs the usable
+exposures of the test view on one canvas, once before and once after TV-MAP does, the choice of its TV weight included.
+Prints JSON: CPU time of each, how often the full likelihood and its gradient were evaluated (mini-batches are not
+counted), and the ratio of the CPU times.
 
     python benchmarks/reconstruction_cost.py results/methods
 """
 
 import argparse
-import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pandas as pd
-import yaml
-from tqdm import tqdm
+from conditions import load_study_config, print_json, selected_conditions, study_parser, usable_exposures
 
-from ptycho.data.grouping import FIT, STOP
-from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
 from ptycho.reconstruction.likelihood import Counts, Likelihood
-from ptycho.reconstruction.tv import TotalVariation, reconstruct
+from ptycho.reconstruction.tv import TVOptions, reconstruct
 from ptycho.workflow import job
-from ptycho.workflow.paths import condition_of
 
 
 @contextmanager
-def counted():
-    """Count evaluations of likelihoods: a list that grows by one with each."""
-    made, evaluate = [], Likelihood._evaluate
-    Likelihood._evaluate = lambda likelihood, obj: made.append(1) or evaluate(likelihood, obj)
+def counted_evaluations() -> Iterator[list[tuple[int, int]]]:
+    """Give a list that grows by one canvas shape with every evaluation of a likelihood."""
+    shapes: list[tuple[int, int]] = []
+    evaluate = Likelihood._evaluate
+
+    def evaluate_and_count(likelihood, obj):
+        shapes.append(likelihood.shape)
+        return evaluate(likelihood, obj)
+
+    Likelihood._evaluate = evaluate_and_count
     try:
-        yield made
+        yield shapes
     finally:
         Likelihood._evaluate = evaluate
 
 
-def cost_of(work) -> tuple[float, int]:
-    """Do some work; return its CPU-seconds and evaluations."""
-    with counted() as made:
+def cost_of(task: Callable[[], object]) -> tuple[float, int]:
+    """Run a task; return its CPU time [s] and the number of likelihood evaluations."""
+    with counted_evaluations() as evaluations:
         clock = job.CpuClock()
-        work()
-        return round(clock.seconds, 2), len(made)
+        task()
+        return round(clock.seconds, 2), len(evaluations)
 
 
-def run(options) -> dict:
-    """Reconstruct every condition."""
-    from ptycho.model.inference import load_network
-    from ptycho.model.unrolled import apply_unrolled
+def run(options: argparse.Namespace) -> dict:
+    """Reconstruct the selected conditions."""
+    job.limit_threads(1)
+    from ptycho.model.unrolled import UnrolledModel, apply_unrolled
 
-    prior, rows = TotalVariation(**yaml.safe_load(options.config.read_text())["tv"]), []
-    models = sorted(options.results.glob("dose_*/*/seed_*/unrolled/model.keras"))
-    if not models:
-        raise SystemExit(f"{options.results}: no dose_*/*/seed_*/unrolled/model.keras; wanted results of one object")
-    for model in tqdm(models, unit="condition"):
-        where, place = condition_of(model), model.parents[1]
-        scan = open_scan(options.results / f"data/dose_{where['dose']}/seed_{where['seed']}/test.npz")
-        counts = Counts.of(scan, open_view(place / "test.npz").of_role(FIT, STOP))
-        network, seed = load_network(model), where["seed"]
+    prior, rows = TVOptions(**load_study_config(options)["tv"]), []
+    for condition in selected_conditions(options, options.results, "unrolled/model.keras"):
+        scan, view = condition.open()
+        counts, model = Counts.of(scan, usable_exposures(view)), UnrolledModel.load(condition.model_path("unrolled"))
 
-        def few(network=network, counts=counts, probe=scan.probe):
-            apply_unrolled(network, counts, probe)
+        def unrolled(model=model, counts=counts, probe=scan.probe):
+            apply_unrolled(model, counts, probe)
 
-        def many(counts=counts, probe=scan.probe, seed=seed):
+        def tv(counts=counts, probe=scan.probe, seed=condition.labels["seed"]):
             reconstruct(counts, probe, prior, seed=seed)
 
-        (first, made), (tv, tv_made), (second, _) = (cost_of(work) for work in (few, many, few))
-        found = {"unrolled": [first, second], "tv": tv, "ratio": round((first + second) / 2 / tv, 4)}
-        evaluations = {"unrolled": made, "tv": tv_made}
-        rows.append({**where, **found, "evaluations": evaluations, "steps": network.get_layer("steps").numbers})
+        (before_s, n_unrolled), (tv_s, n_tv), (after_s, _) = (cost_of(task) for task in (unrolled, tv, unrolled))
+        cost = {
+            "cpu_s": {"unrolled": [before_s, after_s], "tv": tv_s},
+            "ratio": round((before_s + after_s) / 2 / tv_s, 4),
+            "evaluations": {"unrolled": n_unrolled, "tv": n_tv},
+        }
+        rows.append({**condition.labels, **cost, "schedule": model.schedule.as_dict()})
     ratios = pd.DataFrame(rows).groupby(["view", "dose"])["ratio"].mean().round(4)
-    return {"found": rows, "mean ratio": {f"{view} {dose}": ratio for (view, dose), ratio in ratios.items()}}
+    return {"conditions": rows, "mean_ratio": {f"{view} {dose}": ratio for (view, dose), ratio in ratios.items()}}
 
 
 def main() -> None:
-    """Take the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="folder of a study's results: results/methods")
-    parser.add_argument(
-        "--config", type=Path, default=Path("config/methods.yaml"), help="its config (config/methods.yaml)"
-    )
-    job.limit_threads(1)
-    print(json.dumps(run(parser.parse_args()), indent=1))
+    """Parse the command line, run, print JSON."""
+    print_json(run(study_parser(__doc__).parse_args()))
 
 
 if __name__ == "__main__":

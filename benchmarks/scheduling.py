@@ -1,8 +1,8 @@
-"""Two trainings of one thread side by side against one training of two threads, in one run.
+"""Two one-thread trainings side by side against one training with two threads.
 
-Three processes hold the same PINN and the same batch. In turns, the two of one thread train together, then the one of
-two threads alone, so that what else runs on the machine meets both; medians count. `ratio` is the steps per second of
-the two together over those of the one; `load` is CPU time over wall time, of each process by itself. Prints JSON.
+Three processes hold the same PINN and the same batch. The two with one thread train together, then the one with two
+threads alone, in turns, so that other load on the machine affects both; medians are reported. `ratio` is the steps per
+second of the two together over those of the one; `load` is CPU time over wall time of each process. Prints JSON.
 
     python benchmarks/scheduling.py --filters 12 --batch 16
 """
@@ -14,71 +14,78 @@ import sys
 import time
 
 import numpy as np
-from training_speed import example
+from training_speed import clocks, example
 
 from ptycho.workflow import job
 
+ARRANGEMENTS = {"two of one thread": (1, 1), "one of two threads": (2,)}
+"""Threads of the trainings that run together."""
 
-def work(options) -> None:
-    """Train some steps for every line that comes in; answer each with wall and CPU time [s]."""
+
+def work(options: argparse.Namespace) -> None:
+    """Train `options.steps` steps for every line on stdin; answer each with wall and CPU time [s]."""
     job.limit_threads(options.threads)
     _, model, batch = example(options, 2)
     model.train_on_batch(batch, batch["diffraction"])
     print("ready", flush=True)
     for _ in sys.stdin:
-        wall, cpu = time.perf_counter(), time.process_time()
+        start = clocks()
         for _ in range(options.steps):
             model.train_on_batch(batch, batch["diffraction"])
-        print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]), flush=True)
+        print(json.dumps(np.subtract(clocks(), start).tolist()), flush=True)
 
 
-def start(options, threads: int) -> subprocess.Popen:
-    """Start a process that trains, and wait until it has a network."""
+def start_worker(threads: int) -> subprocess.Popen:
+    """Start a process that trains, and wait until its network is built."""
     command = [sys.executable, __file__, *sys.argv[1:], "--threads", str(threads)]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     if worker.stdout.readline() != "ready\n":
-        sys.exit("a training did not start")
+        sys.exit("a training process did not start")
     return worker
 
 
-def turn(workers) -> tuple[float, list[float]]:
-    """Let workers train together: the wall time until the last has ended [s], and the load of each."""
-    begin = time.perf_counter()
+def train_together(workers: list[subprocess.Popen]) -> tuple[float, list[float]]:
+    """Let workers train at the same time; return the wall time until the last has ended [s], and the load of each."""
+    start = time.perf_counter()
     for worker in workers:
         worker.stdin.write("go\n")
     times = [json.loads(worker.stdout.readline()) for worker in workers]
-    return time.perf_counter() - begin, [cpu / wall for wall, cpu in times]
+    return time.perf_counter() - start, [cpu_s / wall_s for wall_s, cpu_s in times]
 
 
-def run(options) -> dict:
+def run(options: argparse.Namespace) -> dict:
     """Measure."""
-    sides = {"two of one thread": [start(options, 1), start(options, 1)], "one of two threads": [start(options, 2)]}
-    seconds, loads = {name: [] for name in sides}, {name: [] for name in sides}
+    workers = {name: [start_worker(threads) for threads in counts] for name, counts in ARRANGEMENTS.items()}
+    seconds, loads = {name: [] for name in workers}, {name: [] for name in workers}
     for _ in range(options.rounds):
-        for name, workers in sides.items():
-            wall, load = turn(workers)
-            seconds[name].append(wall)
-            loads[name] += load
-    for worker in [worker for workers in sides.values() for worker in workers]:
+        for name, group in workers.items():
+            wall_s, group_loads = train_together(group)
+            seconds[name].append(wall_s)
+            loads[name] += group_loads
+    for worker in [worker for group in workers.values() for worker in group]:
         worker.stdin.close()
         worker.wait()
-    rate = {name: len(sides[name]) * options.steps / float(np.median(times)) for name, times in seconds.items()}
+    rates = {name: len(workers[name]) * options.steps / float(np.median(times)) for name, times in seconds.items()}
     return {
         "settings": {key: value for key, value in vars(options).items() if key != "threads"},
-        "steps_per_s": rate,
+        "steps_per_s": rates,
         "load": {name: float(np.median(values)) for name, values in loads.items()},
-        "ratio": rate["two of one thread"] / rate["one of two threads"],
+        "ratio": rates["two of one thread"] / rates["one of two threads"],
     }
 
 
 def main() -> None:
-    """Take the command line."""
+    """Parse the command line, run, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=64, help="side of a pattern (64)")
-    parser.add_argument("--filters", type=int, default=12, help="of the network at full resolution (12)")
-    parser.add_argument("--batch", type=int, default=16, help="patterns in a batch, in groups of four (16)")
-    parser.add_argument("--steps", type=int, default=20, help="of a turn (20)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of both (5)")
+    parser.add_argument("--n", type=int, default=64, help="side of a pattern [px] (default: %(default)s)")
+    parser.add_argument(
+        "--filters", type=int, default=12, help="features of the network at full resolution (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=16, help="patterns in a batch, in groups of four (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=20, help="training steps in a turn (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each arrangement (default: %(default)s)")
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.threads:

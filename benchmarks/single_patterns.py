@@ -1,9 +1,10 @@
-"""What a single pattern tells of its patch: error reduction without any network, probe known, object bounded.
+"""How much a single pattern determines of its patch: error reduction with a known probe and a bounded object.
 
-The scan of `pinn_quality.py`, pattern by pattern from a flat object: how well the patterns are explained, how far the
-patches are from the truth, and what becomes of them when they are stitched with the phases they have, with the mean
-phase of each removed, and with the true phase of each. The last two are done to the true patches as well: what
-is the best that methods can reach which do not know how the phases of patches are to each other. Prints JSON.
+Takes the scan of `pinn_quality.py` and reconstructs every pattern by itself from a flat object, without a network.
+Reports how well the patterns are explained, how far the patches are from the truth, and the scores of the patches
+stitched with their own phases, with the mean phase of each removed, and with each turned to the true phase. The true
+patches are stitched in the same three ways: the upper bound of methods that do not know the relative phases of
+patches. Prints JSON.
 
     python benchmarks/single_patterns.py --probe zone_plate
     python benchmarks/single_patterns.py --probe confined
@@ -15,95 +16,131 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from pinn_quality import OBJECTS, PROBES, judge, make_lines
+from pinn_quality import OBJECTS, PROBES, score_canvas, simulate_lines
 from tqdm import trange
 
 from ptycho.data.canvas import Canvas
-from ptycho.physics.forward import cut_patches, diffract, shift_probe, split_position, undiffract
+from ptycho.data.scan import Scan
+from ptycho.physics.forward import (
+    cut_patches,
+    diffract,
+    inverse_diffract,
+    mean_transmittance,
+    shift_probe,
+    split_position,
+)
+from ptycho.workflow import job
 
 AMPLITUDE_MAX = 1.2
-"""Largest transmittance that is allowed, the networks' own."""
+"""Largest transmittance allowed, as for the networks."""
 MOMENTUM = 0.9
+REGULARIZATION = 0.05
+"""Of the division by the probe, as a fraction of its peak intensity."""
+MIN_LIT_FRACTION = 1e-6
+"""A pixel counts as lit from this fraction of the peak intensity on."""
 
 
 class Patterns:
-    """A scan of single patterns with its true patches."""
+    """A scan of single patterns with its true patches.
 
-    def __init__(self, scan):
+    Attributes
+    ----------
+    amplitude : (M, n, n) float32
+        Measured, sqrt(counts).
+    probe, intensity : (M, n, n) arrays
+        The probe with each exposure's sub-pixel shift, and |probe|².
+    truth : (M, n, n) complex64
+        True patches.
+    """
+
+    def __init__(self, scan: Scan):
         self.scan, n = scan, scan.n_pixels
         self.amplitude = scan.diffraction[:]
-        rest = [split_position(axis)[1] for axis in (scan.ycoords, scan.xcoords)]
-        self.probe = shift_probe(scan.probe.reshape(n, n), *rest)
-        self.light = np.abs(self.probe) ** 2
+        shifts = [split_position(axis)[1] for axis in (scan.ycoords, scan.xcoords)]
+        self.probe = shift_probe(scan.probe.reshape(n, n), *shifts)
+        self.intensity = np.abs(self.probe) ** 2
         self.truth = cut_patches(scan.object[:], scan.xcoords, scan.ycoords, n)
-        detected = np.sum(self.amplitude**2, dtype=np.float64)
-        self.transmission = np.sqrt(detected / self.light.sum())
 
-    def reduce(self, iterations: int):
-        """Error reduction (Fienup, Appl. Opt. 21, 2758, 1982) from a flat object, with momentum and a bound."""
-        slow = last = np.full(self.probe.shape, self.transmission, complex)
-        gain = self.probe.conj() / (self.light + 0.05 * self.light.max())
+    def reduce_error(self, iterations: int):
+        """Run error reduction (Fienup, Appl. Opt. 21, 2758, 1982) from a flat object, with momentum and a bound."""
+        photons = np.sum(self.amplitude**2, dtype=np.float64)
+        transmittance = mean_transmittance(photons, len(self.scan), self.scan.probe)
+        extrapolated = last = np.full(self.probe.shape, transmittance, complex)
+        gain = self.probe.conj() / (self.intensity + REGULARIZATION * self.intensity.max())
         for number in trange(iterations, unit="iteration", mininterval=5):
-            waves = diffract(self.probe * slow)
+            waves = diffract(self.probe * extrapolated)
             waves *= self.amplitude / np.maximum(np.abs(waves), 1e-12 * self.amplitude.max())
-            new = slow + gain * (undiffract(waves) - self.probe * slow)
-            new *= np.minimum(1, AMPLITUDE_MAX / np.maximum(np.abs(new), 1e-12))
-            slow, last = new + MOMENTUM * (new - last) * bool(number), new
+            patches = extrapolated + gain * (inverse_diffract(waves) - self.probe * extrapolated)
+            patches *= np.minimum(1, AMPLITUDE_MAX / np.maximum(np.abs(patches), 1e-12))
+            extrapolated, last = patches + MOMENTUM * (patches - last) * bool(number), patches
         return last
 
-    def stitched(self, patches) -> dict:
-        """Score the mean of patches, weighted by the light."""
-        places = self.scan.xcoords, self.scan.ycoords
-        canvas = Canvas.around(*places, self.scan.n_pixels)
-        canvas.add(patches, self.light, *places)
-        return judge(canvas, self.scan)
+    def stitch(self, patches) -> dict:
+        """Score the mean of patches, weighted by the probe's intensity."""
+        positions = self.scan.xcoords, self.scan.ycoords
+        canvas = Canvas.around(*positions, self.scan.n_pixels)
+        canvas.add(patches, self.intensity, *positions)
+        return score_canvas(canvas, self.scan)
 
-    def told(self, patches) -> dict:
+    def overlap(self, patches, others):
+        """Inner product of patches with others, weighted by the probe's intensity, (M, 1, 1) complex."""
+        return np.sum(self.intensity * others.conj() * patches, axis=(1, 2), keepdims=True)
+
+    def synchronize(self, patches, others):
+        """Turn the phase of each patch to that of another."""
+        overlap = self.overlap(patches, others)
+        return patches * overlap.conj() / np.abs(overlap)
+
+    def patch_errors(self, patches):
+        """Relative error of each patch after one complex factor, (M,) float64."""
+        scaled = patches * self.overlap(patches, self.truth).conj() / self.overlap(patches, patches).real
+        difference, truth = scaled - self.truth, self.truth
+        return np.sqrt(self.overlap(difference, difference).real / self.overlap(truth, truth).real).ravel()
+
+    def evaluate(self, patches) -> dict:
         """Compare patches with the truth, one by one and stitched in three ways."""
-
-        def gauge(others):
-            overlap = np.sum(self.light * others.conj() * patches, axis=(1, 2), keepdims=True)
-            return patches * overlap.conj() / np.abs(overlap), overlap
-
-        right, overlap = gauge(self.truth)
-        power = np.sum(self.light * np.abs(patches) ** 2, axis=(1, 2), keepdims=True)
-        scaled = right * np.abs(overlap) / power
-        wrong = np.sum(self.light * np.abs(scaled - self.truth) ** 2, axis=(1, 2))
         misfit = np.abs(diffract(self.probe * patches)) - self.amplitude
         return {
             "misfit": float(np.linalg.norm(misfit) / np.linalg.norm(self.amplitude)),
-            "error_of_a_patch": float(
-                np.median(np.sqrt(wrong / np.sum(self.light * np.abs(self.truth) ** 2, axis=(1, 2))))
-            ),
+            "median_patch_error": float(np.median(self.patch_errors(patches))),
             "stitched": {
-                "phases as they are": self.stitched(patches),
-                "mean phases removed": self.stitched(gauge(np.ones_like(patches))[0]),
-                "true phases": self.stitched(right),
+                "own phases": self.stitch(patches),
+                "mean phases removed": self.stitch(self.synchronize(patches, np.ones_like(patches))),
+                "true phases": self.stitch(self.synchronize(patches, self.truth)),
             },
         }
 
 
-def main() -> None:
-    """Take the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--object", default="two_contrasts", choices=OBJECTS, help="as there (two_contrasts)")
-    parser.add_argument("--probe", default="zone_plate", choices=PROBES, help="as there (zone_plate)")
-    parser.add_argument("--rows", type=int, default=12, help="of 30 exposures (12)")
-    parser.add_argument("--iterations", type=int, default=300, help="of error reduction (300)")
-    parser.add_argument("--seed", type=int, default=101, help="of the object (101)")
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> dict:
+    """Simulate, reconstruct, score."""
+    job.limit_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        scan = make_lines(Path(folder, "scan.npz"), options.seed, options.rows, options.object, options.probe)
-        patterns = Patterns(scan)
-        light = np.abs(scan.probe) ** 2
-        found = {
+        scan = simulate_lines(Path(folder, "scan.npz"), options.seed, options.rows, options.object, options.probe)
+        patterns, intensity = Patterns(scan), np.abs(scan.probe) ** 2
+        return {
             "settings": vars(options),
-            "lit_pixels": int(np.sum(light > 1e-6 * light.max())),
-            "measured_numbers": scan.n_pixels**2,
-            "the true patches": patterns.told(patterns.truth),
-            "error reduction": patterns.told(patterns.reduce(options.iterations)),
+            "lit_pixels": int(np.sum(intensity > MIN_LIT_FRACTION * intensity.max())),
+            "measured_pixels": scan.n_pixels**2,
+            "true patches": patterns.evaluate(patterns.truth),
+            "error reduction": patterns.evaluate(patterns.reduce_error(options.iterations)),
         }
-    print(json.dumps(found, indent=1))
+
+
+def main() -> None:
+    """Parse the command line, run, print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--object",
+        default="two_contrasts",
+        choices=OBJECTS,
+        help="whether phase and amplitude are independent (default: %(default)s)",
+    )
+    parser.add_argument("--probe", default="zone_plate", choices=PROBES, help="illumination (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=12, help="rows of 30 exposures (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=300, help="of error reduction (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=101, help="of object and noise (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads (default: %(default)s)")
+    print(json.dumps(run(parser.parse_args()), indent=1))
 
 
 if __name__ == "__main__":

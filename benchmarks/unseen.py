@@ -1,83 +1,61 @@
-"""The unrolled network on a kind of sample that it was not trained on: networks of one object, scans of another.
+"""The unrolled network on an unseen kind of sample: trained on one object of a study, applied to another.
 
-Takes the results of a study with several objects, in which `unrolled`, `lsqml` and `tv` have run; conditions that lack
-one of them are left out. Probe and positions are the same for all of its objects, so that nothing but the sample is
-new. Prints JSON: for every view and dose, mean and standard deviation over seeds of the metrics, and of their paired
-differences.
+Takes the results of a study with several objects in which `unrolled`, `lsqml` and `tv` have run; conditions without
+all three are skipped. Probe and positions are the same for all objects of a study, so only the sample is new to the
+network. Prints JSON: for every view and dose, mean and standard deviation over seeds of the metrics, and of the paired
+differences between that network and the study's methods.
 
     python benchmarks/unseen.py results/seeds --trained-on leaves --applied-to lines
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
-import pandas as pd
+from conditions import Condition, print_json, selected_conditions, study_parser, summarize, usable_exposures
 
-from ptycho.data.grouping import FIT, STOP
-from ptycho.data.object_files import save_object
-from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.object_files import save_reconstruction
 from ptycho.reconstruction.likelihood import Counts
-from ptycho.reporting.tables import paired_differences
-from ptycho.scoring.evaluate import Region, score_method
 from ptycho.workflow import job
-from ptycho.workflow.paths import condition_of
 
-METRICS = ("ssim_amplitude", "ssim_phase", "error", "heldout_deviance", "cpu_s")
-
-
-def apply_to(model: Path, scan, view, path: Path) -> None:
-    """Reconstruct a view with a network and save the object."""
-    from ptycho.model.inference import load_network
-    from ptycho.model.unrolled import apply_unrolled
-
-    counts, clock = Counts.of(scan, view.of_role(FIT, STOP)), job.CpuClock()
-    reconstruction = apply_unrolled(load_network(model), counts, scan.probe)
-    save_object(path, *reconstruction, method="unrolled", cpu_s=clock.seconds)
+METHODS = ("unrolled", "lsqml", "tv")
 
 
-def told(metrics: pd.DataFrame, options, first: str = "") -> dict:
-    """Sum up metrics over seeds, and the paired differences of the methods whose names begin so from the others."""
-    means = metrics.groupby(["view", "dose", "method", "metric"], sort=False)["value"].agg(["mean", "std", "count"])
-    differences = paired_differences(metrics)
-    kept = differences[differences["method"].str.startswith(first)]
-    return {
-        "settings": {key: str(value) for key, value in vars(options).items()},
-        "metrics": means.round(5).reset_index().to_dict("records"),
-        "differences": kept.drop(columns="split").round(5).to_dict("records"),
-    }
+def transfer(source: Condition, target: Condition, path: Path) -> None:
+    """Reconstruct the target's test view with the source's network and save the object."""
+    from ptycho.model.unrolled import UnrolledModel, apply_unrolled
+
+    scan, view = target.open()
+    model = UnrolledModel.load(source.model_path("unrolled"))
+    save_reconstruction(path, apply_unrolled(model, Counts.of(scan, usable_exposures(view)), scan.probe))
 
 
-def run(options) -> dict:
-    """Score the networks of one object on the test scans of another, with what the study has of it."""
+def run(options: argparse.Namespace) -> dict:
+    """Score the networks of one object on another, beside the methods that have run on the latter."""
     job.limit_threads(1)
-    trained, root = (options.results / f"object_{name}" for name in (options.trained_on, options.applied_to))
-    rows, region = [], Region.load(root / "region/test.json")
+    trained, applied = (options.results / f"object_{name}" for name in (options.trained_on, options.applied_to))
+    metrics, transferred = [], f"unrolled of {options.trained_on}"
+    needed = [f"test/{method}/object.npz" for method in METHODS]
     with tempfile.TemporaryDirectory() as folder:
-        for model in sorted(trained.glob("dose_*/*/seed_*/unrolled/model.keras")):
-            where, path = condition_of(model), Path(folder, "object.npz")
-            place = root / f"dose_{where['dose']}/{where['view']}/seed_{where['seed']}"
-            objects = {method: place / f"test/{method}/object.npz" for method in ("unrolled", "lsqml", "tv")}
-            if not all(file.exists() for file in objects.values()):
-                continue
-            scan = open_scan(root / f"data/dose_{where['dose']}/seed_{where['seed']}/test.npz")
-            view = open_view(place / "test.npz")
-            apply_to(model, scan, view, path)
-            for method, file in {f"unrolled of {options.trained_on}": path, **objects}.items():
-                values, facts = score_method(file, scan, view, region)[0], {**where, "split": "test", "method": method}
-                rows += [{**facts, "metric": name, "value": values[name]} for name in METRICS]
-    return told(pd.DataFrame(rows).drop(columns="object"), options, first="unrolled of")
+        path = Path(folder, "object.npz")
+        for target in selected_conditions(options, applied, *needed):
+            source = Condition(trained, target.labels)
+            if source.model_path("unrolled").exists():
+                transfer(source, target, path)
+                metrics.append(target.score({transferred: path} | {name: target.object_path(name) for name in METHODS}))
+    if not metrics:
+        raise SystemExit(f"{trained}: no unrolled network for any selected condition of {applied}")
+    return summarize(metrics, options, prefix=transferred)
 
 
 def main() -> None:
-    """Take the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="folder of a study with objects: results/seeds")
-    parser.add_argument("--trained-on", default="leaves", help="object whose networks are taken (leaves)")
-    parser.add_argument("--applied-to", default="lines", help="object whose test scans are reconstructed (lines)")
-    print(json.dumps(run(parser.parse_args()), indent=1))
+    """Parse the command line, run, print JSON."""
+    parser = study_parser(__doc__, config=False)
+    parser.add_argument("--trained-on", default="leaves", help="object whose networks are used (default: %(default)s)")
+    parser.add_argument(
+        "--applied-to", default="lines", help="object whose test scans are reconstructed (default: %(default)s)"
+    )
+    print_json(run(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+"""The reference of config keys, made of the schema's descriptions and the defaults: `make reference` writes it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ptycho.workflow.config import CONFIG, DEFAULTS, load_schema, read_file
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Made from config/schema/config.schema.yaml and config/defaults.yaml by `make reference`: change those. -->
+
+`config/defaults.yaml` holds every method's settings. A study file is laid over it: it says what is asked (`study`,
+`doses`, `views`, `methods`, `source` or `objects`) and what differs. `snakemake` takes `config/config.yaml`, and
+`--configfile config/other.yaml` another one in its place. A whole study is ten lines:
+
+```yaml
+study: mine                         # results go to results/mine
+doses: [1000, 10000]
+methods: [pinn, lsqml, tv]
+views: {dense: 0.7, sparse: 0.2}
+source:
+  kind: simulated
+  seed: 1
+  object: {kind: lines}
+  probe: {kind: gaussian, n_pixels: 64, fwhm_px: 11.8}
+  raster: {columns: 22, train_rows: 16, test_rows: 14, spacing_px: 6.2, jitter_px: 1.0}
+```
+
+On the command line `--config key=value` changes single keys, nested ones too: `--config study=longer 'training={epochs:
+3}'`. It replaces `views` and `objects` and merges everything else. Before any job runs, each file is checked for keys
+that are there twice, and the merged result is held against the closed schema: a misspelt key stops `snakemake -n` with
+the key's name. The report shows the merged result whole.
+
+## Studies
+"""
+
+OUTRO = """\
+## Keys
+
+Keys without a default belong to the study file. A number in parentheses is a bound; a unit of *photon* or *px* is per
+exposure and object pixel.
+"""
+
+
+def write_reference() -> str:
+    """Write the reference as Markdown: the studies that ship, then a table of keys for every section."""
+    return "\n".join([INTRODUCTION, *_studies(), "", OUTRO, *_sections()]).rstrip() + "\n"
+
+
+def _studies() -> Iterator[str]:
+    """A row for every study file, from the comment at its top."""
+    yield "| file | study |"
+    yield "|---|---|"
+    for path in sorted(CONFIG.glob("*.yaml")):
+        if path != DEFAULTS:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            comment = [line.removeprefix("#").strip() for line in lines[: _first_key(lines)]]
+            yield f"| `{path.name}` | {' '.join(comment)} |"
+
+
+def _first_key(lines: list[str]) -> int:
+    return next(number for number, line in enumerate(lines) if not line.startswith("#"))
+
+
+def _sections() -> Iterator[str]:
+    schema, defaults = load_schema(), read_file(DEFAULTS)
+    properties = schema["properties"]
+    properties["source"]["oneOf"][0]["properties"]["object"] = schema["$defs"]["object"]
+    simple = {key: part for key, part in properties.items() if "properties" not in part and "oneOf" not in part}
+    yield from _table(simple, defaults, "", set(simple) - {"objects"})
+    for key, part in properties.items():
+        if key not in simple:
+            yield f"\n### `{key}`\n"
+            yield _sentence(part.get("description", ""))
+            yield from _nested(part, defaults.get(key, {}), f"{key}.")
+
+
+def _nested(part: dict[str, Any], defaults: dict[str, Any], prefix: str) -> Iterator[str]:
+    """Tables of an object, and of each kind of one that has several."""
+    for branch in part.get("oneOf", [part]):
+        if "oneOf" in part:
+            yield f"\n**{branch['description']}**"
+        inner = {key: value for key, value in branch["properties"].items() if _is_leaf(value)}
+        yield ""
+        yield from _table(inner, defaults, prefix, set(branch.get("required", [])))
+        for key, value in branch["properties"].items():
+            if key not in inner:
+                yield f"\n`{prefix}{key}`: {value.get('description', '')}"
+                yield from _nested(value, defaults.get(key, {}), f"{prefix}{key}.")
+
+
+def _is_leaf(part: dict[str, Any]) -> bool:
+    return "properties" not in part and "oneOf" not in part
+
+
+def _table(properties: dict[str, Any], defaults: dict[str, Any], prefix: str, required: set[str]) -> Iterator[str]:
+    yield "| key | allowed | unit | default | meaning |"
+    yield "|---|---|---|---|---|"
+    for key, part in properties.items():
+        default = f"`{_yaml(defaults[key])}`" if key in defaults else "" if key in required else "optional"
+        cells = (f"`{prefix}{key}`", _allowed(part), part.get("unit", ""), default, part.get("description", ""))
+        yield f"| {' | '.join(cells)} |"
+
+
+def _allowed(part: dict[str, Any]) -> str:
+    """Say in a few words which values a key takes."""
+    if "const" in part:
+        return f"`{part['const']}`"
+    if "enum" in part:
+        return ", ".join(f"`{_yaml(value)}`" for value in part["enum"])
+    if part["type"] == "array":
+        return f"list: {_allowed(part['items'])}"
+    if part["type"] == "object":
+        values = part["additionalProperties"]
+        return "names: " + (_allowed(values) if "type" in values else "as `source.object`")
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = ", ".join(f"{sign} {part[key]}" for key, sign in bounds.items() if key in part)
+    return words[part["type"]] + (f" ({limits})" if limits else "")
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def main() -> None:
+    """Write the reference where it belongs, or to the path that is given."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else CONFIG / "README.md"
+    path.write_text(write_reference(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
