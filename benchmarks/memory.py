@@ -3,7 +3,7 @@
 Every number is the peak resident set of one process, VmHWM as Linux counts it: the peak that wait4 reports of a child
 is never below its parent's. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
 
-    python benchmarks/memory.py --groups 1000 5216 100000 --output docs/memory
+    python benchmarks/memory.py --groups 1000 5216 100000 --output docs/results/memory
     python benchmarks/memory.py --groups --tiled 1000 5216 20000
 """
 
