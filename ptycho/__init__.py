@@ -1,6 +1,6 @@
-"""Ptychography: simulate, reconstruct and compare, with memory that does not grow with the scan.
+"""Ptychography: simulate, reconstruct and compare, in memory that does not grow with the scan.
 
-Importing this package is free: TensorFlow, PyTorch and matplotlib are imported by the functions that need them.
+Importing this package loads neither TensorFlow, PyTorch nor Matplotlib; the functions that need them import them.
 """
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""`python -m ptycho`: the commands of `ptycho.cli`."""
+"""Run the commands of `ptycho.cli` as `python -m ptycho`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The one door to TensorFlow: quiet, on GPUs with memory that grows, without imports that nobody needs here."""
+"""The only importer of TensorFlow: without its messages, with GPU memory that grows, without unneeded imports."""
 
 import importlib
 import os
@@ -7,28 +7,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from ptycho.workflow.job import captured_stderr
 
 
 @cache
 def tensorflow() -> ModuleType:
-    """Import TensorFlow, once; what it prints on the way is shown only if that fails."""
+    """Import TensorFlow once; its messages are shown only if the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # Keras imports these for wrappers and plots that nobody uses here: 1.4 CPU-seconds and 87 MB in every job.
-    # TensorFlow's libraries look for GPUs, and complain where there are none.
-    with captured_stderr(), _without("sklearn", "matplotlib"):
+    # Keras imports these for wrappers and plots that are not used here: 1.4 CPU-seconds and 87 MB in every job.
+    # TensorFlow's libraries look for GPUs, and complain on machines without one.
+    with captured_stderr(), _hidden("sklearn", "matplotlib"):
         module = importlib.import_module("tensorflow")
         grow_memory(module.config)
     return module
 
 
 @contextmanager
-def _without(*names: str) -> Iterator[None]:
-    """Let modules seem not to be installed."""
+def _hidden(*names: str) -> Iterator[None]:
+    """Make modules that are not imported yet appear not to be installed."""
     absent = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's own mark of a module that must not be imported
     try:
         yield
     finally:
@@ -36,11 +38,10 @@ def _without(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def grow_memory(config) -> list:
-    """Let TensorFlow's memory grow on every GPU; without one do nothing.
+def grow_memory(config: Any) -> list[Any]:
+    """Let TensorFlow allocate the memory of every GPU as it needs it; on a machine without a GPU do nothing.
 
-    Which GPU a job has is the scheduler's business, and that trainings do not share one: they ask for a resource `gpu`
-    in the profiles.
+    The scheduler assigns GPUs to jobs: the profiles let every training request one unit of the resource `gpu`.
 
     Parameters
     ----------
@@ -49,11 +50,11 @@ def grow_memory(config) -> list:
 
     Returns
     -------
-    list
+    list of tf.config.PhysicalDevice
         The GPUs.
     """
     gpus = config.list_physical_devices("GPU")
     for gpu in gpus:
-        with suppress(RuntimeError):  # it is in use already, as its user has set it up
+        with suppress(RuntimeError):  # already initialized: the caller's settings stay
             config.experimental.set_memory_growth(gpu, True)
     return gpus

@@ -1,137 +1,78 @@
-"""PtychoDataContainer: groups of exposures as array-likes, tensors on demand, batches as a stream.
+"""PtychoDataContainer: groups of exposures as lazy arrays, as tensors on demand, and as a stream of batches.
 
-A file-backed container never holds the grouped frames: `_X_np` gathers them from the scan's memory map when sliced.
+A file-backed container never holds the grouped frames: `_X_np` gathers them from the scan's memory map when indexed.
 """
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ptycho.backend import tensorflow
+from ptycho.data.lazy import GroupedArray, LazyArray, TransformedArray
 from ptycho.data.scan import Scan
 from ptycho.data.views import View
 from ptycho.physics.forward import split_position
 from ptycho.physics.probes import first_mode
 
-
-@dataclass(frozen=True)
-class GroupedArray:
-    """(B, N, N, C) frames of groups, gathered when indexed: shape, dtype, len, `[slice or index array]`.
-
-    Parameters
-    ----------
-    gather : callable
-        Takes an int64 array of exposures, returns their (m, N, N) frames.
-    nn_indices : (B, C) int64
-        Exposures of each group.
-    n_pixels : int
-        N.
-    dtype : dtype
-        Of the frames.
-    """
-
-    gather: object
-    nn_indices: np.ndarray
-    n_pixels: int
-    dtype: np.dtype
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(B, N, N, C)."""
-        count, channels = self.nn_indices.shape
-        return count, self.n_pixels, self.n_pixels, channels
-
-    ndim = 4
-
-    def __len__(self) -> int:
-        return len(self.nn_indices)
-
-    def __getitem__(self, index):
-        """Gather groups; every exposure that they share is read once."""
-        indices = self.nn_indices[index]
-        exposures, place = np.unique(indices, return_inverse=True)
-        frames = self.gather(exposures)[place.reshape(indices.shape)]
-        return np.ascontiguousarray(np.moveaxis(frames, -3, -1), dtype=self.dtype)
-
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self[:], dtype=dtype)
+TARGETS = ("diffraction", "object")
+"""What a network can learn to predict: the measured amplitudes, or the true patches."""
 
 
-@dataclass(frozen=True)
-class _Mapped:
-    """An array-like with a function applied to what is read from it."""
-
-    source: object
-    function: object
-    dtype: np.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.source.shape
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index):
-        return self.function(self.source[index]).astype(self.dtype)
-
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self[:], dtype=dtype)
-
-
-def _host(array):
-    """Keep array-likes as they are; bring tensors to NumPy."""
+def _to_numpy(array: Any) -> Any:
+    """Convert a tensor to NumPy; return any other array-like unchanged."""
     return array.numpy() if hasattr(array, "numpy") else array
 
 
 class PtychoDataContainer:
-    """Groups of exposures with what is known about them. Making one allocates no tensor and reads no frame.
+    """Groups of exposures and all that is known about them. Creating one allocates no tensor and reads no frame.
 
     Parameters
     ----------
     X : (B, N, N, C) float32 array-like
         Diffraction amplitudes, sqrt(counts).
     Y_I, Y_phi : (B, N, N, C) float32 array-like or None
-        Amplitude and phase [rad] of the true patches; None where there is no truth.
+        Amplitude and phase [rad] of the true patches; None without a truth.
     norm_Y_I : (B,) array-like
         Normalization of Y_I, stored as given.
     YY_full : (H, W) complex array-like or None
         The whole object, stored as given.
     coords_nominal, coords_true : (B, 1, 2, C)
-        Positions in the group as they should be and as they are, order [x, y] [px].
+        Intended and actual positions in the group, order [x, y] [px].
     nn_indices : (B, ...) int
         Exposures of each group, stored as given.
     global_offsets, local_offsets : (B, 1, 2, 1 or C)
-        Position of the group, and of its exposures from there, order [x, y] [px].
+        Position of the group, and of its exposures relative to it, order [x, y] [px].
     probeGuess : (N, N) complex
         Probe [sqrt(photon)].
 
     Raises
     ------
     ValueError
-        If the leading lengths differ.
+        If the arrays have different numbers of groups.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the signature is a contract
         self,
-        X,
-        Y_I,
-        Y_phi,
-        norm_Y_I,
-        YY_full,
-        coords_nominal,
-        coords_true,
-        nn_indices,
-        global_offsets,
-        local_offsets,
-        probeGuess,
+        X: LazyArray,
+        Y_I: LazyArray | None,
+        Y_phi: LazyArray | None,
+        norm_Y_I: ArrayLike | None,
+        YY_full: LazyArray | None,
+        coords_nominal: LazyArray,
+        coords_true: LazyArray | None,
+        nn_indices: LazyArray | None,
+        global_offsets: LazyArray | None,
+        local_offsets: LazyArray | None,
+        probeGuess: ArrayLike | None,
     ):
-        self._X_np, self._Y_I_np, self._Y_phi_np = _host(X), _host(Y_I), _host(Y_phi)
-        self._coords_nominal_np, self._coords_true_np = _host(coords_nominal), _host(coords_true)
-        self._probe_np = _host(probeGuess)
-        self.norm_Y_I, self.YY_full, self.nn_indices = _host(norm_Y_I), _host(YY_full), _host(nn_indices)
-        self.global_offsets, self.local_offsets = _host(global_offsets), _host(local_offsets)
+        self._X_np, self._Y_I_np, self._Y_phi_np = _to_numpy(X), _to_numpy(Y_I), _to_numpy(Y_phi)
+        self._coords_nominal_np, self._coords_true_np = _to_numpy(coords_nominal), _to_numpy(coords_true)
+        self._probe_np = _to_numpy(probeGuess)
+        self.norm_Y_I, self.YY_full, self.nn_indices = _to_numpy(norm_Y_I), _to_numpy(YY_full), _to_numpy(nn_indices)
+        self.global_offsets, self.local_offsets = _to_numpy(global_offsets), _to_numpy(local_offsets)
         for name in ("_Y_I_np", "_Y_phi_np", "_coords_nominal_np", "_coords_true_np", "nn_indices"):
             other = getattr(self, name)
             if other is not None and len(other) != len(self._X_np):
@@ -152,18 +93,18 @@ class PtychoDataContainer:
         return self._Y_I_np is not None and self._Y_phi_np is not None
 
     @property
-    def frames(self):
-        """(B, N, N, C) float32 array-like: the amplitudes, read when indexed."""
+    def frames(self) -> LazyArray:
+        """(B, N, N, C) float32 amplitudes, sqrt(counts), read when indexed."""
         return self._X_np
 
     @property
-    def offsets(self):
-        """(B, 1, 2, C) array-like: nominal positions in the group, order [x, y] [px]."""
+    def offsets(self) -> LazyArray:
+        """(B, 1, 2, C) nominal positions in the group, order [x, y] [px]."""
         return self._coords_nominal_np
 
     @property
     def n_pixels(self) -> int:
-        """N, side of a pattern."""
+        """N, side of a pattern [px]."""
         return self._X_np.shape[1]
 
     @property
@@ -172,82 +113,107 @@ class PtychoDataContainer:
         return self._X_np.shape[-1]
 
     @property
-    def probe_array(self) -> np.ndarray:
-        """(N, N) complex probe [sqrt(photon)], as NumPy."""
+    def probe_array(self) -> NDArray[np.complexfloating]:
+        """(N, N) complex probe [sqrt(photon)], as a NumPy array."""
         return np.asarray(self._probe_np)
 
-    def _tensor(self, array, dtype: str):
+    def _tensor(self, array: Any, dtype: str) -> Any:
         tf = tensorflow()
         if array is None:
             raise ValueError("this container has no truth (Y_I and Y_phi are None)")
         return tf.convert_to_tensor(np.asarray(array), dtype=dtype)
 
     @property
-    def X(self):
-        """(B, N, N, C) float32 tensor."""
+    def X(self) -> Any:
+        """(B, N, N, C) float32 tensor of all amplitudes, sqrt(counts)."""
         return self._tensor(self._X_np, "float32")
 
     @property
-    def Y_I(self):
-        """(B, N, N, C) float32 tensor."""
+    def Y_I(self) -> Any:
+        """(B, N, N, C) float32 tensor of the true amplitudes."""
         return self._tensor(self._Y_I_np, "float32")
 
     @property
-    def Y_phi(self):
-        """(B, N, N, C) float32 tensor [rad]."""
+    def Y_phi(self) -> Any:
+        """(B, N, N, C) float32 tensor of the true phases [rad]."""
         return self._tensor(self._Y_phi_np, "float32")
 
     @property
-    def Y(self):
-        """(B, N, N, C) complex64 tensor, Y_I exp(i Y_phi)."""
+    def Y(self) -> Any:
+        """(B, N, N, C) complex64 tensor of the true patches, Y_I exp(i Y_phi)."""
         tf = tensorflow()
         return tf.complex(self.Y_I * tf.cos(self.Y_phi), self.Y_I * tf.sin(self.Y_phi))
 
     @property
-    def coords_nominal(self):
-        """(B, 1, 2, C) float32 tensor, order [x, y] [px]."""
+    def coords_nominal(self) -> Any:
+        """(B, 1, 2, C) float32 tensor of intended positions in the group, order [x, y] [px]."""
         return self._tensor(self._coords_nominal_np, "float32")
 
     coords = coords_nominal
 
     @property
-    def coords_true(self):
-        """(B, 1, 2, C) float32 tensor, order [x, y] [px]."""
+    def coords_true(self) -> Any:
+        """(B, 1, 2, C) float32 tensor of actual positions in the group, order [x, y] [px]."""
         return self._tensor(self._coords_true_np, "float32")
 
     @property
-    def probe(self):
+    def probe(self) -> Any:
         """(N, N) complex64 tensor [sqrt(photon)]."""
         return self._tensor(self._probe_np, "complex64")
 
-    def batch(self, index, targets: str = "diffraction"):
-        """Inputs and targets of some groups, as NumPy; what `as_tf_dataset` streams."""
-        x = np.asarray(self._X_np[index], np.float32)
-        inputs = {"diffraction": x, "positions": np.asarray(self._coords_nominal_np[index], np.float32)}
+    def batch(
+        self, index: Any, targets: str = "diffraction"
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """Return inputs and targets of some groups, as `as_tf_dataset` streams them.
+
+        Parameters
+        ----------
+        index : slice or (b,) int
+            The groups.
+        targets : {"diffraction", "object"}
+            As for `as_tf_dataset`.
+
+        Raises
+        ------
+        ValueError
+            If the truth is requested and there is none.
+        """
+        amplitudes = np.asarray(self._X_np[index], np.float32)
+        inputs = {"diffraction": amplitudes, "positions": np.asarray(self._coords_nominal_np[index], np.float32)}
         if targets == "diffraction":
-            return inputs, x
+            return inputs, amplitudes
+        self._require_truth()
+        truth = np.asarray(self._Y_I_np[index], np.float32), np.asarray(self._Y_phi_np[index], np.float32)
+        return inputs, np.concatenate(truth, axis=-1)
+
+    def _require_truth(self) -> None:
         if not self.has_truth:
             raise ValueError("targets 'object' need a truth, but this container has none (Y_I and Y_phi are None)")
-        amplitude, phase = np.asarray(self._Y_I_np[index], np.float32), np.asarray(self._Y_phi_np[index], np.float32)
-        return inputs, np.concatenate([amplitude, phase], axis=-1)
 
     def as_tf_dataset(
-        self, batch_size: int, *, shuffle=False, seed: int = 0, targets: str = "diffraction", groups=None, first_pass=0
-    ):
-        """Stream batches, each read when it is asked for: every group once a pass.
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        targets: str = "diffraction",
+        groups: ArrayLike | None = None,
+        first_pass: int = 0,
+    ) -> Any:
+        """Stream batches, each read on demand; every pass has every group once.
 
         Parameters
         ----------
         batch_size : int
-            Groups in a batch; the last may be smaller.
+            Groups in a batch; the last batch may be smaller.
         shuffle : bool
-            A new order every pass; it depends on `seed` and the number of the pass alone.
+            Whether every pass has a new order, which depends only on `seed` and the number of the pass.
         targets : {"diffraction", "object"}
-            What to learn: the amplitudes themselves, (b, N, N, C), or the truth, amplitude and phase in (b, N, N, 2C).
+            The measured amplitudes, (b, N, N, C), or the truth, amplitude and phase, (b, N, N, 2C).
         groups : (b,) int, optional
-            Which groups; without, all.
+            The groups to stream; without, all.
         first_pass : int
-            Number of the first pass: with it a training that was stopped goes on with the orders it would have had.
+            Number of the first pass; a resumed training continues with the orders of an uninterrupted one.
 
         Returns
         -------
@@ -257,20 +223,20 @@ class PtychoDataContainer:
         Raises
         ------
         ValueError
-            If the truth is asked for and there is none.
+            If the targets are unknown, or the truth is requested and there is none.
         """
-        tf = tensorflow()
-        _, n, _, channels = self._X_np.shape
-        if targets not in ("diffraction", "object"):
+        if targets not in TARGETS:
             raise ValueError(f"targets '{targets}'; wanted 'diffraction' or 'object'")
-        if targets == "object" and not self.has_truth:
-            raise ValueError("targets 'object' need a truth, but this container has none (Y_I and Y_phi are None)")
-        groups = np.arange(len(self)) if groups is None else np.asarray(groups)
+        if targets == "object":
+            self._require_truth()
+        tf = tensorflow()
+        n, channels = self.n_pixels, self.channels
+        chosen = np.arange(len(self)) if groups is None else np.asarray(groups)
         passes = itertools.count(first_pass)
 
-        def stream():
+        def stream() -> Iterator[tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]]:
             number = next(passes)
-            order = np.random.default_rng([seed, number]).permutation(groups) if shuffle else groups
+            order = np.random.default_rng([seed, number]).permutation(chosen) if shuffle else chosen
             for start in range(0, len(order), batch_size):
                 yield self.batch(order[start : start + batch_size], targets)
 
@@ -279,11 +245,13 @@ class PtychoDataContainer:
         positions = tf.TensorSpec((None, 1, 2, channels), tf.float32)
         signature = ({"diffraction": frames, "positions": positions}, tf.TensorSpec((None, n, n, last), tf.float32))
         dataset = tf.data.Dataset.from_generator(stream, output_signature=signature)
-        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(groups) // batch_size))).prefetch(2)
+        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(chosen) // batch_size))).prefetch(2)
 
 
-def group_offsets(xcoords, ycoords, nn_indices):
-    """Positions of groups and of their exposures from there.
+def group_offsets(
+    xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], nn_indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the positions of groups, and of their exposures relative to them.
 
     Parameters
     ----------
@@ -295,7 +263,7 @@ def group_offsets(xcoords, ycoords, nn_indices):
     Returns
     -------
     global_offsets : (B, 1, 2, 1) float64
-        The pixel nearest to the mean position, order [x, y]: whole pixels, so that sub-pixel rests stay what they are.
+        The pixel nearest to the mean position, order [x, y] [px]: integers, so that sub-pixel parts are preserved.
     local_offsets : (B, 1, 2, C) float64
         Position minus global offset, order [x, y] [px].
     """
@@ -312,8 +280,8 @@ def open_groups(scan: Scan, view: View) -> PtychoDataContainer:
     truth = GroupedArray(scan.patches, nn_indices, scan.n_pixels, np.dtype(np.complex64))
     return PtychoDataContainer(
         X=GroupedArray(scan.diffraction.__getitem__, nn_indices, scan.n_pixels, np.dtype(np.float32)),
-        Y_I=_Mapped(truth, np.abs, np.dtype(np.float32)),
-        Y_phi=_Mapped(truth, np.angle, np.dtype(np.float32)),
+        Y_I=TransformedArray(truth, np.abs, np.dtype(np.float32)),
+        Y_phi=TransformedArray(truth, np.angle, np.dtype(np.float32)),
         norm_Y_I=np.ones(len(nn_indices), np.float32),
         YY_full=scan.object,
         coords_nominal=coords,

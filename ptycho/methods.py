@@ -1,13 +1,13 @@
-"""The methods that a study can name. To add one: a line here, a rule that writes its object, a module that makes it."""
+"""The table of reconstruction methods. A new method is a line here, a rule that writes its object, and a module."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Method:
-    """What rules, figures and tables know of a method.
+    """What rules, figures and tables need to know about a method.
 
-    Colors are Okabe and Ito's; with marker and dash they are told apart without color, too.
+    Colors are those of Okabe and Ito; marker and line style distinguish the methods without color, too.
     """
 
     label: str
@@ -15,13 +15,13 @@ class Method:
     marker: str
     linestyle: str
     trained: bool = False
-    """On the train split, before it is applied in chunks; otherwise it reconstructs each scan by itself."""
+    """Trained on the train split, then applied in chunks; otherwise it reconstructs each scan by itself."""
     curve: bool = False
-    """Its rule also writes history.csv, of which history.png is drawn."""
+    """Its rule also writes history.csv, which history.png shows."""
 
     @property
-    def style(self) -> dict:
-        """Return how Matplotlib draws its lines."""
+    def style(self) -> dict[str, str]:
+        """Matplotlib's keyword arguments for its lines."""
         return {"label": self.label, "color": self.color, "marker": self.marker, "linestyle": self.linestyle}
 
 
@@ -36,5 +36,5 @@ METHODS = {
 
 
 def method_name(method: str) -> str:
-    """Return what a method is called in figures and tables; one that is not listed by its own name."""
+    """Return the label of a method in figures and tables; an unknown method is its own label."""
     return METHODS[method].label if method in METHODS else method

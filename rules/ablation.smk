@@ -29,9 +29,9 @@ rule score_ablation:
         region=REGION,
         objects=list(ABLATION.values()),
     output:
-        metrics=f"{CONDITION}/{{split}}/ingredients_metrics.csv",
+        metrics=f"{CONDITION}/{{split}}/ablation_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/ablation.npz",
-        frc=f"{CONDITION}/{{split}}/ingredients_frc.csv",
+        frc=f"{CONDITION}/{{split}}/ablation_frc.csv",
     log:
         f"{LOGS}/score_ablation/{UNDER}/{{split}}.log",
     conda:

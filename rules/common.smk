@@ -83,6 +83,7 @@ ABLATION = {
 }
 HALVES = config["halves"]
 MEASURED = config["source"]["kind"] == "measured"
+REFERENCE_NAME = "reference" if MEASURED else "truth"  # what figures and tables call it
 
 
 wildcard_constraints:
@@ -129,7 +130,7 @@ def ablation_metrics(wildcards):
     """Scores of the parts of methods under all conditions."""
     if not ABLATION:
         raise WorkflowError(f"ablation: wanted tv, unrolled or refined among the methods; found {METHODS}")
-    return collect(f"{CONDITION}/{{split}}/ingredients_metrics.csv", **CONDITIONS, split=SPLITS)
+    return collect(f"{CONDITION}/{{split}}/ablation_metrics.csv", **CONDITIONS, split=SPLITS)
 
 
 def chunk_files(wildcards):

@@ -50,6 +50,7 @@ rule plot_comparison:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(10),
     params:
+        reference_name=REFERENCE_NAME,
         code=code("plot_comparison"),
     script:
         "../scripts/plot_comparison.py"
@@ -62,7 +63,7 @@ rule plot_frc:
         report(
             f"{CONDITION}/{{split}}/frc.png",
             category="G comparison",
-            subcategory="FRC with the truth",
+            subcategory=f"FRC with the {REFERENCE_NAME}",
             caption="../report/frc.rst",
             labels=LABELS,
         ),
@@ -75,6 +76,7 @@ rule plot_frc:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(10),
     params:
+        reference_name=REFERENCE_NAME,
         code=code("plot_frc"),
     script:
         "../scripts/plot_frc.py"
@@ -103,6 +105,7 @@ rule summarize:
     params:
         study=config["study"],
         results=lambda wildcards, output: output.metrics.rpartition("/")[0],
+        reference_name=REFERENCE_NAME,
         code=code("summarize"),
     script:
         "../scripts/summarize.py"

@@ -78,7 +78,7 @@ if MEASURED:
             mem_mb=per_attempt(4000),
             runtime=per_attempt(60),
         params:
-            options=config["source"]["reference"],
+            options=config["reference"],
             seed=config["source"]["seed"],
             code=code("reference"),
         script:
@@ -179,6 +179,7 @@ rule plot_sample:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(10),
     params:
+        reference_name=REFERENCE_NAME,
         code=code("plot_sample"),
     script:
         "../scripts/plot_sample.py"

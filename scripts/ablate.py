@@ -1,4 +1,4 @@
-"""Reconstruct a view with only some parts of a trained unrolled model."""
+"""Ablation of a trained unrolled model: reconstruct a view with some of its parts left out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

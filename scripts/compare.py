@@ -1,4 +1,4 @@
-"""Align and score all methods under one condition."""
+"""Align and score the reconstructions of all methods under one condition."""
 
 import json
 from typing import TYPE_CHECKING

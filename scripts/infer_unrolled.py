@@ -1,4 +1,4 @@
-"""Apply a trained unrolled model to one chunk of a view's tiles: a partial canvas."""
+"""Apply a trained unrolled model to one chunk of a view's tiles, and save their canvases."""
 
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 tiles = cut_tiles(counts.xcoords, counts.ycoords, snakemake.params.tile_px, scan.n_pixels)
 start, stop = chunk_bounds(len(tiles), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
 model = UnrolledModel.load(snakemake.input.model)
-made = {"run": run_of(snakemake.input.model, snakemake.input.view, len(tiles)), "groups": [start, stop]}
-made["provenance"], clock = record_of(snakemake, __file__), job.CpuClock()
+metadata = {"run": run_of(snakemake.input.model, snakemake.input.view, len(tiles)), "groups": [start, stop]}
+metadata["provenance"], clock = record_of(snakemake, __file__), job.CpuClock()
 parts = reconstruct_tiles(model, counts, scan.probe, tiles[start:stop])
-save_parts(snakemake.output[0], parts, lambda: made | {"cpu_s": clock.seconds})
+save_parts(snakemake.output[0], parts, lambda: metadata | {"cpu_s": clock.seconds})

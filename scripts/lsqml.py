@@ -31,5 +31,5 @@ result = reconstruct(
 kept = result.chosen["best_epoch"]
 deviance = result.history.set_index("epoch").loc[kept, "validation_deviance"]
 print(f"kept epoch {kept} of {len(result.history)}, validation deviance {deviance:.4f}")
-made = {"method": "lsqml", "provenance": record_of(snakemake, __file__)}
-save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **made)
+metadata = {"method": "lsqml", "provenance": record_of(snakemake, __file__)}
+save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **metadata)

@@ -1,4 +1,4 @@
-"""Add the chunks of one reconstruction and divide."""
+"""Merge the chunks of one reconstruction into an object."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 files = {name: file_digest(snakemake.input[name]) for name in ("model", "view")}
 result = merge_chunks(snakemake.input.chunks, files, Path(snakemake.output[0]).parent)
-made = {"method": snakemake.wildcards.method, "provenance": record_of(snakemake, __file__)}
-save_reconstruction(snakemake.output[0], result, **made)
+metadata = {"method": snakemake.wildcards.method, "provenance": record_of(snakemake, __file__)}
+save_reconstruction(snakemake.output[0], result, **metadata)
 print(f"{len(snakemake.input.chunks)} chunks, object {result.object.shape} px from {result.origin_px}")

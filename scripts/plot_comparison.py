@@ -1,4 +1,4 @@
-"""Figure of one condition: truth and every method, with error maps."""
+"""Plot truth and all methods under one condition, with error maps."""
 
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,13 @@ arrays = dict(np.load(snakemake.input.arrays))
 del arrays["metadata"]
 table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
-title = label(dict(snakemake.wildcards.items()))
 region = Region.load(snakemake.input.region)
-options = {"origin_px": (region.y0, region.x0), "warnings": warnings_of(table)}
-figure = plot_comparison(arrays.pop("truth"), arrays, metrics, title, **options)
+figure = plot_comparison(
+    arrays,
+    metrics,
+    label(dict(snakemake.wildcards.items())),
+    origin_px=(region.y0, region.x0),
+    warnings=warnings_of(table),
+    reference_name=snakemake.params.reference_name,
+)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -1,4 +1,4 @@
-"""Figure of what quality costs: error against the CPU time of a reconstruction."""
+"""Plot the error against the CPU time of a reconstruction."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Figure of one condition: Fourier ring correlation of every method with the truth."""
+"""Plot the Fourier ring correlation of every method with the truth under one condition."""
 
 from typing import TYPE_CHECKING
 
@@ -14,5 +14,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-title = label(dict(snakemake.wildcards.items()))
-save(plot_frc(pd.read_csv(snakemake.input[0]), title), snakemake.output[0], record_of(snakemake, __file__))
+title, curves = label(dict(snakemake.wildcards.items())), pd.read_csv(snakemake.input[0])
+figure = plot_frc(curves, title, reference_name=snakemake.params.reference_name)
+save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -1,4 +1,4 @@
-"""Figure of a training's or an iterative reconstruction's progress."""
+"""Plot the progress of a training or of an iterative reconstruction."""
 
 from typing import TYPE_CHECKING
 

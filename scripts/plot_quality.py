@@ -1,4 +1,4 @@
-"""Figure that answers the study: quality against dose and against fluence."""
+"""Plot a quality metric against dose and against fluence."""
 
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 job.log_to(snakemake.log[0])
 metrics, fluence = pd.read_csv(snakemake.input.metrics), pd.read_csv(snakemake.input.fluence)
-where = snakemake.wildcards
-figure = plot_quality(metrics, fluence, metric=where.metric, split=where.split)
+metric, split = snakemake.wildcards.metric, snakemake.wildcards.split
+figure = plot_quality(metrics, fluence, metric=metric, split=split)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -1,4 +1,4 @@
-"""Figure of a view: kept exposures and their roles, illumination, overlap."""
+"""Plot a view: exposures and their roles, illumination, overlap."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ xcoords, ycoords = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
 margin, (height, width) = scan.n_pixels, scan.object.shape
 top, left = max(int(ycoords.min()) - margin, 0), max(int(xcoords.min()) - margin, 0)
 shape = min(int(ycoords.max()) + margin, height) - top, min(int(xcoords.max()) + margin, width) - left
-light = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
+flux = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
 overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
-figure = plot_view((xcoords, ycoords), view.role, light, overlaps, origin_px=(top, left))
+figure = plot_view((xcoords, ycoords), view.role, flux, overlaps, origin_px=(top, left))
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

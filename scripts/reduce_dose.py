@@ -1,10 +1,11 @@
-"""Thin a measured scan to a dose: one split, one seed."""
+"""Reduce the dose of one split of a measured scan, with one seed: keep each photon with the same probability."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho.data.npz import open_member
+from ptycho.data.lazy import SelectedRows
+from ptycho.data.sample_files import open_sample
 from ptycho.data.scan import UNITS, ScanWriter, mean_counts, open_scan
 from ptycho.physics.noise import reduce_dose
 from ptycho.physics.probes import scale_to
@@ -16,50 +17,26 @@ if TYPE_CHECKING:
 
 job.log_to(snakemake.log[0])
 dose, seed, split = int(snakemake.wildcards.dose), int(snakemake.wildcards.seed), snakemake.wildcards.split
-keys = ("objectGuess", "probeGuess", "xcoords", "ycoords", "is_test", "scan_index")
-obj, probe, xcoords, ycoords, is_test, scan_index = (open_member(snakemake.input.sample, key)[...] for key in keys)
-here = is_test == (split == "test")
-measured = open_scan(snakemake.input.scan)
+sample, measured = open_sample(snakemake.input.sample, measured=True), open_scan(snakemake.input.scan)
+chosen = sample.of_split(split)
+exposures, probe = sample.scan_index[chosen], sample.probe
 fraction = dose / mean_counts(measured.diffraction)
 if fraction > 1:
-    raise SystemExit(
-        f"doses: {dose} photons, but the scan holds {dose / fraction:.0f} per exposure; that is the largest dose"
-    )
-frames_of = scan_index[here]
-metadata = {
-    "dose": dose,
-    "seed": seed,
-    "split": split,
-    "source": str(measured.metadata.get("source", measured.path)),
-    "thinned_to": fraction,
-    "units": UNITS,
-    "provenance": record_of(snakemake, __file__),
-}
-# the reference's probe is scaled to one photon a detected photon
+    raise SystemExit(f"doses: {dose} photons per exposure; wanted at most {dose / fraction:.0f}, what the scan holds")
+source = str(measured.metadata.get("source", measured.path))
+metadata = {"dose": dose, "seed": seed, "split": split, "source": source, "thinned_to": fraction, "units": UNITS}
+metadata["provenance"] = record_of(snakemake, __file__)
+incident = float(np.sum(np.abs(probe) ** 2, dtype=np.float64)) * dose  # the sample's probe is per detected photon
 fields = {
-    "xcoords": xcoords[here],
-    "ycoords": ycoords[here],
-    "probeGuess": scale_to(probe, float(np.sum(np.abs(probe) ** 2, dtype=np.float64)) * dose),
-    "objectGuess": obj,
-    "scan_index": frames_of,
+    "xcoords": sample.xcoords[chosen],
+    "ycoords": sample.ycoords[chosen],
+    "probeGuess": scale_to(probe, incident),
+    "objectGuess": sample.object[...],
+    "scan_index": exposures,
 }
-
-
-class Chosen:
-    """The split's frames of the measured scan, read when sliced."""
-
-    def __len__(self):
-        return len(frames_of)
-
-    def __getitem__(self, block):
-        return measured.diffraction[frames_of[block]]
-
-
 rng = np.random.default_rng([seed, dose, split == "test"])
-with ScanWriter(snakemake.output[0], len(frames_of), measured.n_pixels, metadata=metadata, **fields) as scan:
-    for frames in reduce_dose(Chosen(), fraction, rng):
+with ScanWriter(snakemake.output[0], len(exposures), measured.n_pixels, metadata=metadata, **fields) as scan:
+    for frames in reduce_dose(SelectedRows(measured.diffraction, exposures), fraction, rng):
         scan.write(frames)
-print(
-    f"{len(frames_of)} exposures thinned to {fraction:.4g}: "
-    f"{mean_counts(open_scan(snakemake.output[0]).diffraction):.1f} photons detected"
-)
+detected = mean_counts(open_scan(snakemake.output[0]).diffraction)
+print(f"{len(exposures)} exposures, {fraction:.4g} of the photons kept: {detected:.1f} per exposure")

@@ -1,4 +1,4 @@
-"""Reconstruct the reference: all frames, half of the photons, probe refined in several incoherent modes."""
+"""Reconstruct the reference from half of the photons of all frames, and refine the probe in incoherent modes."""
 
 from typing import TYPE_CHECKING
 
@@ -28,5 +28,5 @@ result = reconstruct(
     LSQMLOptions(early_stopping_patience=options["epochs"], **options),
     LSQMLRun(seed=snakemake.params.seed, refine_probe=True),
 )
-made = {"method": "lsqml, probe refined", "provenance": record_of(snakemake, __file__)}
-save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **made)
+metadata = {"method": "lsqml, probe refined", "provenance": record_of(snakemake, __file__)}
+save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **metadata)

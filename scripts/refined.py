@@ -1,4 +1,4 @@
-"""Refine TV-MAP of a view by a network that is trained on the view's own photons."""
+"""Refine the TV-MAP reconstruction of a view with a network that is trained on the view's own photons."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +27,9 @@ tv = load_reconstruction(snakemake.input.tv)[1]
 seed, params = int(snakemake.wildcards.seed), snakemake.params
 inputs = {name: snakemake.input[name] for name in ("scan", "view", "tv")}
 origin = origin_of(seed, {"refined": params.refined, "tv": params.tv}, params.code, **inputs)
-made_with = versions("tensorflow", "keras", "numpy", "scipy")
+packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.object).parent
-backup = Backup(folder / "backup", training_key(method="refined", made_with=made_with, **origin))
+backup = Backup(folder / "backup", training_key(method="refined", made_with=packages, **origin))
 clock = job.CpuClock()
 clock.add(tv["cpu_s"])
 run = RefinedRun(
@@ -41,10 +41,8 @@ run = RefinedRun(
     clock=clock,
 )
 results = refine(counts, scan.probe, run, folder=folder)
-made = {"provenance": record_of(snakemake, __file__)}
-save_reconstruction(
-    snakemake.output.object, results["refined"], history=snakemake.output.history, method="refined", **made
-)
+record, history = record_of(snakemake, __file__), snakemake.output.history
+save_reconstruction(snakemake.output.object, results["refined"], history=history, method="refined", provenance=record)
 for part in ("whole", "splits"):
-    save_reconstruction(snakemake.output[part], results[part], method=f"refined/{part}", **made)
+    save_reconstruction(snakemake.output[part], results[part], method=f"refined/{part}", provenance=record)
 backup.remove()

@@ -1,4 +1,4 @@
-"""Find the rectangle that is scored: lit in every view of the split, which dose and seed do not change."""
+"""Find the scored rectangle, which is illuminated in every view of the split; dose and seed do not change it."""
 
 import json
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho.data.grouping import select_view
-from ptycho.data.npz import open_member
+from ptycho.data.sample_files import open_sample
 from ptycho.data.views import scored_region
 from ptycho.physics.forward import illumination
 from ptycho.physics.probes import diameter_px
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 job.log_to(snakemake.log[0])
 split, overlaps = snakemake.wildcards.split, snakemake.params.views.values()
-shape = open_member(snakemake.input.sample, "objectGuess").shape
-keys = ("probeGuess", "xcoords", "ycoords", "is_test")
-probe, xcoords, ycoords, is_test = (open_member(snakemake.input.sample, key)[...] for key in keys)
-here = is_test == (split == "test")
-xcoords, ycoords, diameter = xcoords[here], ycoords[here], diameter_px(probe)
+sample = open_sample(snakemake.input.sample)
+chosen, shape, probe = sample.of_split(split), sample.object.shape, sample.probe
+xcoords, ycoords, diameter = sample.xcoords[chosen], sample.ycoords[chosen], diameter_px(probe)
 views = [select_view(np.stack([ycoords, xcoords], axis=1), diameter, overlap) for overlap in overlaps]
 region = Region(*scored_region(illumination(probe, xcoords[kept], ycoords[kept], shape) for kept in views))
 height, width = region.y1 - region.y0, region.x1 - region.x0

@@ -1,12 +1,11 @@
-"""Lay out a measured study: reference object and probe, positions, and their split in space."""
+"""Make the sample of a measured study: reference object and probe, positions, and their split in space."""
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho.data.npz import save_arrays
 from ptycho.data.object_files import load_reconstruction, paste
+from ptycho.data.sample_files import Sample, save_sample
 from ptycho.data.scan import mean_counts, open_scan, split_rows
 from ptycho.physics.probes import illuminated_height_px
 from ptycho.workflow import job
@@ -22,16 +21,14 @@ probe = reference.refined.probe
 guard = illuminated_height_px(probe)
 train, test = split_rows(scan.ycoords, guard, snakemake.params.train_fraction)
 print(f"{len(train)} train and {len(test)} test exposures of {len(scan)}, guard band {guard:.0f} px")
-metadata = {"source": scan.metadata.get("source", str(scan.path)), "guard_px": guard}
-metadata["provenance"] = record_of(snakemake, __file__)
-chosen = np.concatenate([train, test])
-save_arrays(
-    snakemake.output[0],
-    objectGuess=paste(reference.object, reference.origin_px, scan.object.shape),
-    probeGuess=(probe / np.sqrt(mean_counts(scan.diffraction))).astype(np.complex64),  # per detected photon
-    xcoords=scan.xcoords[chosen],
-    ycoords=scan.ycoords[chosen],
-    scan_index=chosen,
-    is_test=(np.arange(len(chosen)) >= len(train)).astype(np.int8),
-    metadata=np.array(json.dumps(metadata)),
+exposures = np.concatenate([train, test])
+sample = Sample(
+    object=paste(reference.object, reference.origin_px, scan.object.shape),
+    probe=(probe / np.sqrt(mean_counts(scan.diffraction))).astype(np.complex64),  # per detected photon
+    xcoords=scan.xcoords[exposures],
+    ycoords=scan.ycoords[exposures],
+    is_test=(np.arange(len(exposures)) >= len(train)).astype(np.int8),
+    scan_index=exposures,
 )
+metadata = {"source": scan.metadata.get("source", str(scan.path)), "guard_px": guard}
+save_sample(snakemake.output[0], sample, **metadata, provenance=record_of(snakemake, __file__))

@@ -1,4 +1,4 @@
-"""Deal the photons of a scan to two independent halves: of a measured one, for the reference and for the study."""
+"""Split the photons of a scan into two independent half scans: of a measured one, for the reference and the study."""
 
 from typing import TYPE_CHECKING
 

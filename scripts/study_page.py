@@ -1,4 +1,4 @@
-"""The study's page: what was asked, the answer, images, convergence, cost, and what it takes to do it again."""
+"""The study's page: question, answer, numbers, images, convergence, cost, and how to reproduce them."""
 
 import base64
 import json
@@ -10,60 +10,55 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho.reporting.page import by_condition, by_split, config_text, pictures, render, warnings_in, without_pictures
-from ptycho.reporting.study_tables import costs, design, metric_tables, pairwise_wins
-from ptycho.reporting.tables import repeats, varied
-from ptycho.workflow import job
+from ptycho.reporting import page
+from ptycho.reporting.study_tables import costs, design
+from ptycho.workflow import job, provenance
 from ptycho.workflow.files import save_text
-from ptycho.workflow.provenance import (
-    commit,
-    dependency_versions,
-    library_digest,
-    record_of,
-    save_record,
-    script_digest,
-)
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-config, files, captions = snakemake.params.config, snakemake.input, Path(snakemake.params.captions)
-answer = snakemake.params.answer
+files, params, captions = snakemake.input, snakemake.params, Path(snakemake.params.captions)
+
+
+def captioned(paths, name):
+    return page.pictures(paths, captions / f"{name}.rst", params.reference_name)
+
+
+def read(path):
+    return Path(path).read_text(encoding="utf-8")
+
+
 metrics, fluence = pd.read_csv(files.metrics), pd.read_csv(files.fluence)
-quality = pictures(files.quality, captions / "quality.rst")
-conditions = [picture for path in files.conditions for picture in pictures([path], captions / f"{Path(path).stem}.rst")]
-shown = {
-    "sample": pictures(files.sample, captions / "sample.rst"),
-    "views": pictures(files.views, captions / "view.rst"),
-    "convergence": pictures(files.history, captions / "history.rst"),
-    "cost": pictures(files.cost, captions / "cost.rst"),
+quality = captioned(files.quality, "quality")
+conditions = list(chain.from_iterable(captioned([path], Path(path).stem) for path in files.conditions))
+figures = {
+    "sample": captioned(files.sample, "sample"),
+    "views": captioned(files.views, "view"),
+    "convergence": captioned(files.history, "history"),
+    "cost": captioned(files.cost, "cost"),
 }
-text = config_text(config, snakemake.params.configfiles)
-html = render(
+text = page.config_text(params.config, params.configfiles)
+html = page.render(
     files.template,
-    **shown,
-    answer=answer,
-    quality=by_split(quality),
-    images=by_condition(conditions),
-    config=config,
-    objects=list(config["objects"].values()) if "objects" in config else [config["source"].get("object")],
-    overlaps=[f"{overlap} ({view})" for view, overlap in config["views"].items()],
+    **page.study_content(params.config, metrics, fluence, params.answer),
+    **figures,
+    reference_name=params.reference_name,
+    quality=page.by_split(quality),
+    images=page.by_condition(conditions),
     config_text=text,
     config_encoded=base64.b64encode(text.encode()).decode(),
-    design=design({path: json.loads(Path(path).read_text()) for path in files.numbers}),
-    repeats=varied(metrics) if len(metrics[repeats(metrics)].drop_duplicates()) > 1 else "",
-    pairwise_wins={split: pairwise_wins(metrics, split, answer) for split in config["splits"]},
-    numbers={split: metric_tables(metrics, fluence, split) for split in config["splits"]},
-    warnings=warnings_in(Path(files.summary).read_text()),
-    jobs=costs(snakemake.params.costs, config).to_dict("records"),
+    design=design({path: json.loads(read(path)) for path in files.numbers}),
+    warnings=page.warnings_in(read(files.summary)),
+    jobs=costs(params.costs, params.config).to_dict("records"),
     made=f"{datetime.now():%d %B %Y, %H:%M}",
-    code=library_digest(),
-    commit=commit(captions),
-    digests={Path(script).stem: script_digest(script) for script in snakemake.params.scripts},
-    versions={"python": platform.python_version(), **dependency_versions("ptycho")},
-    workflow=without_pictures(Path(files.workflow).read_text(), [*quality, *conditions, *chain(*shown.values())]),
+    code=provenance.library_digest(),
+    commit=provenance.commit(captions),
+    digests={Path(script).stem: provenance.script_digest(script) for script in params.scripts},
+    versions={"python": platform.python_version(), **provenance.dependency_versions("ptycho")},
+    workflow=page.without_pictures(read(files.workflow), [*quality, *conditions, *chain(*figures.values())]),
 )
 save_text(snakemake.output[0], html)
-save_record(snakemake.output.provenance, record_of(snakemake, __file__))
+provenance.save_record(snakemake.output.provenance, provenance.record_of(snakemake, __file__))
 print(f"{len(html) / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""Put what the parts of methods give in one tidy table, and as text: mean and standard deviation over seeds."""
+"""Tabulate the scores of the ablations: all in one tidy table, and mean and standard deviation over seeds as text."""
 
 from typing import TYPE_CHECKING
 

@@ -28,10 +28,9 @@ container = open_groups(open_scan(snakemake.input.scan), view)
 print(container)
 config = {"network": params.network, "training": params.training, "spread": params.spread}
 origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)
-made_with = versions("tensorflow", "keras", "numpy")
-backup = Backup(
-    Path(snakemake.output.model).with_name("backup"), training_key(method=method, made_with=made_with, **origin)
-)
+packages = versions("tensorflow", "keras", "numpy")
+folder = Path(snakemake.output.model).with_name("backup")
+backup = Backup(folder, training_key(method=method, made_with=packages, **origin))
 run = TrainingRun(validation=view.of_role(VALIDATION), spread=params.spread, seed=seed, backup=backup)
 options = NetworkOptions(**params.network), TrainingOptions(**params.training)
 network, history = train(method, container, *options, run)

@@ -1,4 +1,4 @@
-"""Train the unrolled network on a view, without its truth."""
+"""Train the unrolled network on a view, without a truth."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +26,9 @@ scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 seed, params = int(snakemake.wildcards.seed), snakemake.params
 config = {"unrolled": params.unrolled, "tv": params.tv}
 origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)
-made_with = versions("tensorflow", "keras", "numpy", "scipy")
+packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.model).with_name("backup")
-backup = Backup(folder, training_key(method="unrolled", made_with=made_with, **origin))
+backup = Backup(folder, training_key(method="unrolled", made_with=packages, **origin))
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 options, prior = UnrolledOptions(**params.unrolled), TVOptions(**params.tv)
 model, history = train_unrolled(counts, scan.probe, options, prior, seed=seed, backup=backup)

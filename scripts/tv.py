@@ -1,4 +1,4 @@
-"""Reconstruct a view with a total-variation prior, whose weight is found by splitting the photons."""
+"""Reconstruct a view with a total-variation prior, whose weight is chosen by splitting the photons."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,6 @@ counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 options, folder = TVOptions(**snakemake.params.tv), Path(snakemake.output.object).parent
 result = reconstruct(counts, scan.probe, options, seed=int(snakemake.wildcards.seed), folder=folder)
 print(result.history.to_string(index=False))
-print(f"weight of the prior: {result.chosen['tv_weight']:.4g}")
-made = {"method": "tv", "provenance": record_of(snakemake, __file__)}
-save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **made)
+print(f"TV weight {result.chosen['tv_weight']:.4g}")
+metadata = {"method": "tv", "provenance": record_of(snakemake, __file__)}
+save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **metadata)

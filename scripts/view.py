@@ -1,4 +1,4 @@
-"""Choose a view's exposures, draw their roles and groups, measure the overlap."""
+"""Select the exposures of a view, draw their roles and groups, and measure the overlap."""
 
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-# the same exposures, roles and groups for every dose and seed
+# every dose and seed has the same exposures, roles and groups
 split = snakemake.wildcards.split
 rng = np.random.default_rng([snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), split == "test"])
 grouping = GroupingOptions(**snakemake.params.grouping)
@@ -23,4 +23,4 @@ print(view.metadata)
 view.metadata["provenance"] = record_of(snakemake, __file__)
 save_view(snakemake.output.view, view)
 if len(view.nn_indices) < grouping.n_groups:
-    print(f"WARNING: {len(view.nn_indices)} groups, for there are no more of the {grouping.n_groups} wanted")
+    print(f"WARNING: {len(view.nn_indices)} groups instead of {grouping.n_groups}: no more are possible")

@@ -1,1 +1,1 @@
-"""The commands of `ptycho`."""
+"""The commands of `ptycho`, one module each, with `add_arguments` and `run`."""

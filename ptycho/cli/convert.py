@@ -1,14 +1,15 @@
-"""Bring a scan of an older layout to the contract (docs/conventions.md).
+"""Convert a scan in an older layout to the data contract (docs/reference/files.md).
 
-It is read under 'diffraction', 'diff3d' or 'intensity', in order (M, N, N) or (N, N, M), compressed or not, and written
-as the contract says. Every step is said and kept in the file's metadata.
+Frames may be under 'diffraction', 'diff3d' or 'intensity', in order (M, N, N) or (N, N, M), compressed or not. Every
+conversion is printed, and kept in the metadata of the new file.
 """
 
+import argparse
 from pathlib import Path
 
 
-def describe(parser) -> None:
-    """Lay out the arguments."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to a parser."""
     parser.add_argument("source", type=Path, help="NPZ with frames, xcoords, ycoords and a probe")
     parser.add_argument("destination", type=Path, help="NPZ to write")
     parser.add_argument(
@@ -19,8 +20,8 @@ def describe(parser) -> None:
     )
 
 
-def run(options) -> int:
-    """Convert."""
+def run(options: argparse.Namespace) -> int:
+    """Convert the scan, and print what it holds."""
     from ptycho.data.formats.legacy import read_legacy
     from ptycho.data.scan import ScanWriter, open_scan
     from ptycho.workflow.provenance import make_record
@@ -34,8 +35,8 @@ def run(options) -> int:
         outputs=[options.destination],
     )
     frames = arrays.pop("diffraction")
-    with ScanWriter(options.destination, len(frames), frames.shape[-1], **arrays) as scan:
-        scan.write(frames)
+    with ScanWriter(options.destination, len(frames), frames.shape[-1], **arrays) as writer:
+        writer.write(frames)
     scan = open_scan(options.destination)
     print(
         f"{options.destination}: {len(scan)} exposures of {frames.shape[1:]}, {scan.metadata['dose']:.0f} photons each"

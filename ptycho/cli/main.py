@@ -1,7 +1,8 @@
-"""Commands beside the workflow."""
+"""Commands for single files; a study runs through Snakemake."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from ptycho.cli import convert, provenance, view
 from ptycho.workflow.job import show_messages
@@ -9,16 +10,30 @@ from ptycho.workflow.job import show_messages
 COMMANDS = {"convert": convert, "provenance": provenance, "view": view}
 
 
-def main(arguments=None) -> int:
-    """Run a command; return 2 if something is wrong with what it was given."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line; without, that of this process.
+
+    Returns
+    -------
+    int
+        Exit code: that of the command, or 2 if its arguments or files are invalid.
+    """
     parser = argparse.ArgumentParser(prog="ptycho", description=__doc__)
     parsers = parser.add_subparsers(required=True, metavar="command")
     for name, command in COMMANDS.items():
-        summary = command.__doc__.partition("\n")[0]
+        description = command.__doc__ or ""
         sub = parsers.add_parser(
-            name, help=summary, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=description.partition("\n")[0],
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.describe(sub)
+        command.add_arguments(sub)
         sub.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
     show_messages()

@@ -1,34 +1,37 @@
-"""Print what made a result file, and hold it against the inputs that are still there.
+"""Print what made a result file, and compare it with the inputs and the code of today.
 
-The exit code is 0 if they and the code are the same, 1 if one has changed, 2 if the file has no record.
+The exit code is 0 if inputs and code are unchanged, 1 if one has changed, 2 if the file has no record.
 """
 
+import argparse
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import CARD, ROOT, code_digest, file_digest, is_intact, script_digest
 
 CARRIERS = (".json", ".keras", ".npz", ".png")
-"""Endings of files that a record can be in."""
+"""Suffixes of files that can carry a record."""
 
 
-def describe(parser) -> None:
-    """Lay out the arguments."""
-    parser.add_argument("file", type=Path, help="what a study, or one of our programs, has written")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to a parser."""
+    parser.add_argument("file", type=Path, help="a file that a study or a program of this project has written")
 
 
-def run(options) -> int:
-    """Print the record, then what has become of inputs and code."""
+def run(options: argparse.Namespace) -> int:
+    """Print the record, then the state of inputs and code."""
     record, carrier = find_record(options.file)
-    beside = "" if carrier == options.file else f" (its record is in {carrier.name})"
-    print(f"{options.file}{beside}")
-    shown = {key: value for key, value in record.items() if key not in ("inputs", "outputs")}
-    print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=120).rstrip())
-    root, states = root_of(carrier, record), set()
+    source = "" if carrier == options.file else f" (its record is in {carrier.name})"
+    print(f"{options.file}{source}")
+    facts = {key: value for key, value in record.items() if key not in ("inputs", "outputs")}
+    print(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=120).rstrip())
+    root = root_of(carrier, record)
+    states = set()
     print("inputs:" if record["inputs"] else "inputs: none")
     for path, digest in record["inputs"].items():
         state = state_of(root / path, digest)
@@ -39,8 +42,8 @@ def run(options) -> int:
     return int("changed" in states or code == "changed")
 
 
-def own_record(path: Path) -> dict | None:
-    """Read the record that a file carries; None if it has none.
+def own_record(path: StrPath) -> dict[str, Any] | None:
+    """Read the record that a file carries; None if it carries none.
 
     Raises
     ------
@@ -50,44 +53,48 @@ def own_record(path: Path) -> dict | None:
     path = Path(path)
     if not path.is_file():
         raise ContractError(f"{path}: no such file")
-    readers = {".npz": _of_npz, ".keras": _of_card, ".png": _of_picture, ".json": lambda p: json.loads(p.read_text())}
+    readers = {".npz": _read_npz, ".keras": _read_card, ".png": _read_png, ".json": _read_json}
     if path.suffix not in readers:
         return None
     try:
-        said = readers[path.suffix](path)
+        metadata = readers[path.suffix](path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ContractError(f"{path}: cannot be read ({error})") from None
-    return said.get("provenance") if isinstance(said, dict) else None
+    return metadata.get("provenance") if isinstance(metadata, dict) else None
 
 
-def _of_npz(path) -> dict:
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_npz(path: Path) -> Any:
     import numpy as np
 
     with np.load(path, allow_pickle=False) as arrays:
         return json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
 
 
-def _of_card(path) -> dict:
+def _read_card(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read(CARD)) if CARD in archive.namelist() else {}
 
 
-def _of_picture(path) -> dict:
+def _read_png(path: Path) -> Any:
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return {"provenance": json.loads(picture.info.get("provenance", "null"))}
+    with Image.open(path) as image:
+        return {"provenance": json.loads(image.info.get("provenance", "null"))}
 
 
-def find_record(path: Path) -> tuple[dict, Path]:
-    """Find a file's record: in itself, or in another file of the same job, beside it, as for tables and texts.
+def find_record(path: Path) -> tuple[dict[str, Any], Path]:
+    """Find the record of a file: in the file, or, for tables and texts, in an output of the same job beside it.
 
     Returns
     -------
     record : dict
-        As `ptycho.workflow.provenance.make_record` makes it.
+        As `ptycho.workflow.provenance.make_record` returns it.
     carrier : Path
-        The file that it is in.
+        The file that carries it.
 
     Raises
     ------
@@ -113,8 +120,8 @@ def find_record(path: Path) -> tuple[dict, Path]:
     )
 
 
-def root_of(carrier: Path, record: dict) -> Path:
-    """Find the folder that the record's paths start from, wherever the results have been moved to."""
+def root_of(carrier: Path, record: dict[str, Any]) -> Path:
+    """Return the folder that the record's paths are relative to, even if the results have been moved."""
     parts = carrier.resolve().parts
     for output in map(Path, record["outputs"]):
         if not output.is_absolute() and parts[-len(output.parts) :] == output.parts:
@@ -123,19 +130,19 @@ def root_of(carrier: Path, record: dict) -> Path:
 
 
 def state_of(path: Path, digest: str) -> str:
-    """Return "unchanged", "changed" or "gone"; every byte is read."""
+    """Return "unchanged", "changed" or "gone"; every byte of the file is read."""
     if not path.is_file():
         return "gone"
     return "unchanged" if file_digest(path) == digest and is_intact(path) else "changed"
 
 
-def state_of_code(record: dict) -> str:
-    """Return "the same", "changed", or why that cannot be said."""
+def state_of_code(record: dict[str, Any]) -> str:
+    """Return "the same", "changed", or why the code cannot be compared."""
     script = record["script"]
     if script.endswith(".py"):
         file = ROOT.parent / script
         if not file.is_file():
-            return f"not compared, for there is no {script} beside the package"
+            return f"not compared: there is no {script} beside the package"
         return "the same" if script_digest(file) == record["code"] else "changed"
     try:
         return "the same" if code_digest(script) == record["code"] else "changed"

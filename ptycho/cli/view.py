@@ -1,30 +1,39 @@
-"""Show amplitude and phase of an object in a window or, without a display, save them as a PNG.
+"""Show amplitude and phase of an object in a window or, without a display, save them as PNG.
 
 FILE is an object.npz, a scan or sample (its object and its probe), or a comparison.npz (truth and all methods).
-Hatched pixels had no light.
+Hatched pixels were not illuminated.
 """
 
+import argparse
 import json
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ptycho.data.npz import keys_of, load_arrays
+from ptycho.data.npz import check_keys, keys_of, load_arrays
+from ptycho.data.object_files import KEYS, OLD_KEYS
 from ptycho.physics.forward import as_modes
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 
-LIT = 1e-2
-"""Of the largest illumination, or of a probe's peak intensity; below, it counts as dark."""
+DARK_BELOW = 1e-2
+"""Fraction of the largest illumination, or of a probe's peak intensity, below which a pixel counts as dark."""
+
+Image: TypeAlias = tuple[NDArray[np.floating], NDArray[np.floating], tuple[int, int]]
+"""Amplitude and phase [rad], (h, w) each, and row and column of the first pixel."""
 
 
-def describe(parser) -> None:
-    """Lay out the arguments."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to a parser."""
     parser.add_argument("file", type=Path, help="NPZ with an object")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write a PNG, PDF or SVG there, open no window")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write a PNG, PDF or SVG instead of opening a window"
+    )
 
 
-def run(options) -> int:
-    """Show, or write and say where."""
+def run(options: argparse.Namespace) -> int:
+    """Show the images, or save them and print where."""
     images, title = images_of(options.file), str(options.file)
     from ptycho.reporting.figures import plot_waves, save
 
@@ -42,48 +51,56 @@ def run(options) -> int:
     return 0
 
 
-def images_of(path) -> dict:
-    """Read what there is to show of a file.
+def images_of(path: StrPath) -> dict[str, Image]:
+    """Read the objects and the probe of a file.
 
     Returns
     -------
     dict of ((h, w) float, (h, w) float, (int, int))
-        Label -> amplitude, phase [rad], both NaN where an object, and only the phase where a probe is dark, and row and
-        column of the first pixel.
+        Label -> amplitude, phase [rad], and row and column of the first pixel. Dark pixels are NaN in an object, and in
+        the phase of a probe.
 
     Raises
     ------
     ContractError
-        If the file is missing or damaged, or none with an object.
+        If the file is missing or damaged, has no object, or was written by ptycho 0.1.
     """
-    keys, probes = set(keys_of(path)), {}
-    if "probeGuess" in keys:
-        modes = as_modes(load_arrays(path, "probeGuess")[0])
-        for number, mode in enumerate(modes, start=1):
-            label = "probe [√photon]" if len(modes) == 1 else f"probe [√photon], mode {number}"
-            light = np.abs(mode) ** 2
-            probes[label] = np.abs(mode), np.where(light > LIT * light.max(), np.angle(mode), np.nan), (0, 0)
-    if {"object", "illumination", "origin_px"} <= keys:
+    keys = set(keys_of(path))
+    probes = _probe_images(path) if "probeGuess" in keys else {}
+    if {"object", "origin_px"} <= keys:
+        check_keys(path, KEYS, old=OLD_KEYS)
         obj, illumination, origin = load_arrays(path, "object", "illumination", "origin_px")
-        return {"object": _parts(path, np.where(illumination > LIT * illumination.max(), obj, np.nan), origin)} | probes
+        bright = illumination > DARK_BELOW * illumination.max()
+        return {"object": _image(path, np.where(bright, obj, np.nan), origin)} | probes
     if "objectGuess" in keys:
-        return {"object": _parts(path, np.squeeze(load_arrays(path, "objectGuess")[0]))} | probes
+        return {"object": _image(path, np.squeeze(load_arrays(path, "objectGuess")[0]))} | probes
     if "truth" in keys:
-        return _compared(path)
+        return _comparison_images(path)
     raise ContractError(
-        f"{path}: no object in it; found {sorted(keys)}, wanted 'object', 'illumination' and 'origin_px' (a reconstruction), "
-        "'objectGuess' (a scan or sample) or 'truth' (a comparison)"
+        f"{path}: no object in it; found {sorted(keys)}, wanted 'object', 'illumination' and 'origin_px' (a "
+        "reconstruction), 'objectGuess' (a scan or sample) or 'truth' (a comparison)"
     )
 
 
-def _compared(path) -> dict:
+def _probe_images(path: StrPath) -> dict[str, Image]:
+    modes = as_modes(load_arrays(path, "probeGuess")[0])
+    images: dict[str, Image] = {}
+    for number, mode in enumerate(modes, start=1):
+        label = "probe [√photon]" if len(modes) == 1 else f"probe [√photon], mode {number}"
+        intensity = np.abs(mode) ** 2
+        phase = np.where(intensity > DARK_BELOW * intensity.max(), np.angle(mode), np.nan)
+        images[label] = np.abs(mode), phase, (0, 0)
+    return images
+
+
+def _comparison_images(path: StrPath) -> dict[str, Image]:
     with np.load(path) as arrays:  # in the order in which they were written
         names = [name for name in arrays.files if name != "metadata"]
         origin = json.loads(str(arrays["metadata"]))["origin_px"] if "metadata" in arrays else (0, 0)
-    return {name: _parts(path, image, origin) for name, image in zip(names, load_arrays(path, *names), strict=True)}
+    return {name: _image(path, image, origin) for name, image in zip(names, load_arrays(path, *names), strict=True)}
 
 
-def _parts(path, wave, origin_px=(0, 0)) -> tuple:
+def _image(path: StrPath, wave: NDArray[np.complexfloating], origin_px: Any = (0, 0)) -> Image:
     if wave.ndim != 2:
         raise ContractError(f"{path}: an object with shape {wave.shape}; wanted two axes")
-    return np.abs(wave), np.angle(wave), tuple(int(edge) for edge in origin_px)
+    return np.abs(wave), np.angle(wave), (int(origin_px[0]), int(origin_px[1]))

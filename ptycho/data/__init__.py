@@ -1,1 +1,1 @@
-"""What is on disk, and which exposures belong together."""
+"""Files of scans, views and objects, read lazily; which exposures belong together."""

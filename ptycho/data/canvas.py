@@ -1,49 +1,58 @@
-"""Canvas: weighted patches in, object out; partial canvases add up to the same object, whatever the chunks."""
+"""Canvas: weighted patches in, object out. Partial canvases add up to the same object, however it was chunked."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.data.npz import check_members, drop_pages, load_arrays, open_member, row_blocks, save_arrays, scratch_zeros
 from ptycho.physics.forward import window_start
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 
-PATCHES_AT_A_TIME = 64
-"""After so many, what they touched of a canvas in a file is dropped: a drop costs what the next touch reads again."""
+PATCHES_PER_DROP = 64
+"""Patches after which the touched pages of a canvas in a file are dropped; every drop costs reading some again."""
 
 
 @dataclass
 class Canvas:
-    """Σ w·O and Σ w over a box of the object plane, float64: 24 bytes a pixel, in memory or in a file.
+    """Σ w·O and Σ w over a box of the object plane, float64: 24 bytes per pixel, in memory or in a file.
 
-    In a file, only what was touched last is resident: groups come from the top of the scan to its bottom, and what is
-    summed, divided and saved goes block of rows by block of rows.
+    Of a canvas in a file, only what was touched last is resident: groups are ordered from the top of the scan to its
+    bottom, and canvases are added, divided and saved one block of rows at a time.
     """
 
-    total: np.ndarray
-    """(H, W) complex128 sum of weighted patches."""
-    weight: np.ndarray
-    """(H, W) float64 sum of weights."""
+    total: NDArray[np.complex128]
+    """(H, W) sum of weighted patches."""
+    weight: NDArray[np.float64]
+    """(H, W) sum of weights."""
     origin_px: tuple[int, int]
     """Row and column of the first pixel in the object plane."""
-    _fresh: int = field(default=0, init=False, repr=False, compare=False)
-    """Patches added since pages were dropped."""
+    _patches_since_drop: int = field(default=0, init=False, repr=False, compare=False)
 
     @classmethod
-    def empty(cls, shape: tuple[int, int], origin_px: tuple[int, int], folder=None) -> "Canvas":
-        """Return a canvas to which nothing was added; with a folder, in unnamed files there."""
+    def empty(cls, shape: tuple[int, int], origin_px: tuple[int, int], folder: StrPath | None = None) -> "Canvas":
+        """Return a canvas without patches; given a folder, it lives in unnamed files there."""
         return cls(scratch_zeros(shape, np.complex128, folder), scratch_zeros(shape, np.float64, folder), origin_px)
 
     @classmethod
-    def around(cls, xcoords, ycoords, n: int, folder=None) -> "Canvas":
-        """Return an empty canvas that holds the n-pixel windows of all positions; with a folder, in files there."""
+    def around(
+        cls, xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], n: int, folder: StrPath | None = None
+    ) -> "Canvas":
+        """Return an empty canvas that covers the n-pixel windows of all positions [px]; see `empty`."""
         top, left = window_start(ycoords, n), window_start(xcoords, n)
         shape = int(np.ptp(top)) + n, int(np.ptp(left)) + n
         return cls.empty(shape, (int(top.min()), int(left.min())), folder)
 
-    def add(self, patches, weights, xcoords, ycoords) -> None:
+    def add(
+        self,
+        patches: NDArray[np.complexfloating],
+        weights: NDArray[np.floating],
+        xcoords: NDArray[np.float64],
+        ycoords: NDArray[np.float64],
+    ) -> None:
         """Add (m, n, n) patches with their (m, n, n) weights at (m,) positions [px]."""
         n = patches.shape[-1]
         top = window_start(ycoords, n) - self.origin_px[0]
@@ -51,49 +60,49 @@ class Canvas:
         for patch, weight, y, x in zip(patches, weights, top, left, strict=True):
             self.total[y : y + n, x : x + n] += weight * patch
             self.weight[y : y + n, x : x + n] += weight
-        self._fresh += len(patches)
-        if self._fresh >= PATCHES_AT_A_TIME:
+        self._patches_since_drop += len(patches)
+        if self._patches_since_drop >= PATCHES_PER_DROP:
             self._drop_pages()
 
     def include(self, part: "Canvas", *, synchronized: bool = False) -> None:
-        """Add a canvas whose box lies in this one's.
+        """Add a canvas whose box lies inside this one's.
 
         Parameters
         ----------
         synchronized : bool
-            First turn its phase to the one here, where they overlap: what was reconstructed by itself has a global
-            phase of its own, which no measurement tells.
+            First multiply `part` by the phase factor that matches it to this canvas where they overlap: parts that
+            were reconstructed independently have arbitrary global phases.
         """
-        turn = self._turn(part) if synchronized else None
-        for rows, box in self._shared(part):
-            self.total[box] += part.total[rows] if turn is None else turn * part.total[rows]
+        factor = self._phase_factor(part) if synchronized else None
+        for rows, box in self._overlapping_rows(part):
+            self.total[box] += part.total[rows] if factor is None else factor * part.total[rows]
             self.weight[box] += part.weight[rows]
             self._drop_pages()
 
-    def _shared(self, part: "Canvas"):
-        """Rows of a part, block by block, and the box that they have here."""
+    def _overlapping_rows(self, part: "Canvas") -> Iterator[tuple[slice, tuple[slice, slice]]]:
+        """Yield blocks of a part's rows, and their boxes in this canvas."""
         y, x = np.subtract(part.origin_px, self.origin_px)
         columns = slice(x, x + part.weight.shape[1])
         for rows in part._row_blocks():
             yield rows, (slice(y + rows.start, y + rows.stop), columns)
 
-    def _turn(self, part: "Canvas") -> complex:
-        """Return exp(iφ) that brings a part's phase to the one here; 1 where they have nothing in common."""
-        common = 0j
-        for rows, box in self._shared(part):
-            common += np.vdot(part.total[rows], self.total[box])
+    def _phase_factor(self, part: "Canvas") -> complex:
+        """Return the factor exp(iφ) that matches a part's phase to this canvas; 1 if they do not overlap."""
+        product = np.complex128(0)
+        for rows, box in self._overlapping_rows(part):
+            product += np.vdot(part.total[rows], self.total[box])
             self._drop_pages()
-        return common / abs(common) if abs(common) > 0 else 1.0
+        return product / abs(product) if abs(product) > 0 else 1.0
 
-    def mean(self, fill: complex = 1.0):
-        """Weighted mean, complex64; `fill` where nothing was added."""
+    def mean(self, fill: complex = 1.0) -> NDArray[np.complex64]:
+        """Return the weighted mean, (H, W), with `fill` where the weight is zero."""
         mean = np.full(self.weight.shape, fill, np.complex64)
         for rows in self._row_blocks():
             total, weight = self.total[rows], self.weight[rows]
             np.divide(total, weight, out=mean[rows], where=weight > 0, casting="same_kind")
         return mean
 
-    def _row_blocks(self):
+    def _row_blocks(self) -> Iterator[slice]:
         for rows in row_blocks(self.total):
             yield rows
             drop_pages(self.weight)
@@ -101,10 +110,10 @@ class Canvas:
     def _drop_pages(self) -> None:
         drop_pages(self.total)
         drop_pages(self.weight)
-        self._fresh = 0
+        self._patches_since_drop = 0
 
-    def save(self, path, **metadata) -> None:
-        """Write sum, weight and origin; the file is whole or not there."""
+    def save(self, path: StrPath, **metadata: Any) -> None:
+        """Write sum, weight and origin to an NPZ that is complete or absent; `metadata` becomes JSON."""
         save_arrays(
             path,
             sum=self.total,
@@ -114,18 +123,18 @@ class Canvas:
         )
 
     @classmethod
-    def load(cls, path, part: str = "") -> tuple["Canvas", dict]:
+    def load(cls, path: StrPath, part: str = "") -> tuple["Canvas", dict[str, Any]]:
         """Open a canvas and read its metadata; the sums stay in their file, memory-mapped and read-only.
 
         Parameters
         ----------
         part : str
-            Which, in a file of several, see `save_parts`.
+            Suffix of a part's keys in a file of several, see `save_parts`.
 
         Raises
         ------
         ContractError
-            If the file is missing, cut short or damaged: all of it is held against its check sums.
+            If the file is missing, cut short or damaged; every byte is checked against the checksums.
         """
         keys = f"sum{part}", f"weight{part}"
         check_members(path, *keys)
@@ -135,22 +144,22 @@ class Canvas:
             raise ContractError(
                 f"{path}: sum {total.shape}, weight {weight.shape}, origin {origin.shape}; wanted (H, W) twice and (2,)"
             )
-        return cls(total, weight, tuple(origin.tolist())), json.loads(str(text))
+        return cls(total, weight, (int(origin[0]), int(origin[1]))), json.loads(str(text))
 
 
-def save_parts(path, parts: Iterable[Canvas], metadata: Callable[[], dict]) -> None:
-    """Write canvases that are to be synchronized when they are merged, one at a time; whole or not there.
+def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], dict[str, Any]]) -> None:
+    """Write canvases that a merge synchronizes to one NPZ, one at a time; it is complete or absent.
 
     Parameters
     ----------
     parts : iterable of Canvas
-        Each is written before the next is asked for.
+        Each is written before the next is taken.
     metadata : callable
-        Called behind the last.
+        Returns what JSON can represent; called after the last part.
     """
     count = 0
 
-    def members():
+    def members() -> Iterator[tuple[str, NDArray[Any]]]:
         nonlocal count
         for canvas in parts:
             yield f"sum_{count}", canvas.total
@@ -162,14 +171,14 @@ def save_parts(path, parts: Iterable[Canvas], metadata: Callable[[], dict]) -> N
     save_arrays(path, members())
 
 
-def read_metadata(path) -> dict:
-    """Read what a file of one canvas or of several was told."""
+def read_metadata(path: StrPath) -> dict[str, Any]:
+    """Read the metadata of a file of one or several canvases."""
     (text,) = load_arrays(path, "metadata")
     return json.loads(str(text))
 
 
-def parts_of(path) -> list[Callable[[], Canvas]]:
-    """Return what opens each canvas of a file, after its bytes were held against their check sums.
+def parts_of(path: StrPath) -> list[Callable[[], Canvas]]:
+    """Return a function for each canvas of a file that opens it; all bytes are checked first.
 
     Raises
     ------
@@ -177,30 +186,36 @@ def parts_of(path) -> list[Callable[[], Canvas]]:
         As `Canvas.load`.
     """
     count = read_metadata(path).get("parts")
-    names = [""] if count is None else [f"_{number}" for number in range(count)]
-    loads = [lambda name=name: Canvas.load(path, name)[0] for name in names]
-    for load in loads:
-        load()
-    return loads
+    suffixes = [""] if count is None else [f"_{number}" for number in range(count)]
+
+    def opener(suffix: str) -> Callable[[], Canvas]:
+        return lambda: Canvas.load(path, suffix)[0]
+
+    openers = [opener(suffix) for suffix in suffixes]
+    for open_part in openers:
+        open_part()
+    return openers
 
 
-def merge(canvases, folder=None, *, synchronized: bool = False) -> Canvas:
+def merge(
+    canvases: Iterable[Callable[[], Canvas]], folder: StrPath | None = None, *, synchronized: bool = False
+) -> Canvas:
     """Add partial canvases over their common bounding box, one at a time, in any order.
 
     Parameters
     ----------
-    canvases : list of callables
-        Each returns a Canvas; a callable is called twice, so that only one part is open at a time.
-    folder : Path, optional
+    canvases : iterable of callables
+        Each returns a Canvas. It is called twice, so that only one part is open at a time.
+    folder : path, optional
         Where the sum lives in files; without, it is in memory.
     synchronized : bool
-        Turn the phase of each to that of those before it. The result then depends on the order.
+        Match the phase of each part to those before it; the result then depends on the order.
     """
     parts = [(load, part.origin_px, part.weight.shape) for load in canvases if (part := load()).weight.size]
-    boxes = [(origin, shape) for _, origin, shape in parts]
-    low = np.min([origin for origin, _ in boxes], axis=0)
-    high = np.max([np.add(origin, shape) for origin, shape in boxes], axis=0)
-    whole = Canvas.empty(tuple((high - low).tolist()), tuple(low.tolist()), folder)
+    low = np.min([origin for _, origin, _ in parts], axis=0)
+    high = np.max([np.add(origin, shape) for _, origin, shape in parts], axis=0)
+    (height, width), (top, left) = (high - low).tolist(), low.tolist()
+    whole = Canvas.empty((height, width), (top, left), folder)
     for load, _, _ in parts:
         whole.include(load(), synchronized=synchronized)
     return whole

@@ -1,9 +1,12 @@
-"""Grouped files: an NPZ that holds a container's own fields, read as a scan and a view of it, lazily."""
+"""Grouped files: NPZs that hold the fields of a container, read lazily as a scan and a view of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
 from ptycho.data.grouping import FIT, HOLDOUT, median_overlap
@@ -12,7 +15,7 @@ from ptycho.data.scan import Scan, check_scan, open_scan
 from ptycho.data.views import GroupingOptions, View, make_view
 from ptycho.physics.forward import as_modes, blocks, window_start
 from ptycho.physics.probes import diameter_px
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 
 
 @dataclass(frozen=True)
@@ -20,42 +23,42 @@ class _Frames:
     """(B·C, N, N) frames of a (B, N, N, C) array in a file, read when indexed: frame i is channel i mod C."""
 
     groups: MappedArray
-    dtype: np.dtype
+    dtype: np.dtype[Any]
+
+    ndim = 3
 
     @property
     def shape(self) -> tuple[int, int, int]:
         count, n, _, channels = self.groups.shape
         return count * channels, n, n
 
-    ndim = 3
-
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> NDArray[Any]:
         chosen = np.arange(len(self))[index]
         channels = self.groups.shape[-1]
-        group, place = np.unique(np.ravel(chosen) // channels, return_inverse=True)
-        frames = np.moveaxis(self.groups[group], -1, 1)[place, np.ravel(chosen) % channels]
+        group, inverse = np.unique(np.ravel(chosen) // channels, return_inverse=True)
+        frames = np.moveaxis(self.groups[group], -1, 1)[inverse, np.ravel(chosen) % channels]
         return frames.reshape(*np.shape(chosen), *self.shape[1:]).astype(self.dtype)
 
 
-def is_grouped(path) -> bool:
+def is_grouped(path: StrPath) -> bool:
     """Whether a file holds groups ('X') rather than a scan ('diffraction')."""
     keys = keys_of(path)
     return "X" in keys and "diffraction" not in keys
 
 
-def open_grouped(path) -> tuple[Scan, View]:
+def open_grouped(path: StrPath) -> tuple[Scan, View]:
     """Open a grouped NPZ without reading its frames.
 
-    Every frame of every group counts as an exposure of its own, at global_offsets + local_offsets (where there are no
-    local offsets, coords_nominal). The truth is YY_full, or else the average of the patches Y_I exp(i Y_phi). No
-    exposure is set apart, so that such a scan has no `heldout_deviance`.
+    Every frame of every group counts as an exposure at global_offsets + local_offsets (coords_nominal where there are
+    no local offsets). The truth is YY_full, or else the average of the patches Y_I exp(i Y_phi). No exposure is
+    holdout, so that `heldout_deviance` is not defined.
 
     Parameters
     ----------
-    path : Path
+    path : path
         Uncompressed NPZ with X (B, N, N, C) float32 amplitudes, global_offsets (B, 1, 2, 1), local_offsets or
         coords_nominal (B, 1, 2, C), order [x, y] [px], probeGuess (N, N), and YY_full (H, W) or Y_I and Y_phi.
 
@@ -64,7 +67,7 @@ def open_grouped(path) -> tuple[Scan, View]:
     scan : Scan
         B·C exposures in the order of the groups.
     view : View
-        All of them, role fit.
+        All of them, with the role fit.
 
     Raises
     ------
@@ -81,14 +84,9 @@ def open_grouped(path) -> tuple[Scan, View]:
     if len(groups.shape) != 4 or groups.shape[1] != groups.shape[2]:
         raise ContractError(f"{path}: 'X' has shape {groups.shape}; wanted (B, N, N, C)")
     count, _, _, channels = groups.shape
-    offsets = open_member(path, "global_offsets")[...], open_member(path, local)[...]
-    for key, offset, last in zip(("global_offsets", local), offsets, ((1, channels), (channels,)), strict=True):
-        if offset.shape[:3] != (count, 1, 2) or offset.shape[3] not in last:
-            raise ContractError(f"{path}: '{key}' has shape {offset.shape}; wanted ({count}, 1, 2, {last[-1]})")
-    x, y = np.moveaxis(sum(offset.astype(np.float64) for offset in offsets)[:, 0], 1, 0)
+    x, y = _positions(path, local, count, channels)
     probe = as_modes(open_member(path, "probeGuess")[...]).astype(np.complex64)
-    x, y = x.ravel(), y.ravel()
-    obj, origin = _truth(path, keys, probe[0], (x, y))
+    obj, origin = _read_truth(path, keys, probe[0], (x, y))
     exposures = np.arange(count * channels)
     scan = Scan(
         path=path,
@@ -104,23 +102,40 @@ def open_grouped(path) -> tuple[Scan, View]:
     return scan, View(exposures=exposures, role=role, nn_indices=exposures.reshape(count, channels), metadata={})
 
 
-def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbors: int, max_spread_px, seed: int):
-    """Open a test scan, all its exposures as one view, or a grouped file.
+def _positions(path: Path, local: str, count: int, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return xcoords and ycoords of all frames, (B·C,) [px]."""
+    center, offset = open_member(path, "global_offsets")[...], open_member(path, local)[...]
+    for key, array, last in (("global_offsets", center, (1, channels)), (local, offset, (channels,))):
+        if array.shape[:3] != (count, 1, 2) or array.shape[3] not in last:
+            raise ContractError(f"{path}: '{key}' has shape {array.shape}; wanted ({count}, 1, 2, {last[-1]})")
+    positions = center.astype(np.float64) + offset.astype(np.float64)
+    return positions[:, 0, 0].ravel(), positions[:, 0, 1].ravel()
+
+
+def open_test_data(
+    path: StrPath, gridsize: int, *, n_groups: int | None, neighbors: int, max_spread_px: float | None, seed: int
+) -> tuple[Scan, View]:
+    """Open a test scan with all its exposures as one view, or a grouped file.
 
     Parameters
     ----------
     gridsize : int
-        C = gridsize² exposures in a group; a grouped file has its own C.
+        C = gridsize² exposures in a group; the groups of a grouped file must have this size.
     n_groups : int or None
-        The first groups of a scan, from its top, or of a grouped file; None: as many as exposures, or all.
+        The first groups, from the top of a scan or in the order of a grouped file. None: as many groups as the scan
+        has exposures, or all of the file.
+    neighbors : int
+        K, the number of nearest neighbors to choose from; for a scan.
     max_spread_px : float or None
-        Largest extent of a group [px]; None: three quarters of N.
+        Largest extent of a group [px]; None: three quarters of N. For a scan.
+    seed : int
+        Of the draw of groups and roles; for a scan.
 
     Returns
     -------
     scan : Scan
     view : View
-        Of a scan, a twentieth is `holdout`.
+        Of a scan, a twentieth of the exposures is `holdout`.
 
     Raises
     ------
@@ -131,9 +146,9 @@ def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbors: int,
     """
     if is_grouped(path):
         scan, view = open_grouped(path)
-        if (found := view.nn_indices.shape[1]) != gridsize**2:
-            raise ContractError(f"{path}: groups of {found} patterns; wanted {gridsize**2} (gridsize {gridsize})")
-        return scan, _first(scan, view, n_groups)
+        if (size := view.nn_indices.shape[1]) != gridsize**2:
+            raise ContractError(f"{path}: groups of {size} patterns; wanted {gridsize**2} (gridsize {gridsize})")
+        return scan, _first_groups(scan, view, n_groups)
     scan = open_scan(path)
     options = GroupingOptions(
         gridsize=gridsize,
@@ -144,11 +159,12 @@ def open_test_data(path, gridsize: int, *, n_groups: int | None, neighbors: int,
     )
     points = np.stack([scan.ycoords, scan.xcoords], axis=1)
     overlap = median_overlap(points, diameter_px(scan.probe))
-    return scan, _first(scan, make_view(scan, overlap, options, np.random.default_rng(seed)), n_groups)
+    view = make_view(scan, overlap, options, np.random.default_rng(seed))
+    return scan, _first_groups(scan, view, n_groups)
 
 
-def _first(scan: Scan, view: View, n_groups: int | None) -> View:
-    """Cut a view to its first groups, the exposures in them, and what is held out among these."""
+def _first_groups(scan: Scan, view: View, n_groups: int | None) -> View:
+    """Restrict a view to its first groups, their exposures, and the holdout exposures among these."""
     groups = view.nn_indices[:n_groups]
     used = np.unique(groups)
     last = scan.ycoords[used].max()
@@ -156,8 +172,13 @@ def _first(scan: Scan, view: View, n_groups: int | None) -> View:
     return replace(view, exposures=view.exposures[kept], role=view.role[kept], nn_indices=groups)
 
 
-def _truth(path, keys, probe, positions):
-    """The object, complex64, and where its first pixel lies."""
+def _read_truth(
+    path: Path,
+    keys: Sequence[str],
+    probe: NDArray[np.complex64],
+    positions: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> tuple[NDArray[np.complex64], tuple[int, int]]:
+    """Return the object, (H, W), and row and column of its first pixel."""
     if "YY_full" in keys:
         obj = np.squeeze(open_member(path, "YY_full")[...])
         return obj.astype(np.complex64), (0, 0)

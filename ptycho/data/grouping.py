@@ -1,42 +1,48 @@
-"""Which exposures are neighbors: overlap views, neighbor groups, roles, measured overlap."""
+"""Which exposures are neighbors: overlap views, groups of neighbors, roles, measured overlap."""
 
 import math
+from collections.abc import Iterable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 FIT, VALIDATION, HOLDOUT = 0, 1, 2
 ROLES = ("fit", "validation", "holdout")
 
 SEEDS_AT_ONCE = 4096
-"""Groups that are drawn together."""
+"""Seed exposures whose groups are drawn together."""
 
 
 class ViewError(ValueError):
-    """A view or its groups cannot be made as asked: the message gives the numbers."""
+    """A view or its groups cannot be made as requested; the message gives the numbers."""
 
 
-def linear_overlap(distance_px, diameter: float):
+def linear_overlap(distance_px: ArrayLike, diameter: float) -> NDArray[np.float64]:
     """Linear overlap o = 1 - distance / diameter of two beams (Bunk et al., Ultramicroscopy 108, 2008)."""
-    return 1 - np.asarray(distance_px) / diameter
+    return np.asarray(1 - np.asarray(distance_px) / diameter)
 
 
-def disc_overlap(distance_px, diameter: float):
-    """Shared area of two equal discs as a share of one: 2/π (acos t - t sqrt(1 - t²)), t = distance / diameter."""
+def disc_overlap(distance_px: ArrayLike, diameter: float) -> NDArray[np.float64]:
+    """Overlap of two equal discs as a fraction of their area: 2/π (acos t - t sqrt(1 - t²)), t = distance / diameter.
+
+    This is the area of the lens between two intersecting circles, divided by that of a circle.
+    """
     t = np.clip(np.asarray(distance_px) / diameter, 0, 1)
     return 2 / np.pi * (np.arccos(t) - t * np.sqrt(1 - t**2))
 
 
-def nearest_distances(points):
-    """Distance of every point to its nearest neighbor [px]; infinite for a single point."""
+def nearest_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of every (y, x) point to its nearest neighbor [px], (M,); infinite for a single point."""
     if len(points) < 2:
         return np.full(len(points), np.inf)
-    return KDTree(points).query(points, k=2)[0][:, 1]
+    return np.asarray(KDTree(points).query(points, k=2)[0])[:, 1]
 
 
-def subsample_positions(points, distance_px: float):
-    """Keep points, in scan order, that are at least `distance_px` from all kept before.
+def subsample_positions(points: NDArray[np.float64], distance_px: float) -> NDArray[np.int64]:
+    """Keep points, in scan order, that are at least `distance_px` from all points kept before.
 
     Parameters
     ----------
@@ -57,16 +63,18 @@ def subsample_positions(points, distance_px: float):
     return np.array(kept, np.int64)
 
 
-def median_overlap(points, diameter: float) -> float:
+def median_overlap(points: NDArray[np.float64], diameter: float) -> float:
     """Median linear overlap of every exposure with its nearest neighbor."""
     return float(linear_overlap(np.median(nearest_distances(points)), diameter))
 
 
-def select_view(points, diameter: float, target: float, tolerance: float = 0.05):
-    """Choose exposures whose median nearest-neighbor overlap is the target.
+def select_view(
+    points: NDArray[np.float64], diameter: float, target: float, tolerance: float = 0.05
+) -> NDArray[np.int64]:
+    """Select exposures whose median nearest-neighbor overlap is the target.
 
-    All are kept when they are already within the tolerance; otherwise the thinning distance is found by bisection,
-    and the best of all distances tried is taken.
+    All are kept if they are within the tolerance. Otherwise the smallest distance between kept exposures is bisected,
+    and the selection closest to the target is returned.
 
     Parameters
     ----------
@@ -85,55 +93,72 @@ def select_view(points, diameter: float, target: float, tolerance: float = 0.05)
     Raises
     ------
     ViewError
-        If no thinning comes within the tolerance; the message gives the range that can be met.
+        If no selection is within the tolerance; the message gives the range that can be reached.
     """
-    whole = median_overlap(points, diameter)
+    initial = median_overlap(points, diameter)
     everything = np.arange(len(points))
-    if abs(whole - target) <= tolerance:
+    if abs(initial - target) <= tolerance:
         return everything
     extent = np.ptp(points, axis=0).max()
     low, high = 0.0, float(extent)
-    tried = {0.0: (whole, everything)}
+    tried = {0.0: (initial, everything)}
     for _ in range(40):
         distance = (low + high) / 2
         kept = subsample_positions(points, distance)
         overlap = median_overlap(points[kept], diameter) if len(kept) > 1 else -math.inf
         tried[distance] = (overlap, kept)
         low, high = (distance, high) if overlap > target else (low, distance)
-    overlap, kept = min(tried.values(), key=lambda found: (abs(found[0] - target), -len(found[1])))
+    overlap, kept = min(tried.values(), key=lambda selection: (abs(selection[0] - target), -len(selection[1])))
     if abs(overlap - target) > tolerance:
-        reached = sorted(found for found, _ in tried.values() if math.isfinite(found))
+        reached = sorted(value for value, _ in tried.values() if math.isfinite(value))
         raise ViewError(
-            f"an overlap of {target} (± {tolerance}) cannot be met: thinning these {len(points)} exposures gives "
+            f"an overlap of {target} (± {tolerance}) cannot be met: subsampling these {len(points)} exposures gives "
             f"{reached[0]:.3f} to {reached[-1]:.3f}, and the nearest to the target is {overlap:.3f}"
         )
     return kept
 
 
-def draw_roles(count: int, share: float, rng: np.random.Generator):
-    """Set exposures apart: a share `holdout`, the same share of the rest `stop`, at least one each; the rest is `fit`.
+def draw_roles(count: int, share: float, rng: np.random.Generator) -> NDArray[np.int8]:
+    """Draw the role of every exposure: `share` are holdout, `share` of the rest validation, the others fit.
+
+    At least one exposure each is holdout and validation.
+
+    Returns
+    -------
+    (count,) int8
+        `FIT`, `VALIDATION` or `HOLDOUT`.
 
     Raises
     ------
     ViewError
-        If nothing is left to fit.
+        If none is left to fit.
     """
     n_holdout = max(round(share * count), 1)
-    n_stop = max(round(share * (count - n_holdout)), 1)
-    if count - n_holdout - n_stop < 1:
-        raise ViewError(f"{count} exposures are too few for {n_holdout} holdout, {n_stop} stop and at least 1 to fit")
+    n_validation = max(round(share * (count - n_holdout)), 1)
+    if count - n_holdout - n_validation < 1:
+        raise ViewError(
+            f"{count} exposures are too few for {n_holdout} holdout, {n_validation} validation and at least 1 to fit"
+        )
     role = np.zeros(count, np.int8)
-    apart = rng.permutation(count)
-    role[apart[:n_holdout]] = HOLDOUT
-    role[apart[n_holdout : n_holdout + n_stop]] = VALIDATION
+    order = rng.permutation(count)
+    role[order[:n_holdout]] = HOLDOUT
+    role[order[n_holdout : n_holdout + n_validation]] = VALIDATION
     return role
 
 
-def group_neighbors(points, size: int, *, neighbors: int, n_groups: int, max_spread_px: float, rng):
+def group_neighbors(
+    points: NDArray[np.float64],
+    size: int,
+    *,
+    neighbors: int,
+    n_groups: int,
+    max_spread_px: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
     """Draw groups: a seed exposure and size - 1 of its nearest neighbors (K choose C oversampling).
 
-    Every exposure is the seed of about the same number of groups. No exposure stands twice in a group and no group
-    twice in the result; a group is ordered by (y, x) and spreads at most `max_spread_px` along either axis.
+    Every exposure is the seed of about the same number of groups. No exposure is twice in a group, and no group twice
+    in the result. A group is ordered by (y, x) and extends at most `max_spread_px` along either axis.
 
     Parameters
     ----------
@@ -142,14 +167,14 @@ def group_neighbors(points, size: int, *, neighbors: int, n_groups: int, max_spr
     size : int
         C, exposures in a group.
     neighbors : int
-        K, how many nearest neighbors of the seed are candidates.
+        K, the number of nearest neighbors of the seed that are candidates.
     n_groups : int
-        How many groups are wanted; fewer are returned only if there are no more.
+        Wanted number of groups; fewer are returned only if no more exist.
 
     Returns
     -------
     (B, C) int64
-        Exposures of each group, from small to large y: a slice of groups lies in a strip of the scan.
+        Exposures of each group, ordered by mean y: consecutive groups lie in a strip of the scan.
 
     Raises
     ------
@@ -160,47 +185,51 @@ def group_neighbors(points, size: int, *, neighbors: int, n_groups: int, max_spr
         raise ViewError(f"{len(points)} exposures are too few for groups of {size}")
     if size - 1 > neighbors:
         raise ViewError(f"groups of {size} need at least {size - 1} neighbors to choose from, not {neighbors}")
-    nearest = KDTree(points).query(points, k=min(neighbors + 1, len(points)))[1].reshape(len(points), -1)
+    nearest = np.reshape(KDTree(points).query(points, k=min(neighbors + 1, len(points)))[1], (len(points), -1))
     choices = np.array(list(combinations(range(1, nearest.shape[1]), size - 1)), np.int64)
-    first, found = rng.integers(len(choices), size=len(points)), {}
+    first = rng.integers(len(choices), size=len(points))
+    drawn: dict[bytes, NDArray[np.int64]] = {}
     for shift in rng.permutation(len(choices)):
         for block in np.array_split(rng.permutation(len(points)), -(-len(points) // SEEDS_AT_ONCE)):
             chosen = choices[(first[block] + shift) % len(choices)]
             members = np.column_stack([block, np.take_along_axis(nearest[block], chosen, axis=1)])
             for group in _allowed(points, members, max_spread_px):
-                found.setdefault(group.tobytes(), group)
-                if len(found) == n_groups:
-                    return _ordered(points, found)
-    if not found:
+                drawn.setdefault(group.tobytes(), group)
+                if len(drawn) == n_groups:
+                    return _by_mean_y(points, drawn.values())
+    if not drawn:
         raise ViewError(
             f"no group of {size} among {len(points)} exposures spreads at most {max_spread_px:.1f} px: "
             f"the median distance of neighbors is {np.median(nearest_distances(points)):.1f} px"
         )
-    return _ordered(points, found)
+    return _by_mean_y(points, drawn.values())
 
 
-def _allowed(points, members, max_spread_px: float):
-    """Rows of (m, C) exposures that are near enough and hold nothing twice, each ordered by (y, x)."""
+def _allowed(points: NDArray[np.float64], members: NDArray[np.int64], max_spread_px: float) -> NDArray[np.int64]:
+    """Return the rows of (m, C) exposures that are near enough and distinct, each ordered by (y, x)."""
     y, x = points[members, 0], points[members, 1]
     members = np.take_along_axis(members, np.lexsort((x, y), axis=1), axis=1)
     spread = np.maximum(np.ptp(y, axis=1), np.ptp(x, axis=1))
-    twice = (np.diff(np.sort(members, axis=1), axis=1) == 0).any(axis=1)
-    return members[(spread <= max_spread_px) & ~twice]
+    duplicate = (np.diff(np.sort(members, axis=1), axis=1) == 0).any(axis=1)
+    return members[(spread <= max_spread_px) & ~duplicate]
 
 
-def _ordered(points, found):
-    """Groups from the top of the scan to its bottom: consecutive groups lie in a narrow strip."""
-    groups = np.stack(list(found.values()))
+def _by_mean_y(points: NDArray[np.float64], drawn: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return groups from the top of the scan to its bottom, (B, C)."""
+    groups = np.stack(list(drawn))
     return groups[np.argsort(points[groups, 0].mean(axis=1), kind="stable")]
 
 
-def measure_overlap(points, groups, diameter: float) -> dict:
-    """Measure overlap three ways: within groups, between exposures, between group centers; linear and disc area.
+def measure_overlap(
+    points: NDArray[np.float64], groups: NDArray[np.int64], diameter: float
+) -> dict[str, dict[str, Any]]:
+    """Measure the overlap within groups, between exposures, and between group centers, as linear and as disc overlap.
 
     Returns
     -------
     dict
-        {"within_groups" | "between_exposures" | "between_group_centers": {"linear": …, "disc_area": …}}, medians.
+        {"within_groups" | "between_exposures" | "between_group_centers": {"linear": …, "disc_area": …}}, medians;
+        None where there are no distances.
     """
     first, second = np.triu_indices(groups.shape[1], 1)
     members = points[groups]

@@ -1,5 +1,6 @@
-"""Uncompressed NPZ files: arrays that are memory-mapped and read when indexed; written whole."""
+"""Uncompressed NPZ files: arrays that are memory-mapped and read when indexed; files that are complete or absent."""
 
+import errno
 import itertools
 import math
 import mmap
@@ -7,32 +8,34 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ptycho.workflow.files import ContractError, replacing
+from ptycho.workflow.files import ContractError, StrPath, explained, replacing
 
 BLOCK_BYTES = 1 << 22
-"""Of an array that is gone through block by block: what is resident of it at a time."""
+"""Size of the blocks in which an array is processed: this much of it is resident at a time."""
 
 
 class MappedArray:
-    """An array in a file that is read when indexed and keeps nothing: shape, dtype, len, and `[index]` as a copy.
+    """An array in a file that is read when indexed: shape, dtype, len, and `[index]`, which returns a copy.
 
     Parameters
     ----------
-    path : Path
+    path : path
         File that holds the array's bytes in C order.
     offset : int
-        Where they start.
-    shape, dtype
-        As of the array.
+        Position of the first byte.
+    shape : tuple of int
+    dtype : dtype
     """
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype):
+    def __init__(self, path: StrPath, offset: int, shape: tuple[int, ...], dtype: DTypeLike):
         self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
         self.memmap = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
 
@@ -41,61 +44,75 @@ class MappedArray:
 
     @property
     def ndim(self) -> int:
-        """Axes."""
+        """Number of axes."""
         return len(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in the file."""
+        """Size in the file [byte]."""
         return self.memmap.nbytes
 
-    def __getitem__(self, index):
-        """Return a copy of the part, and drop the pages that reading it made resident."""
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Return a copy of a part, and drop the pages that were read."""
         return self.read(lambda array: array[index])
 
-    def read(self, take):
-        """Return a copy of what a function takes from the mapped array, and drop the pages as well."""
+    def read(self, take: Callable[[NDArray[Any]], ArrayLike]) -> NDArray[Any]:
+        """Return a copy of what a function takes from the mapped array, and drop the pages that were read."""
         part = np.array(take(self.memmap))
         drop_pages(self.memmap)
         return part
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
 
 
-def scratch_zeros(shape: tuple[int, ...], dtype, folder=None) -> np.ndarray:
-    """Return zeros: in memory, or memory-mapped in a file of a folder, out of which `drop_pages` puts them.
+def scratch_zeros(shape: tuple[int, ...], dtype: DTypeLike, folder: StrPath | None = None) -> NDArray[Any]:
+    """Return an array of zeros: in memory, or, given a folder, memory-mapped in a file there; see `drop_pages`.
 
-    The file has no name: it goes with the array, or with the process, however that ends.
+    The file has no name. It disappears with the array, or with the process, however that ends.
 
     Raises
     ------
-    OSError
-        If the file system has no room for it.
+    ptycho.workflow.files.WriteError
+        If the disk has no room for it, or the folder cannot be written to.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if folder is None or not size:
         return np.zeros(shape, dtype)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error now, and no SIGBUS later
-        return np.memmap(file, dtype, "r+", shape=shape)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _allocate(file.fileno(), size)
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise explained(error, Path(folder, f"scratch file of {size / 1e6:.0f} MB")) from error
 
 
-def drop_pages(array) -> None:
-    """Make nothing of a memory-mapped array resident; what was written is in its file. Others stay as they are."""
+def _allocate(descriptor: int, size: int) -> None:
+    """Reserve disk space where the platform can (Linux): a full disk is an error now instead of a SIGBUS later."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            return os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+    return os.ftruncate(descriptor, size)
+
+
+def drop_pages(array: NDArray[Any]) -> None:
+    """Remove a memory-mapped array from memory; written values stay in its file. Other arrays are left alone."""
     if isinstance(array, np.memmap):
-        array._mmap.madvise(mmap.MADV_DONTNEED)
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # NumPy documents no public name
 
 
-def row_blocks(array) -> Iterator[slice]:
-    """Yield slices of an array's rows, some `BLOCK_BYTES` each; drop its pages after each."""
+def row_blocks(array: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of an array's rows, of about `BLOCK_BYTES` each; drop its pages after each."""
     rows = max(BLOCK_BYTES // max(array[:1].nbytes, 1), 1)
     for start in range(0, len(array), rows):
         yield slice(start, min(start + rows, len(array)))
         drop_pages(array)
 
 
-def open_member(path: Path, key: str) -> MappedArray:
+def open_member(path: StrPath, key: str) -> MappedArray:
     """Memory-map one array of an uncompressed NPZ.
 
     Raises
@@ -120,43 +137,43 @@ def open_member(path: Path, key: str) -> MappedArray:
         raise ContractError(
             f"{path}: '{key}' holds {'objects' if dtype.hasobject else 'Fortran order'}; wanted plain C order"
         )
-    with path.open("rb") as file:  # the local header's own lengths, which may differ from the directory's
+    with path.open("rb") as file:  # lengths in the local header, which may differ from those in the directory
         file.seek(info.header_offset + 26)
         name_size, extra_size = np.frombuffer(file.read(4), "<u2")
     offset = info.header_offset + 30 + int(name_size) + int(extra_size) + header_size
     return MappedArray(path, offset, shape, dtype)
 
 
-def keys_of(path) -> list[str]:
+def keys_of(path: StrPath) -> list[str]:
     """List the arrays of an NPZ.
 
     Raises
     ------
     ContractError
-        If there is no such file, or it is no NPZ.
+        If the file is missing or not an NPZ.
     """
     with _readable(Path(path)) as archive:
         return _names(archive)
 
 
-def check_keys(path, wanted: Iterable[str], *, old: Iterable[str] = ()) -> None:
-    """Look whether a file has the arrays that are wanted.
+def check_keys(path: StrPath, wanted: Iterable[str], *, old: Iterable[str] = ()) -> None:
+    """Check that a file has the wanted arrays.
 
     Parameters
     ----------
     old : iterable of str
-        Keys that ptycho 0.1 wrote in their place: a file with one of them is said to be of that version.
+        Keys that ptycho 0.1 wrote in their place; the message says so if one of them is there.
 
     Raises
     ------
     ContractError
-        If there is no such file, it is no NPZ, or lacks a key.
+        If the file is missing, not an NPZ, or lacks a key.
     """
-    found = keys_of(path)
-    missing = [key for key in wanted if key not in found]
+    keys = keys_of(path)
+    missing = [key for key in wanted if key not in keys]
     if missing:
-        hint = "; written by ptycho 0.1: run the study again" if set(old) & set(found) else ""
-        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {found}{hint}")
+        hint = "; written by ptycho 0.1: run the study again" if set(old) & set(keys) else ""
+        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys}{hint}")
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
@@ -164,8 +181,8 @@ def _names(archive: zipfile.ZipFile) -> list[str]:
 
 
 @contextmanager
-def _readable(path: Path):
-    """Open an NPZ and say in one line what is wrong with it."""
+def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an NPZ; turn errors of reading it into a `ContractError` of one line."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -177,8 +194,8 @@ def _readable(path: Path):
         raise ContractError(f"{path}: not an NPZ, cut short, or damaged ({error})") from None
 
 
-def check_members(path, *keys: str) -> None:
-    """Hold every byte of some arrays against the file's own check sums.
+def check_members(path: StrPath, *keys: str) -> None:
+    """Check every byte of some arrays against the file's own checksums.
 
     Raises
     ------
@@ -194,15 +211,15 @@ def check_members(path, *keys: str) -> None:
                     pass
 
 
-def load_arrays(path, *keys: str) -> list[np.ndarray]:
-    """Read arrays whole, after `check_members`.
+def load_arrays(path: StrPath, *keys: str) -> list[NDArray[Any]]:
+    """Read arrays into memory, after `check_members`.
 
     Raises
     ------
     ContractError
         If the file is missing, cut short or damaged, or lacks a key.
     """
-    check_members(path, *keys)  # before anything is believed
+    check_members(path, *keys)  # before any content is used
     arrays = []
     with _readable(Path(path)) as archive:
         for key in keys:
@@ -211,19 +228,20 @@ def load_arrays(path, *keys: str) -> list[np.ndarray]:
     return arrays
 
 
-def _read_header(member):
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, Fortran order and dtype."""
     version = np.lib.format.read_magic(member)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
     return read(member)
 
 
-def save_arrays(path, first: Iterable[tuple[str, np.ndarray]] = (), **arrays) -> None:
-    """Write an uncompressed NPZ that is either whole or not there; mapped arrays are never resident as a whole.
+def save_arrays(path: StrPath, first: Iterable[tuple[str, ArrayLike]] = (), **arrays: ArrayLike) -> None:
+    """Write an uncompressed NPZ that is complete or absent; of mapped arrays, one block is resident at a time.
 
     Parameters
     ----------
     first : iterable of (str, array)
-        What is written before the others, taken one at a time.
+        Written before the others, taken one at a time.
     """
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for key, array in itertools.chain(first, arrays.items()):
@@ -231,7 +249,7 @@ def save_arrays(path, first: Iterable[tuple[str, np.ndarray]] = (), **arrays) ->
                 _write_member(member, np.asanyarray(array, order="C"))
 
 
-def _write_member(member, array) -> None:
+def _write_member(member: IO[bytes], array: NDArray[Any]) -> None:
     if not isinstance(array, np.memmap):
         return np.lib.format.write_array(member, array, allow_pickle=False)
     np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))

@@ -1,27 +1,31 @@
-"""Objects on disk: what a method returns and how it is saved, and samples read from an NPZ or a pair of images."""
+"""Objects on disk: what a method returns and how it is saved; samples read from an NPZ or a pair of images."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho.data.formats.arrays import OBJECT_KEYS, PROBE_KEYS, load_plain, take
+from ptycho.data.formats.arrays import OBJECT_KEYS, PROBE_KEYS, find_array, load_plain
 from ptycho.data.npz import check_keys, keys_of, load_arrays, row_blocks, save_arrays
 from ptycho.physics.forward import as_modes
-from ptycho.workflow.files import ContractError, save_table
+from ptycho.workflow.files import ContractError, StrPath, save_table
+
+if TYPE_CHECKING:  # a merge job does without pandas: 40 MB
+    import pandas as pd
 
 KEYS = ("object", "illumination", "origin_px", "metadata")
-"""Arrays of an object file; `probe` is there too where a method has refined it."""
+"""Arrays of an object file; where a method has refined the probe, `probe` is one more."""
+OLD_KEYS = ("weight",)
+"""What ptycho 0.1 wrote instead of `illumination`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refined:
-    """What a method has changed of what it was given; None for what it has kept."""
+    """Inputs that a method has refined; None for those that it kept."""
 
     probe: NDArray[np.complex64] | None = None
     """(modes, N, N) [sqrt(photon)]."""
@@ -29,56 +33,64 @@ class Refined:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """What every method returns for a view."""
+    """The result of every method for a view."""
 
     object: NDArray[np.complex64]
     """(H, W) transmittance."""
     illumination: NDArray[np.floating]
-    """(H, W) incident photons [photon/px]; of merged patches the sum of their weights, probe intensities."""
+    """(H, W) incident photons [photon/px]; for merged patches the sum of their weights, probe intensities."""
     origin_px: tuple[int, int]
     """Row and column of the first pixel in the object plane."""
-    history: pd.DataFrame | None = None
-    """Progress, a row a step; columns as the method documents them."""
+    history: "pd.DataFrame | None" = None
+    """Progress, one row per step; the method documents the columns."""
     refined: Refined | None = None
-    """What was refined; None where probe and positions are as given."""
+    """What was refined; None if probe and positions are as given."""
     cpu_s: float | None = None
-    """CPU time of the reconstruction, training and start-up left out [s]."""
+    """CPU time of the reconstruction without training and start-up [s]."""
     chosen: Mapping[str, float] = field(default_factory=dict)
-    """Numbers that the method has chosen by itself, such as `tv_weight` or `best_epoch`."""
+    """Numbers that the method has chosen, such as `tv_weight` or `best_epoch`."""
 
 
-def save_reconstruction(path, reconstruction: Reconstruction, *, history=None, **metadata: Any) -> None:
-    """Write a reconstruction as an object file, and its history as a CSV; each is whole or not there.
+def save_reconstruction(
+    path: StrPath, reconstruction: Reconstruction, *, history: StrPath | None = None, **metadata: Any
+) -> None:
+    """Write a reconstruction as an object file, and its history as CSV; each file is complete or absent.
 
     Parameters
     ----------
     path : path
         NPZ with the arrays `KEYS`.
     history : path, optional
-        Where `reconstruction.history` goes.
+        CSV of `reconstruction.history`.
     **metadata
-        What JSON can say, such as `method` and `provenance`; cost and chosen numbers are added.
+        What JSON can represent, such as `method` and `provenance`; cost and chosen numbers are added.
+
+    Raises
+    ------
+    ValueError
+        If `history` is given, but the reconstruction has none.
     """
     weight = np.asanyarray(reconstruction.illumination)
     illumination = np.empty(weight.shape, np.float32)
-    for rows in row_blocks(weight):  # of a canvas in a file, a block at a time
+    for rows in row_blocks(weight):  # a canvas in a file is read block by block
         illumination[rows] = weight[rows]
     known = {**reconstruction.chosen} | ({} if reconstruction.cpu_s is None else {"cpu_s": reconstruction.cpu_s})
-    probe = reconstruction.refined.probe if reconstruction.refined else None
+    arrays: dict[str, NDArray[Any]] = {
+        "object": np.asarray(reconstruction.object, np.complex64),
+        "illumination": illumination,
+        "origin_px": np.asarray(reconstruction.origin_px, np.int64),
+    }
+    if reconstruction.refined is not None and reconstruction.refined.probe is not None:
+        arrays["probe"] = reconstruction.refined.probe
     if history is not None:
+        if reconstruction.history is None:
+            raise ValueError(f"{history}: the reconstruction has no history to write")
         save_table(history, reconstruction.history)
-    save_arrays(
-        path,
-        object=np.asarray(reconstruction.object, np.complex64),
-        illumination=illumination,
-        origin_px=np.asarray(reconstruction.origin_px, np.int64),
-        **({} if probe is None else {"probe": probe}),
-        metadata=np.array(json.dumps({**known, **metadata})),
-    )
+    save_arrays(path, **arrays, metadata=np.array(json.dumps({**known, **metadata})))
 
 
-def load_reconstruction(path) -> tuple[Reconstruction, dict]:
-    """Read an object file; its history is a file of its own and is not read.
+def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
+    """Read an object file; its history, a file of its own, is not read.
 
     Returns
     -------
@@ -89,9 +101,9 @@ def load_reconstruction(path) -> tuple[Reconstruction, dict]:
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If the file is missing, damaged, something else, or was written by ptycho 0.1.
+        If the file is missing, damaged, not an object file, or was written by ptycho 0.1.
     """
-    check_keys(path, KEYS, old={"weight"})
+    check_keys(path, KEYS, old=OLD_KEYS)
     obj, illumination, origin, text = load_arrays(path, *KEYS)
     metadata = json.loads(str(text))
     probe = load_arrays(path, "probe")[0] if "probe" in keys_of(path) else None
@@ -99,7 +111,7 @@ def load_reconstruction(path) -> tuple[Reconstruction, dict]:
         Reconstruction(
             object=obj,
             illumination=illumination,
-            origin_px=tuple(origin.tolist()),
+            origin_px=(int(origin[0]), int(origin[1])),
             refined=None if probe is None else Refined(probe=probe),
             cpu_s=metadata.get("cpu_s"),
         ),
@@ -107,8 +119,8 @@ def load_reconstruction(path) -> tuple[Reconstruction, dict]:
     )
 
 
-def paste(obj, origin_px: tuple[int, int], shape: tuple[int, int], fill: complex = 1.0):
-    """Put an object on a larger or smaller grid whose first pixel is (0, 0); `fill` where it has nothing.
+def paste(obj: NDArray[Any], origin_px: tuple[int, int], shape: tuple[int, int], fill: complex = 1.0) -> NDArray[Any]:
+    """Copy an object onto a larger or smaller grid whose first pixel is (0, 0), with `fill` around it.
 
     Parameters
     ----------
@@ -118,25 +130,31 @@ def paste(obj, origin_px: tuple[int, int], shape: tuple[int, int], fill: complex
     shape : (int, int)
         Rows and columns of the grid.
     """
-    whole = np.full(shape, fill, obj.dtype)
+    grid = np.full(shape, fill, obj.dtype)
     y, x = origin_px
     top, left = max(y, 0), max(x, 0)
     bottom, right = min(y + obj.shape[0], shape[0]), min(x + obj.shape[1], shape[1])
-    whole[top:bottom, left:right] = obj[top - y : bottom - y, left - x : right - x]
-    return whole
+    grid[top:bottom, left:right] = obj[top - y : bottom - y, left - x : right - x]
+    return grid
 
 
-def read_object(path, phase_path=None, *, amplitude_range=(0.5, 1.0), phase_range_rad=(-0.8, 0.8)):
-    """Read a sample, and the probe where there is one: an NPZ, or a TIFF or PNG pair.
+def read_object(
+    path: StrPath,
+    phase_path: StrPath | None = None,
+    *,
+    amplitude_range: tuple[float, float] = (0.5, 1.0),
+    phase_range_rad: tuple[float, float] = (-0.8, 0.8),
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64] | None]:
+    """Read a sample, and its probe if there is one, from an NPZ or from a pair of TIFF or PNG images.
 
     Parameters
     ----------
-    path : Path
-        NPZ with `objectGuess` (and `probeGuess`), or the amplitude's image.
-    phase_path : Path, optional
-        The phase's image; required with an image, refused with an NPZ.
+    path : path
+        NPZ with `objectGuess` (and `probeGuess`), or the image of the amplitude.
+    phase_path : path, optional
+        The image of the phase: required with an image, refused with an NPZ.
     amplitude_range, phase_range_rad : (float, float)
-        As in `read_image_pair`.
+        As for `read_image_pair`.
 
     Returns
     -------
@@ -146,16 +164,16 @@ def read_object(path, phase_path=None, *, amplitude_range=(0.5, 1.0), phase_rang
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If a file is missing or something else.
+        If a file is missing or has another format.
     """
     if Path(path).suffix != ".npz":
         if phase_path is None:
             raise ContractError(f"{path}: an image of the amplitude alone; wanted a second image, of the phase")
         return read_image_pair(path, phase_path, amplitude_range=amplitude_range, phase_range_rad=phase_range_rad), None
     if phase_path is not None:
-        raise ContractError(f"{path}: an NPZ holds the phase too; wanted no second file, got {phase_path}")
+        raise ContractError(f"{path}: an NPZ holds the phase, too; wanted no second file, found {phase_path}")
     arrays = load_plain(path, path)
-    key, obj = take(arrays, OBJECT_KEYS, path)
+    key, obj = find_array(arrays, OBJECT_KEYS, path)
     obj = np.squeeze(obj)
     if obj.ndim != 2 or not np.iscomplexobj(obj) or not np.isfinite(obj).all():
         raise ContractError(
@@ -165,15 +183,15 @@ def read_object(path, phase_path=None, *, amplitude_range=(0.5, 1.0), phase_rang
     return obj.astype(np.complex64), None if probe is None else as_modes(probe).astype(np.complex64)
 
 
-def read_probe(path):
-    """Read a probe, (modes, N, N) complex64, from an NPZ with `probeGuess`.
+def read_probe(path: StrPath) -> NDArray[np.complex64]:
+    """Read a probe, (modes, N, N), from an NPZ with `probeGuess`.
 
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If there is none, or it is not square.
+        If there is none, or it is not complex and square.
     """
-    key, probe = take(load_plain(path, path), PROBE_KEYS, path)
+    key, probe = find_array(load_plain(path, path), PROBE_KEYS, path)
     probe = np.squeeze(probe)
     if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2] or not np.iscomplexobj(probe):
         raise ContractError(
@@ -182,20 +200,20 @@ def read_probe(path):
     return as_modes(probe).astype(np.complex64)
 
 
-def import_object(path, destination, shape: tuple[int, int], **metadata: Any) -> None:
-    """Write a reconstruction, a study's `object.npz` or an NPZ with `objectGuess`, as an object file.
+def import_object(path: StrPath, destination: StrPath, shape: tuple[int, int], **metadata: Any) -> None:
+    """Convert a reconstruction, an object file or an NPZ with `objectGuess`, to an object file.
 
     Parameters
     ----------
     shape : (int, int)
-        Of the truth's object plane, which an `objectGuess` has to cover.
+        Of the truth; an `objectGuess` must have the same.
     **metadata
-        Further metadata, as JSON can say it; what the file says under the same names is replaced.
+        Further metadata, as JSON can represent it; replaces the file's own values of the same names.
 
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If the file is something else, or of another shape.
+        If the file has another format, or the object another shape.
     """
     if "object" in keys_of(path) and "objectGuess" not in keys_of(path):
         reconstruction, known = load_reconstruction(path)
@@ -204,20 +222,26 @@ def import_object(path, destination, shape: tuple[int, int], **metadata: Any) ->
     obj, _ = read_object(path)
     if obj.shape != tuple(shape):
         raise ContractError(f"{path}: an object of {obj.shape} px; wanted the truth's {tuple(shape)} px")
-    flat = Reconstruction(object=obj, illumination=np.ones(obj.shape, np.float32), origin_px=(0, 0))
-    save_reconstruction(destination, flat, source=str(path), **metadata)
+    uniform = Reconstruction(object=obj, illumination=np.ones(obj.shape, np.float32), origin_px=(0, 0))
+    save_reconstruction(destination, uniform, source=str(path), **metadata)
 
 
-def read_image_pair(amplitude_path, phase_path, *, amplitude_range=(0.5, 1.0), phase_range_rad=(-0.8, 0.8)):
-    """Make a sample of two images of one size.
+def read_image_pair(
+    amplitude_path: StrPath,
+    phase_path: StrPath,
+    *,
+    amplitude_range: tuple[float, float] = (0.5, 1.0),
+    phase_range_rad: tuple[float, float] = (-0.8, 0.8),
+) -> NDArray[np.complex64]:
+    """Combine two images of one size to a sample.
 
     Parameters
     ----------
-    amplitude_path, phase_path : Path
-        TIFF or PNG. Integers (8, 16 bit) are scaled: 0 becomes the range's first value, the type's largest its second.
-        Floats are taken as they are: amplitude, and radians. Color becomes luminance.
+    amplitude_path, phase_path : path
+        TIFF or PNG. Integers (8 or 16 bit) are scaled: 0 becomes the first value of the range, the type's largest value
+        the second. Floats are used unchanged, as amplitude and radians. Color becomes luminance.
     amplitude_range, phase_range_rad : (float, float)
-        Values of black and white; a range may fall.
+        Values of black and white; the second may be smaller than the first.
 
     Returns
     -------
@@ -227,10 +251,10 @@ def read_image_pair(amplitude_path, phase_path, *, amplitude_range=(0.5, 1.0), p
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If an image is missing, unreadable or not flat, or the sizes differ.
+        If an image is missing, unreadable or not two-dimensional, or the sizes differ.
     """
-    amplitude = _gray(amplitude_path, amplitude_range)
-    phase = _gray(phase_path, phase_range_rad)
+    amplitude = _read_gray(amplitude_path, amplitude_range)
+    phase = _read_gray(phase_path, phase_range_rad)
     if amplitude.shape != phase.shape:
         raise ContractError(
             f"{phase_path}: {phase.shape} px, but {amplitude_path} has {amplitude.shape}; wanted one size"
@@ -238,8 +262,8 @@ def read_image_pair(amplitude_path, phase_path, *, amplitude_range=(0.5, 1.0), p
     return (amplitude * np.exp(1j * phase)).astype(np.complex64)
 
 
-def _gray(path, limits):
-    from skimage.color import rgb2gray  # a second of imports that most jobs do without
+def _read_gray(path: StrPath, limits: tuple[float, float]) -> NDArray[np.float64]:
+    from skimage.color import rgb2gray  # takes a second to import, which most jobs save
     from skimage.io import imread
 
     try:

@@ -1,7 +1,8 @@
-"""The data contract: one uncompressed NPZ a scan, opened lazily, checked, written block by block.
+"""The data contract: one uncompressed NPZ per scan, opened lazily, checked, and written block by block.
 
-Keys, shapes and meanings are listed in docs/conventions.md. Opening reads a few hundred bytes; frames are read from
-the memory map when they are indexed, and their pages are given back at once, so that a scan of any size can be used.
+docs/reference/files.md lists keys, shapes and meanings. Opening a scan reads a few hundred bytes. Frames are read from the
+memory map when they are indexed, and their pages are dropped at once, so that the size of a scan is not limited by
+memory.
 """
 
 import json
@@ -9,12 +10,16 @@ import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ptycho.data.lazy import LazyArray
 from ptycho.data.npz import MappedArray, keys_of, open_member
 from ptycho.physics.forward import as_modes, blocks, cut_patches
-from ptycho.workflow.files import ContractError, replacing
+from ptycho.workflow.files import ContractError, StrPath, replacing
 
 LEGACY_KEYS = {"diff3d", "intensity"}
 UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
@@ -23,44 +28,44 @@ REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "m
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One scan. Frames and truth are lazy; positions and probe are small and in memory."""
+    """One scan. Frames and truth are read when indexed; positions and probe are small and in memory."""
 
     path: Path
-    diffraction: MappedArray = field(repr=False)
-    """(M, N, N) float32 amplitude, sqrt(counts)."""
-    xcoords: np.ndarray = field(repr=False)
-    ycoords: np.ndarray = field(repr=False)
-    """(M,) float64 patch centers [px]."""
-    probe: np.ndarray = field(repr=False)
-    """(modes, N, N) complex64 [sqrt(photon)]."""
-    object: MappedArray = field(repr=False)
+    diffraction: LazyArray = field(repr=False)
+    """(M, N, N) float32 amplitudes, sqrt(counts), zero frequency at [N/2, N/2]."""
+    xcoords: NDArray[np.float64] = field(repr=False)
+    ycoords: NDArray[np.float64] = field(repr=False)
+    """(M,) patch centers [px]."""
+    probe: NDArray[np.complex64] = field(repr=False)
+    """(modes, N, N) illumination [sqrt(photon)]."""
+    object: LazyArray = field(repr=False)
     """(H, W) complex64 truth (simulated) or reference (measured)."""
-    metadata: dict
+    metadata: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.diffraction)
 
     @property
     def n_pixels(self) -> int:
-        """N, the detector's side."""
+        """N, side of the detector [px]."""
         return self.diffraction.shape[-1]
 
-    def patches(self, exposures):
-        """Cut the truth under some exposures, (m, N, N) complex64, reading only their windows."""
+    def patches(self, exposures: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """Cut the truth under some exposures, (m, N, N); only their windows are read."""
 
-        def cut(plane):
+        def cut(plane: NDArray[Any]) -> NDArray[Any]:
             return cut_patches(plane, self.xcoords[exposures], self.ycoords[exposures], self.n_pixels)
 
-        return self.object.read(cut) if isinstance(self.object, MappedArray) else cut(self.object)
+        return self.object.read(cut) if isinstance(self.object, MappedArray) else cut(self.object[...])
 
 
-def open_scan(path) -> Scan:
+def open_scan(path: StrPath) -> Scan:
     """Open a scan without reading its frames.
 
     Raises
     ------
     ContractError
-        If the file is not a scan of the contract.
+        If the file violates the data contract.
     """
     path = Path(path)
     keys = keys_of(path)
@@ -68,7 +73,6 @@ def open_scan(path) -> Scan:
     if missing:
         hint = "a legacy file: convert it once, python -m ptycho convert" if LEGACY_KEYS & set(keys) else "not a scan"
         raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
-    metadata = _metadata(path)
     scan = Scan(
         path=path,
         diffraction=open_member(path, "diffraction"),
@@ -76,13 +80,13 @@ def open_scan(path) -> Scan:
         ycoords=open_member(path, "ycoords")[...],
         probe=as_modes(open_member(path, "probeGuess")[...]),
         object=open_member(path, "objectGuess"),
-        metadata=metadata,
+        metadata=_read_metadata(path),
     )
     check_scan(scan)
     return scan
 
 
-def _metadata(path: Path) -> dict:
+def _read_metadata(path: Path) -> dict[str, Any]:
     text = str(open_member(path, "metadata")[()])
     try:
         metadata = json.loads(text)
@@ -95,15 +99,15 @@ def _metadata(path: Path) -> dict:
 
 
 def check_scan(scan: Scan) -> None:
-    """Hold a scan against the contract: dtypes, shapes, positions inside the object.
+    """Check a scan against the data contract: dtypes, shapes, positions inside the object.
 
     Raises
     ------
     ContractError
-        At the first difference.
+        At the first violation.
     """
     frames = scan.diffraction
-    wanted = {
+    wanted: dict[str, tuple[LazyArray, type[np.generic], int]] = {
         "diffraction": (frames, np.float32, 3),
         "xcoords": (scan.xcoords, np.float64, 1),
         "ycoords": (scan.ycoords, np.float64, 1),
@@ -126,10 +130,10 @@ def check_scan(scan: Scan) -> None:
             f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N"
         )
     _check_positions(scan, n)
-    wrong = int((~np.isfinite(scan.probe)).sum())
-    if wrong or not scan.probe.any():
-        what = f"holds {wrong} values that are not finite" if wrong else "is zero everywhere"
-        raise ContractError(f"{scan.path}: 'probeGuess' {what}")
+    n_invalid = int((~np.isfinite(scan.probe)).sum())
+    if n_invalid or not scan.probe.any():
+        problem = f"holds {n_invalid} values that are not finite" if n_invalid else "is zero everywhere"
+        raise ContractError(f"{scan.path}: 'probeGuess' {problem}")
 
 
 def _check_positions(scan: Scan, n: int) -> None:
@@ -150,16 +154,21 @@ def _check_positions(scan: Scan, n: int) -> None:
 
 
 class ScanWriter:
-    """Write a scan block by block; what is on disk under its name is always whole.
+    """Write a scan block by block; the file is complete or absent.
 
     Parameters
     ----------
-    path : Path
-        Where; a temporary name beside it is renamed on success.
+    path : path
+        A temporary file beside it is renamed on success.
     n_exposures, n_pixels : int
-        M and N, known from the start.
-    fields : arrays
-        Every other key of the contract; `metadata` is a dict.
+        M and N.
+    **fields : array
+        All other keys of the contract; `metadata` is a dict.
+
+    Raises
+    ------
+    ContractError
+        If a block has another shape or dtype, or the number of written patterns is not M.
 
     Examples
     --------
@@ -168,13 +177,13 @@ class ScanWriter:
     ...         scan.write(frames)
     """
 
-    def __init__(self, path, n_exposures: int, n_pixels: int, **fields):
+    def __init__(self, path: StrPath, n_exposures: int, n_pixels: int, **fields: Any):
         self.shape = (n_exposures, n_pixels, n_pixels)
         self._fields = {**fields, "metadata": np.array(json.dumps(fields["metadata"]))}
-        self._path, self._written = path, 0
+        self._path, self._n_written = path, 0
 
     def __enter__(self) -> "ScanWriter":
-        with ExitStack() as stack:  # what fails on the way closes and removes what was begun
+        with ExitStack() as stack:  # if this fails, the temporary file is closed and removed
             temporary = stack.enter_context(replacing(self._path))
             archive = stack.enter_context(zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED))
             for key, array in self._fields.items():
@@ -186,25 +195,29 @@ class ScanWriter:
             self._open = stack.pop_all()
         return self
 
-    def write(self, frames) -> None:
-        """Append a block of (b, N, N) float32 amplitudes."""
+    def write(self, frames: NDArray[np.float32]) -> None:
+        """Append a block of (b, N, N) amplitudes."""
         if frames.shape[1:] != self.shape[1:] or frames.dtype != np.float32:
             raise ContractError(
                 f"a block of {frames.dtype} {frames.shape}; wanted float32 (b, {self.shape[1]}, {self.shape[2]})"
             )
         self._member.write(np.ascontiguousarray(frames).tobytes())
-        self._written += len(frames)
+        self._n_written += len(frames)
 
-    def __exit__(self, kind, error, trace) -> bool | None:
-        if kind is None and self._written != self.shape[0]:
-            error = ContractError(f"{self._written} patterns written, {self.shape[0]} announced")
-            self._open.__exit__(type(error), error, None)
-            raise error
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if kind is None and self._n_written != self.shape[0]:
+            incomplete = ContractError(f"{self._n_written} patterns written, {self.shape[0]} announced")
+            self._open.__exit__(type(incomplete), incomplete, None)
+            raise incomplete
         return self._open.__exit__(kind, error, trace)
 
 
-def detected_photons(diffraction, exposures=None, block_size: int = 256):
-    """Detected photons of every exposure, of all or of some, (M,) float64; read block by block."""
+def detected_photons(
+    diffraction: LazyArray, exposures: NDArray[np.int64] | None = None, block_size: int = 256
+) -> NDArray[np.float64]:
+    """Detected photons of every exposure, or of some, (M,) or (m,); read block by block."""
     exposures = np.arange(len(diffraction)) if exposures is None else exposures
     parts = [
         np.square(diffraction[exposures[block]], dtype=np.float64).sum((1, 2))
@@ -213,12 +226,14 @@ def detected_photons(diffraction, exposures=None, block_size: int = 256):
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def mean_counts(diffraction, exposures=None, block_size: int = 256) -> float:
+def mean_counts(diffraction: LazyArray, exposures: NDArray[np.int64] | None = None, block_size: int = 256) -> float:
     """Mean detected photons per exposure, of all or of some."""
     return float(detected_photons(diffraction, exposures, block_size).mean())
 
 
-def split_rows(ycoords, height_px: float, train_fraction: float):
+def split_rows(
+    ycoords: NDArray[np.float64], height_px: float, train_fraction: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split a scan along y into train (smaller y) and test, with a guard band between them.
 
     Parameters
@@ -228,11 +243,11 @@ def split_rows(ycoords, height_px: float, train_fraction: float):
     height_px : float
         Smallest distance in y between a train and a test center.
     train_fraction : float
-        Wanted share of train among the exposures that are used.
+        Wanted fraction of train among the exposures that are used.
 
     Returns
     -------
-    train, test : arrays of int64
+    train, test : (m,) int64
         Exposures of either split, ascending.
 
     Raises
@@ -244,12 +259,12 @@ def split_rows(ycoords, height_px: float, train_fraction: float):
     starts = np.unique(ordered)
     n_train = np.searchsorted(ordered, starts, side="right")
     n_test = len(ordered) - np.searchsorted(ordered, starts + height_px, side="left")
-    good = (n_train > 0) & (n_test > 0)
-    if not good.any():
+    possible = (n_train > 0) & (n_test > 0)
+    if not possible.any():
         raise ContractError(
             f"the scan spans {np.ptp(ordered):.0f} px in y, "
             f"but the guard band between train and test alone needs {height_px:.0f} px"
         )
-    share = np.where(good, n_train / (n_train + n_test), np.inf)
-    last_train = starts[np.argmin(np.abs(share - train_fraction))]
+    fraction = np.where(possible, n_train / (n_train + n_test), np.inf)
+    last_train = starts[np.argmin(np.abs(fraction - train_fraction))]
     return np.flatnonzero(ycoords <= last_train), np.flatnonzero(ycoords >= last_train + height_px)

@@ -1,12 +1,12 @@
-"""Large scans in tiles: exposures of a core and of a halo around it, and weights by which tiles become one canvas.
+"""Tiles of large scans: exposures of a core and of a halo around it, and weights that blend tiles into one canvas.
 
-Tiles are cut from the positions and a size alone, so that whoever works on which of them, in whatever order, adds up
-to the same object.
+Tiles depend on the positions and a size only, so that any partition of the work, in any order, gives the same object.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
 
@@ -15,24 +15,31 @@ from ptycho.data.canvas import Canvas
 class Tile:
     """A part of a scan."""
 
-    exposures: np.ndarray
-    """(m,) int64 exposures of core and halo, ascending."""
+    exposures: NDArray[np.int64]
+    """(m,) exposures of core and halo, ascending."""
     core: tuple[tuple[float, float], tuple[float, float]]
-    """Where its patch centers lie, without the halo: (low, high) along y and along x [px]; infinite at the border."""
+    """(low, high) of the core's patch centers along y and along x [px]; infinite at the border of the scan."""
     halo_px: float
+    """Width of the halo around the core [px]."""
 
-    def weight(self, shape, origin_px):
-        """Return (H, W) float64 weights of its canvas: 1 in the core, falling to 0 across the halo."""
-        return np.outer(*(self._ramp(*axis) for axis in zip(self.core, shape, origin_px, strict=True)))
+    def weight(self, shape: tuple[int, int], origin_px: tuple[int, int]) -> NDArray[np.float64]:
+        """Return (H, W) weights of a canvas: 1 in the core, falling linearly to 0 across the halo.
 
-    def _ramp(self, core, size: int, first: int):
-        place = first + np.arange(size)
-        outside = np.maximum(np.maximum(core[0] - place, place - core[1]), 0)
+        Parameters
+        ----------
+        shape, origin_px : (int, int)
+            Size of the canvas, and row and column of its first pixel.
+        """
+        return np.outer(*(self._profile(*axis) for axis in zip(self.core, shape, origin_px, strict=True)))
+
+    def _profile(self, core: tuple[float, float], size: int, first: int) -> NDArray[np.float64]:
+        position = first + np.arange(size)
+        outside = np.maximum(np.maximum(core[0] - position, position - core[1]), 0)
         return np.clip(1 - outside / max(self.halo_px, 1), 0, 1)
 
 
-def cut_tiles(xcoords, ycoords, size_px: float, halo_px: float) -> list[Tile]:
-    """Cut a scan into tiles of equal cores, at most `size_px` wide, none of them empty.
+def cut_tiles(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], size_px: float, halo_px: float) -> list[Tile]:
+    """Cut a scan into tiles of equal cores, at most `size_px` wide; empty tiles are left out.
 
     Parameters
     ----------
@@ -41,13 +48,13 @@ def cut_tiles(xcoords, ycoords, size_px: float, halo_px: float) -> list[Tile]:
     size_px : float
         Largest extent of a core's patch centers along an axis.
     halo_px : float
-        How far beyond its core a tile takes exposures too: at least what one exposure, or the network, sees.
+        Width of the halo: at least the reach of one exposure, or of the network.
 
     Returns
     -------
     list of Tile
-        From top to bottom and left to right, but each beside one before it if the scan hangs together: their phases are
-        turned to one another in this order. Every exposure is in the core of one of them.
+        Every exposure is in exactly one core. From top to bottom and left to right, except that each tile of a
+        connected scan is adjacent to one before it: in this order their phases are matched.
     """
     edges = []
     for axis in (ycoords, xcoords):
@@ -62,36 +69,37 @@ def cut_tiles(xcoords, ycoords, size_px: float, halo_px: float) -> list[Tile]:
             ]
             if (inside[0] & inside[1]).any():
                 tiles[row, column] = Tile(np.flatnonzero(near[0] & near[1]), (y, x), halo_px)
-    return [tiles[place] for place in _in_touch(list(tiles))]
+    return [tiles[cell] for cell in _adjacent_order(list(tiles))]
 
 
-def _in_touch(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Order places of a grid so that each is beside one before it, where there is such a one; else as they are."""
-    ordered, left = places[:1], places[1:]
+def _adjacent_order(cells: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Order cells of a grid so that each is adjacent to one before it, as far as possible; else keep their order."""
+    ordered, left = cells[:1], cells[1:]
     while left:
-        beside = {(row + y, column + x) for row, column in ordered for y, x in ((0, 1), (1, 0), (0, -1), (-1, 0))}
-        ordered.append(next((place for place in left if place in beside), left[0]))
+        adjacent = {(row + y, column + x) for row, column in ordered for y, x in ((0, 1), (1, 0), (0, -1), (-1, 0))}
+        ordered.append(next((cell for cell in left if cell in adjacent), left[0]))
         left.remove(ordered[-1])
     return ordered
 
 
 def fullest(tiles: list[Tile]) -> int:
-    """Return which tile has the most exposures: what is chosen once for a scan is chosen there."""
+    """Return the index of the tile with the most exposures, where what holds for the whole scan is chosen."""
     return max(range(len(tiles)), key=lambda number: len(tiles[number].exposures))
 
 
-def canvas_of(tile: Tile, obj, light, origin_px) -> Canvas:
-    """Weight a tile's object by its illumination, and by its distance from the core: a canvas to be merged.
-
-    Its global phase is its own: canvases of tiles are to be synchronized when they are put together.
+def canvas_of(
+    tile: Tile, obj: NDArray[np.complexfloating], illumination: NDArray[np.floating], origin_px: tuple[int, int]
+) -> Canvas:
+    """Weight a tile's object by its illumination and by the distance from the core.
 
     Parameters
     ----------
     obj : (H, W) complex64
-    light : (H, W) float64
-        Illumination [photons per pixel].
+        Its global phase is arbitrary: synchronize the canvases of tiles when they are merged.
+    illumination : (H, W) float64
+        Incident photons [photon/px].
     origin_px : (int, int)
         Row and column of the first pixel.
     """
-    weight = tile.weight(obj.shape, origin_px) * light
-    return Canvas(weight * obj, weight, tuple(map(int, origin_px)))
+    weight = tile.weight((obj.shape[0], obj.shape[1]), origin_px) * illumination
+    return Canvas(weight * obj, weight, (int(origin_px[0]), int(origin_px[1])))

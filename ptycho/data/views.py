@@ -1,54 +1,62 @@
-"""Overlap views of a scan: the exposures that are kept, their roles, their groups, and a page of numbers on them."""
+"""Overlap views of a scan: the exposures that are kept, their roles and groups, and statistics of them."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.data import grouping
 from ptycho.data.npz import open_member, save_arrays
 from ptycho.data.scan import Scan, detected_photons
 from ptycho.physics.forward import illumination, split_position
 from ptycho.physics.probes import diameter_px
-from ptycho.workflow.files import ContractError, save_text
+from ptycho.workflow.files import ContractError, StrPath, save_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupingOptions:
-    """How exposures are put together."""
+    """How exposures are grouped."""
 
     gridsize: int
     """C = gridsize² exposures in a group."""
     neighbors: int
-    """K, nearest neighbors of the seed to choose from."""
+    """K, the number of nearest neighbors of a group's seed to choose from."""
     n_groups: int
-    """Groups wanted in a view."""
+    """Wanted number of groups in a view."""
     max_spread_px: float
     """Largest extent of a group along either axis [px]."""
     holdout_fraction: float
-    """Share of a view that is `holdout`, and of the rest that is `stop`."""
+    """Fraction of a view that is `holdout`, and of the rest that is `validation`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A view: indices into its scan, nothing of the frames."""
+    """A view: indices into its scan, and statistics; no frames."""
 
-    exposures: np.ndarray
-    """(m,) int64 kept exposures."""
-    role: np.ndarray
-    """(m,) int8: 0 fit, 1 validation, 2 holdout."""
-    nn_indices: np.ndarray
-    """(B, C) int64 exposures of each group; none is holdout."""
-    metadata: dict
+    exposures: NDArray[np.int64]
+    """(m,) kept exposures, ascending."""
+    role: NDArray[np.int8]
+    """(m,) 0 fit, 1 validation, 2 holdout."""
+    nn_indices: NDArray[np.int64]
+    """(B, C) exposures of each group; none is holdout."""
+    metadata: dict[str, Any]
 
-    def of_role(self, *roles: int):
-        """Exposures that have one of the roles, ascending."""
+    def of_role(self, *roles: int) -> NDArray[np.int64]:
+        """Return the exposures that have one of the roles, ascending."""
         return self.exposures[np.isin(self.role, roles)]
 
 
 def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.random.Generator) -> View:
-    """Select, draw roles, group, and measure.
+    """Select exposures of a given overlap, draw their roles and groups, and measure what resulted.
+
+    Parameters
+    ----------
+    target : float
+        Wanted median linear overlap of nearest neighbors.
 
     Raises
     ------
@@ -95,37 +103,48 @@ def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.rando
     return View(exposures=kept, role=role, nn_indices=usable[groups], metadata=metadata)
 
 
-def fluence(scan: Scan, exposures) -> float:
-    """Incident photons per object pixel: median of Σ_j|P_j|² over the box of the patch centers."""
+def fluence(scan: Scan, exposures: NDArray[np.int64]) -> float:
+    """Incident photons per object pixel: median of Σ_j|P_j|² over the bounding box of the patch centers."""
     x, y = scan.xcoords[exposures], scan.ycoords[exposures]
     (top, left), (bottom, right) = ((split_position(edge)[0]) for edge in ((y.min(), x.min()), (y.max(), x.max())))
     shape = int(bottom - top) + 1, int(right - left) + 1
     return float(np.median(illumination(scan.probe, x, y, shape, (int(top), int(left)))))
 
 
-def save_view(path, view: View) -> None:
-    """Write a view as NPZ and its numbers as JSON beside it."""
+def save_view(path: StrPath, view: View) -> None:
+    """Write a view as NPZ, and its statistics as JSON beside it."""
     metadata = json.dumps(view.metadata, indent=2)
     save_arrays(path, exposures=view.exposures, role=view.role, nn_indices=view.nn_indices, metadata=np.array(metadata))
     save_text(Path(path).with_suffix(".json"), metadata + "\n")
 
 
-def open_view(path) -> View:
-    """Read a view; its groups stay small (8 bytes an index)."""
-    arrays = {key: open_member(path, key)[...] for key in ("exposures", "role", "nn_indices")}
-    return View(**arrays, metadata=json.loads(str(open_member(path, "metadata")[()])))
+def open_view(path: StrPath) -> View:
+    """Read a view; its groups take 8 bytes an index.
+
+    Raises
+    ------
+    ContractError
+        If the file is missing, is not a view, or was written by ptycho 0.1.
+    """
+    exposures, role, nn_indices = (open_member(path, key)[...] for key in ("exposures", "role", "nn_indices"))
+    metadata = json.loads(str(open_member(path, "metadata")[()]))
+    if "stop" in metadata.get("counts", {}):
+        raise ContractError(
+            f"{path}: has exposures of the role 'stop'; wanted 'validation'; written by ptycho 0.1: run the study again"
+        )
+    return View(exposures=exposures, role=role, nn_indices=nn_indices, metadata=metadata)
 
 
-def scored_region(illuminations, threshold: float = 0.1) -> tuple[int, int, int, int]:
-    """Find the largest rectangle in which every view is illuminated.
+def scored_region(illuminations: Iterable[NDArray[np.float64]], threshold: float = 0.1) -> tuple[int, int, int, int]:
+    """Find the largest rectangle that is illuminated in every view.
 
-    A pixel counts as illuminated where a view's Σ_j|P_j|² is at least `threshold` of the median over the view's lit
-    pixels (more than 1e-3 of its peak).
+    A pixel counts as illuminated in a view if its Σ_j|P_j|² is at least `threshold` times the median over the pixels
+    with more than 1e-3 of the peak.
 
     Parameters
     ----------
     illuminations : iterable of (H, W) float64
-        One a view, on the same pixels; one is held at a time.
+        One for each view, on the same pixels; one is held at a time.
 
     Returns
     -------
@@ -135,13 +154,19 @@ def scored_region(illuminations, threshold: float = 0.1) -> tuple[int, int, int,
     Raises
     ------
     ContractError
-        If no pixel is lit in every view.
+        If no pixel is illuminated in every view.
     """
-    mask = np.True_
-    for light in illuminations:
-        mask = mask & (light >= threshold * np.median(light[light > 1.0e-3 * light.max()]))
+    masks = (flux >= threshold * np.median(flux[flux > 1.0e-3 * flux.max()]) for flux in illuminations)
+    mask = next(masks)
+    for other in masks:
+        mask = mask & other
+    return _largest_rectangle(mask)
+
+
+def _largest_rectangle(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Find the largest rectangle of True: for every row, the largest rectangle under the histogram of column depths."""
     best, area = (0, 0, 0, 0), 0
-    depth = np.zeros(mask.shape[1] + 1, np.int64)  # lit pixels above, and a zero that closes the last rectangle
+    depth = np.zeros(mask.shape[1] + 1, np.int64)  # True pixels above, and a zero that closes the last rectangle
     for row in range(mask.shape[0]):
         depth[:-1] = np.where(mask[row], depth[:-1] + 1, 0)
         stack: list[tuple[int, int]] = []
@@ -154,5 +179,5 @@ def scored_region(illuminations, threshold: float = 0.1) -> tuple[int, int, int,
             if not stack or stack[-1][1] < height:
                 stack.append((start, height))
     if not area:
-        raise ContractError("no pixel of the object is lit in every view: nothing can be compared")
+        raise ContractError("no pixel of the object is illuminated in every view: nothing can be compared")
     return best

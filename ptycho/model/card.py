@@ -14,7 +14,7 @@ from ptycho.workflow.provenance import CARD, array_digest, versions
 
 
 def make_card(method: str, probe, *, n_pixels: int, channels: int, transmittance: float, **facts) -> dict:
-    """Write down what is needed to use a network, and what made it.
+    """Describe a network: what is needed to use it, and its provenance.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def make_card(method: str, probe, *, n_pixels: int, channels: int, transmittance
     transmittance : float
         Mean amplitude transmittance of the training data: the normalization.
     **facts
-        Further ones that JSON can say: the epoch that was kept, and `provenance`, what made it.
+        Further facts that JSON can hold: the epoch that was kept, `provenance`.
     """
     probe = np.asarray(probe, np.complex64)
     return {

@@ -1,4 +1,4 @@
-"""Training that outlives a kill: its state in one file beside the output, taken up again by the same training only."""
+"""Training that survives a kill: its state in one file beside the output, which only the same training resumes."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.data.npz import load_arrays, save_arrays
 from ptycho.workflow.files import ContractError
@@ -16,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 
 def training_key(**facts) -> str:
-    """Digest of what decides the weights: config, code, data, seed, versions; anything that JSON can say."""
+    """Digest of what decides the weights: config, code, data, seed, versions; anything that JSON can hold."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -50,7 +51,7 @@ class Backup:
         Parameters
         ----------
         facts : dict
-            What JSON can say: counters, history rows, `rng.bit_generator.state`. Floats come back to the bit.
+            What JSON can hold: counters, history rows, `rng.bit_generator.state`. Floats come back to the bit.
         **arrays : list of array
             Weights, optimizer state, best weights: any number, any shapes.
         """
@@ -68,13 +69,13 @@ class Backup:
             return None
         try:
             (text,) = load_arrays(self.path, "state")
-            said = json.loads(str(text))
-            if said["key"] != self.key:
+            state = json.loads(str(text))
+            if state["key"] != self.key:
                 raise ContractError("of another config, code, data or seed")
-            names = {group: [f"{group}_{i}" for i in range(count)] for group, count in said["lengths"].items()}
-            return said["facts"], {group: load_arrays(self.path, *those) for group, those in names.items()}
+            names = {group: [f"{group}_{i}" for i in range(count)] for group, count in state["lengths"].items()}
+            return state["facts"], {group: load_arrays(self.path, *keys) for group, keys in names.items()}
         except (ContractError, KeyError, json.JSONDecodeError) as error:
-            _logger.warning("%s: not used and removed, training starts anew: %s", self.path, error)
+            _logger.warning("%s: not used and removed, training starts again: %s", self.path, error)
             self.remove()
             return None
 
@@ -91,13 +92,13 @@ def assign(variables, arrays: list) -> None:
     ContractError
         If number or shapes differ.
     """
-    found, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
-    if found != wanted:
-        raise ContractError(f"a state of {len(found)} arrays that does not fit the {len(wanted)} of this model")
+    saved, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
+    if saved != wanted:
+        raise ContractError(f"a state of {len(saved)} arrays that does not fit the {len(wanted)} of this model")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
 
-def values_of(variables) -> list[np.ndarray]:
+def values_of(variables) -> list[NDArray]:
     """Copy variables to NumPy."""
     return [np.array(variable) for variable in variables]

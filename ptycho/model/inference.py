@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptycho.data.canvas import Canvas
@@ -25,23 +26,23 @@ def gridsize_of(network: keras.Model) -> int:
 
 
 def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
-    """Hold a network's N and C against the data's.
+    """Compare a network's N and C with the data's.
 
     Raises
     ------
     ValueError
         If they differ.
     """
-    wanted, found = tuple(network.input_shape[1:]), tuple(container.frames.shape[1:])
-    if wanted != found:
-        raise ValueError(f"the model takes groups of {wanted} (N, N, C), but the data's are {found}")
+    wanted, given = tuple(network.input_shape[1:]), tuple(container.frames.shape[1:])
+    if wanted != given:
+        raise ValueError(f"the model takes groups of {wanted} (N, N, C), but the data's are {given}")
 
 
 def probe_warning(network: keras.Model, container: PtychoDataContainer, tolerance: float = 0.01) -> str | None:
-    """Say if the probe is not the one that a network was trained with; it belongs to the first layer.
+    """Return a warning if the probe is not the one of the training, which the first layer keeps; else None.
 
-    Another shape, or another number of photons, is not refused, since a probe is known as well as it is known; but
-    the object is wrong by about as much.
+    A probe of another shape or with other photons is not refused, since no probe is known exactly. The object is
+    wrong by about as much as the probe.
 
     Parameters
     ----------
@@ -51,16 +52,16 @@ def probe_warning(network: keras.Model, container: PtychoDataContainer, toleranc
     layer = next((layer for layer in getattr(network, "layers", ()) if isinstance(layer, InverseDiffraction)), None)
     if layer is None:
         return None
-    its = np.array(layer.probe_real) + 1j * np.array(layer.probe_imag, np.float64)
+    trained = np.array(layer.probe_real) + 1j * np.array(layer.probe_imag, np.float64)
     probe = np.asarray(container.probe_array, np.complex128)
-    photons = [float(np.sum(np.abs(p) ** 2)) for p in (its, probe)]
-    alike = float(np.abs(np.vdot(its, probe)) / np.sqrt(max(photons[0] * photons[1], 1e-300)))
-    found = []
-    if 1 - alike > tolerance:
-        found.append(f"another shape (correlation {alike:.3f})")
-    if not abs(photons[1] / max(photons[0], 1e-300) - 1) <= tolerance:
-        found.append(f"{photons[1]:.4g} photons, not {photons[0]:.4g}")
-    return "the data's probe is not the one of the training: " + " and ".join(found) if found else None
+    trained_photons, photons = (float(np.sum(np.abs(p) ** 2)) for p in (trained, probe))
+    correlation = float(np.abs(np.vdot(trained, probe)) / np.sqrt(max(trained_photons * photons, 1e-300)))
+    differences = []
+    if 1 - correlation > tolerance:
+        differences.append(f"another shape (correlation {correlation:.3f})")
+    if not abs(photons / max(trained_photons, 1e-300) - 1) <= tolerance:
+        differences.append(f"{photons:.4g} photons, not {trained_photons:.4g}")
+    return "the data's probe is not the one of the training: " + " and ".join(differences) if differences else None
 
 
 def add_groups(
@@ -120,16 +121,16 @@ def add_groups(
     return canvas
 
 
-def _positions(container: PtychoDataContainer, groups: range):
+def _positions(container: PtychoDataContainer, groups: range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(B, C) float64 columns and rows [px] of some groups' patches: whole-pixel group centers plus rests."""
-    part = np.s_[groups.start : groups.stop]
+    part = slice(groups.start, groups.stop)
     positions = (container.global_offsets[part] + container.local_offsets[part])[:, 0]
     return positions[:, 0], positions[:, 1]
 
 
 @lru_cache(maxsize=4)
 def compiled(network: keras.Model):
-    """Return a network as one compiled function, made once: (B, n, n, C) patterns to (B, C, n, n) complex64 patches."""
+    """Compile a network, once: (B, n, n, C) patterns to (B, C, n, n) complex64 patches."""
     join = ComplexPatches()
 
     @tf.function(reduce_retracing=True)
@@ -162,10 +163,10 @@ def reconstruct_in_chunks(
     label: str = "groups",
 ) -> Canvas:
     """Add all groups of a container, `chunk_size` at a time, and merge: what the rules do, in one process."""
-    everything = range(len(container))
-    xcoords, ycoords = _positions(container, everything)
+    groups = range(len(container))
+    xcoords, ycoords = _positions(container, groups)
     whole = Canvas.around(xcoords.ravel(), ycoords.ravel(), container.n_pixels, folder)
     for number, block in enumerate(blocks(len(container), chunk_size), start=1):
-        options = {"folder": folder, "label": f"{label}, chunk {number}"}
-        whole.include(add_groups(network, container, everything[block], batch_size, **options))
+        name = f"{label}, chunk {number}"
+        whole.include(add_groups(network, container, groups[block], batch_size, folder=folder, label=name))
     return whole

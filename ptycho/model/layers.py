@@ -112,10 +112,11 @@ class Detector(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class InverseDiffraction(keras.layers.Layer):
-    """See what a pattern says of its patch: one step of the error-reduction algorithm (Fienup 1982) from a flat object.
+    """Estimate a patch from its pattern: one step of the error-reduction algorithm from a flat object.
 
-    The measured amplitudes take the phases of the empty beam's far field and go back to the sample plane, where the
-    beam is divided out: O = conj(P) F⁻¹(a · FP / |FP|) / (|P|² + ε max|P|²), times a constant.
+    The measured amplitudes get the phases of the empty beam's far field and are propagated back to the sample plane,
+    where the beam is divided out: O = conj(P) F⁻¹(a · FP / |FP|) / (|P|² + ε max|P|²), times a constant (Fienup, Appl.
+    Opt. 21, 2758, 1982).
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ class InverseDiffraction(keras.layers.Layer):
         self.probe_imag.assign(np.imag(probe))
 
     def call(self, amplitude):
-        """Take (B, n, n, C) amplitudes, return (B C, n, n, 3): Re O less one, Im O, and |P|² scaled."""
+        """Take (B, n, n, C) amplitudes, return (B C, n, n, 3): Re O - D, Im O and D = |P|² / (|P|² + ε max|P|²)."""
         probe = tf.complex(tf.convert_to_tensor(self.probe_real), tf.convert_to_tensor(self.probe_imag))
         intensity = tf.math.real(probe) ** 2 + tf.math.imag(probe) ** 2
         peak = tf.reduce_max(intensity)
@@ -152,9 +153,9 @@ class InverseDiffraction(keras.layers.Layer):
         frames = tf.reshape(tf.transpose(amplitude, (0, 3, 1, 2)), (-1, self.n, self.n))
         frames = tf.signal.ifftshift(frames, axes=(-2, -1)) * (self.n / self.transmittance)
         wave = tf.signal.ifft2d(tf.cast(frames, tf.complex64) * phase)
-        guess = tf.math.conj(probe) * wave / tf.cast(intensity + self.regularization * peak, tf.complex64)
-        light = intensity / (intensity + self.regularization * peak)
-        parts = [tf.math.real(guess) - light, tf.math.imag(guess), tf.broadcast_to(light, tf.shape(frames))]
+        estimate = tf.math.conj(probe) * wave / tf.cast(intensity + self.regularization * peak, tf.complex64)
+        damped = intensity / (intensity + self.regularization * peak)
+        parts = [tf.math.real(estimate) - damped, tf.math.imag(estimate), tf.broadcast_to(damped, tf.shape(frames))]
         return tf.stack(parts, axis=-1)
 
     def get_config(self):

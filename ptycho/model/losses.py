@@ -37,7 +37,7 @@ class PoissonDeviance(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class ComplexDistance(keras.losses.Loss):
-    """|O - T| of complex patches, weighted by the probe's intensity: only what was lit is asked for.
+    """|O - T| of complex patches, weighted by the probe's intensity: only illuminated pixels count.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def build_network(n: int, channels: int, probe, options: NetworkOptions, *, tran
     """Build a network that sees every pattern of a group through the same weights.
 
     A pattern is brought to the sample plane (`InverseDiffraction`). An encoder with two decoders, joined level by
-    level, turns that first guess into amplitude and phase.
+    level, turns that first estimate into amplitude and phase.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def build_network(n: int, channels: int, probe, options: NetworkOptions, *, tran
         raise ValueError(f"patterns of {n} px; wanted one of {SIZES}")
     widths = [options.filters * 2 ** min(level, 2) for level in range(3 + SIZES.index(n))]
     inputs = keras.Input((n, n, channels), name="diffraction")
-    guess = InverseDiffraction(n, transmittance, name="inverse_diffraction")
-    x = guess(inputs)
-    guess.set_probe(probe)
+    first_estimate = InverseDiffraction(n, transmittance, name="inverse_diffraction")
+    x = first_estimate(inputs)
+    first_estimate.set_probe(probe)
     levels = []
     for level, width in enumerate(widths):
         x = _convolve(x, width, 1 if level == 0 else 2)
@@ -70,9 +70,9 @@ def build_network(n: int, channels: int, probe, options: NetworkOptions, *, tran
 
 
 def _convolve(x, width: int, times: int):
-    how = {"padding": "same", "activation": "leaky_relu", "kernel_initializer": "he_normal"}
+    options = {"padding": "same", "activation": "leaky_relu", "kernel_initializer": "he_normal"}
     for _ in range(times):
-        x = layers.Conv2D(width, 3, **how)(x)
+        x = layers.Conv2D(width, 3, **options)(x)
     return x
 
 

@@ -93,7 +93,8 @@ class Maps:
             Amplitude of the flat object that it starts from.
         """
         illumination, prior = likelihood.illumination(), run.prior
-        obj, maps = np.full(likelihood.shape, transmittance, np.complex64), []
+        obj = np.full(likelihood.shape, transmittance, np.complex64)
+        maps: list[NDArray] = []
         weights = tv_weights(prior, illumination / fraction) / run.tv_weight
         for factor in (*(weight for weight in weights if weight > FACTORS[0] * 1.01), *FACTORS):
             smoothed = with_background(likelihood, factor)
@@ -103,7 +104,10 @@ class Maps:
             obj, _, _ = minimize(smoothed, obj, factor * run.tv_weight * np.sqrt(fraction), iterations)
             if factor in FACTORS:
                 maps.append(obj)
-        fields = *(obj - transmittance for obj in maps), preconditioned_gradient(likelihood, maps[CHOSEN])
+        fields: list[NDArray] = [
+            *(obj - transmittance for obj in maps),
+            preconditioned_gradient(likelihood, maps[CHOSEN]),
+        ]
         return cls(likelihood.origin_px, maps[CHOSEN], stack_features(fields, illumination / fraction))
 
     def correct(self, network: keras.Model) -> NDArray[np.complex64]:
@@ -166,7 +170,7 @@ def refine_tile(counts: Counts, probe, run: RefinedRun) -> dict[str, Reconstruct
     Parameters
     ----------
     counts : Counts
-        Exposures that may be used, those of a tile; the truth is nowhere.
+        Fit and validation exposures of a tile; no truth is read.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
 
@@ -196,9 +200,11 @@ def refine_tile(counts: Counts, probe, run: RefinedRun) -> dict[str, Reconstruct
     history = attempt.train(Trainer(network, examples, validation, options, [run.seed, 1]))
     whole = Maps.of(likelihood, 1.0, transmittance, run).correct(network)
     mean = np.mean([maps.correct(network) for maps in splits], axis=0)
-    shared = {"illumination": likelihood.illumination(), "origin_px": likelihood.origin_px, "history": history}
-    objects = {"refined": (whole + mean) / 2, "whole": whole, "splits": mean}
-    return {name: Reconstruction(object=obj, **shared) for name, obj in objects.items()}
+    illumination, origin = likelihood.illumination(), likelihood.origin_px
+    return {
+        name: Reconstruction(object=obj, illumination=illumination, origin_px=origin, history=history)
+        for name, obj in {"refined": (whole + mean) / 2, "whole": whole, "splits": mean}.items()
+    }
 
 
 def refine(counts: Counts, probe, run: RefinedRun, *, folder: Path | None = None) -> dict[str, Reconstruction]:
@@ -230,17 +236,19 @@ def refine(counts: Counts, probe, run: RefinedRun, *, folder: Path | None = None
                 canvases[name] = Canvas.around(*positions, n, folder)
             canvases[name].include(canvas_of(tile, part.object, part.illumination, part.origin_px), synchronized=True)
         history = parts["refined"].history
+        assert history is not None
         label = {"tile": f"{number + 1}/{len(tiles)}"} if len(tiles) > 1 else {}
         histories.append(history.assign(epoch=history["epoch"] + epoch, **label))
         epoch = histories[-1]["epoch"].iloc[-1]
-    shared = {"history": pd.concat(histories, ignore_index=True), "chosen": {"tv_weight": run.tv_weight}}
+    history = pd.concat(histories, ignore_index=True)
     return {
         name: Reconstruction(
             object=canvas.mean(),
             illumination=canvas.weight,
             origin_px=canvas.origin_px,
+            history=history,
             cpu_s=run.clock.seconds,
-            **shared,
+            chosen={"tv_weight": run.tv_weight},
         )
         for name, canvas in canvases.items()
     }

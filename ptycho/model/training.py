@@ -244,8 +244,9 @@ def train(
     """
     keras.utils.set_random_seed(run.seed)
     groups, validation_groups = split_groups(container.nn_indices, run.validation)
-    how = {"spread": run.spread, "trainable_probe": training.trainable_probe, "groups": groups}
-    task = prepare(method, container, network, **how)
+    task = prepare(
+        method, container, network, spread=run.spread, trainable_probe=training.trainable_probe, groups=groups
+    )
     _warn_if_too_bright(task.network, network)
     model, size = task.model, training.batch_size
     compile_model(model, task.loss, training.learning_rate)
@@ -254,9 +255,10 @@ def train(
     )
     progress = _Progress(training, -(-len(groups) // size), deviance)
     first = progress.restore(run.backup, model) if run.backup else 0
-    stream = {"shuffle": True, "seed": run.seed, "targets": task.targets, "groups": groups}
     for epoch in range(first, training.epochs):
-        batches = container.as_tf_dataset(size, first_pass=epoch, **stream)
+        batches = container.as_tf_dataset(
+            size, shuffle=True, seed=run.seed, targets=task.targets, groups=groups, first_pass=epoch
+        )
         model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, callbacks=[progress], verbose=0)
         if progress.over:
             _logger.info("early stopping, no improvement in %d evaluations", training.early_stopping_patience)

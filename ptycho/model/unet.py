@@ -149,7 +149,8 @@ class Trainer:
         self.optimizer = FusedAdam(options.learning_rate, clipnorm=1.0)
         self.optimizer.build(network.trainable_variables)
         self.rows: list[dict] = []
-        self.halvings, self.best, self.weights = 0, np.inf, []
+        self.weights: list[NDArray] = []
+        self.halvings, self.best = 0, np.inf
         shapes = tf.nest.map_structure(_any_size, self.examples[0])  # one graph for canvases of all sizes
         self._loss = tf.function(self._make_loss, input_signature=[*shapes, *AUGMENTATION])
         self._step = tf.function(self._make_step, input_signature=[*shapes, *AUGMENTATION])

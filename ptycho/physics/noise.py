@@ -1,31 +1,45 @@
-"""Photon statistics: shot noise, the Poisson deviance, photons dealt to independent scans, a scan at a lower dose."""
+"""Photon statistics: shot noise, Poisson deviance, photons split into independent scans, a scan at a lower dose."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from ptycho.physics.forward import blocks
 from ptycho.workflow.files import ContractError
 
 MEAN_FLOOR = 1e-6
-"""Smallest mean count that a logarithm sees: a photon where none was predicted costs a deviance of 26, not ∞."""
+"""Smallest mean count in the logarithm: a photon where none is predicted costs a deviance of 26, not ∞."""
 
 
-def shot_noise(intensity, rng: np.random.Generator):
-    """Count photons: amplitude = sqrt(Poisson(intensity)), float32."""
+def shot_noise(intensity, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Draw Poisson counts and return their amplitudes.
+
+    Parameters
+    ----------
+    intensity : (...) float
+        Mean counts [photon].
+
+    Returns
+    -------
+    (...) float32
+        sqrt(counts).
+    """
     return np.sqrt(rng.poisson(intensity)).astype(np.float32)
 
 
-def poisson_deviance(counts, mean) -> float:
-    """Poisson deviance per pixel, 2 <I - y + y ln(y / I)>: about 1 for a true and large I, towards 0 for a small one.
+def poisson_deviance(counts: ArrayLike, mean: ArrayLike) -> float:
+    """Poisson deviance per pixel, 2 <I - y + y ln(y / I)>.
+
+    For the true mean it is about 1 where counts are large, and goes to 0 where they are small.
 
     Parameters
     ----------
     counts : array
         y, photons counted.
     mean : array, same shape
-        I >= 0, photons predicted. The logarithm sees no I below `MEAN_FLOOR`.
+        I ≥ 0, photons predicted; at least `MEAN_FLOOR` in the logarithm.
 
     Returns
     -------
@@ -43,13 +57,13 @@ def poisson_deviance(counts, mean) -> float:
     return heldout_deviance([(counts, mean)])
 
 
-def heldout_deviance(blocks: Iterable[tuple]) -> float:
-    """Poisson deviance per pixel over blocks of (counts, mean); how they are cut does not change it.
+def heldout_deviance(blocks: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
+    """Poisson deviance per pixel over blocks of (counts, mean); it does not depend on how they are cut.
 
     Parameters
     ----------
     blocks : iterable of (counts, mean)
-        As for `poisson_deviance`; only one block is looked at, at a time.
+        As for `poisson_deviance`; one block at a time is in memory.
 
     Raises
     ------
@@ -64,12 +78,14 @@ def heldout_deviance(blocks: Iterable[tuple]) -> float:
         total += 2 * np.sum(mean - counts + special.xlogy(counts, counts / np.maximum(mean, MEAN_FLOOR)))
         n_pixels += counts.size
     if not n_pixels:
-        raise ValueError("no patterns to compare: the deviance of nothing is undefined")
+        raise ValueError("there are no pixels, and so no deviance")
     return float(total / n_pixels)
 
 
-def reduce_dose(diffraction, fraction: float, rng: np.random.Generator, block_size: int = 64) -> Iterator[np.ndarray]:
-    """Keep each photon of a measured scan with probability `fraction`: the same scan at a lower dose.
+def reduce_dose(
+    diffraction, fraction: float, rng: np.random.Generator, block_size: int = 64
+) -> Iterator[NDArray[np.float32]]:
+    """Keep each photon of a measured scan with probability `fraction` (binomial thinning): the scan at a lower dose.
 
     Parameters
     ----------
@@ -79,7 +95,7 @@ def reduce_dose(diffraction, fraction: float, rng: np.random.Generator, block_si
     Yields
     ------
     (b, N, N) float32
-        Amplitudes, sqrt(binomially thinned counts).
+        Amplitudes, sqrt(counts).
 
     Raises
     ------
@@ -95,7 +111,7 @@ def reduce_dose(diffraction, fraction: float, rng: np.random.Generator, block_si
         yield np.sqrt(rng.binomial(counts, fraction)).astype(np.float32)
 
 
-def whole_counts(amplitude, source):
+def whole_counts(amplitude, source) -> NDArray[np.int64]:
     """Square measured amplitudes to the integers that they are roots of.
 
     Parameters
@@ -112,22 +128,24 @@ def whole_counts(amplitude, source):
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If they are no roots of integers, as after a normalization: photons could not be thinned.
+        If they are not roots of integers, as after a normalization: single photons cannot be told.
     """
     counts = np.square(amplitude, dtype=np.float64)
     whole = np.rint(counts)
     if not np.allclose(counts, whole, rtol=1e-6, atol=1e-2):
         worst = counts.flat[np.abs(counts - whole).argmax()]
         raise ContractError(
-            f"{source}: 'diffraction' squared is {worst:.4g} somewhere; wanted whole photons, as they are thinned"
+            f"{source}: 'diffraction' squared is {worst:.4g} somewhere; wanted whole photons, to be split one by one"
         )
     return whole.astype(np.int64)
 
 
-def split_photons(counts, fraction: float, rng: np.random.Generator):
-    """Deal photons to two independent scans: each goes to the first with probability `fraction`.
+def split_photons(
+    counts: ArrayLike, fraction: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split photons into two independent scans: each photon goes to the first with probability `fraction`.
 
-    A Poisson count that is split so gives two independent Poisson counts.
+    A Poisson count that is split in this way gives two independent Poisson counts.
 
     Parameters
     ----------
@@ -147,7 +165,7 @@ def split_photons(counts, fraction: float, rng: np.random.Generator):
     counts = np.asarray(counts)
     whole = np.rint(counts).astype(np.int64)
     if (whole < 0).any() or not np.array_equal(whole, counts):
-        raise ValueError("photons can be dealt out only if every count is an integer ≥ 0")
+        raise ValueError("photons can be split only if every count is an integer ≥ 0")
     if not 0 <= fraction <= 1:
         raise ValueError(f"a fraction of {fraction}; wanted one in [0, 1]")
     first = rng.binomial(whole, fraction)

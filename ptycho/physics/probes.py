@@ -1,6 +1,7 @@
 """Illuminations: the focused, aberrated, defocused beam of a zone plate, a Gaussian one, and the size of a beam."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.physics.forward import as_modes, inverse_diffract
 
@@ -19,7 +20,7 @@ def zone_plate_probe(n: int, *, pupil_px: float, stop: float, defocus_px: float,
     pupil_px : float
         Radius of the pupil on the detector [px].
     stop : float
-        Radius of the central stop as a share of the pupil's.
+        Radius of the central stop as a fraction of the pupil's.
     defocus_px : float
         Diameter of the geometric beam at the sample [px].
     astigmatism, coma : float
@@ -48,7 +49,7 @@ def zone_plate_probe(n: int, *, pupil_px: float, stop: float, defocus_px: float,
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 
-def gaussian_probe(n: int, *, fwhm_px: float):
+def gaussian_probe(n: int, *, fwhm_px: float) -> NDArray[np.complex64]:
     """Beam at the waist of a Gaussian mode: no structure, no phase, its photons in the middle of the detector.
 
     Parameters
@@ -75,22 +76,22 @@ def gaussian_probe(n: int, *, fwhm_px: float):
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 
-def scale_to(probe, photons: float):
+def scale_to(probe, photons: float) -> NDArray[np.complex64]:
     """Scale a probe to Σ|P|² = photons over all its modes."""
     return (probe * np.sqrt(photons / np.sum(np.abs(probe) ** 2, dtype=np.float64))).astype(np.complex64)
 
 
-def first_mode(probe):
-    """The lambda_max mode, carrying the photons of all: what the networks use, (N, N) complex64."""
+def first_mode(probe) -> NDArray[np.complex64]:
+    """Return the strongest mode, (N, N) complex64, scaled to the photons of all modes: what the networks use."""
     modes = as_modes(probe)
     power = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
     return scale_to(modes[power.argmax()], power.sum())
 
 
-def add_modes(probe, count: int, share: float = 0.05):
-    """Return the lambda_max mode with `count` - 1 weak ones beside it, to start a refinement of incoherent modes.
+def add_modes(probe, count: int, fraction: float = 0.05) -> NDArray[np.complex64]:
+    """Return the strongest mode with `count` - 1 weak ones beside it, to start a refinement of incoherent modes.
 
-    The further modes are the first one times x, y, x y … about its center, each with `share` of the photons.
+    The further modes are the first one times x, y, x y … about its center, each with `fraction` of the photons.
 
     Returns
     -------
@@ -102,14 +103,14 @@ def add_modes(probe, count: int, share: float = 0.05):
     shapes = [x, y, x * y, x**2 - y**2, x**3, y**3][: count - 1]
     photons = np.sum(np.abs(main) ** 2, dtype=np.float64)
     modes = [
-        scale_to(main, photons * (1 - share * len(shapes))),
-        *(scale_to(main * shape, photons * share) for shape in shapes),
+        scale_to(main, photons * (1 - fraction * len(shapes))),
+        *(scale_to(main * shape, photons * fraction) for shape in shapes),
     ]
     return np.stack(modes)
 
 
-def diameter_px(probe, share: float = 0.9) -> float:
-    """Diameter of the circle around the center of mass that holds a share of the photons [px].
+def diameter_px(probe, fraction: float = 0.9) -> float:
+    """Diameter of the circle around the center of mass that holds a fraction of the photons [px].
 
     This is the beam size of the linear overlap o = 1 - spacing / diameter (Bunk et al., Ultramicroscopy 108, 2008).
     """
@@ -118,7 +119,7 @@ def diameter_px(probe, share: float = 0.9) -> float:
     total = intensity.sum()
     radius = np.hypot(y - (intensity * y).sum() / total, x - (intensity * x).sum() / total).ravel()
     order = radius.argsort()
-    return float(2 * np.interp(share, intensity.ravel()[order].cumsum() / total, radius[order]))
+    return float(2 * np.interp(fraction, intensity.ravel()[order].cumsum() / total, radius[order]))
 
 
 def illuminated_height_px(probe, threshold: float = 1.0e-3) -> float:

@@ -1,15 +1,23 @@
 """Simulated samples: structured at several scales, |O| in [0.5, 1], phase within ±0.8 rad."""
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.draw import disk, line, polygon
 
 AMPLITUDE = (0.5, 1.0)
+"""Smallest and largest transmittance."""
 PHASE_RAD = 0.8
+"""Largest phase, of either sign."""
+
+Images = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Density, which lowers the amplitude, and thickness, which turns the phase: (H, W) each, any range."""
 
 
-def dead_leaves(shape, rng: np.random.Generator):
-    """Dead leaves: opaque discs and polygons of power-law size in random order (Matheron 1968), two grays each."""
+def dead_leaves(shape: tuple[int, int], rng: np.random.Generator) -> Images:
+    """Draw dead leaves: opaque discs and polygons of power-law size in random order (Matheron 1968)."""
     density, thickness = np.full(shape, 0.5), np.full(shape, 0.5)
     for radius in np.sort(3.0 * (1 - rng.random(shape[0] * shape[1] // 120)) ** (-1 / 1.2))[::-1]:
         radius = min(radius, min(shape) / 5)
@@ -23,10 +31,10 @@ def dead_leaves(shape, rng: np.random.Generator):
     return density, thickness
 
 
-def lines(shape, rng: np.random.Generator):
-    """Straight lines of several widths that add up, in both contrasts independently."""
+def lines(shape: tuple[int, int], rng: np.random.Generator) -> Images:
+    """Draw straight lines of several widths that add up, independent in the two images."""
 
-    def drawing():
+    def drawing() -> NDArray[np.float64]:
         image = np.zeros(shape)
         for width in (0.7, 1.5, 3.0):
             layer = np.zeros(shape)
@@ -43,8 +51,8 @@ def lines(shape, rng: np.random.Generator):
     return drawing(), drawing()
 
 
-def siemens(shape, rng: np.random.Generator):
-    """Siemens stars in rows, over a slowly varying background."""
+def siemens(shape: tuple[int, int], rng: np.random.Generator) -> Images:
+    """Draw rows of Siemens stars over a slowly varying background."""
     density = np.zeros(shape)
     pitch = max(min(shape) / 2, 48)
     y, x = np.indices(shape)
@@ -60,11 +68,15 @@ def siemens(shape, rng: np.random.Generator):
     return gaussian_filter(density, 0.5), gaussian_filter(density, 0.5) + 0.4 * background[: shape[0], : shape[1]]
 
 
-KINDS = {"dead_leaves": dead_leaves, "lines": lines, "siemens": siemens}
+KINDS: dict[str, Callable[[tuple[int, int], np.random.Generator], Images]] = {
+    "dead_leaves": dead_leaves,
+    "lines": lines,
+    "siemens": siemens,
+}
 
 
-def simulate_object(kind: str, shape, rng: np.random.Generator):
-    """Make a sample.
+def simulate_object(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.complex64]:
+    """Simulate a sample.
 
     Parameters
     ----------
@@ -90,8 +102,8 @@ def simulate_object(kind: str, shape, rng: np.random.Generator):
     return (amplitude * np.exp(1j * PHASE_RAD * (2 * thickness - 1))).astype(np.complex64)
 
 
-def _band_limited(image):
-    """Soften edges to what the pixels can carry, and spread the values over [0, 1]."""
-    soft = gaussian_filter(image, 0.7)
-    low, high = np.percentile(soft, [0.5, 99.5])
-    return np.clip((soft - low) / (high - low), 0, 1)
+def _band_limited(image) -> NDArray[np.float64]:
+    """Blur edges to what the pixels can represent, and scale the values to [0, 1]."""
+    blurred = gaussian_filter(image, 0.7)
+    low, high = np.percentile(blurred, [0.5, 99.5])
+    return np.clip((blurred - low) / (high - low), 0, 1)

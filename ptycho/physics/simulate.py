@@ -1,9 +1,10 @@
-"""A simulated measurement: raster positions, one sample and one probe for all doses, Poisson counts for each."""
+"""A simulated scan: raster positions, and Poisson counts of a sample at a dose."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.physics.forward import blocks, predict_intensity
 from ptycho.physics.noise import shot_noise
@@ -25,8 +26,10 @@ class RasterOptions:
     """Largest random offset along either axis [px]."""
 
 
-def raster_positions(raster: RasterOptions, n: int, guard_px: float, rng: np.random.Generator):
-    """Lay out the scan from the top left, a window's half and a pixel from the object's edge.
+def raster_positions(
+    raster: RasterOptions, n: int, guard_px: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int]]:
+    """Lay out the positions, half a window and a pixel from the object's edge.
 
     Parameters
     ----------
@@ -52,8 +55,10 @@ def raster_positions(raster: RasterOptions, n: int, guard_px: float, rng: np.ran
     return xcoords, ycoords, (height + height % 2, width + width % 2)
 
 
-def simulate_scan(obj, probe, positions, rng: np.random.Generator, block_size: int = 64) -> Iterator[np.ndarray]:
-    """Count photons, block by block; the block size does not change the counts.
+def simulate_scan(
+    obj, probe, positions, rng: np.random.Generator, block_size: int = 64
+) -> Iterator[NDArray[np.float32]]:
+    """Simulate the patterns of a scan block by block; the counts do not depend on the block size.
 
     Parameters
     ----------

@@ -238,8 +238,8 @@ class Likelihood:
             return self._cache[part.start]
         exposures = np.arange(part.start, part.stop)
         frames = fft.ifftshift(self.counts.frames(exposures), axes=(-2, -1)).astype(np.float32)
-        rests = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
-        down, across = (ramp.astype(np.complex64)[:, None] for ramp in shift_ramps(*rests, self.n_pixels))
+        rest_y, rest_x = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
+        down, across = (ramp.astype(np.complex64)[:, None] for ramp in shift_ramps(rest_y, rest_x, self.n_pixels))
         probes = fft.ifft2(self._spectrum * (down * across))
         if self._cache is not None:
             self._cache[part.start] = frames, probes

@@ -20,7 +20,7 @@ from ptycho.workflow.job import CpuClock
 MARGIN_PX = 2
 """Frame around the windows: with less, pty-chi pads the object at every step."""
 
-_operators = []
+_operators: list = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,8 @@ def object_box(xcoords, ycoords, n: int) -> tuple[tuple[int, int], tuple[int, in
     """Origin and shape (both even-sized) of the box around all windows, with pty-chi's margin."""
     top, left = window_start(ycoords, n), window_start(xcoords, n)
     origin = int(top.min()) - MARGIN_PX, int(left.min()) - MARGIN_PX
-    sizes = (int(np.ptp(start)) + n + 2 * MARGIN_PX for start in (top, left))
-    return origin, tuple(size + size % 2 for size in sizes)
+    height, width = (int(np.ptp(start)) + n + 2 * MARGIN_PX for start in (top, left))
+    return origin, (height + height % 2, width + width % 2)
 
 
 def ptychi_position(coordinate, origin: int, size: int):
@@ -140,7 +140,7 @@ def reconstruct(
     try:
         task = _task(fit, probe, options, (origin, shape), run)
         rows: list[dict] = []
-        best, best_epoch, obj = np.inf, 0, None
+        best, best_epoch, obj = np.inf, 0, np.ones(shape, np.complex64)
         progress = tqdm(range(1, options.epochs + 1), desc="LSQML", unit="epoch", mininterval=2)
         for epoch in progress:
             task.run(1)

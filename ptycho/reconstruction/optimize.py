@@ -97,8 +97,13 @@ def _lbfgs(evaluate: Callable, size: int, first_step_rms: float, iterations: int
         value, gradient = evaluate(unit * z)
         return value, unit * gradient
 
-    options = {"maxiter": iterations, "maxcor": LBFGS_MEMORY, "maxfun": 2 * iterations, "ftol": FTOL}
-    result = scipy_optimize.minimize(scaled, np.zeros(size), jac=True, method="L-BFGS-B", options=options)
+    result = scipy_optimize.minimize(
+        scaled,
+        np.zeros(size),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": iterations, "maxcor": LBFGS_MEMORY, "maxfun": 2 * iterations, "ftol": FTOL},
+    )
     return unit * result.x, result
 
 

@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TVOptions:
-    """How the weight of the prior is found and the minimum reached."""
+    """How the weight of the prior is chosen and the minimum found."""
 
     lambda_max: float
     """λ that the continuation starts from; bright scans start higher, see `tv_weights`."""
@@ -58,7 +58,7 @@ def with_background(likelihood: Likelihood, factor: float) -> Likelihood:
     return likelihood.with_background(min(MIN_BACKGROUND_FRACTION * max(factor, 1) ** 1.5, MAX_BACKGROUND_FRACTION))
 
 
-def tv_weights(options: TVOptions, illumination) -> NDArray[np.float64]:
+def tv_weights(options: TVOptions, illumination) -> NDArray[np.floating]:
     """Return λ from the largest to the smallest, halved every time.
 
     The gradient of the likelihood grows with the illumination: where half of its median [photon/px] is more than
@@ -78,7 +78,7 @@ def reconstruct(counts: Counts, probe, options: TVOptions, *, seed: int, folder=
     Parameters
     ----------
     counts : Counts
-        Exposures that may be used; the truth is nowhere.
+        Fit and validation exposures; no truth is read.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
     seed : int
@@ -144,9 +144,9 @@ def continuation(
         smoothed = with_background(likelihood, weight / path[-1])
         if weight < WARM_START_FACTOR * path[-1]:
             obj = minimize_slow_phase(smoothed, obj, PHASE_ITERATIONS)
-        obj, objective, made = minimize(smoothed, obj, weight, iterations)
+        obj, objective, n_iterations = minimize(smoothed, obj, weight, iterations)
         numbers = {"stage": "all", "tile": label, "tv_weight": weight}
-        rows.append({**numbers, "iterations": made, "objective": objective})
+        rows.append({**numbers, "iterations": n_iterations, "objective": objective})
     return obj
 
 
@@ -184,9 +184,10 @@ def choose_tv_weight(
 
     def fit_and_validate(weight: float, start):
         typical = weight * scale / (TYPICAL_TV_WEIGHT * fit.noise())
-        obj, objective, made = minimize(with_background(fit, typical), start, weight * scale, options.iterations)
+        smoothed = with_background(fit, typical)
+        obj, objective, n_iterations = minimize(smoothed, start, weight * scale, options.iterations)
         deviances[weight], fits[weight] = 2 * validation(obj)[0] / n_values, obj
-        numbers = {"stage": "choice", "tv_weight": weight, "iterations": made, "objective": objective}
+        numbers = {"stage": "choice", "tv_weight": weight, "iterations": n_iterations, "objective": objective}
         rows.append({**numbers, "validation_deviance": deviances[weight]})
         return obj
 

@@ -1,1 +1,1 @@
-"""Tables, figures and the study's page."""
+"""Figures, tables, the summary and the page of a study."""

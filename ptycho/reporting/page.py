@@ -1,4 +1,4 @@
-"""The study as one page: pictures with their captions, and the template that holds them and the tables together."""
+"""The study as one self-contained page: pictures with captions, tables, and the template that holds them."""
 
 import base64
 import html
@@ -6,108 +6,166 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import pandas as pd
 import yaml
 from docutils.core import publish_parts
 
 from ptycho.methods import method_name
-from ptycho.reporting.study_tables import significant
+from ptycho.reporting.headlines import ReferenceName
+from ptycho.reporting.study_tables import metric_tables, pairwise_wins, significant
+from ptycho.reporting.tables import repeats, varied
+from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import label, wildcards_of
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with what is said about it."""
+    """A PNG with its caption."""
 
     path: Path
     caption: str
-    """As HTML."""
-    place: dict[str, str]
-    """The condition that it is of, see `ptycho.workflow.paths`."""
+    """HTML."""
+    wildcards: dict[str, str]
+    """Condition that it shows, see `ptycho.workflow.paths.wildcards_of`; of a quality plot split and metric."""
 
     @property
     def id(self) -> str:
-        """Name on the page."""
+        """Identifier on the page."""
         return re.sub(r"[^A-Za-z0-9]+", "-", str(self.path.with_suffix(""))).strip("-")
 
     @property
     def alt(self) -> str:
-        """What is to be seen, in words."""
-        said = " ".join(html.unescape(re.sub(r"<[^>]+>", "", self.caption)).split())
-        where = label(self.place)
-        return f"{said} ({where})" if where else said
+        """Description for readers who cannot see it: caption and condition."""
+        text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", self.caption)).split())
+        condition = label(self.wildcards)
+        return f"{text} ({condition})" if condition else text
 
     def encoded(self) -> str:
-        """The file, base64."""
+        """Return the file in base64."""
         return base64.b64encode(self.path.read_bytes()).decode()
 
 
-def pictures(paths: Iterable, caption) -> list[Picture]:
-    """Give pictures of one kind the caption that Snakemake's report gives them, its wildcards filled in.
+def pictures(paths: Iterable[StrPath], caption: StrPath, reference_name: ReferenceName = "truth") -> list[Picture]:
+    """Caption pictures of one kind as Snakemake's report does.
 
     Parameters
     ----------
     paths : iterable of path
         PNGs.
     caption : path
-        reStructuredText with `{{ snakemake.wildcards.… }}`.
+        reStructuredText with `{{ snakemake.wildcards.… }}` and `{{ snakemake.params.reference_name }}`.
+    reference_name : {"truth", "reference"}
+        What the study is scored against.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If the caption asks for something that is not there.
     """
-    text = jinja2.Template(Path(caption).read_text(), undefined=jinja2.StrictUndefined)
-    made = []
+    template = jinja2.Template(Path(caption).read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined)
+    captioned = []
     for path in map(Path, paths):
-        place = wildcards_of(path)
-        metric = re.fullmatch(r"quality_(train|test)_(\w+)", path.stem)
-        wildcards = place | ({"split": metric[1], "metric": metric[2]} if metric else {})
-        said = publish_parts(text.render(snakemake={"wildcards": wildcards}), writer="html5")["body"]
-        made.append(Picture(path, said, wildcards))
-    return made
+        quality = re.fullmatch(r"quality_(train|test)_(\w+)", path.stem)
+        wildcards = wildcards_of(path) | ({"split": quality[1], "metric": quality[2]} if quality else {})
+        text = template.render(snakemake={"wildcards": wildcards, "params": {"reference_name": reference_name}})
+        captioned.append(Picture(path, publish_parts(text, writer="html5")["body"], wildcards))
+    return captioned
 
 
-def by_split(shown: Iterable[Picture]) -> dict[str, dict[str, Picture]]:
-    """Arrange the pictures of quality: split -> metric -> picture."""
+def by_split(quality: Iterable[Picture]) -> dict[str, dict[str, Picture]]:
+    """Arrange quality plots: split -> metric -> picture."""
     arranged: dict[str, dict[str, Picture]] = {}
-    for picture in shown:
-        arranged.setdefault(picture.place["split"], {})[picture.place["metric"]] = picture
+    for picture in quality:
+        arranged.setdefault(picture.wildcards["split"], {})[picture.wildcards["metric"]] = picture
     return arranged
 
 
-def by_condition(shown: Iterable[Picture]) -> list[dict]:
-    """Put pictures of one condition together: `title`, `id` and `pictures` of each, ordered by split, view and dose."""
-    order = ("split", "object", "view")
-    shown = sorted(
-        shown, key=lambda picture: [*(picture.place.get(key, "") for key in order), int(picture.place["dose"])]
+def by_condition(unsorted: Iterable[Picture]) -> list[dict[str, Any]]:
+    """Group pictures by condition.
+
+    Returns
+    -------
+    list of dict
+        `title`, `id` and `pictures` of each condition, ordered by split, object, view and dose.
+    """
+    keys = ("split", "object", "view")
+    ordered = sorted(
+        unsorted,
+        key=lambda picture: [*(picture.wildcards.get(key, "") for key in keys), int(picture.wildcards["dose"])],
     )
-    several = len({picture.place["split"] for picture in shown}) > 1
-    said = ["object", "view", "dose", *(["split"] if several else [])]
+    several_splits = len({picture.wildcards["split"] for picture in ordered}) > 1
+    in_title = ["object", "view", "dose", *(["split"] if several_splits else [])]
     arranged: dict[str, list[Picture]] = {}
-    for picture in shown:
-        arranged.setdefault(label(picture.place, *said), []).append(picture)
-    return [{"title": title, "id": of[0].id, "pictures": of} for title, of in arranged.items()]
+    for picture in ordered:
+        arranged.setdefault(label(picture.wildcards, *in_title), []).append(picture)
+    return [{"title": title, "id": group[0].id, "pictures": group} for title, group in arranged.items()]
 
 
-def config_text(config: Mapping, files: Iterable) -> str:
-    """Write a config as YAML: as the file says it, with its comments, unless it was changed on the way."""
-    for text in (Path(file).read_text() for file in files):
+def study_content(
+    config: Mapping[str, Any], metrics: pd.DataFrame, fluence: pd.DataFrame, answer: str
+) -> dict[str, Any]:
+    """Collect what the page's template says of a study in words and numbers.
+
+    Parameters
+    ----------
+    config : dict
+        Configuration of the study.
+    metrics, fluence : DataFrame
+        As for `ptycho.reporting.tables.summary_table`.
+    answer : str
+        Headline metric that answers the study's question.
+
+    Returns
+    -------
+    dict
+        `config` and `answer` as given; `objects` (configurations of the simulated objects; one None in a measured
+        study), `overlaps` (texts), `repeats` (description of the repetitions, "" if nothing is repeated),
+        `pairwise_wins` and `numbers` (by split, see `ptycho.reporting.study_tables`).
+    """
+    repeated = len(metrics[repeats(metrics)].drop_duplicates()) > 1
+    return {
+        "config": config,
+        "answer": answer,
+        "objects": list(config["objects"].values()) if "objects" in config else [config["source"].get("object")],
+        "overlaps": [f"{overlap} ({view})" for view, overlap in config["views"].items()],
+        "repeats": varied(metrics) if repeated else "",
+        "pairwise_wins": {split: pairwise_wins(metrics, split, answer) for split in config["splits"]},
+        "numbers": {split: metric_tables(metrics, fluence, split) for split in config["splits"]},
+    }
+
+
+def config_text(config: Mapping[str, Any], files: Iterable[StrPath]) -> str:
+    """Write a configuration as YAML: the text of a file that says exactly this, comments included, or a dump."""
+    for text in (Path(file).read_text(encoding="utf-8") for file in files):
         if yaml.safe_load(text) == config:
             return text
     return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
 def warnings_in(summary: str) -> list[str]:
-    """Find the warnings in a study's summary."""
+    """Find the warnings in the summary of a study, see `ptycho.reporting.summary.summary_text`."""
     return re.findall(r"^WARNING: (.*)$", summary, flags=re.MULTILINE)
 
 
-def without_pictures(document: str, shown: Iterable[Picture]) -> str:
-    """Leave pictures that the page shows out of another one; its script puts them back, so nothing is held twice."""
-    for picture in shown:
+def without_pictures(document: str, on_page: Iterable[Picture]) -> str:
+    """Replace pictures of another page that this page holds by their identifiers; the page's script restores them."""
+    for picture in on_page:
         document = document.replace(picture.encoded(), f"@@{picture.id}@@")
     return document
 
 
-def render(template, **content) -> str:
-    """Fill in a template; everything is escaped that is not said to be HTML.
+def render(template: StrPath, **content: Any) -> str:
+    """Fill in a template; everything that is not marked as HTML is escaped.
+
+    Parameters
+    ----------
+    template : path
+        Jinja template; it may include files of its folder.
+    **content
+        Its variables. `report/study_page.html.jinja` lists those of the study page.
 
     Raises
     ------
@@ -127,7 +185,7 @@ def render(template, **content) -> str:
     return environment.get_template(template.name).render(**content)
 
 
-def join_words(values: Iterable, last: str = "and") -> str:
-    """Write a list as a sentence does: a, b and c."""
+def join_words(values: Iterable[Any], last: str = "and") -> str:
+    """Join values as a sentence does: a, b and c."""
     *most, end = map(str, values)
     return f"{', '.join(most)} {last} {end}" if most else end

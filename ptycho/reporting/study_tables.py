@@ -1,9 +1,10 @@
-"""A study's numbers laid out as tables: quality, who beats whom, design, cost. Plain rows, for a page to show."""
+"""A study's numbers as rows for the page: quality, pairwise wins, design, cost."""
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,74 +12,90 @@ import pandas as pd
 from ptycho.methods import method_name
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.tables import FLUENCE, paired_differences
+from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import condition_of, wildcards_of
 
 
-def metric_table(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str) -> dict:
-    """Lay out one metric: a row a condition, a column a method, mean ± sd where something varies.
+def metric_table(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str) -> dict[str, Any]:
+    """Lay out one headline metric: a row per condition, a column per method, mean ± sd over the repetitions.
+
+    Parameters
+    ----------
+    metrics, fluence : DataFrame
+        As for `ptycho.reporting.tables.summary_table`.
+    metric, split : str
+        What to show.
 
     Returns
     -------
     dict
-        `name`, `better`, `methods` (labels), `best_counts` (who is best how often, as text), and `rows` of `view`, `dose`,
-        `fluence` and `cells`, each with `text` and `best`.
+        `name` and `better` of the metric, `methods` (labels), `best_counts` (how often each method is best, as texts),
+        and `rows` of `view`, `dose`, `fluence` and `cells`, each with `text` and `best`.
     """
     headline = HEADLINES[metric]
-    chosen = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
-    methods = list(dict.fromkeys(chosen["method"]))
-    light = fluence[fluence["split"] == split].groupby(["view", "dose"])[FLUENCE].mean()
-    means = chosen.groupby(["view", "dose", "method"])["value"].agg(["mean", "std", "count"])
-    places = 3 if means["mean"].max() < 10 else 1
-    rows, wins = [], Counter()
-    for (view, dose), found in means.groupby(["view", "dose"]):
-        found = found.droplevel(["view", "dose"]).reindex(methods)
-        known = found["mean"].dropna()
-        best = None if known.empty else known.idxmax() if headline.better == "higher" else known.idxmin()
+    selected = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
+    methods = list(dict.fromkeys(selected["method"]))
+    fluences = fluence[fluence["split"] == split].groupby(["view", "dose"])[FLUENCE].mean()
+    statistics = selected.groupby(["view", "dose", "method"])["value"].agg(["mean", "std", "count"])
+    digits = 3 if statistics["mean"].max() < 10 else 1
+    rows = []
+    wins: Counter[str] = Counter()
+    for key, of_condition in statistics.groupby(["view", "dose"]):
+        view, dose = cast(tuple[str, int], key)
+        by_method = of_condition.droplevel(["view", "dose"]).reindex(methods)
+        means = by_method["mean"].dropna()
+        best = None if means.empty else str(means.idxmax() if headline.better == "higher" else means.idxmin())
         if best:
             wins[method_name(best)] += 1
         cells = [
-            {"text": _spread(row.mean, row.std, row.count, places), "best": row.Index == best}
-            for row in found.itertuples()
+            {"text": _spread(mean, std, count, digits), "best": method == best}
+            for method, (mean, std, count) in zip(methods, by_method.itertuples(index=False, name=None), strict=True)
         ]
-        rows.append({"view": view, "dose": int(dose), "fluence": light[view, dose], "cells": cells})
-    best_counts = [f"{method} in {count}" for method, count in wins.most_common()] or ["none"]
-    names = [method_name(method) for method in methods]
+        rows.append({"view": view, "dose": int(dose), "fluence": fluences[view, dose], "cells": cells})
     return {
         "name": headline.label,
         "better": headline.better,
-        "methods": names,
-        "best_counts": best_counts,
+        "methods": [method_name(method) for method in methods],
+        "best_counts": [f"{method} in {count}" for method, count in wins.most_common()] or ["none"],
         "rows": rows,
     }
 
 
-def metric_tables(metrics: pd.DataFrame, fluence: pd.DataFrame, split: str) -> list[dict]:
-    """Lay out all headline metrics that a study has in a split."""
-    found = set(metrics.loc[metrics["split"] == split, "metric"])
-    return [metric_table(metrics, fluence, metric, split) for metric in HEADLINES if metric in found]
+def metric_tables(metrics: pd.DataFrame, fluence: pd.DataFrame, split: str) -> list[dict[str, Any]]:
+    """Lay out all headline metrics that a study has for a split, see `metric_table`."""
+    present = set(metrics.loc[metrics["split"] == split, "metric"])
+    return [metric_table(metrics, fluence, metric, split) for metric in HEADLINES if metric in present]
 
 
-def pairwise_wins(metrics: pd.DataFrame, split: str, metric: str) -> dict:
-    """Say for every pair of methods under which conditions the first is better.
+def pairwise_wins(metrics: pd.DataFrame, split: str, metric: str) -> dict[str, Any]:
+    """List for every pair of methods the conditions under which the first is better.
 
-    Better means: by the mean of the paired differences, and where there are several, by more than twice their
-    standard deviation.
+    Better means: by the mean of the paired differences, which must exceed twice their standard deviation if there are
+    several repetitions.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As for `ptycho.reporting.tables.spread_table`.
+    split, metric : str
+        What to compare; a headline metric.
 
     Returns
     -------
     dict
-        `name` and `better` of the metric, `methods` (labels), `conditions` (how many), and `rows` of `method` and
-        `cells`: lists of `view`, `doses` and how many (`n`), None for a method against itself.
+        `name` and `better` of the metric, `methods` (labels), `conditions` (their number), and `rows` of `method` and
+        `cells`: lists of `view`, `doses` and their number `n`, None for a method against itself.
     """
-    chosen = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
-    pairs = paired_differences(chosen)
     headline = HEADLINES[metric]
+    selected = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
+    pairs = paired_differences(selected)
     sign = 1 if headline.better == "higher" else -1
     wins: dict[tuple[str, str], dict[str, list[int]]] = {}
-    for row in pairs[pairs["mean"].abs() > 2 * pairs["sd"].fillna(0)].itertuples():
-        pair = (row.method, row.versus) if sign * row.mean > 0 else (row.versus, row.method)
-        wins.setdefault(pair, {}).setdefault(row.view, []).append(int(row.dose))
-    methods = list(dict.fromkeys(chosen["method"]))
+    for row in pairs[pairs["mean"].abs() > 2 * pairs["sd"].fillna(0)].to_dict("records"):
+        pair = row["method"], row["versus"]
+        winner_first = pair if sign * row["mean"] > 0 else pair[::-1]
+        wins.setdefault(winner_first, {}).setdefault(row["view"], []).append(int(row["dose"]))
+    methods = list(dict.fromkeys(selected["method"]))
     rows = [
         {
             "method": method_name(first),
@@ -86,74 +103,83 @@ def pairwise_wins(metrics: pd.DataFrame, split: str, metric: str) -> dict:
         }
         for first in methods
     ]
-    conditions = len(chosen[["view", "dose"]].drop_duplicates())
-    methods = [method_name(method) for method in methods]
     return {
         "name": headline.label,
         "better": headline.better,
-        "methods": methods,
-        "conditions": conditions,
+        "methods": [method_name(method) for method in methods],
+        "conditions": len(selected[["view", "dose"]].drop_duplicates()),
         "rows": rows,
     }
 
 
-def design(views: Mapping[str, Mapping]) -> list[dict]:
-    """Put the measured numbers of every view and dose in rows.
+def design(views: Mapping[StrPath, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List the measured numbers of every view and dose.
 
     Parameters
     ----------
     views : dict of dict
         Path of a view's JSON -> its content.
+
+    Returns
+    -------
+    list of dict
+        split, view, dose [photons per exposure], wanted and measured linear overlap, median spacing [px], numbers of
+        exposures, holdout exposures and groups, fluence [photons per object pixel], detected [photons per exposure].
     """
     rows = []
     for path, numbers in views.items():
-        place, counts = wildcards_of(path), numbers["counts"]
+        wildcards, counts = wildcards_of(path), numbers["counts"]
         rows.append(
-            {
-                "split": place["split"],
-                "view": place["view"],
-                "dose": int(place["dose"]),
-                "wanted": numbers["target_overlap"],
-            }
-            | {"overlap": numbers["overlap"]["between_exposures"]["linear"], "spacing": numbers["spacing_px"]["q50"]}
+            {"split": wildcards["split"], "view": wildcards["view"], "dose": int(wildcards["dose"])}
+            | {"wanted": numbers["target_overlap"], "overlap": numbers["overlap"]["between_exposures"]["linear"]}
+            | {"spacing": numbers["spacing_px"]["q50"]}
             | {key: counts[key] for key in ("exposures", "holdout", "groups")}
-            | {"fluence": numbers["fluence_photons_per_px"], "detected": numbers["mean_detected_photons"]}
+            | {"fluence": numbers[FLUENCE], "detected": numbers["mean_detected_photons"]}
         )
     return sorted(rows, key=lambda row: (row["split"], row["view"], row["dose"]))
 
 
-def costs(folder, config: Mapping) -> pd.DataFrame:
-    """Add up what the jobs of a study cost, from Snakemake's own measurements.
+def read_benchmark(path: StrPath) -> dict[str, float]:
+    """Read what Snakemake measured of a job (`benchmark:`).
+
+    Parameters
+    ----------
+    path : path
+        Tab-separated values; of several repetitions the last one counts.
+
+    Returns
+    -------
+    dict
+        Column -> value, such as s (wall time) and cpu_time [s], max_rss [MB]; NaN where the job was too short to be
+        measured ("-" or "NA").
+    """
+    table = pd.read_csv(path, sep="\t", na_values="-")
+    return {str(name): float(value) for name, value in table.iloc[-1].items() if name != "h:m:s"}
+
+
+def costs(folder: StrPath, config: Mapping[str, Any]) -> pd.DataFrame:
+    """Add up the cost of a study's jobs.
 
     Parameters
     ----------
     folder : path
-        …/{rule}/dose_{dose}/….tsv, as the rules' `benchmark` writes them.
+        Files …/{rule}/dose_{dose}/….tsv, as the rules' `benchmark` writes them.
     config : dict
-        Of the study: jobs of objects, doses, views, seeds and methods that it no longer names are not counted.
+        Configuration of the study. Jobs of objects, doses, views, seeds and methods that it does not name are left out.
 
     Returns
     -------
     DataFrame
-        rule, method, jobs, cpu_s (median of a job), least_s, most_s, total_s, peak_mb; NaN where a job was too short.
+        Columns rule, method, jobs, cpu_s (median of a job), least_s, most_s, total_s, peak_mb; NaN where a job was too
+        short to be measured.
     """
-    allowed = {"dose": map(str, config["doses"]), "seed": map(str, config["seeds"])}
-    allowed |= {"view": config["views"], "method": config["methods"], "object": config.get("objects", [])}
-    allowed = {key: set(values) for key, values in allowed.items()}
-    allowed["method"] |= {"tv"} if "refined" in allowed["method"] else set()
-    chunks = {"unrolled": config["inference"]["tile_chunks"]}
     rows = []
     for path in sorted(Path(folder).rglob("*.tsv")):
         inside = path.relative_to(folder)
-        place, chunk = wildcards_of(inside), re.fullmatch(r"\d+of(\d+)", path.stem)
-        if "infer" in inside.parts[0] and "split" in place and place["split"] not in config["splits"]:
-            continue
-        if chunk and int(chunk[1]) != chunks.get(place.get("method"), config["inference"]["chunks"]):
-            continue
-        if all(place.get(key) in (None, *values) for key, values in allowed.items()):
-            numbers = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
-            where = {"rule": inside.with_suffix("").parts[0], "method": place.get("method", "")}
-            rows.append(where | {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]})
+        if _is_of_study(inside, config):
+            numbers = read_benchmark(path)
+            job = {"rule": inside.with_suffix("").parts[0], "method": wildcards_of(inside).get("method", "")}
+            rows.append({**job, "cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]})
     table = pd.DataFrame(rows, columns=["rule", "method", "cpu_s", "peak_mb"])
     summed = table.groupby(["rule", "method"], as_index=False).agg(
         jobs=("cpu_s", "size"),
@@ -166,40 +192,63 @@ def costs(folder, config: Mapping) -> pd.DataFrame:
     return summed.sort_values("total_s", ascending=False)
 
 
-def significant(value, digits: int = 3) -> str:
-    """Write a number with so many significant digits and its thousands apart; a dash for NaN."""
+def training_cost(benchmarks: Iterable[StrPath]) -> pd.DataFrame:
+    """Collect the cost of trainings.
+
+    Parameters
+    ----------
+    benchmarks : iterable of path
+        Files …/dose_{dose}/{view}/seed_{seed}/{method}.tsv, as the rules' `benchmark` writes them.
+
+    Returns
+    -------
+    DataFrame
+        Columns dose, view, object (where there are several), seed, method, cpu_s, peak_mb.
+    """
+    rows = []
+    for path in map(Path, benchmarks):
+        numbers = read_benchmark(path)
+        cost = {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]}
+        rows.append({**condition_of(path), "method": path.stem, **cost})
+    repetition = [name for name in ("object", "seed") if any(name in row for row in rows)]
+    return pd.DataFrame(rows, columns=["dose", "view", *repetition, "method", "cpu_s", "peak_mb"])
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """Write a number with some significant digits and thousands separators; a dash for NaN or None."""
     if value is None or not np.isfinite(value):
         return "–"
     if value == 0:
         return "0"
-    places = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0)
-    return f"{value:,.{places}f}"
+    decimals = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0)
+    return f"{value:,.{decimals}f}"
 
 
-def _doses_of(views: Mapping[str, list[int]], first: str, second: str) -> list[dict] | None:
+def _is_of_study(path: Path, config: Mapping[str, Any]) -> bool:
+    """Tell whether the job of a benchmark file belongs to the study as it is configured now."""
+    wildcards, chunk = wildcards_of(path), re.fullmatch(r"\d+of(\d+)", path.stem)
+    if "infer" in path.parts[0] and wildcards.get("split", config["splits"][0]) not in config["splits"]:
+        return False
+    chunks = config["inference"]["tile_chunks" if wildcards.get("method") == "unrolled" else "chunks"]
+    if chunk and int(chunk[1]) != chunks:
+        return False
+    allowed = {
+        "dose": set(map(str, config["doses"])),
+        "seed": set(map(str, config["seeds"])),
+        "view": set(config["views"]),
+        "method": set(config["methods"]) | ({"tv"} if "refined" in config["methods"] else set()),
+        "object": set(config.get("objects", [])),
+    }
+    return all(wildcards.get(key) in (None, *values) for key, values in allowed.items())
+
+
+def _doses_of(views: Mapping[str, list[int]], first: str, second: str) -> list[dict[str, Any]] | None:
     if first == second:
         return None
     return [{"view": view, "doses": sorted(doses), "n": len(doses)} for view, doses in views.items()]
 
 
-def _spread(mean: float, std: float, count: int, places: int) -> str:
+def _spread(mean: float, std: float, count: float, digits: int) -> str:
     if not np.isfinite(mean):
         return "–"
-    return f"{mean:.{places}f}" + (f" ± {std:.{places}f}" if count > 1 else "")
-
-
-def training_cost(benchmarks) -> pd.DataFrame:
-    """What trainings cost, from Snakemake's own measurements: dose, view, (object,) seed, method, cpu_s, peak_mb.
-
-    Parameters
-    ----------
-    benchmarks : iterable of path
-        …/dose_{dose}/{view}/seed_{seed}/{method}.tsv
-    """
-    rows = []
-    for path in map(Path, benchmarks):
-        numbers = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
-        cost = {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]}
-        rows.append({**condition_of(path), "method": path.stem, **cost})
-    places = [name for name in ("object", "seed") if any(name in row for row in rows)]
-    return pd.DataFrame(rows, columns=["dose", "view", *places, "method", "cpu_s", "peak_mb"])
+    return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if count > 1 else "")

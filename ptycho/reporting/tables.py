@@ -1,6 +1,8 @@
-"""Tables as text: the study's headline metrics, what parts of methods give, and paired differences of methods."""
+"""Tables as text: metrics by condition and method, paired differences of methods, warnings."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,34 +10,43 @@ import pandas as pd
 from ptycho.reporting.headlines import HEADLINES
 
 FLUENCE = "fluence_photons_per_px"
+"""Column of the fluence, incident photons per object pixel."""
+
+KNOWN_PROBE_LIMITS = {
+    "shift_px": (0.1, "shifted by {:.2f} px"),
+    "ramp_rad_per_px": (0.005, "tilted by a phase ramp of {:.4f} rad/px"),
+}
+"""Part of the gauge that a known probe fixes -> largest value without a warning, and the warning's words."""
 
 
 def repeats(metrics: pd.DataFrame) -> list[str]:
-    """Name the columns that tell repetitions of one condition apart: seeds and, where they vary, objects."""
+    """List the columns that distinguish repetitions of a condition: seed and, where there are several, object."""
     return [name for name in ("object", "seed") if name in metrics]
 
 
 def varied(metrics: pd.DataFrame) -> str:
-    """Say what the repetitions are: '3 seeds of noise and training × 2 objects'."""
+    """Describe the repetitions: '3 seeds of noise and training × 2 objects'."""
     names = {"seed": ("seed of noise and training", "seeds of noise and training"), "object": ("object", "objects")}
     counts = {name: metrics[name].nunique() for name in reversed(repeats(metrics))}
     return " × ".join(f"{count} {names[name][count > 1]}" for name, count in counts.items())
 
 
-def spread_table(metrics: pd.DataFrame, names=tuple(HEADLINES), beside: pd.DataFrame | None = None) -> str:
-    """Lay out some metrics, one line a condition and method: mean ± standard deviation over the repetitions.
+def spread_table(
+    metrics: pd.DataFrame, names: Sequence[str] = tuple(HEADLINES), beside: pd.DataFrame | None = None
+) -> str:
+    """Lay out some metrics, one line per condition and method: mean ± standard deviation over the repetitions.
 
     Parameters
     ----------
     metrics : DataFrame
-        Tidy: dose, view, split, method, object (where it varies), seed, metric, value.
+        Columns dose, view, split, method, object (where there are several), seed, metric, value.
     names : sequence of str
-        Metrics, a column each; those that the table does not have are left out.
+        Metrics, one column each; those that the table lacks are left out.
     beside : DataFrame, optional
-        Further columns, for each split, view and dose.
+        Further columns, one row per split, view and dose.
     """
     keys = ["split", "view", "dose", "method"]
-    order = {method: place for place, method in enumerate(dict.fromkeys(metrics["method"]))}
+    order = {method: rank for rank, method in enumerate(dict.fromkeys(metrics["method"]))}
     grouped = metrics[metrics["metric"].isin(names)].groupby([*keys, "metric"])["value"]
     cells = grouped.agg(["mean", "std", "count"]).apply(_cell, axis=1).unstack("metric").fillna("-").reset_index()
     if beside is not None:
@@ -46,26 +57,34 @@ def spread_table(metrics: pd.DataFrame, names=tuple(HEADLINES), beside: pd.DataF
     return lines.to_string(index=False, float_format=lambda value: f"{value:.3g}")
 
 
-def _cell(numbers) -> str:
-    spread = "" if numbers["count"] < 2 else f" ±{numbers['std']:.1g}"
-    return f"{numbers['mean']:.3g}{spread}"
-
-
 def summary_table(metrics: pd.DataFrame, fluence: pd.DataFrame) -> str:
-    """Lay out the headline metrics, with overlap and fluence beside them."""
-    light = fluence.groupby(["split", "view", "dose"], as_index=False)[["overlap", FLUENCE]].mean()
-    light = light.rename(columns={FLUENCE: "photons/px"})[["split", "view", "overlap", "dose", "photons/px"]]
-    return spread_table(metrics, beside=light)
+    """Lay out the headline metrics, with overlap and fluence of each condition.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As for `spread_table`.
+    fluence : DataFrame
+        As `ptycho.reporting.summary.fluence_table` returns it.
+    """
+    conditions = fluence.groupby(["split", "view", "dose"], as_index=False)[["overlap", FLUENCE]].mean()
+    conditions = conditions.rename(columns={FLUENCE: "photons/px"})
+    return spread_table(metrics, beside=conditions[["split", "view", "overlap", "dose", "photons/px"]])
 
 
 def paired_differences(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Compare methods repetition by repetition: what they share, sample and noise, does not blur the difference.
+    """Compare methods repetition by repetition, so that the sample and noise they share cancel.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As for `spread_table`.
 
     Returns
     -------
     DataFrame
-        split, view, dose, metric, method, versus, mean and sd (NaN for one repetition) of the difference
-        method - versus, and n; every pair of methods once.
+        Columns split, view, dose, metric, method, versus, mean and sd (NaN for one repetition) of the difference
+        method - versus, and n, the number of repetitions; every pair of methods once.
     """
     keys = ["split", "view", "dose", "metric"]
     wide = metrics.pivot_table(
@@ -81,63 +100,79 @@ def paired_differences(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def difference_table(differences: pd.DataFrame, metric: str = "error") -> str:
-    """Lay out the paired differences of one metric, one line a condition and pair: mean ± standard deviation."""
+    """Lay out the paired differences of one metric, one line per condition and pair: mean ± standard deviation.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        As `paired_differences` returns it.
+    metric : str
+        Metric to show. A mean beyond two standard deviations is marked.
+    """
     rows = differences[differences["metric"] == metric]
-    found = np.abs(rows["mean"]) > 2 * rows["sd"]
-    shown = pd.DataFrame(
+    significant = np.abs(rows["mean"]) > 2 * rows["sd"]
+    table = pd.DataFrame(
         {
             **{key: rows[key] for key in ("split", "view", "dose")},
             "pair": rows["method"] + " - " + rows["versus"],
             metric: [f"{mean:+.3g} ±{sd:.1g}" for mean, sd in zip(rows["mean"], rows["sd"], strict=True)],
             "n": rows["n"],
-            "": np.where(found, "beyond 2 sd", ""),
+            "": np.where(significant, "beyond 2 sd", ""),
         }
     )
-    return shown.to_string(index=False)
+    return table.to_string(index=False)
 
 
-def with_condition(metrics: pd.DataFrame, **condition) -> pd.DataFrame:
-    """Say of which condition the numbers are.
+def with_condition(metrics: pd.DataFrame, **condition: Any) -> pd.DataFrame:
+    """Add the condition to a table of metrics.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        Columns method, metric, value.
+    **condition
+        dose, view, split, seed, and object where there are several.
 
     Returns
     -------
     DataFrame
-        dose, view, split, method, object (where there are several), seed, metric, value.
+        Columns dose, view, split, method, object (where there are several), seed, metric, value.
     """
     columns = ["dose", "view", "split", "method", *(["object"] if "object" in condition else []), "seed"]
     return metrics.assign(**condition)[[*columns, "metric", "value"]]
 
 
-KNOWN_PROBE_LIMITS = {
-    "shift_px": (0.1, "shifted by {:.2f} px"),
-    "ramp_rad_per_px": (0.005, "tilted by a phase ramp of {:.4f} rad/px"),
-}
-"""What a known probe leaves no room for, and how much of it is no warning."""
-
-
 def warnings_of(metrics: pd.DataFrame) -> list[str]:
-    """Say which methods were shifted or tilted by more than a known probe allows, no gauge then, or not registered.
+    """List the methods that were not registered, or whose shift or ramp exceeds what a known probe allows.
 
-    A shift is a bug; a ramp is slow phase that a method has not recovered.
+    With a known probe, neither is a gauge: a shift is a bug, a ramp is slow phase that the method did not recover.
 
     Parameters
     ----------
     metrics : DataFrame
         As `with_condition` returns it, of any number of conditions; repetitions of one share a line.
     """
-    several, found, lost = metrics["split"].nunique() > 1, [], []
+    several_splits, exceeded, unregistered = metrics["split"].nunique() > 1, [], []
     for metric, (limit, words) in KNOWN_PROBE_LIMITS.items():
-        chosen = metrics[metrics["metric"] == metric]
-        for (split, view, dose, method), rows in chosen.groupby(["split", "view", "dose", "method"], sort=False):
-            where = f"{method}, {view} {dose}" + (f", {split} split" if several else "")
-            far, nowhere = rows["value"] > limit, rows["value"].isna()
-            if far.any():
-                much = words.format(rows["value"].max()) + " at most" * (len(rows) > 1)
-                found.append(f"{where}: {much}{_share(far)}; a known probe allows {limit} {words.split()[-1]}")
-            if nowhere.any() and metric == "shift_px":
-                lost.append(f"{where}: could not be registered{_share(nowhere)}: the log of compare says why")
-    return found + lost
+        selected = metrics[metrics["metric"] == metric]
+        for (split, view, dose, method), rows in selected.groupby(["split", "view", "dose", "method"], sort=False):
+            where = f"{method}, {view} {dose}" + (f", {split} split" if several_splits else "")
+            beyond, missing = rows["value"] > limit, rows["value"].isna()
+            if beyond.any():
+                amount = words.format(rows["value"].max()) + " at most" * (len(rows) > 1)
+                unit = words.split()[-1]
+                exceeded.append(f"{where}: {amount}{_count_of(beyond)}; a known probe allows {limit} {unit}")
+            if missing.any() and metric == "shift_px":
+                count = _count_of(missing)
+                unregistered.append(f"{where}: could not be registered{count}: the log of compare says why")
+    return exceeded + unregistered
 
 
-def _share(which) -> str:
-    return f", {which.sum()} of {len(which)}" if len(which) > 1 else ""
+def _cell(statistics: pd.Series) -> str:
+    spread = "" if statistics["count"] < 2 else f" ±{statistics['std']:.1g}"
+    return f"{statistics['mean']:.3g}{spread}"
+
+
+def _count_of(flags: pd.Series) -> str:
+    """', 2 of 4' of several repetitions; nothing of a single one."""
+    return f", {flags.sum()} of {len(flags)}" if len(flags) > 1 else ""

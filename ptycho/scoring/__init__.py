@@ -1,1 +1,1 @@
-"""How good an image is."""
+"""How good a reconstruction is: registration to the truth, metrics, Fourier ring correlation."""

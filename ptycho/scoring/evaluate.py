@@ -1,13 +1,18 @@
-"""Scoring one condition: every method against truth and against exposures that no method saw, the same way."""
+"""Scores of one condition: every method against the truth and against holdout exposures, all in the same way.
+
+In a measured study the scan's object is not the truth but a reference reconstruction; it takes the truth's place here.
+"""
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ptycho.data.grouping import FIT, HOLDOUT, VALIDATION
 from ptycho.data.object_files import load_reconstruction, paste
@@ -16,13 +21,15 @@ from ptycho.data.views import View, scored_region
 from ptycho.physics.forward import blocks, illumination, predict_intensity
 from ptycho.physics.noise import heldout_deviance
 from ptycho.scoring.frc import frc, ssnr_of_truth
-from ptycho.scoring.metrics import METRICS, amplitude_images, data_range, phase_images, score
+from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
 from ptycho.scoring.registration import AlignmentError, Gauge, align
+from ptycho.workflow.files import StrPath
 
 NO_GAUGE = Gauge(**{field.name: np.nan for field in fields(Gauge)})
-"""Of an estimate that cannot be registered."""
+"""Gauge of an estimate that cannot be registered."""
+
 MARGIN_PX = 32
-"""Around the scored rectangle, what alignment may shift in."""
+"""Margin around the scored rectangle from which alignment shifts data in."""
 
 _logger = logging.getLogger(__name__)
 
@@ -37,13 +44,13 @@ class Region:
     x1: int
 
     @classmethod
-    def load(cls, path) -> "Region":
-        """Read it from its JSON."""
-        numbers = json.loads(Path(path).read_text())
+    def load(cls, path: StrPath) -> "Region":
+        """Read a region from JSON with the keys y0, y1, x0 and x1."""
+        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls(*(numbers[key] for key in ("y0", "y1", "x0", "x1")))
 
-    def widened(self, margin: int, shape) -> "Region":
-        """Return it with a margin, as far as the object reaches."""
+    def widened(self, margin: int, shape: tuple[int, ...]) -> "Region":
+        """Return the region with a margin [px] on every side, clipped to an object of (rows, columns)."""
         return Region(
             max(self.y0 - margin, 0),
             min(self.y1 + margin, shape[0]),
@@ -52,106 +59,181 @@ class Region:
         )
 
     @property
-    def box(self):
+    def box(self) -> tuple[slice, slice]:
         """Slices of this rectangle in the object plane."""
         return (slice(self.y0, self.y1), slice(self.x0, self.x1))
 
-    def inside(self, outer: "Region"):
+    def inside(self, outer: "Region") -> tuple[slice, slice]:
         """Slices of this rectangle in an array that covers `outer`."""
         return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
 
 
-def shared_region(scan: Scan, views: list[View]) -> Region:
-    """Find the rectangle that is lit in every view of a scan, see `ptycho.data.views.scored_region`."""
+def shared_region(scan: Scan, views: Sequence[View]) -> Region:
+    """Find the largest rectangle that is illuminated in every view of a scan.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If no pixel is illuminated in every view, see `ptycho.data.views.scored_region`.
+    """
     shape = scan.object.shape
-    kept = [view.exposures for view in views]
-    lights = (illumination(scan.probe, scan.xcoords[part], scan.ycoords[part], shape) for part in kept)
-    return Region(*scored_region(lights))
+    exposures = [view.exposures for view in views]
+    illuminations = (illumination(scan.probe, scan.xcoords[kept], scan.ycoords[kept], shape) for kept in exposures)
+    return Region(*scored_region(illuminations))
 
 
-def heldout_blocks(obj, scan: Scan, exposures, block_size: int = 64) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield counts and predicted counts of exposures, (b, N, N) each, block by block; `obj` is on the truth's grid."""
+def heldout_blocks(
+    obj: NDArray[np.complexfloating], scan: Scan, exposures: NDArray[np.integer], block_size: int = 64
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Predict the counts of some exposures, block by block.
+
+    Parameters
+    ----------
+    obj : (H, W) complex
+        Object on the pixels of the scan's object plane.
+    scan : Scan
+    exposures : (m,) int
+        Indices of exposures.
+    block_size : int
+        Exposures per block.
+
+    Yields
+    ------
+    counts, predicted : (b, N, N) float64
+        Detected and predicted mean counts [photon].
+    """
     for block in blocks(len(exposures), block_size):
-        chosen = exposures[block]
-        counts = np.square(scan.diffraction[chosen], dtype=np.float64)
-        yield counts, predict_intensity(obj, scan.probe, scan.xcoords[chosen], scan.ycoords[chosen])
+        indices = exposures[block]
+        counts = np.square(scan.diffraction[indices], dtype=np.float64)
+        yield counts, predict_intensity(obj, scan.probe, scan.xcoords[indices], scan.ycoords[indices])
 
 
-def load_on_grid(path, shape):
-    """Read a reconstruction and put it on the object plane (H, W); with what its file says about how it was made."""
+def load_on_grid(path: StrPath, shape: tuple[int, ...]) -> tuple[NDArray[np.complexfloating], dict[str, Any]]:
+    """Read a reconstruction and place it in the object plane.
+
+    Parameters
+    ----------
+    path : path
+        Object file.
+    shape : (int, int)
+        Rows and columns of the object plane.
+
+    Returns
+    -------
+    obj : (H, W) complex64
+        Outside the reconstruction: the mean modulus of its well-illuminated pixels.
+    metadata : dict
+        Metadata of the file.
+    """
     reconstruction, metadata = load_reconstruction(path)
-    obj, illumination = reconstruction.object, reconstruction.illumination
-    fill = np.mean(np.abs(obj)[illumination > 0.1 * np.median(illumination)])
-    return paste(obj, reconstruction.origin_px, shape, fill=fill), metadata
+    obj, weight = reconstruction.object, reconstruction.illumination
+    fill = np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)])
+    height, width = shape
+    return paste(obj, reconstruction.origin_px, (height, width), fill=fill), metadata
 
 
-def illumination_on(region: Region, scan: Scan, view: View):
-    """Illumination of a rectangle by the exposures of a view that methods may use, (h, w) float64 [photon/px]."""
-    kept = view.of_role(FIT, VALIDATION)
+def illumination_on(region: Region, scan: Scan, view: View) -> NDArray[np.float64]:
+    """Illumination of a region by the fit and validation exposures of a view, (h, w) float64 [photon/px]."""
+    exposures = view.of_role(FIT, VALIDATION)
     shape = region.y1 - region.y0, region.x1 - region.x0
-    return illumination(scan.probe, scan.xcoords[kept], scan.ycoords[kept], shape, (region.y0, region.x0))
+    return illumination(scan.probe, scan.xcoords[exposures], scan.ycoords[exposures], shape, (region.y0, region.x0))
 
 
-def align_if_possible(estimate, truth, light, region, *, name):
-    """Align as `align` does; where that cannot be, say so, leave it in paste and call the shift NaN."""
+def align_if_possible(
+    estimate: NDArray[np.complexfloating],
+    truth: NDArray[np.complexfloating],
+    weight: NDArray[np.floating],
+    region: tuple[slice, slice],
+    *,
+    name: StrPath,
+) -> tuple[NDArray[np.complexfloating], Gauge]:
+    """Align an estimate; if it cannot be registered, log a warning and fit scale, phase and ramp in place.
+
+    Parameters
+    ----------
+    estimate, truth, weight, region
+        As for `ptycho.scoring.registration.align`.
+    name : str or path
+        What the log calls the estimate.
+
+    Returns
+    -------
+    aligned : (h, w) complex
+    gauge : Gauge
+        Its shift is NaN if the estimate was not registered; `NO_GAUGE` if nothing could be fitted.
+    """
     try:
-        return align(estimate, truth, light, region)
+        return align(estimate, truth, weight, region)
     except AlignmentError as error:
         _logger.warning("%s: not registered, scored where it is: %s", name, error)
     try:
-        aligned, gauge = align(estimate, truth, light, region, max_shift_px=0)
+        aligned, gauge = align(estimate, truth, weight, region, max_shift_px=0)
         return aligned, replace(gauge, shift_y_px=np.nan, shift_x_px=np.nan)
-    except AlignmentError:  # nothing to fit a scale to
+    except AlignmentError:  # there is nothing to fit a scale to
         return estimate[region], NO_GAUGE
 
 
-def score_method(obj_path, scan: Scan, view: View, region: Region) -> tuple[dict[str, float], np.ndarray]:
+def score_method(
+    obj_path: StrPath, scan: Scan, view: View, region: Region
+) -> tuple[dict[str, float], NDArray[np.complex64]]:
     """Score one reconstruction.
 
     Parameters
     ----------
-    obj_path : Path
+    obj_path : path
         Object file of the method.
+    scan, view : Scan, View
+        What was reconstructed.
     region : Region
-        What is scored.
+        Scored rectangle.
 
     Returns
     -------
     values : dict
-        The metrics of `ptycho.scoring.metrics`, `heldout_deviance` if exposures were set apart, what `align` removed,
-        and `cpu_s`, what the reconstruction cost, if its file says so.
+        The metrics of `ptycho.scoring.metrics`; `heldout_deviance` if the view has holdout exposures; the gauge that
+        `align` removed; `cpu_s`, the CPU time of the reconstruction, if the file records it.
     aligned : (h, w) complex64
         The scored rectangle.
     """
     on_grid, metadata = load_on_grid(obj_path, scan.object.shape)
-    apart = view.of_role(HOLDOUT)
-    heldout = {"heldout_deviance": heldout_deviance(heldout_blocks(on_grid, scan, apart))} if len(apart) else {}
+    holdout = view.of_role(HOLDOUT)
+    heldout = {"heldout_deviance": heldout_deviance(heldout_blocks(on_grid, scan, holdout))} if len(holdout) else {}
     wide = region.widened(MARGIN_PX, scan.object.shape)
     truth, inner = scan.object[wide.box], region.inside(wide)
     cost = {"cpu_s": metadata["cpu_s"]} if "cpu_s" in metadata else {}
+    aligned: NDArray[np.complexfloating]
     if np.isfinite(on_grid[wide.box]).all():
         aligned, gauge = align_if_possible(
             on_grid[wide.box], truth, illumination_on(wide, scan, view), inner, name=obj_path
         )
         values = score(aligned, truth[inner])
     else:
-        _logger.warning("%s: has values that are not finite, all its scores are NaN", obj_path)
+        _logger.warning("%s: some values are not finite; all its scores are NaN", obj_path)
         aligned, gauge, values = on_grid[wide.box][inner], NO_GAUGE, dict.fromkeys(METRICS, np.nan)
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, **asdict(gauge)}
     return {**values, **heldout, **removed, **cost}, aligned.astype(np.complex64)
 
 
 def compare(
-    objects: dict[str, Path], scan: Scan, view: View, region: Region
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    objects: Mapping[str, StrPath], scan: Scan, view: View, region: Region
+) -> tuple[pd.DataFrame, dict[str, NDArray[np.complex64]]]:
     """Score all methods of one condition.
+
+    Parameters
+    ----------
+    objects : dict of path
+        Method -> object file.
+    scan, view : Scan, View
+        What was reconstructed.
+    region : Region
+        Scored rectangle.
 
     Returns
     -------
     metrics : DataFrame
-        method, metric, value.
-    arrays : dict
-        "truth" and every method: the aligned, scored rectangles, complex64.
+        Columns method, metric, value.
+    arrays : dict of (h, w) complex64
+        "truth" (in a measured study the reference), and method -> aligned object, all on the scored rectangle.
     """
     arrays = {"truth": scan.object[region.y0 : region.y1, region.x0 : region.x1]}
     rows = []
@@ -161,8 +243,8 @@ def compare(
     return pd.DataFrame(rows), arrays
 
 
-def frc_table(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Fourier ring correlation with the truth, ring by ring.
+def frc_table(arrays: Mapping[str, NDArray[np.complexfloating]]) -> pd.DataFrame:
+    """Fourier ring correlation of every method with the truth, ring by ring.
 
     Parameters
     ----------
@@ -172,11 +254,12 @@ def frc_table(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        method, part ("amplitude" or "phase"), frequency (of Nyquist), frc, ssnr; NaN where the truth is flat.
+        Columns method, part ("amplitude" or "phase"), frequency (fraction of Nyquist), frc, ssnr; NaN where the truth
+        is flat.
     """
     tables = []
     for method in (name for name in arrays if name != "truth"):
-        for part, images in {"amplitude": amplitude_images, "phase": phase_images}.items():
+        for part, images in PARTS.items():
             image, truth = images(arrays[method], arrays["truth"])
             frequency, correlation = frc(image, truth)
             if not data_range(truth):

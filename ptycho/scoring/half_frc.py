@@ -1,45 +1,53 @@
-"""Reconstructions of two independent halves of the photons: what agrees between them, where there is no truth.
+"""Agreement of reconstructions of two independent halves of the photons, which needs no truth.
 
-A warning goes with every number: what a method adds by itself, a prior or a habit of stopping, is in both halves and
-counts as agreement. These curves say how repeatable a reconstruction is, not how true, and rank no methods.
+Whatever a method adds by itself, such as a prior or early stopping, is present in both halves and counts as agreement.
+These curves measure repeatability, not accuracy, and do not rank methods; `WARNING` accompanies them everywhere.
 """
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan
 from ptycho.data.views import View
 from ptycho.scoring.evaluate import MARGIN_PX, Region, align_if_possible, illumination_on, load_on_grid
-from ptycho.scoring.frc import frc, frc_crossing, half_thresholds, ssnr_of_halves
-from ptycho.scoring.metrics import amplitude_images, phase_images
+from ptycho.scoring.frc import THRESHOLDS, frc, frc_crossing, half_thresholds, ssnr_of_halves
+from ptycho.scoring.metrics import PARTS
+from ptycho.workflow.files import StrPath
 
-WARNING = "A prior repeats itself in both halves: this is what repeats, not what is true; it ranks no methods."
-"""To be shown with every half-scan FRC."""
+WARNING = "A prior repeats itself in both halves: this shows repeatability, not accuracy; do not rank methods by it."
+"""Shown with every FRC between halves."""
 
 
-def load_halves(paths, scan: Scan, view: View, region: Region):
-    """Read both reconstructions; the first is aligned to the second as an estimate is to a truth.
+def load_halves(
+    paths: tuple[StrPath, StrPath], scan: Scan, view: View, region: Region
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Read the reconstructions of both halves and align the first to the second.
 
     Parameters
     ----------
-    paths : (Path, Path)
-        Object files. No truth is looked at; `scan` gives probe, positions and the size of the object plane.
+    paths : (path, path)
+        Object files.
+    scan, view : Scan, View
+        What was split in halves. They give probe, positions and shape of the object plane; the truth is not used.
+    region : Region
+        Scored rectangle.
 
     Returns
     -------
     first, second : (h, w) complex128
-        The rectangle `region`, turned so that the second's mean phase is 0: away from the wrap.
+        Both on the scored rectangle, with the second's mean phase 0, away from the phase wrap.
     """
     shape = scan.object.shape
     wide = region.widened(MARGIN_PX, shape)
-    one, two = (load_on_grid(path, shape)[0][wide.box].astype(np.complex128) for path in paths)
+    first, second = (load_on_grid(path, shape)[0][wide.box].astype(np.complex128) for path in paths)
     inner = region.inside(wide)
-    aligned, _ = align_if_possible(one, two, illumination_on(wide, scan, view), inner, name=paths[0])
-    turn = np.exp(-1j * np.angle(np.sum(two[inner])))
-    return aligned * turn, two[inner] * turn
+    aligned, _ = align_if_possible(first, second, illumination_on(wide, scan, view), inner, name=paths[0])
+    phase = np.exp(-1j * np.angle(np.sum(second[inner])))
+    return aligned * phase, second[inner] * phase
 
 
-def half_frc(first, second) -> pd.DataFrame:
+def half_frc(first: NDArray[np.complexfloating], second: NDArray[np.complexfloating]) -> pd.DataFrame:
     """Fourier ring correlation of two independent halves, ring by ring.
 
     Parameters
@@ -50,11 +58,11 @@ def half_frc(first, second) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        part ("amplitude" or "phase"), frequency (of Nyquist), frc, ssnr (of the whole, 2 FRC / (1 - FRC)), and the
-        thresholds 1/7, half-bit, 1-bit at that ring.
+        Columns part ("amplitude" or "phase"), frequency (fraction of Nyquist), frc, ssnr (of the whole data,
+        2 FRC / (1 - FRC)), and the thresholds 1/7, half-bit and 1-bit at that ring.
     """
     tables = []
-    for part, images in {"amplitude": amplitude_images, "phase": phase_images}.items():
+    for part, images in PARTS.items():
         frequency, correlation = frc(*images(first, second))
         columns = {"frequency": frequency, "frc": correlation, "ssnr": ssnr_of_halves(correlation)}
         tables.append(pd.DataFrame({"part": part, **columns, **half_thresholds(first.shape)}))
@@ -62,16 +70,21 @@ def half_frc(first, second) -> pd.DataFrame:
 
 
 def half_crossings(curves: pd.DataFrame) -> pd.DataFrame:
-    """Where curves of `half_frc`, with a column `method`, first fall below each threshold.
+    """Find where the FRC between halves first falls below each threshold.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        As `half_frc` returns it, with a column `method`.
 
     Returns
     -------
     DataFrame
-        method, part, threshold, frequency (of Nyquist; 1.0 if never below).
+        Columns method, part, threshold, frequency (fraction of Nyquist; 1.0 if never below).
     """
     rows = []
     for (method, part), curve in curves.groupby(["method", "part"], sort=False):
-        for threshold in ("1/7", "half-bit", "1-bit"):
-            arrays = (curve[column].to_numpy() for column in ("frequency", "frc", threshold))
-            rows.append((method, part, threshold, frc_crossing(*arrays)))
+        for threshold in THRESHOLDS:
+            frequency, correlation, limit = (curve[column].to_numpy() for column in ("frequency", "frc", threshold))
+            rows.append((method, part, threshold, frc_crossing(frequency, correlation, limit)))
     return pd.DataFrame(rows, columns=["method", "part", "threshold", "frequency"])

@@ -1,1 +1,1 @@
-"""What a job needs to run, to be logged, killed and repeated; left out of the digests of code."""
+"""What a job needs to run, to be logged, stopped and repeated; left out of the code digests."""

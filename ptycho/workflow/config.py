@@ -1,14 +1,15 @@
-"""What a study is: its config files, and their sum held against a closed schema before any job runs."""
+"""A study's config: its files, and their merged result, checked against a closed schema before any job runs."""
 
 import copy
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
 
 from ptycho.methods import METHODS
+from ptycho.workflow.files import StrPath
 from ptycho.workflow.retired import find_retired
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -16,22 +17,22 @@ DEFAULTS = CONFIG / "defaults.yaml"
 SCHEMA = CONFIG / "schema" / "config.schema.yaml"
 
 REPLACED = ("views", "objects")
-"""Keys whose names are the study's own: `--config` replaces them, where Snakemake would merge."""
+"""Keys that `--config` replaces as a whole, where Snakemake would merge: the user chooses the names in them."""
 
 
 class ConfigError(ValueError):
-    """A value that no study can have: the message names the key and what is allowed."""
+    """A config is invalid; the message names the key, what was found and what is allowed."""
 
 
 def load_schema() -> dict[str, Any]:
-    """Read the schema of a study's config; the methods are those that there are."""
+    """Read the schema of a study's config; the allowed methods are those of `ptycho.methods`."""
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     schema["properties"]["methods"]["items"] = {"enum": list(METHODS)}
     return schema
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice or is no text."""
+    """YAML loader that refuses duplicate keys and keys that are not text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -39,21 +40,22 @@ class _StrictLoader(yaml.SafeLoader):
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, str):
                 raise ConfigError(
-                    f"line {line}: key {key!r} is no text; wanted a name, in quotes if it looks like {key!r}"
+                    f"line {line}: key {key!r} is not text; wanted a name, in quotes if it looks like {key!r}"
                 )
             if key in seen:
-                raise ConfigError(f"line {line}: key '{key}' is there twice")
+                raise ConfigError(f"line {line}: duplicate key '{key}'")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-def read_file(path) -> dict[str, Any]:
+def read_file(path: StrPath) -> dict[str, Any]:
     """Read one config file.
 
     Raises
     ------
     ConfigError
-        If it is missing, no YAML, no mapping, or has a key twice or one that is no text; the message names file and line.
+        If the file is missing, not YAML, not a mapping, or has a key that is duplicate or not text; the message names
+        file and line.
     """
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)
@@ -66,8 +68,8 @@ def read_file(path) -> dict[str, Any]:
     return content
 
 
-def load_config(path) -> dict[str, Any]:
-    """Read a study file laid over the defaults, as the workflow does."""
+def load_config(path: StrPath) -> dict[str, Any]:
+    """Read a study file and merge it into the defaults, as the workflow does."""
     from snakemake.utils import update_config
 
     config = copy.deepcopy(read_file(DEFAULTS))
@@ -76,12 +78,14 @@ def load_config(path) -> dict[str, Any]:
 
 
 def with_command_line(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Take a merged config with what `--config` said: its numbers read, and `REPLACED` keys replaced.
+    """Return a merged config with the values of `--config`: their numbers parsed, `REPLACED` keys replaced.
 
     Parameters
     ----------
-    given : dict
-        What stands behind `--config`: keys and their values.
+    config : mapping
+        As Snakemake merged it, `given` included.
+    given : mapping
+        Keys and values after `--config`.
     """
     return {
         key: with_numbers(given[key] if key in REPLACED and key in given else value) if key in given else value
@@ -90,78 +94,82 @@ def with_command_line(config: Mapping[str, Any], given: Mapping[str, Any]) -> di
 
 
 def with_numbers(value: Any) -> Any:
-    """Read the numbers in what `snakemake --config` has left as words: inside lists and mappings it reads none."""
+    """Parse the numbers that `snakemake --config` leaves as text: all those inside lists and mappings."""
     if isinstance(value, dict):
         return {key: with_numbers(part) for key, part in value.items()}
     if isinstance(value, list):
         return [with_numbers(part) for part in value]
     if isinstance(value, str):
-        read = yaml.safe_load(value)
-        return read if isinstance(read, int | float) and not isinstance(read, bool) else value
+        parsed = yaml.safe_load(value)
+        return parsed if isinstance(parsed, int | float) and not isinstance(parsed, bool) else value
     return value
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Hold a config against the closed schema and against itself.
+    """Check a config against the closed schema, and its values against each other.
 
     Raises
     ------
     ConfigError
-        Lists every wrong key, what was found and what is allowed.
+        Lists every invalid key, what was found and what is allowed.
     """
     if retired := find_retired(config):
-        raise ConfigError("the config of this study is of ptycho 0.1:\n" + "\n".join(f"  - {line}" for line in retired))
+        raise ConfigError("this config was written for ptycho 0.1:\n" + "\n".join(f"  - {line}" for line in retired))
     validator = jsonschema.Draft202012Validator(load_schema())
     problems = [_explain(error) for error in sorted(validator.iter_errors(config), key=lambda error: error.json_path)]
     if not problems:
         problems = _contradictions(config)
     if problems:
-        raise ConfigError("the config of this study is wrong:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise ConfigError("the config of this study is invalid:\n" + "\n".join(f"  - {line}" for line in problems))
 
 
-def _explain(error) -> str:
-    """Say in one line which key is wrong and what is allowed."""
+def _explain(error: jsonschema.ValidationError) -> str:
+    """Return one line that names the invalid key and what is allowed."""
     if error.validator in ("oneOf", "anyOf") and error.context:
         kind = error.instance.get("kind") if isinstance(error.instance, dict) else None
-        for branch in error.context:  # the branch that has the kind that was written
+        for branch in error.context:  # explain the branch of the kind that was written
             if kind is not None and branch.schema_path[0] == _branch_of(error, kind):
                 return _explain(branch)
-        kinds = [word for branch in error.validator_value for word in _kinds(branch)]
+        kinds = [word for branch in _branches(error) for word in _kinds(branch)]
         if kind is not None and kinds:
             return f"{error.json_path.removeprefix('$.')}.kind: {kind!r}; wanted one of {', '.join(kinds)}"
     key = error.json_path.removeprefix("$").removeprefix(".") or "config"
     description = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
     allowed = ""
-    if error.validator == "additionalProperties":
+    if error.validator == "additionalProperties" and isinstance(error.schema, dict):
         allowed = f"; allowed keys: {', '.join(sorted(error.schema['properties']))}"
     return f"{key}: {error.message}{allowed}" + (f" ({description})" if description else "")
 
 
-def _branch_of(error, kind: str) -> int | None:
-    return next((index for index, branch in enumerate(error.validator_value) if kind in _kinds(branch)), None)
+def _branch_of(error: jsonschema.ValidationError, kind: str) -> int | None:
+    return next((index for index, branch in enumerate(_branches(error)) if kind in _kinds(branch)), None)
 
 
-def _kinds(branch: dict) -> list[str]:
-    """Kinds that a branch of a schema is for."""
+def _branches(error: jsonschema.ValidationError) -> list[dict[str, Any]]:
+    """Return the alternatives of a failed `oneOf` or `anyOf`."""
+    return cast("list[dict[str, Any]]", error.validator_value)
+
+
+def _kinds(branch: dict[str, Any]) -> list[str]:
+    """Return the kinds that a branch of a schema describes."""
     allowed = branch.get("properties", {}).get("kind", {})
     return [allowed["const"]] if "const" in allowed else allowed.get("enum", [])
 
 
-def _contradictions(config: dict) -> list[str]:
-    """Find values that are each allowed but do not go together."""
-    found = []
+def _contradictions(config: dict[str, Any]) -> list[str]:
+    """Return a message for every pair of values that are valid but exclude each other."""
+    problems = []
     size, neighbors = config["grouping"]["gridsize"] ** 2, config["grouping"]["neighbors"]
     if size - 1 > neighbors:
-        found.append(
-            f"grouping.neighbors: {neighbors} is too few for groups of {size} (gridsize²); at least {size - 1}"
+        problems.append(
+            f"grouping.neighbors: {neighbors} is too few for groups of {size} (gridsize²); wanted at least {size - 1}"
         )
-    if config["tv"]["lambda_min"] > config["tv"]["lambda_max"]:
-        found.append(
-            f"tv.lambda_min: {config['tv']['lambda_min']} is more than tv.lambda_max, {config['tv']['lambda_max']}"
-        )
+    smallest, largest = config["tv"]["lambda_min"], config["tv"]["lambda_max"]
+    if smallest > largest:
+        problems.append(f"tv.lambda_min: {smallest} is more than tv.lambda_max, {largest}")
     source = config["source"]
     if source["kind"] == "measured" and "objects" in config:
-        found.append("objects: a measured scan has the one that it has; wanted no such key")
+        problems.append("objects: a measured scan has one object, its own; remove this key")
     elif source["kind"] == "simulated" and ("object" in source) == ("objects" in config):
-        found.append("source.object, objects: wanted the one or the other")
-    return found
+        problems.append("source.object, objects: wanted exactly one of them")
+    return problems

@@ -1,32 +1,41 @@
-"""Output files that are whole or not there, whatever kills their writer; and errors that say what to do."""
+"""Output files that are complete or absent, whatever kills their writer; errors that say what to do."""
 
 import errno
 import os
 import platform
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path as text or as a `pathlib.Path`."""
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 HOST = platform.node()
-"""In temporary names: on a shared disk, process ids of other machines mean nothing here."""
-ROOM = 200_000
-"""Bytes that there must be room for: what Snakemake itself writes of a study."""
+"""Part of temporary names: process ids of other machines that share the disk mean nothing here."""
+MIN_FREE_BYTES = 200_000
+"""Free space that a study needs to start: Snakemake's own files."""
 
 
 class ContractError(ValueError):
-    """A file does not hold what is wanted: the message names file, key, what was found and what is wanted."""
+    """A file violates its format; the message names file and key, what was found and what is wanted."""
 
 
 class WriteError(OSError):
-    """A file could not be written; the message names it, says why, and what to do."""
+    """A file could not be written; the message names it, the reason, and what to do."""
 
 
 @contextmanager
-def replacing(path):
-    """Give a temporary name beside `path` to write to; rename it when the block ends well, remove it otherwise.
+def replacing(path: StrPath) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, remove it otherwise.
 
     Raises
     ------
@@ -47,63 +56,113 @@ def replacing(path):
         raise explained(error, path) from error
 
 
-def explained(error: OSError, path) -> OSError:
-    """Say of a full disk or an unwritable folder what to do, while `path` is written; other errors stay as they are."""
-    path = Path(path)
-    if isinstance(error, WriteError):
-        return error
-    if error.errno in NO_SPACE or "No space left" in str(error):  # HDF5 tells by text alone
-        return WriteError(f"{path}: its disk is full ({_free(path)}); make room, then run the same command again")
-    place = Path(error.filename or "")
-    if error.errno in NOT_WRITABLE and (place.parent == path.parent or place in path.parents):
-        why = f"{error.strerror.lower()}: {error.filename}"
-        return WriteError(
-            f"{path}: its folder cannot be written to ({why}); change that, then run the same command again"
-        )
-    return error
-
-
-def check_writable(folder) -> None:
-    """Look whether files can be written in a folder, or where it would be made; nothing is.
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new folder for temporary files, below TMPDIR where that is set; remove it when the block ends.
 
     Raises
     ------
     WriteError
-        If its disk is full, or it cannot be written to.
+        If the disk of temporary files is full, or no folder for them can be written to.
     """
-    there = _nearest(Path(folder))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise WriteError(f"{folder}: cannot be written to, {there} is read-only; change that, or use --directory")
-    if shutil.disk_usage(there).free < ROOM:
-        raise WriteError(f"{folder}: its disk is full ({_free(there)}); make room, then run the same command again")
+    with explaining_tmpdir(), tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
-def _nearest(path: Path) -> Path:
-    """Return what there is of a path."""
+@contextmanager
+def explaining_tmpdir() -> Iterator[None]:
+    """Turn errors of a block that writes temporary files into a `WriteError` that names their folder and TMPDIR."""
+    try:
+        root = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise WriteError(f"{error.strerror}; make room in one of them, or set TMPDIR to another folder") from error
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, WriteError) or not _is_disk_full(error):
+            raise
+        message = f"{root}: the disk of temporary files is full ({_free(Path(root))})"
+        raise WriteError(f"{message}; make room, or set TMPDIR to another folder") from error
+
+
+def explained(error: OSError, path: StrPath) -> OSError:
+    """Return a `WriteError` that says what to do about a full disk or an unwritable folder.
+
+    Parameters
+    ----------
+    error : OSError
+        Raised while `path` was written; an error of another kind is returned unchanged.
+    """
+    path = Path(path)
+    if isinstance(error, WriteError):
+        return error
+    if _is_disk_full(error):
+        return WriteError(
+            f"{path}: its disk is full ({_free(path.parent)}); make room, then run the same command again"
+        )
+    refused = Path(error.filename or "")
+    if error.errno in NOT_WRITABLE and (refused.parent == path.parent or refused in path.parents):
+        reason = f"{(error.strerror or str(error)).lower()}: {error.filename}"
+        return WriteError(
+            f"{path}: its folder cannot be written to ({reason}); change that, then run the same command again"
+        )
+    return error
+
+
+def _is_disk_full(error: OSError) -> bool:
+    return error.errno in NO_SPACE or "No space left" in str(error)  # HDF5 reports it in the text only
+
+
+def check_writable(folder: StrPath) -> None:
+    """Check that files can be written in a folder, or in the nearest existing parent; create nothing.
+
+    Raises
+    ------
+    WriteError
+        If the disk is full, or the folder cannot be written to.
+    """
+    existing = _nearest_existing(Path(folder))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise WriteError(f"{folder}: cannot be written to, {existing} is read-only; change that, or use --directory")
+    if shutil.disk_usage(existing).free < MIN_FREE_BYTES:
+        raise WriteError(f"{folder}: its disk is full ({_free(existing)}); make room, then run the same command again")
+
+
+def _nearest_existing(path: Path) -> Path:
     return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
 
 
 def _free(path: Path) -> str:
-    folder = _nearest(path.parent)
+    folder = _nearest_existing(path)
     return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB free in {folder}"
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed while they wrote `path` on this machine have left."""
+    """Remove temporary files of `path` whose writers on this machine were killed."""
     before, after = re.escape(f".{path.stem}.{HOST}."), re.escape(path.suffix)
     for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-        found = re.fullmatch(rf"{before}(\d+){after}", leftover.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
+        match = re.fullmatch(rf"{before}(\d+){after}", leftover.name)
+        if match and not _is_running(int(match[1])):
             leftover.unlink(missing_ok=True)
 
 
-def save_text(path, text: str) -> None:
-    """Write a text that is either whole or not there."""
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # checks, sends nothing
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # another user's process, or a name that is not ours
+    return True
+
+
+def save_text(path: StrPath, text: str) -> None:
+    """Write a UTF-8 text file that is complete or absent."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
-def save_table(path, table) -> None:
-    """Write a pandas DataFrame as CSV, without its index, that is either whole or not there."""
+def save_table(path: StrPath, table: "pd.DataFrame") -> None:
+    """Write a table as UTF-8 CSV without its index; the file is complete or absent."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)

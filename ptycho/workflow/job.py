@@ -1,40 +1,46 @@
-"""A job's log that holds all it says, C++ libraries included."""
+"""The frame of a job: a log with everything it prints, C++ libraries included, its threads and its CPU time."""
 
 import logging
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
+from types import TracebackType
+from typing import TextIO
 
 from threadpoolctl import threadpool_limits
 
-from ptycho.workflow.files import ContractError, explained
+from ptycho.workflow.files import ContractError, StrPath, explained, explaining_tmpdir
 from ptycho.workflow.processes import end_with_parent
 
 
-def log_to(path) -> None:
-    """Send descriptors 1 and 2 of this job to a file, line by line; from here on it ends when Snakemake does.
+def log_to(path: StrPath) -> None:
+    """Send descriptors 1 and 2 of this job to a UTF-8 log, line by line; let the job end when Snakemake does.
 
-    Why a file could not be written is said where Snakemake talks, too: on a full disk a log stays empty.
+    Errors of reading and writing files are printed to Snakemake's own stderr, too: on a full disk the log stays empty.
     """
     end_with_parent()
-    sys.excepthook = partial(_last_words, path, os.fdopen(os.dup(2), "w"))
+    terminal = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+    sys.excepthook = partial(_report_os_error, path, terminal)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     with open(path, "wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.stdout.reconfigure(line_buffering=True)
-    sys.stderr.reconfigure(line_buffering=True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", line_buffering=True)
     show_messages()
 
 
 class _Formatter(logging.Formatter):
-    """The message alone, behind its level from a warning on."""
+    """The message alone; from a warning on, after its level."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = super().format(record)
@@ -42,7 +48,7 @@ class _Formatter(logging.Formatter):
 
 
 def show_messages() -> None:
-    """Let what the library logs, from information on, appear on stderr: of a job, or of a command."""
+    """Print the library's log messages of level INFO and above to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(message)s"))
     library = logging.getLogger("ptycho")
@@ -51,55 +57,70 @@ def show_messages() -> None:
     library.propagate = False
 
 
-def _last_words(path, terminal, kind, error, trace) -> None:
+def _report_os_error(
+    path: StrPath, terminal: TextIO, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print a job's last exception to its log and, if files could not be read or written, to the terminal."""
     sys.__excepthook__(kind, error, trace)
     if isinstance(error, OSError):
         print(f"ERROR: {explained(error, path)}", file=terminal, flush=True)
 
 
 @contextmanager
-def captured_stderr():
-    """Keep descriptor 2 of this process to itself, as TensorFlow talks while it is imported; say it all on failure."""
+def captured_stderr() -> Iterator[None]:
+    """Capture descriptor 2 of this process in a block, such as TensorFlow's import; print all of it if the block fails.
+
+    Raises
+    ------
+    ptycho.workflow.files.WriteError
+        If the disk of temporary files, which hold the captured text, is full.
+    """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as said, os.fdopen(os.dup(2), "wb") as stderr:
-        os.dup2(said.fileno(), 2)
+    with (
+        explaining_tmpdir(),
+        tempfile.TemporaryFile() as captured,
+        os.fdopen(os.dup(2), "wb") as stderr,
+    ):
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except ContractError:
             raise
         except BaseException:
-            said.seek(0)
-            stderr.write(said.read())
+            captured.seek(0)
+            stderr.write(captured.read())
             raise
         finally:
-            sys.stderr.flush()
-            os.dup2(stderr.fileno(), 2)
+            try:
+                sys.stderr.flush()
+            finally:
+                os.dup2(stderr.fileno(), 2)
 
 
 def limit_threads(threads: int) -> None:
-    """Ask BLAS, OpenMP and TensorFlow for this many threads; call before TensorFlow and PyTorch are imported.
+    """Limit BLAS, OpenMP and TensorFlow to this many threads; call before TensorFlow and PyTorch are imported.
 
-    TensorFlow is also told to use oneDNN's kernels, if nothing else is said: on some processors it would not by itself,
-    and is half as fast.
+    Unless TF_ENABLE_ONEDNN_OPTS is set, TensorFlow uses oneDNN's kernels. Some processors would not by default, which
+    takes twice as long.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    threadpool_limits(threads)  # of libraries that are there already: NumPy's BLAS has read the environment by now
+    threadpool_limits(threads)  # of loaded libraries: NumPy's BLAS has read the environment already
 
 
 class CpuClock:
-    """CPU time of this process and its threads since it was made: what a reconstruction costs, start-up left out."""
+    """CPU time of this process, all its threads, since the clock was made: a reconstruction without its start-up."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.start = time.process_time()
 
     @property
     def seconds(self) -> float:
-        """Until now."""
+        """CPU time until now [s]."""
         return time.process_time() - self.start
 
     def add(self, seconds: float) -> None:
-        """Count what an interrupted attempt has spent on what is taken up from it."""
+        """Add the CPU time of earlier work that this job continues, such as an interrupted attempt [s]."""
         self.start -= seconds

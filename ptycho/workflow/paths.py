@@ -1,10 +1,12 @@
-"""Of which condition a file of a study is, told from its path, and how that is said."""
+"""The condition that a file of a study belongs to, read from its path."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ptycho.methods import METHODS, method_name
+from ptycho.workflow.files import StrPath
 
 CONDITION = re.compile(
     r"(?:^|/)(?:results/|(?!results/))[^/]+/(?:object_(?P<object>[A-Za-z0-9-]+)/)?(?:data/)?"
@@ -14,39 +16,53 @@ CONDITION = re.compile(
 OBJECT = re.compile(r"results/[^/]+/object_(?P<object>[A-Za-z0-9-]+)/")
 
 
-def wildcards_of(path) -> dict[str, str]:
-    """Say of which condition a file is: object, dose, view, seed, split and method, as far as its path names them."""
-    path = Path(path).as_posix()
-    found = CONDITION.search(path) or OBJECT.search(path)
-    place = {key: value for key, value in found.groupdict().items() if value} if found else {}
-    if place.get("method", "") not in METHODS:
-        place.pop("method", None)
-    return place
+def wildcards_of(path: StrPath) -> dict[str, str]:
+    """Read Snakemake's wildcards from a path: object, dose, view, seed, split and method, as far as it names them."""
+    text = Path(path).as_posix()
+    match = CONDITION.search(text) or OBJECT.search(text)
+    wildcards = {key: value for key, value in match.groupdict().items() if value} if match else {}
+    if wildcards.get("method", "") not in METHODS:
+        wildcards.pop("method", None)
+    return wildcards
 
 
-def label(place: Mapping, *keys: str) -> str:
-    """Write a condition out, for people; only what `keys` name, or all of it."""
+def label(wildcards: Mapping[str, Any], *keys: str) -> str:
+    """Describe a condition in words.
+
+    Parameters
+    ----------
+    wildcards : mapping
+        Values of object, dose, view, seed, split and method, or of some of them.
+    *keys : str
+        The wildcards to name; without, all.
+    """
     words = {
-        "method": method_name(place.get("method", "")),
-        "object": f"object {place.get('object')}",
-        "view": f"{place.get('view')} view",
-        "dose": f"{int(place.get('dose', 0)):,} photons per exposure",
-        "split": f"{place.get('split')} split",
-        "seed": f"seed {place.get('seed')}",
+        "method": method_name(wildcards.get("method", "")),
+        "object": f"object {wildcards.get('object')}",
+        "view": f"{wildcards.get('view')} view",
+        "dose": f"{int(wildcards.get('dose', 0)):,} photons per exposure",
+        "split": f"{wildcards.get('split')} split",
+        "seed": f"seed {wildcards.get('seed')}",
     }
-    return ", ".join(word for key, word in words.items() if key in place and (not keys or key in keys))
+    return ", ".join(word for key, word in words.items() if key in wildcards and (not keys or key in keys))
 
 
-def condition_of(path) -> dict:
-    """Tell dose, view, seed and, where there are several, object from the path of a file under one condition.
+def condition_of(path: StrPath) -> dict[str, Any]:
+    """Read the condition of a file from its path.
+
+    Returns
+    -------
+    dict
+        object (if the study has several), dose (int), view, seed (int).
 
     Raises
     ------
     ValueError
-        If it is under none.
+        If the path names no dose, view or seed.
     """
-    place = wildcards_of(path)
-    if not {"dose", "view", "seed"} <= set(place):
+    wildcards = wildcards_of(path)
+    if not {"dose", "view", "seed"} <= set(wildcards):
         raise ValueError(f"{path}: wanted a file under [object_*/]dose_*/*/seed_*/")
-    condition = {name: place[name] for name in ("object", "dose", "view", "seed") if name in place}
-    return {**condition, "dose": int(place["dose"]), "seed": int(place["seed"])}
+    numbers = {"dose": int(wildcards["dose"]), "seed": int(wildcards["seed"])}
+    names = [name for name in ("object", "dose", "view", "seed") if name in wildcards]
+    return {name: numbers.get(name, wildcards[name]) for name in names}

@@ -1,4 +1,4 @@
-"""Snakemake and its jobs end together: no job goes on writing when Snakemake is dead, none holds up an interrupt."""
+"""Snakemake and its jobs end together: no job outlives Snakemake, and none delays an interrupt."""
 
 import ctypes
 import os
@@ -7,45 +7,53 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
-VARIABLE = "PTYCHO_SNAKEMAKE_PID"
+from ptycho.workflow.files import StrPath
+
+PID_VARIABLE = "PTYCHO_SNAKEMAKE_PID"
+"""Environment variable that gives jobs the process id of their Snakemake."""
 PR_SET_PDEATHSIG = 1
+"""Linux's prctl option: the signal that a process gets when its parent ends."""
 PAUSE_S = 0.2
+"""Between two looks at other processes [s]."""
 GRACE_S = 2.0
-"""Between asking a job to end and ending it."""
+"""Between a job's interrupt and its kill [s]."""
 
 
 def install_interrupt_handler() -> None:
-    """Let this process, a Snakemake, be the one that its jobs end with; call in the Snakefile.
+    """Make this Snakemake end its jobs when it is interrupted; call in the Snakefile.
 
-    Its jobs learn its process id from the environment. An interrupt (Ctrl-C, SIGINT) ends them in seconds, also if it
-    reaches Snakemake alone, which would wait for them.
+    Jobs read its process id from the environment. An interrupt (Ctrl-C, SIGINT) ends them within seconds. Without the
+    handler, an interrupt that reaches Snakemake alone would wait for them.
     """
-    os.environ.update({VARIABLE: str(os.getpid())})
+    os.environ.update({PID_VARIABLE: str(os.getpid())})
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
 
 
-def _interrupt(number, frame):
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     threading.Thread(target=_end_jobs, daemon=True).start()
     raise KeyboardInterrupt
 
 
 def _end_jobs() -> None:
-    """Interrupt jobs, kill those that do not end, and those that had not quite started; until this process ends."""
+    """Interrupt all jobs, those that start late included, and kill those that go on; repeat until this process ends."""
     import psutil
 
-    asked: dict[psutil.Process, float] = {}
+    interrupted: dict[psutil.Process, float] = {}
     while True:
         for job in psutil.Process().children(recursive=True):
             try:
                 if not any("/.snakemake/scripts/" in argument for argument in job.cmdline()):
-                    continue  # what else Snakemake starts, as a command to a cluster
-                if job not in asked:
-                    asked[job] = time.monotonic()
+                    continue  # another child of Snakemake, such as a command to a cluster
+                if job not in interrupted:
+                    interrupted[job] = time.monotonic()
                     job.send_signal(signal.SIGINT)
-                elif time.monotonic() > asked[job] + GRACE_S:
+                elif time.monotonic() > interrupted[job] + GRACE_S:
                     job.kill()
             except psutil.Error:  # it has ended
                 continue
@@ -53,12 +61,12 @@ def _end_jobs() -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process, a job, be killed when its Snakemake ends, however that ends; Linux only.
+    """Have this job killed when its Snakemake ends, for whatever reason; does nothing except on Linux.
 
-    The kernel kills it when its parent ends. Where a shell is between the two, a thread looks whether Snakemake is
-    still there. If Snakemake has ended before this call, it is killed here.
+    The kernel kills the job when its parent ends. If a shell is in between, a thread checks that Snakemake still runs.
+    If Snakemake ended before this call, the job is killed at once.
     """
-    snakemake = int(os.environ.get(VARIABLE, 0))
+    snakemake = int(os.environ.get(PID_VARIABLE, 0))
     if not snakemake or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -67,8 +75,8 @@ def end_with_parent() -> None:
         threading.Thread(target=_watch, args=(snakemake,), daemon=True).start()
 
 
-def run(command, **options) -> subprocess.CompletedProcess:
-    """Run a program as `subprocess.run` does; it is killed when this process ends, however that ends (Linux)."""
+def run(command: Sequence[StrPath], **options: Any) -> subprocess.CompletedProcess:
+    """Run a program as `subprocess.run` does; on Linux it is killed when this process ends, for whatever reason."""
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None)  # loaded before the fork
         options["preexec_fn"] = lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -87,12 +95,13 @@ def _die_without(ancestor: int) -> None:
 
 
 def ancestors(pid: int) -> list[int]:
-    """Process ids of a process's parent, its parent, and so on, as Linux knows them."""
-    found = []
+    """Return the process ids of a process's parent, its parent, and so on, from Linux's /proc."""
+    parents = []
     while pid > 1:
         try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended meanwhile: so has what is above it, for us
+            text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has ended, and its own ancestors can no longer be told
             break
-        found.append(pid)
-    return found
+        pid = int(text.rpartition(")")[2].split()[1])
+        parents.append(pid)
+    return parents

@@ -1,4 +1,4 @@
-"""What made a result: digests of the code that was executed and of what it read, and the record that files carry."""
+"""What made a result: digests of the executed code and of the files it read, and the record that results carry."""
 
 import ast
 import contextlib
@@ -9,67 +9,78 @@ import platform
 import re
 import subprocess
 import zipfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ptycho.workflow.files import save_text
+from ptycho.workflow.files import StrPath, save_text
 
 ROOT = Path(__file__).parents[1]
 
 
 def module_path(name: str) -> Path | None:
-    """File of one of our modules, None for anybody else's."""
-    parts = name.split(".")
-    if parts[0] != ROOT.name:
+    """Return the file of a module of this package, None for a module of any other."""
+    package, *parts = name.split(".")
+    if package != ROOT.name:
         return None
-    place = ROOT.joinpath(*parts[1:])
-    for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+    stem = ROOT.joinpath(*parts)
+    for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
         if candidate.is_file():
             return candidate
     return None
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Names of our modules that a file imports, anywhere in it; packages on the way included."""
-    found, relative = _imports(path.read_text())
+    """Return the names of this package's modules that a file imports, inside functions too, and of their packages.
+
+    Raises
+    ------
+    ImportError
+        If the file has a relative import.
+    """
+    imported, relative = _imports(path.read_text(encoding="utf-8"))
     if relative:
         raise ImportError(f"{path}:{relative}: relative import; wanted the full name")
-    found = found | {ROOT.name}
-    parents = {name.rpartition(".")[0] for name in found if "." in name}
-    return {name for name in found | parents if module_path(name)}
+    names = imported | {ROOT.name}
+    packages = {name.rpartition(".")[0] for name in names if "." in name}
+    return {name for name in names | packages if module_path(name)}
 
 
 @cache
 def _imports(text: str) -> tuple[frozenset[str], int]:
-    """What a program may import, whoever's it is, and the line of its first relative import, 0 without one."""
+    """Return all names that a program may import, and the line of its first relative import, 0 without one."""
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     absolute = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
-    names |= {node.module for node in absolute}
-    names |= {f"{node.module}.{alias.name}" for node in absolute for alias in node.names}
+    for node in absolute:
+        module = node.module or ""
+        names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     relative = [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
     return frozenset(names), min(relative, default=0)
 
 
 WORKFLOW = ROOT / "workflow"
-"""How jobs are run, logged and repeated: no result depends on it, and no digest."""
+"""How jobs are run, logged and repeated: no result depends on it, and no digest covers it."""
 
 
 def import_closure(*paths: Path) -> set[Path]:
-    """Files of ours that some files need, themselves included; none of `ptycho.workflow`."""
+    """Return the files of this package that some files need, these included, without `ptycho.workflow`."""
     closure, pending = set(), list(paths)
     while pending:
         path = pending.pop()
         if path not in closure and WORKFLOW not in path.parents:
             closure.add(path)
-            pending += [module_path(name) for name in imported_modules(path)]
+            modules = (module_path(name) for name in imported_modules(path))
+            pending += [module for module in modules if module is not None]
     return closure
 
 
 def without_docstrings(tree: ast.Module) -> ast.Module:
-    """Drop docstrings, and strings that stand as attribute descriptions."""
+    """Remove docstrings, those of attributes included, from a syntax tree, in place."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [
@@ -81,60 +92,62 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 @cache
-def _meaning(text: str) -> str:
-    """Write a program so that comments, layout and docstrings do not show; once for each, as many rules share it."""
+def _semantics(text: str) -> str:
+    """Return a program's syntax tree as text, without comments, layout and docstrings; cached, as rules share files."""
     return ast.dump(without_docstrings(ast.parse(text)))
 
 
 def _digest(*files: Path) -> str:
     names = {path: path.relative_to(ROOT).as_posix() if ROOT in path.parents else path.name for path in files}
     names |= {path: path.relative_to(ROOT).as_posix() for path in import_closure(*files) if ROOT in path.parents}
-    ordered = sorted(names, key=names.get)
-    text = "".join(f"{names[path]}:{_meaning(path.read_text())}" for path in ordered)
+    ordered = sorted(names, key=lambda path: names[path])
+    text = "".join(f"{names[path]}:{_semantics(path.read_text(encoding='utf-8'))}" for path in ordered)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @cache
 def code_digest(*modules: str) -> str:
-    """What the modules and all of ours that they import do: comments, layout and docstrings left out.
+    """Return a digest of modules and all that they import of this package, without comments, layout and docstrings.
 
     Raises
     ------
     ModuleNotFoundError
-        If a module is none of ours.
+        If a module is not in this package.
     """
-    paths = [module_path(name) for name in modules]
-    if None in paths:
-        raise ModuleNotFoundError(f"{modules[paths.index(None)]} is not a module of {ROOT.name}")
+    paths = []
+    for name in modules:
+        if (path := module_path(name)) is None:
+            raise ModuleNotFoundError(f"{name} is not a module of {ROOT.name}")
+        paths.append(path)
     return _digest(*paths)
 
 
 @cache
-def script_digest(script) -> str:
-    """What a script and all of ours that it imports do."""
+def script_digest(script: StrPath) -> str:
+    """Return the digest of a script and all that it imports of this package, see `code_digest`."""
     return _digest(Path(script).resolve())
 
 
 @cache
 def library_digest() -> str:
-    """Digest of all of ours."""
+    """Return the digest of the whole package, see `code_digest`."""
     return _digest(*ROOT.rglob("*.py"))
 
 
-def commit(folder) -> str:
-    """Name the Git commit that a folder is at, "-dirty" where files differ from it; empty where there is no Git."""
+def commit(folder: StrPath) -> str:
+    """Return the Git commit of a folder, with "-dirty" if files differ from it; "" outside a repository."""
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
-def file_digest(path) -> str:
-    """Digest of a file's content, read in blocks: "sha256:…" as sha256sum says; of an archive (NPZ, .keras) "zip:…".
+def file_digest(path: StrPath) -> str:
+    """Return a digest of a file: "sha256:…" of its content; of an archive (NPZ, .keras) "zip:…".
 
-    An archive keeps names, sizes and check sums of its members at its end. The digest is the sha256 of those, so that
-    a scan of any size is told from another one without being read; `is_intact` reads it and holds it against them.
+    An archive lists names, sizes and checksums of its members at its end. Its digest is the SHA-256 of that list, so
+    that large scans are told apart without being read. `is_intact` compares the content with the checksums.
     """
     if not zipfile.is_zipfile(path):
         with Path(path).open("rb") as file:
@@ -144,8 +157,8 @@ def file_digest(path) -> str:
     return f"zip:{hashlib.sha256(repr(members).encode()).hexdigest()}"
 
 
-def is_intact(path) -> bool:
-    """Whether every byte of an archive's members agrees with its check sums; True for any other file."""
+def is_intact(path: StrPath) -> bool:
+    """Check every byte of an archive against its checksums; True for a file that is no archive."""
     if not zipfile.is_zipfile(path):
         return True
     try:
@@ -155,14 +168,15 @@ def is_intact(path) -> bool:
         return False
 
 
-def array_digest(array) -> str:
-    """sha256 of an array's dtype, shape and values."""
-    array = np.ascontiguousarray(array)
-    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()
+def array_digest(array: ArrayLike) -> str:
+    """Return the SHA-256 of an array's dtype, shape and values."""
+    contiguous = np.ascontiguousarray(array)
+    header = f"{contiguous.dtype.str}{contiguous.shape}".encode()
+    return hashlib.sha256(header + contiguous.tobytes()).hexdigest()
 
 
-def origin_of(seed: int, config: dict, code: str, **files) -> dict:
-    """Write down what decides a result: seed, options, digest of the code, sha256 of the files that it is made of."""
+def origin_of(seed: int, config: dict[str, Any], code: str, **files: StrPath) -> dict[str, Any]:
+    """Return what determines a result: seed, options, code digest, and the digests of its input files by name."""
     return {
         "seed": seed,
         "config": config,
@@ -173,25 +187,33 @@ def origin_of(seed: int, config: dict, code: str, **files) -> dict:
 
 PACKAGES = ("ptycho", "h5py", "keras", "matplotlib", "numpy", "pandas", "ptychi", "scikit-image", "scipy", "snakemake",
             "tensorflow", "torch")  # fmt: skip
-"""Those that results depend on."""
+"""Packages that results depend on."""
 
 CARD = "ptycho.json"
-"""Name of the card in a saved model's archive; Keras reads the other members."""
+"""Name of the model card in a saved model's archive; Keras reads the other members."""
 
 
-def make_record(script, *, config: dict, seeds: dict, inputs, outputs, **job) -> dict:
-    """Say what makes some files, as JSON can say it.
+def make_record(
+    script: StrPath,
+    *,
+    config: dict[str, Any],
+    seeds: dict[str, Any],
+    inputs: Iterable[StrPath],
+    outputs: Iterable[StrPath],
+    **job: Any,
+) -> dict[str, Any]:
+    """Return the record of a job, which JSON can represent.
 
-    There is no time in it, so that the same work gives the same bytes. Every file has its own time of writing.
+    It has no time stamp, so that the same work gives the same bytes; files have their own times.
 
     Parameters
     ----------
-    script : Path or str
-        The program's file, or the name of one of our modules.
+    script : path or str
+        The program's file, or the name of a module of this package.
     config, seeds : dict
-        What decides the result, beside the inputs.
+        What determines the result, apart from the inputs.
     inputs, outputs : iterable of path
-        Files that are read, with their digests as they are now, and files that are written.
+        Files that are read, recorded with their present digests, and files that are written.
     **job
         Further facts.
     """
@@ -200,7 +222,7 @@ def make_record(script, *, config: dict, seeds: dict, inputs, outputs, **job) ->
     return {
         **job,
         "script": f"{path.parent.name}/{path.name}" if is_file else str(script),
-        "code": script_digest(path) if is_file else code_digest(script),
+        "code": script_digest(path) if is_file else code_digest(str(script)),
         "config": config,
         "seeds": seeds,
         "inputs": {str(path): file_digest(path) for path in inputs},
@@ -212,47 +234,48 @@ def make_record(script, *, config: dict, seeds: dict, inputs, outputs, **job) ->
     }
 
 
-def record_of(snakemake, script) -> dict:
-    """Make the record of a Snakemake job.
+def record_of(snakemake: Any, script: StrPath) -> dict[str, Any]:
+    """Return the record of a Snakemake job, see `make_record`.
 
     Parameters
     ----------
     snakemake : snakemake.iocontainers.snakemake
-        What the job's script is given.
-    script : str
+        The object that Snakemake gives the job's script.
+    script : path
         The script's `__file__`.
     """
-    study, where = snakemake.config, dict(snakemake.wildcards.items())
-    chosen = study.get("objects", {}).get(where.get("object"), {})
-    own = {"object": chosen["seed"]} if "seed" in chosen else {}
-    drawn = [int(where["seed"])] if "seed" in where else study["seeds"]
+    study, wildcards = snakemake.config, dict(snakemake.wildcards.items())
+    sample = study.get("objects", {}).get(wildcards.get("object"), {})
+    own_seed = {"object": sample["seed"]} if "seed" in sample else {}
+    seeds = [int(wildcards["seed"])] if "seed" in wildcards else study["seeds"]
     return make_record(
         script,
         rule=snakemake.rule,
         study=study["study"],
-        wildcards=where,
+        wildcards=wildcards,
         config={name: value for name, value in snakemake.params.items() if name != "code"},
-        seeds={"sample": study["source"]["seed"], **own, "noise_and_training": drawn},
+        seeds={"sample": study["source"]["seed"], **own_seed, "noise_and_training": seeds},
         inputs=snakemake.input,
         outputs=snakemake.output,
     )
 
 
-def save_record(path, record: dict) -> None:
-    """Write a record as a file of its own, for a job whose other files cannot carry one."""
+def save_record(path: StrPath, record: dict[str, Any]) -> None:
+    """Write a record as a JSON file, for a job whose other outputs cannot carry it."""
     save_text(path, json.dumps({"provenance": record}, indent=2) + "\n")
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions of packages; missing ones left out."""
-    found = {}
+    """Return the versions of the packages that are installed, by name."""
+    installed = {}
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def dependency_versions(package: str) -> dict[str, str]:
-    """Installed versions of a package and of everything that it says it needs."""
-    needed = [line for line in importlib.metadata.requires(package) or [] if "extra ==" not in line]
-    return versions(package, *(re.match(r"[\w.-]+", line)[0] for line in needed))
+    """Return the installed versions of a package and of its required dependencies."""
+    requirements = [line for line in importlib.metadata.requires(package) or [] if "extra ==" not in line]
+    names = [match[0] for line in requirements if (match := re.match(r"[\w.-]+", line))]
+    return versions(package, *names)

@@ -1,4 +1,4 @@
-"""Config keys of ptycho 0.1, and what they are called now. The only module that knows old names."""
+"""Config keys of ptycho 0.1 and their present names: the only module that knows old names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,16 +25,16 @@ KEYS = {
 """Old key -> new key, as dotted paths."""
 
 DROPPED = {"network.bfloat16": "it was never measured"}
-"""Keys without a successor, and why."""
+"""Keys without a successor, and the reason."""
 
 OBJECT_KINDS = {"leaves": "dead_leaves"}
-"""Kinds of objects that are still understood."""
+"""Old kind of object -> new kind; the old one is still accepted."""
 
 
 def find_retired(config: Mapping[str, Any]) -> list[str]:
-    """Say of every old key in a config what it is called now."""
+    """Return a message for every old key in a config: its present name, or why it was dropped."""
     messages = [f"`{old}` is called `{new}` now" for old, new in KEYS.items() if _has(config, old)]
-    return messages + [f"`{old}` is gone: {why}" for old, why in DROPPED.items() if _has(config, old)]
+    return messages + [f"`{old}` is gone: {reason}" for old, reason in DROPPED.items() if _has(config, old)]
 
 
 def _has(config: Any, path: str) -> bool:
@@ -45,13 +45,13 @@ def _has(config: Any, path: str) -> bool:
 
 
 def accept_old_kinds(config: dict[str, Any]) -> list[str]:
-    """Rename old kinds of objects in place; say so, for a note."""
+    """Replace old kinds of objects in a config, in place; return a note for each."""
     notes = []
     for sample in _samples(config):
         for key in ("kind", "test_kind"):
             if (old := sample.get(key)) in OBJECT_KINDS:
                 sample[key] = OBJECT_KINDS[old]
-                notes.append(f"object kind `{old}` is called `{sample[key]}` now; both are understood")
+                notes.append(f"object kind `{old}` is called `{sample[key]}` now; both names are accepted")
     return list(dict.fromkeys(notes))
 
 

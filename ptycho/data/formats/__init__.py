@@ -1,4 +1,4 @@
-"""Foreign scans in, arrays of the data contract out: the one place where units, order and centering are converted.
+"""Readers of foreign scans: the only place where units, axis order and centering are converted to the data contract.
 
-One module a format. Every reader returns a dict with the contract's keys, which `ptycho.data.scan.ScanWriter` takes.
+One module per format. Every reader returns a dict with the contract's keys, for `ptycho.data.scan.ScanWriter`.
 """

@@ -1,0 +1,134 @@
+"""Lazy arrays: indexed like NumPy arrays, they read what is indexed and keep nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class LazyArray(Protocol):
+    """What can be indexed like an array and read in parts; NumPy arrays qualify, too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class GroupedArray:
+    """(B, N, N, C) frames of groups, gathered when indexed by a slice or an index array.
+
+    Parameters
+    ----------
+    gather : callable
+        Takes (m,) int64 exposures, returns their (m, N, N) frames.
+    nn_indices : (B, C) int64
+        Exposures of each group.
+    n_pixels : int
+        N, side of a frame.
+    dtype : dtype
+        Of the frames.
+    """
+
+    gather: Callable[[NDArray[np.int64]], NDArray[Any]]
+    nn_indices: NDArray[np.int64]
+    n_pixels: int
+    dtype: np.dtype[Any]
+
+    ndim = 4
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, N, N, C)."""
+        count, channels = self.nn_indices.shape
+        return count, self.n_pixels, self.n_pixels, channels
+
+    def __len__(self) -> int:
+        return len(self.nn_indices)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Gather groups; an exposure that several of them share is read once."""
+        indices = self.nn_indices[index]
+        exposures, inverse = np.unique(indices, return_inverse=True)
+        frames = self.gather(exposures)[inverse.reshape(indices.shape)]
+        return np.ascontiguousarray(np.moveaxis(frames, -3, -1), dtype=self.dtype)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+@dataclass(frozen=True)
+class TransformedArray:
+    """An array of `function(source)`, evaluated on what is indexed.
+
+    Parameters
+    ----------
+    source : array-like
+        Indexed on demand.
+    function : callable
+        Applied elementwise.
+    dtype : dtype
+        Of the result.
+    """
+
+    source: LazyArray
+    function: Callable[[NDArray[Any]], NDArray[Any]]
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the source."""
+        return self.source.shape
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return self.function(self.source[index]).astype(self.dtype)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+@dataclass(frozen=True)
+class SelectedRows:
+    """Some rows of an array, read when indexed.
+
+    Parameters
+    ----------
+    source : array-like
+        Indexed on demand.
+    rows : (m,) int64
+        The selected rows.
+    """
+
+    source: LazyArray
+    rows: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the selection."""
+        return (len(self.rows), *self.source.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self.source.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return self.source[self.rows[index]]
