@@ -41,7 +41,7 @@ def _hidden(*names: str) -> Iterator[None]:
 def grow_memory(config: Any) -> list[Any]:
     """Let TensorFlow allocate the memory of every GPU as it needs it; on a machine without a GPU do nothing.
 
-    The scheduler assigns GPUs to jobs: the profiles let every training request one unit of the resource `gpu`.
+    The scheduler assigns GPUs to jobs: the rules of trainings request one unit of the resource `gpu`.
 
     Parameters
     ----------

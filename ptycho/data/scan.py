@@ -1,8 +1,8 @@
 """The data contract: one uncompressed NPZ per scan, opened lazily, checked, and written block by block.
 
-docs/reference/files.md lists keys, shapes and meanings. Opening a scan reads a few hundred bytes. Frames are read from the
-memory map when they are indexed, and their pages are dropped at once, so that the size of a scan is not limited by
-memory.
+docs/reference/files.md lists keys, shapes and meanings. Opening a scan reads a few hundred bytes. Frames are read
+from the memory map when they are indexed, and their pages are dropped at once, so that memory does not limit the size
+of a scan.
 """
 
 import json

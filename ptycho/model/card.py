@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 import ptycho.model.convolutions  # noqa: F401 - registers a layer that saved models name
 import ptycho.model.layers  # noqa: F401 - the same
@@ -13,7 +14,7 @@ from ptycho.workflow.files import ContractError, replacing
 from ptycho.workflow.provenance import CARD, array_digest, versions
 
 
-def make_card(method: str, probe, *, n_pixels: int, channels: int, transmittance: float, **facts) -> dict:
+def make_card(method: str, probe: ArrayLike, *, n_pixels: int, channels: int, transmittance: float, **facts) -> dict:
     """Describe a network: what is needed to use it, and its provenance.
 
     Parameters

@@ -4,8 +4,10 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from ptycho.workflow.files import ContractError
 _logger = logging.getLogger(__name__)
 
 
-def training_key(**facts) -> str:
+def training_key(**facts: Any) -> str:
     """Digest of what decides the weights: config, code, data, seed, versions; anything that JSON can hold."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -84,7 +86,7 @@ class Backup:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def assign(variables, arrays: list) -> None:
+def assign(variables: Iterable, arrays: list[NDArray]) -> None:
     """Give saved values to the variables that they were taken from.
 
     Raises
@@ -99,6 +101,6 @@ def assign(variables, arrays: list) -> None:
         variable.assign(array)
 
 
-def values_of(variables) -> list[NDArray]:
+def values_of(variables: Iterable) -> list[NDArray]:
     """Copy variables to NumPy."""
     return [np.array(variable) for variable in variables]

@@ -10,7 +10,7 @@ FLOOR = 1.0e-6
 """Smallest mean count [photon]."""
 
 
-def poisson_deviance(counts, intensity, floor: float):
+def poisson_deviance(counts: tf.Tensor, intensity: tf.Tensor, floor: float) -> tf.Tensor:
     """Poisson deviance of every pixel, 2 (I - y + y log(max(y, floor) / I)): the twin of `ptycho.physics.noise`'s.
 
     In this form float32 keeps the small differences (McCullagh and Nelder, Generalized Linear Models, 1989, §2.3).

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 from keras import layers
+from numpy.typing import NDArray
 
 from ptycho.model.convolutions import UpConvolution
 from ptycho.model.layers import ComplexPatches, Detector, GroupCanvas, InverseDiffraction, Regroup
@@ -22,7 +23,9 @@ class NetworkOptions:
     """Largest amplitude that it can return."""
 
 
-def build_network(n: int, channels: int, probe, options: NetworkOptions, *, transmittance: float) -> keras.Model:
+def build_network(
+    n: int, channels: int, probe: NDArray, options: NetworkOptions, *, transmittance: float
+) -> keras.Model:
     """Build a network that sees every pattern of a group through the same weights.
 
     A pattern is brought to the sample plane (`InverseDiffraction`). An encoder with two decoders, joined level by
@@ -69,21 +72,21 @@ def build_network(n: int, channels: int, probe, options: NetworkOptions, *, tran
     return keras.Model(inputs, layers.Concatenate(name="patches")([amplitude, phase]), name="network")
 
 
-def _convolve(x, width: int, times: int):
+def _convolve(x: keras.KerasTensor, width: int, times: int) -> keras.KerasTensor:
     options = {"padding": "same", "activation": "leaky_relu", "kernel_initializer": "he_normal"}
     for _ in range(times):
         x = layers.Conv2D(width, 3, **options)(x)
     return x
 
 
-def _decode(x, levels, widths):
+def _decode(x: keras.KerasTensor, levels: list[keras.KerasTensor], widths: list[int]) -> keras.KerasTensor:
     for level, width in zip(reversed(levels), reversed(widths), strict=True):
         x = UpConvolution(width)([x, level])
     small = keras.initializers.RandomNormal(stddev=0.01)
     return layers.Conv2D(1, 3, padding="same", kernel_initializer=small)(x)
 
 
-def build_pinn(network: keras.Model, probe, spread: int, *, trainable_probe: bool) -> keras.Model:
+def build_pinn(network: keras.Model, probe: NDArray, spread: int, *, trainable_probe: bool) -> keras.Model:
     """Put the forward model behind a network: amplitudes and positions in, mean counts out. No truth takes part.
 
     Parameters
@@ -115,7 +118,7 @@ def build_baseline(network: keras.Model) -> keras.Model:
     return keras.Model(inputs, network(inputs["diffraction"]), name="baseline")
 
 
-def container_inputs(n: int, channels: int) -> dict:
+def container_inputs(n: int, channels: int) -> dict[str, keras.KerasTensor]:
     """Return inputs as `PtychoDataContainer.as_tf_dataset` streams them."""
     return {
         "diffraction": keras.Input((n, n, channels), name="diffraction"),

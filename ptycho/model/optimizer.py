@@ -47,7 +47,7 @@ def cosine_rate(learning_rate: float, steps: int) -> Callable[[int], float]:
     return lambda step: float(schedule(step))
 
 
-def compile_model(model: keras.Model, loss, learning_rate) -> None:
+def compile_model(model: keras.Model, loss: keras.Loss, learning_rate: float) -> None:
     """Make a model ready to fit. Adam's variables are made at once, or the first step would be traced twice."""
     model.compile(optimizer=FusedAdam(learning_rate), loss=loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)

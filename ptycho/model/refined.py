@@ -63,9 +63,9 @@ class RefinedRun:
     options: RefinedOptions
     seed: int
     backup: Backup | None = None
-    """Where TV-MAPs of splits go, and the state after every round, and where those of the same are taken up."""
+    """Keeps the TV-MAPs of the splits and the state after every round; the same refinement resumes from it."""
     clock: CpuClock = field(default_factory=CpuClock)
-    """Is told what was spent on what is taken up."""
+    """CPU time; what an interrupted attempt has spent on parts that are resumed is added."""
 
 
 @dataclass

@@ -57,7 +57,7 @@ class TrainingRun:
     """Largest extent of a group's positions [px]."""
     seed: int
     backup: Backup | None = None
-    """Where the state goes after every pass, and where one of the same training is taken up."""
+    """Keeps the state after every pass; the same training resumes from it."""
 
 
 def transmittance_of(container: PtychoDataContainer, groups=None, block_size: int = 64) -> float:

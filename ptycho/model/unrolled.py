@@ -164,7 +164,7 @@ def train_unrolled(
     prior : TVOptions
         How the weight of the prior is chosen: in the tile with the most exposures, as TV-MAP does.
     backup : Backup, optional
-        Where the state goes after every round of training, and where one of the same training is taken up.
+        Keeps the state after every round of training; the same training resumes from it.
 
     Returns
     -------

@@ -7,10 +7,10 @@ coordinate 0.0; a position is the center of a patch, pixel index N/2 of its wind
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
-def split_position(coordinate):
+def split_position(coordinate: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Split positions into the nearest pixel and the sub-pixel rest.
 
     Ties round up, so that the split does not depend on an integer offset of the origin.
@@ -32,12 +32,14 @@ def split_position(coordinate):
     return pixel.astype(np.int64), coordinate - pixel
 
 
-def window_start(coordinate, n: int):
+def window_start(coordinate: ArrayLike, n: int) -> NDArray[np.int64]:
     """First row (or column) of the n-pixel window whose pixel n // 2 is the one nearest to the position."""
     return split_position(coordinate)[0] - n // 2
 
 
-def shift_ramps(shift_y, shift_x, n: int) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+def shift_ramps(
+    shift_y: ArrayLike, shift_x: ArrayLike, n: int
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """Return the phase ramps that shift a wave when they multiply its spectrum (Fourier shift theorem).
 
     Parameters
@@ -58,7 +60,7 @@ def shift_ramps(shift_y, shift_x, n: int) -> tuple[NDArray[np.complex128], NDArr
     return down[..., :, None], across[..., None, :]
 
 
-def shift_probe(probe, shift_y, shift_x):
+def shift_probe(probe: NDArray, shift_y: ArrayLike, shift_x: ArrayLike) -> NDArray[np.complexfloating]:
     """Shift waves by a fraction of a pixel with the Fourier shift theorem (periodic, exact for band-limited waves).
 
     Parameters
@@ -76,7 +78,7 @@ def shift_probe(probe, shift_y, shift_x):
     return np.fft.ifft2(np.fft.fft2(probe) * (down * across))
 
 
-def diffract(exit_waves):
+def diffract(exit_waves: NDArray) -> NDArray[np.complexfloating]:
     """Propagate exit waves to the detector; unitary (intensity is kept).
 
     Parameters
@@ -93,19 +95,21 @@ def diffract(exit_waves):
     return np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
 
 
-def inverse_diffract(waves):
+def inverse_diffract(waves: NDArray) -> NDArray[np.complexfloating]:
     """Propagate detector waves back to the sample: the inverse, and the adjoint, of `diffract`."""
     shifted = np.fft.ifftshift(waves, axes=(-2, -1))
     return np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=(-2, -1))
 
 
-def as_modes(probe):
+def as_modes(probe: ArrayLike) -> NDArray:
     """Return the probe as (modes, n, n); a coherent (n, n) probe is one mode."""
     probe = np.asarray(probe)
     return probe[None] if probe.ndim == 2 else probe
 
 
-def cut_patches(obj, xcoords, ycoords, n: int, origin_px=(0, 0)):
+def cut_patches(
+    obj: NDArray, xcoords: NDArray, ycoords: NDArray, n: int, origin_px: tuple[int, int] = (0, 0)
+) -> NDArray:
     """Cut the n × n window of the object under each exposure.
 
     Parameters
@@ -136,7 +140,9 @@ def cut_patches(obj, xcoords, ycoords, n: int, origin_px=(0, 0)):
     return np.lib.stride_tricks.sliding_window_view(obj, (n, n))[top, left]
 
 
-def predict_intensity(obj, probe, xcoords, ycoords, origin_px=(0, 0)):
+def predict_intensity(
+    obj: NDArray, probe: NDArray, xcoords: NDArray, ycoords: NDArray, origin_px: tuple[int, int] = (0, 0)
+) -> NDArray[np.float64]:
     """Mean counts on the detector: I_j = Σ_modes |F(O[window at r_j] · shift(P, δ_j))|².
 
     Parameters
@@ -170,7 +176,9 @@ def blocks(n_items: int, block_size: int) -> Iterator[slice]:
     return (slice(start, min(start + block_size, n_items)) for start in range(0, n_items, block_size))
 
 
-def illumination(probe, xcoords, ycoords, shape, origin_px=(0, 0)):
+def illumination(
+    probe: NDArray, xcoords: NDArray, ycoords: NDArray, shape: tuple[int, ...], origin_px: tuple[int, int] = (0, 0)
+) -> NDArray[np.float64]:
     """Photons that reached each object pixel: Σ_j |P_j|², every exposure with its sub-pixel shift.
 
     Parameters
@@ -203,7 +211,7 @@ def illumination(probe, xcoords, ycoords, shape, origin_px=(0, 0)):
     return padded[n:-n, n:-n]
 
 
-def mean_transmittance(detected_photons: float, n_exposures: int, probe) -> float:
+def mean_transmittance(detected_photons: float, n_exposures: int, probe: NDArray) -> float:
     """Mean amplitude transmittance of a sample, sqrt(detected / incident photons).
 
     Parameters

@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 from ptycho.physics.forward import as_modes, inverse_diffract
 
 
-def zone_plate_probe(n: int, *, pupil_px: float, stop: float, defocus_px: float, astigmatism: float, coma: float):
+def zone_plate_probe(
+    n: int, *, pupil_px: float, stop: float, defocus_px: float, astigmatism: float, coma: float
+) -> NDArray[np.complex64]:
     """Beam behind an annular pupil, out of focus: a disc with fringes and phase curvature.
 
     The pupil A(u) exp(i W(u)) is transformed to the sample plane; W is the defocus of paraxial optics,
@@ -76,19 +78,19 @@ def gaussian_probe(n: int, *, fwhm_px: float) -> NDArray[np.complex64]:
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 
-def scale_to(probe, photons: float) -> NDArray[np.complex64]:
+def scale_to(probe: NDArray, photons: float) -> NDArray[np.complex64]:
     """Scale a probe to Σ|P|² = photons over all its modes."""
     return (probe * np.sqrt(photons / np.sum(np.abs(probe) ** 2, dtype=np.float64))).astype(np.complex64)
 
 
-def first_mode(probe) -> NDArray[np.complex64]:
+def first_mode(probe: NDArray) -> NDArray[np.complex64]:
     """Return the strongest mode, (N, N) complex64, scaled to the photons of all modes: what the networks use."""
     modes = as_modes(probe)
     power = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
     return scale_to(modes[power.argmax()], power.sum())
 
 
-def add_modes(probe, count: int, fraction: float = 0.05) -> NDArray[np.complex64]:
+def add_modes(probe: NDArray, count: int, fraction: float = 0.05) -> NDArray[np.complex64]:
     """Return the strongest mode with `count` - 1 weak ones beside it, to start a refinement of incoherent modes.
 
     The further modes are the first one times x, y, x y … about its center, each with `fraction` of the photons.
@@ -109,7 +111,7 @@ def add_modes(probe, count: int, fraction: float = 0.05) -> NDArray[np.complex64
     return np.stack(modes)
 
 
-def diameter_px(probe, fraction: float = 0.9) -> float:
+def diameter_px(probe: NDArray, fraction: float = 0.9) -> float:
     """Diameter of the circle around the center of mass that holds a fraction of the photons [px].
 
     This is the beam size of the linear overlap o = 1 - spacing / diameter (Bunk et al., Ultramicroscopy 108, 2008).
@@ -122,7 +124,7 @@ def diameter_px(probe, fraction: float = 0.9) -> float:
     return float(2 * np.interp(fraction, intensity.ravel()[order].cumsum() / total, radius[order]))
 
 
-def illuminated_height_px(probe, threshold: float = 1.0e-3) -> float:
+def illuminated_height_px(probe: NDArray, threshold: float = 1.0e-3) -> float:
     """Distance in y beyond which two windows share no pixel lit above `threshold` of the peak, shifts included.
 
     Sub-pixel shifts spread the tails of a sharp-edged beam, so a margin of two pixels is added; it is never more than

@@ -102,7 +102,7 @@ def simulate_object(kind: str, shape: tuple[int, int], rng: np.random.Generator)
     return (amplitude * np.exp(1j * PHASE_RAD * (2 * thickness - 1))).astype(np.complex64)
 
 
-def _band_limited(image) -> NDArray[np.float64]:
+def _band_limited(image: NDArray) -> NDArray[np.float64]:
     """Blur edges to what the pixels can represent, and scale the values to [0, 1]."""
     blurred = gaussian_filter(image, 0.7)
     low, high = np.percentile(blurred, [0.5, 99.5])

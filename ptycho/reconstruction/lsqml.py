@@ -132,7 +132,7 @@ def reconstruct(
     import torch
 
     clock, device, dtype = CpuClock(), torch.get_default_device(), torch.get_default_dtype()
-    probe = as_modes(probe)
+    best_probe = probe = as_modes(probe)
     n = probe.shape[-1]
     everything = [part for part in (fit, validation) if part is not None]
     x, y = (np.concatenate([getattr(part, axis) for part in everything]) for axis in ("xcoords", "ycoords"))
@@ -146,6 +146,8 @@ def reconstruct(
             task.run(1)
             estimate = task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64)
             row = {"epoch": epoch, "loss": float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])}
+            if run.refine_probe:
+                probe = (task.get_data_to_cpu("probe", as_numpy=True)[0] * n).astype(np.complex64)
             if validation is not None:
                 predicted = predict_intensity(estimate, probe, validation.xcoords, validation.ycoords, origin)
                 row["validation_deviance"] = poisson_deviance(
@@ -157,20 +159,18 @@ def reconstruct(
             if not np.isfinite(score):
                 raise ValueError(f"epoch {epoch}: the validation deviance is {score}; NaN in the data or the probe?")
             if score < best:
-                best, obj, best_epoch = score, estimate.copy(), epoch
+                best, obj, best_probe, best_epoch = score, estimate.copy(), probe, epoch
             elif epoch - best_epoch >= options.early_stopping_patience:
                 break
-        if run.refine_probe:
-            probe = (task.get_data_to_cpu("probe", as_numpy=True)[0] * n).astype(np.complex64)
     finally:
         torch.set_default_device(device)
         torch.set_default_dtype(dtype)
     return Reconstruction(
         object=obj,
-        illumination=illumination(probe, fit.xcoords, fit.ycoords, shape, origin),
+        illumination=illumination(best_probe, fit.xcoords, fit.ycoords, shape, origin),
         origin_px=origin,
         history=pd.DataFrame(rows),
-        refined=Refined(probe=probe) if run.refine_probe else None,
+        refined=Refined(probe=best_probe) if run.refine_probe else None,
         cpu_s=clock.seconds,
         chosen={"best_epoch": best_epoch},
     )

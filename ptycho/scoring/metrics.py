@@ -1,8 +1,8 @@
 """Distance of a reconstruction from the truth: pixel errors, structural similarity, resolution.
 
 The metrics in `METRICS` take two complex arrays on the scored region, from which `ptycho.scoring.registration.align`
-has removed the gauge. In a measured study a reference reconstruction stands in for the truth. docs/reference/metrics.md gives
-formulas, data ranges, windows and sources.
+has removed the gauge. In a measured study a reference reconstruction stands in for the truth. Formulas, data ranges,
+windows and sources are in docs/reference/metrics.md.
 """
 
 from collections.abc import Callable

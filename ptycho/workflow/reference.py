@@ -30,8 +30,8 @@ source:
 ```
 
 On the command line `--config key=value` changes single keys, nested ones too: `--config study=longer 'training={epochs:
-3}'`. It replaces `views` and `objects` and merges everything else. Before any job runs, each file is checked for keys
-that are there twice, and the merged result is held against the closed schema: a misspelled key stops `snakemake -n` with
+3}'`. It replaces `views` and `objects` and merges everything else. Before any job runs, each file is checked for
+duplicate keys, and the merged result is validated against the closed schema: a misspelled key stops `snakemake -n` with
 the key's name. The report shows the merged result whole.
 
 ## Studies
