@@ -1,6 +1,8 @@
+import logging
 import os
 import shutil
 from collections import Counter
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -21,14 +23,13 @@ from tests.workflow import CONDITION, config_file, snakemake
 
 DOSE = 20_000
 PRIOR = TVOptions(lambda_max=64, lambda_min=1, iterations=10, final_iterations=20, fit_fraction=0.8, tile_px=512)
-os.environ.setdefault(
-    "TF_ENABLE_ONEDNN_OPTS", "0"
-)  # with oneDNN's kernels, two runs in one process may differ in the last bit
+# With oneDNN's kernels, two runs in one process may differ in the last bit.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 limit_threads(1)  # before TensorFlow and PyTorch are imported: results repeat, and tests share the machine
 
 
 def pytest_collection_modifyitems(items):
-    """Files with the most that is slow come first, Slurm's before all: none is left when other processes are idle."""
+    """Run files with the most slow tests first, Slurm's before all, so that no worker is left with one at the end."""
     weights = {"slurm": 100, "slow": 1}
     slow = Counter()
     for item in items:
@@ -37,7 +38,10 @@ def pytest_collection_modifyitems(items):
 
 
 def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0):
-    """A small simulated scan with every convention of the real ones; `slope`: of its phase, radians a column."""
+    """Write and open a small simulated scan that keeps every convention of the real ones.
+
+    `truth` replaces the object that is stored, not the one that is measured; `slope` is a phase ramp [rad/column].
+    """
     probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism=0.6, coma=0.4)
     raster = RasterOptions(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
     x, y, shape = raster_positions(raster, n, n + 1, np.random.default_rng(0))
@@ -59,12 +63,21 @@ def view_of(scan, gridsize=2, n_groups=24):
     return make_view(scan, 0.7, options, np.random.default_rng(3))
 
 
-def error_of(obj, light, origin, scan):
-    top, left = origin
-    truth = scan.object[top : top + obj.shape[0], left : left + obj.shape[1]]
-    inside = np.s_[30 : obj.shape[0] - 30, 30 : obj.shape[1] - 30]
-    aligned, gauge = align(obj, truth, light, inside)
+def error_of(reconstruction, scan):
+    """Error against the truth, and shift [px], of a reconstruction whose windows lie in the scan's object."""
+    (top, left), (height, width) = reconstruction.origin_px, reconstruction.object.shape
+    truth = scan.object[top : top + height, left : left + width]
+    inside = np.s_[30 : height - 30, 30 : width - 30]
+    aligned, gauge = align(reconstruction.object, truth, reconstruction.illumination, inside)
     return error(aligned, truth[inside]), gauge.shift_px
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """`caplog` with what the library logs from INFO on, also after a command has sent that to stderr instead."""
+    monkeypatch.setattr(logging.getLogger("ptycho"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="ptycho")
+    return caplog
 
 
 @pytest.fixture(scope="session")
@@ -89,28 +102,51 @@ def wide(counts):
     return Counts(counts.frames, 6 * counts.xcoords, counts.ycoords)
 
 
-def _made_once(tmp_path_factory, worker_id, name, make):
-    """Let one worker of a run make a folder, once; return a copy for this worker."""
-    folder, place = tmp_path_factory.mktemp(name), tmp_path_factory.getbasetemp()
-    shared = place if worker_id == "master" else place.parent
-    first, made = shared / f"tiny_{name}", shared / f"tiny_{name}.made"
+@pytest.fixture
+def interrupted_after(monkeypatch):
+    """Return a context, `interrupted_after(n)`, that a training in it leaves by KeyboardInterrupt after n backups."""
+    from ptycho.model.checkpoints import Backup
+
+    @contextmanager
+    def context(saves):
+        save, saved = Backup.save, []
+
+        def save_and_interrupt(self, *args, **arrays):
+            save(self, *args, **arrays)
+            saved.append(self.path)
+            if len(saved) == saves:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(Backup, "save", save_and_interrupt)
+            yield
+        assert len(saved) == saves
+
+    return context
+
+
+def _run_once(tmp_path_factory, worker_id, name, run):
+    """Let one worker of a test run fill a folder, once; return a copy for this worker."""
+    copy, base = tmp_path_factory.mktemp(name), tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    original, complete = shared / f"tiny_{name}", shared / f"tiny_{name}.complete"
     with FileLock(shared / f"tiny_{name}.lock"):
-        if not made.exists():
-            first.mkdir(exist_ok=True)
-            make(first)
-            made.touch()
-    shutil.copytree(first, folder, dirs_exist_ok=True)
-    return folder
+        if not complete.exists():
+            original.mkdir(exist_ok=True)
+            run(original)
+            complete.touch()
+    shutil.copytree(original, copy, dirs_exist_ok=True)
+    return copy
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory, worker_id):
     """The tiny study: its folder, which is only read, and its config. Run once; every worker of a run has a copy."""
 
-    def make(place):
-        snakemake(place, "--cores", "2", "--configfile", config_file(place))
+    def run(folder):
+        snakemake(folder, "--cores", "2", "--configfile", config_file(folder))
 
-    folder = _made_once(tmp_path_factory, worker_id, "study", make)
+    folder = _run_once(tmp_path_factory, worker_id, "study", run)
     return folder, folder / "config.yaml"
 
 
@@ -118,11 +154,11 @@ def study(tmp_path_factory, worker_id):
 def every_method(tmp_path_factory, worker_id, study):
     """The tiny study with every method in its condition `CONDITION`; folder and config, as `study`."""
 
-    def make(place):
-        shutil.copytree(study[0], place, dirs_exist_ok=True)
-        config = config_file(place, methods=list(METHODS))
+    def run(folder):
+        shutil.copytree(study[0], folder, dirs_exist_ok=True)
+        config = config_file(folder, methods=list(METHODS))
         table = f"{CONDITION}/test/comparison_metrics.csv"
-        snakemake(place, "--cores", "2", "--configfile", config, "--", table)
+        snakemake(folder, "--cores", "2", "--configfile", config, "--", table)
 
-    folder = _made_once(tmp_path_factory, worker_id, "every_method", make)
+    folder = _run_once(tmp_path_factory, worker_id, "every_method", run)
     return folder, folder / "config.yaml"

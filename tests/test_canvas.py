@@ -1,17 +1,21 @@
+"""Canvases, their chunks and merge, and the object files that come of them."""
+
 import itertools
 import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptycho.data.canvas import Canvas, merge
 from ptycho.data.chunks import chunk_bounds, merge_chunks
-from ptycho.data.object_files import load_reconstruction, paste, save_object
+from ptycho.data.object_files import Reconstruction, Refined, load_reconstruction, paste, save_reconstruction
 from ptycho.physics.forward import cut_patches
 from ptycho.workflow.files import ContractError
 
@@ -29,6 +33,12 @@ def canvas_of(patches, weights, x, y, folder=None):
     canvas = Canvas.around(x, y, N, folder)
     canvas.add(patches, weights, x, y)
     return canvas
+
+
+def assert_same(first, second):
+    np.testing.assert_array_equal(first.object, second.object)
+    np.testing.assert_array_equal(first.illumination, second.illumination)
+    assert first.origin_px == second.origin_px
 
 
 def test_true_patches_give_the_object_back():
@@ -60,7 +70,7 @@ def test_chunks_are_not_visible_in_the_result(count, chunks, seed):
     np.testing.assert_allclose(merged.weight, whole.weight, atol=1e-12)
 
 
-def test_a_canvas_in_a_file_is_the_same_bit_by_bit(tmp_path):
+def test_a_canvas_in_a_file_is_the_same_to_the_bit(tmp_path):
     data, paths = chunk_files(tmp_path, count=200)
     memory, file = canvas_of(*data), canvas_of(*data, folder=tmp_path)
     assert isinstance(file.total, np.memmap)
@@ -69,9 +79,12 @@ def test_a_canvas_in_a_file_is_the_same_bit_by_bit(tmp_path):
     np.testing.assert_array_equal(file.mean(), memory.mean())
     file.save(tmp_path / "file.npz", run={"groups": 200}, groups=[0, 200])
     memory.save(tmp_path / "memory.npz", run={"groups": 200}, groups=[0, 200])
-    with zipfile.ZipFile(tmp_path / "file.npz") as one, zipfile.ZipFile(tmp_path / "memory.npz") as two:
-        assert {name: one.read(name) for name in one.namelist()} == {name: two.read(name) for name in two.namelist()}
-    np.testing.assert_array_equal(merge_chunks(paths, folder=tmp_path).total, merge_chunks(paths).total)
+    members = []
+    for name in ("file", "memory"):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz") as archive:
+            members.append({member: archive.read(member) for member in archive.namelist()})
+    assert members[0] == members[1]
+    assert_same(merge_chunks(paths, folder=tmp_path), merge_chunks(paths))
     assert len(list(tmp_path.iterdir())) == len(paths) + 2  # canvases' files have no names
 
 
@@ -81,7 +94,7 @@ from pathlib import Path
 import numpy as np
 from ptycho.data.chunks import merge_chunks
 from ptycho.data.canvas import Canvas
-from ptycho.data.object_files import save_object
+from ptycho.data.object_files import save_reconstruction
 
 folder = Path(sys.argv[1]) if sys.argv[1] else None
 n = 64
@@ -100,22 +113,21 @@ canvas.save(sys.argv[2], run={"groups": 1}, groups=[0, 1])
 chunk = peak()
 pixels = canvas.weight.size
 del canvas
-merged = merge_chunks([sys.argv[2]], folder=folder)
-save_object(sys.argv[3], merged.mean(), merged.weight, merged.origin_px)
+save_reconstruction(sys.argv[3], merge_chunks([sys.argv[2]], folder=folder))
 print((chunk - before) / pixels, (peak() - before) / pixels)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc")
 def test_neither_a_chunk_nor_a_merge_holds_its_canvas(tmp_path):
-    """Peak resident bytes a pixel, in a process of its own: 24 if the canvas is in memory; an object is 8 and 4."""
+    """Peak resident bytes a pixel, in a process of its own: 24 for a canvas in memory; 8 and 4 for an object file."""
 
     def peaks(folder):
         command = [sys.executable, "-c", PEAK, folder, tmp_path / "1of1.npz", tmp_path / "object.npz"]
         run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
         return [float(number) for number in run.stdout.split()]
 
-    assert peaks("")[0] > 20  # the measure sees a canvas
+    assert peaks("")[0] > 20  # the measurement sees a canvas in memory
     chunk, merged = peaks(tmp_path)
     assert chunk < 6
     assert merged < 12 + 6
@@ -151,9 +163,18 @@ def chunk_files(folder, count=10, chunks=3, **run):
     return data, paths
 
 
-def test_merging_files(tmp_path):
+def test_chunk_files_merge_to_the_whole(tmp_path):
     data, paths = chunk_files(tmp_path)
-    np.testing.assert_allclose(merge_chunks(paths[::-1]).mean(), canvas_of(*data).mean(), rtol=1e-6)
+    merged, whole = merge_chunks(paths[::-1]), canvas_of(*data)
+    np.testing.assert_allclose(merged.object, whole.mean(), rtol=1e-6)
+    np.testing.assert_allclose(merged.illumination, whole.weight)
+    assert merged.origin_px == whole.origin_px
+    assert merged.cpu_s is None  # of unknown chunks
+    for index, path in enumerate(paths):
+        canvas, metadata = Canvas.load(path)
+        canvas = Canvas(np.array(canvas.total), np.array(canvas.weight), canvas.origin_px)
+        canvas.save(path, **metadata, cpu_s=1.5 + index)
+    assert merge_chunks(paths).cpu_s == 1.5 + 2.5 + 3.5
 
 
 def test_merge_refuses_what_does_not_belong(tmp_path):
@@ -170,6 +191,9 @@ def test_merge_refuses_what_does_not_belong(tmp_path):
         merge_chunks([*paths, paths[1]])
     with pytest.raises(ContractError, match=r"1of3.*another model \(a; .*is of b"):  # the odd one, even if it is first
         merge_chunks([paths[0], *others[1:]], {"groups": 10, "model": "b"})
+    canvas_of(*patches_of(3)).save(tmp_path / "plain.npz")
+    with pytest.raises(ContractError, match=r"plain\.npz: .*wanted a chunk"):
+        merge_chunks([tmp_path / "plain.npz"])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -185,15 +209,14 @@ def test_a_damaged_chunk_is_refused_by_name_or_harmless(tmp_path, data):
         return
     content[data.draw(st.integers(0, size - 1))] ^= 1 << data.draw(st.integers(0, 7))
     paths[1].write_bytes(content)
-    refused, merged = outcome(paths)
-    if refused is None:  # a bit of the archive's own that nobody reads, such as a time stamp
-        np.testing.assert_array_equal(merged.total, whole.total)
-        np.testing.assert_array_equal(merged.weight, whole.weight)
+    refusal, merged = merge_or_refuse(paths)
+    if refusal is None:  # a bit of the archive that is not read, such as a time stamp
+        assert_same(merged, whole)
     else:
-        assert "2of3" in refused
+        assert "2of3" in refusal
 
 
-def outcome(paths):
+def merge_or_refuse(paths):
     try:
         return None, merge_chunks(paths)
     except ContractError as error:
@@ -207,11 +230,46 @@ def test_a_missing_chunk_is_named(tmp_path):
         merge_chunks(paths)
 
 
-def test_objects_are_saved_and_placed(tmp_path):
+def test_a_reconstruction_comes_back_from_its_file(tmp_path):
+    rng = np.random.default_rng(0)
+    saved = Reconstruction(
+        object=(rng.random((2, 3)) + 1j).astype(np.complex64),
+        illumination=rng.random((2, 3)),
+        origin_px=(4, -1),
+        history=pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]}),
+        refined=Refined(probe=(rng.random((1, 4, 4)) + 0j).astype(np.complex64)),
+        cpu_s=2.5,
+        chosen={"best_epoch": 2},
+    )
+    save_reconstruction(tmp_path / "object.npz", saved, history=tmp_path / "history.csv", method="lsqml")
+    loaded, metadata = load_reconstruction(tmp_path / "object.npz")
+    assert metadata == {"method": "lsqml", "best_epoch": 2, "cpu_s": 2.5}
+    np.testing.assert_array_equal(loaded.object, saved.object)
+    np.testing.assert_array_equal(loaded.illumination, saved.illumination.astype(np.float32))
+    assert (loaded.origin_px, loaded.cpu_s) == ((4, -1), 2.5)
+    np.testing.assert_array_equal(loaded.refined.probe, saved.refined.probe)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), saved.history)
+    save_reconstruction(tmp_path / "plain.npz", replace(saved, refined=None, cpu_s=None))
+    plain, _ = load_reconstruction(tmp_path / "plain.npz")
+    assert (plain.refined, plain.cpu_s) == (None, None)
+
+
+def test_an_object_file_of_ptycho_0_1_is_refused(tmp_path):
+    obj = np.ones((2, 3), np.complex64)
+    save_reconstruction(tmp_path / "new.npz", Reconstruction(object=obj, illumination=abs(obj), origin_px=(0, 0)))
+    with np.load(tmp_path / "new.npz") as arrays:
+        fields = {"weight" if key == "illumination" else key: array for key, array in arrays.items()}
+    np.savez(tmp_path / "old.npz", **fields)
+    with pytest.raises(ContractError, match=r"old\.npz: no key 'illumination'.*written by ptycho 0\.1"):
+        load_reconstruction(tmp_path / "old.npz")
+    del fields["weight"]
+    np.savez(tmp_path / "other.npz", **fields)
+    with pytest.raises(ContractError, match=r"other\.npz: no key 'illumination'; found .*'origin_px'\]$"):
+        load_reconstruction(tmp_path / "other.npz")
+
+
+def test_an_object_is_pasted_where_it_lies():
     obj = np.arange(6).reshape(2, 3).astype(np.complex64)
-    save_object(tmp_path / "o.npz", obj, np.ones((2, 3)), (4, -1), method="x")
-    loaded, _, origin, metadata = load_reconstruction(tmp_path / "o.npz")
-    assert metadata == {"method": "x"}
-    whole = paste(loaded, origin, (8, 9))
+    whole = paste(obj, (4, -1), (8, 9))
     np.testing.assert_array_equal(whole[4:6, :2], obj[:, 1:])
     assert whole.sum() == obj[:, 1:].sum() + (72 - 4)

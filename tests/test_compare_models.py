@@ -1,4 +1,4 @@
-"""The stand-alone command line, as its users call it."""
+"""The stand-alone comparison of two saved models, called as its users do."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from ptycho.model.networks import NetworkOptions, build_network
 from ptycho.physics.forward import illumination
 from ptycho.scoring.evaluate import shared_region
 from tests.conftest import view_of, write_scan
-from tests.test_grouped import fields_of
+from tests.test_grouped_files import fields_of
 
 SCRIPT = Path(__file__).parent.parent / "scripts/compare_models.py"
 
@@ -28,7 +28,7 @@ def compare_models(*arguments, **options):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A scan wide enough to be scored, and a network that nobody trained."""
+    """A scan wide enough to be scored, and an untrained network."""
     folder = tmp_path_factory.mktemp("cli")
     scan = write_scan(folder / "test.npz", columns=9, rows=9)
     network = build_network(64, 4, scan.probe[0], NetworkOptions(filters=2, amplitude_max=1.2), transmittance=0.8)
@@ -36,7 +36,7 @@ def files(tmp_path_factory):
     return folder, scan
 
 
-def test_three_ways_on_a_scan(files, tmp_path):
+def test_two_models_and_an_iterative_reconstruction_on_a_scan(files, tmp_path):
     folder, scan = files
     np.savez(tmp_path / "truth.npz", objectGuess=scan.object[:])
     run = compare_models(
@@ -52,36 +52,37 @@ def test_three_ways_on_a_scan(files, tmp_path):
     table = pd.read_csv(tmp_path / "out/comparison_metrics.csv")
     assert list(table.columns) == ["dose", "view", "split", "method", "seed", "metric", "value"]
     values = table.pivot_table(index="metric", columns="method", values="value")
-    assert set(values.columns) == {"pinn", "baseline", "lsqml"}
-    assert values.loc["error", "lsqml"] < 1e-3  # the truth itself
+    assert set(values.columns) == {"pinn", "baseline", "iterative"}
+    assert values.loc["error", "iterative"] < 1e-3  # the truth itself
     assert (values["pinn"] - values["baseline"]).abs().max() < 1e-4  # one network, two chunk sizes
     assert np.load(tmp_path / "out/comparison.npz")["pinn"].dtype == np.complex64
+    assert set(pd.read_csv(tmp_path / "out/frc.csv")["method"]) == {"pinn", "baseline", "iterative"}
     for name in ("comparison", "frc"):
         assert (tmp_path / f"out/{name}.png").stat().st_size > 10_000
 
 
-def test_two_ways_on_groups(files, tmp_path):
+def test_one_model_on_a_grouped_file(files, tmp_path):
     folder, scan = files
     np.savez(tmp_path / "groups.npz", **fields_of(open_groups(scan, view_of(scan, n_groups=70))))
     run = compare_models(pinn_dir=folder, test_data=tmp_path / "groups.npz", output_dir=tmp_path / "out")
     assert run.returncode == 0, run.stderr
     table = pd.read_csv(tmp_path / "out/comparison_metrics.csv")
     assert set(table["method"]) == {"pinn"}
-    assert "heldout_deviance" not in set(table["metric"])  # nothing was set apart
+    assert "heldout_deviance" not in set(table["metric"])  # no exposure is holdout
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"pinn_dir": "nowhere"}, "nowhere: no model.keras there"),
         ({"test_data": "nothing.npz"}, "nothing.npz: no such file"),
-        ({"pinn-chunk-size": 0}, "--pinn-chunk-size: '0' is no whole number from 1 on"),
+        ({"pinn-chunk-size": 0}, "--pinn-chunk-size: '0' is not a positive integer"),
         ({"gridsize": 1}, r"the model takes groups of (64, 64, 4)"),
         ({"pinn_dir": "zip"}, "not a model that can be loaded"),
         ({"pinn_dir": "text"}, "not a model that can be loaded"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(files, tmp_path, changes, says):
+def test_a_mistake_is_explained_in_one_line(files, tmp_path, changes, message):
     options = {"pinn_dir": files[0], "test_data": files[0] / "test.npz", "output_dir": tmp_path / "out"}
     with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
         archive.writestr("x", "no model")
@@ -90,7 +91,7 @@ def test_what_is_wrong_is_said_in_one_line(files, tmp_path, changes, says):
         changes = {"pinn_dir": tmp_path / f"{changes['pinn_dir']}.keras"}
     run = compare_models(**options | changes)
     assert run.returncode == 2
-    assert says in run.stderr
+    assert message in run.stderr
     assert run.stderr.strip().count("\n") == 0
     assert "Traceback" not in run.stderr
 
@@ -100,13 +101,13 @@ def test_few_groups_are_scored_where_they_are(files, tmp_path):
     assert len(view.nn_indices) == 30
     region = shared_region(scan, [view])
     used = np.unique(view.nn_indices)
-    light = illumination(scan.probe, scan.xcoords[used], scan.ycoords[used], scan.object.shape)
-    scored = light[region.y0 : region.y1, region.x0 : region.x1]
-    assert scored.min() > 0.05 * np.median(light[light > 1e-3 * light.max()])
+    incident = illumination(scan.probe, scan.xcoords[used], scan.ycoords[used], scan.object.shape)
+    scored = incident[region.y0 : region.y1, region.x0 : region.x1]
+    assert scored.min() > 0.05 * np.median(incident[incident > 1e-3 * incident.max()])
     assert region.y1 < scan.object.shape[0] - 32  # the rest of the scan is left out
 
 
-def test_help_explains():
+def test_the_help_names_every_option():
     text = compare_models("--help").stdout
     for option in ("--pinn_dir", "--baseline_dir", "--iterative", "--test_data", "--output_dir", "--n-test-groups"):
         assert option in text

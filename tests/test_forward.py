@@ -1,7 +1,9 @@
+"""The forward model: transforms, windows and sub-pixel shifts, intensities, photon counts."""
+
 import numpy as np
 import pytest
 
-from ptycho.physics import forward
+from ptycho.physics import forward, noise
 
 
 def random_wave(rng, *shape):
@@ -15,20 +17,20 @@ def test_a_flat_wave_lands_on_the_zero_frequency(n):
 
 
 @pytest.mark.parametrize("n", [8, 15])
-def test_diffraction_keeps_photons_and_comes_back(n):
+def test_diffraction_is_unitary_and_inverse_diffraction_its_inverse(n):
     wave = random_wave(np.random.default_rng(0), 3, n, n)
     far = forward.diffract(wave)
     np.testing.assert_allclose((np.abs(far) ** 2).sum(), (np.abs(wave) ** 2).sum())
     np.testing.assert_allclose(forward.inverse_diffract(far), wave, atol=1e-12)
 
 
-def test_undiffract_is_the_adjoint():
+def test_inverse_diffraction_is_the_adjoint():
     rng = np.random.default_rng(1)
     a, b = random_wave(rng, 16, 16), random_wave(rng, 16, 16)
     np.testing.assert_allclose(np.vdot(b, forward.diffract(a)), np.vdot(forward.inverse_diffract(b), a))
 
 
-def test_a_wave_with_one_fringe_per_window_lands_one_pixel_right_and_below():
+def test_fringes_land_as_many_pixels_from_the_center_as_there_are_in_a_window():
     n = 8
     y, x = np.indices((n, n)) - n // 2
     far = np.abs(forward.diffract(np.exp(2j * np.pi * (2 * y + 3 * x) / n)))
@@ -59,13 +61,21 @@ def test_shifting_by_a_pixel_moves_right_and_down():
     probe = random_wave(np.random.default_rng(2), 8, 8)
     np.testing.assert_allclose(forward.shift_probe(probe, 1, 0), np.roll(probe, 1, axis=0), atol=1e-12)
     np.testing.assert_allclose(forward.shift_probe(probe, 0, 1), np.roll(probe, 1, axis=1), atol=1e-12)
-    there = forward.shift_probe(probe, 0.3, -0.2)
-    smooth = forward.shift_probe(forward.shift_probe(there, -0.3, 0.2), 0.0, 0.0)
-    assert np.abs(smooth - probe).max() < np.abs(probe).max()
+    there_and_back = forward.shift_probe(forward.shift_probe(probe, 0.3, -0.2), -0.3, 0.2)
+    np.testing.assert_allclose(there_and_back, probe, atol=1e-12)
+
+
+def test_ramps_shift_many_waves_at_once():
+    probe, shift_y, shift_x = random_wave(np.random.default_rng(2), 8, 8), np.array([0.3, -1.0]), np.array([0.0, 0.25])
+    down, across = forward.shift_ramps(shift_y, shift_x, 8)
+    assert (down.shape, across.shape) == ((2, 8, 1), (2, 1, 8))
+    shifted = np.fft.ifft2(np.fft.fft2(probe) * down * across)
+    for wave, y, x in zip(shifted, shift_y, shift_x, strict=True):
+        np.testing.assert_allclose(wave, forward.shift_probe(probe, y, x), atol=1e-12)
 
 
 def direct_intensity(obj, probe, x, y):
-    """Independent float64 implementation: DFT metric_tables, and the shift as multiplication in Fourier space."""
+    """Independent float64 implementation: DFT matrices, and the shift as multiplication in Fourier space."""
     n = probe.shape[-1]
     k = np.arange(n) - n // 2
     dft = np.exp(-2j * np.pi * np.outer(k, k) / n) / np.sqrt(n)
@@ -82,8 +92,8 @@ def test_intensity_agrees_with_an_independent_implementation():
     obj, probe = random_wave(rng, 40, 50), random_wave(rng, 16, 16)
     x, y = rng.uniform(9, 40, 7), rng.uniform(9, 30, 7)
     ours = forward.predict_intensity(obj, probe, x, y)
-    theirs = np.stack([direct_intensity(obj, probe, *position) for position in zip(x, y, strict=True)])
-    assert np.abs(ours - theirs).max() <= 1e-10 * theirs.max()
+    direct = np.stack([direct_intensity(obj, probe, *position) for position in zip(x, y, strict=True)])
+    assert np.abs(ours - direct).max() <= 1e-10 * direct.max()
 
 
 def test_modes_add_in_intensity():
@@ -94,7 +104,7 @@ def test_modes_add_in_intensity():
 
 
 def test_counts_are_poisson():
-    counts = forward.shot_noise(np.full((4000, 8, 8), 7.0), np.random.default_rng(5)) ** 2
+    counts = noise.shot_noise(np.full((4000, 8, 8), 7.0), np.random.default_rng(5)) ** 2
     assert counts.dtype == np.float32
     np.testing.assert_allclose(counts.mean(), 7, rtol=0.01)
     np.testing.assert_allclose(counts.var(), 7, rtol=0.01)
@@ -103,8 +113,15 @@ def test_counts_are_poisson():
 def test_illumination_adds_up_to_the_photons_and_is_cut_at_the_map():
     probe = random_wave(np.random.default_rng(6), 8, 8)
     x, y = np.array([10.2, 14.0]), np.array([9.0, 11.7])
-    light = forward.illumination(probe, x, y, (24, 26))
-    np.testing.assert_allclose(light.sum(), 2 * (np.abs(probe) ** 2).sum())
+    whole = forward.illumination(probe, x, y, (24, 26))
+    np.testing.assert_allclose(whole.sum(), 2 * (np.abs(probe) ** 2).sum())
     cut = forward.illumination(probe, x, y, (5, 6), (8, 9))
-    np.testing.assert_allclose(cut, light[8:13, 9:15])
+    np.testing.assert_allclose(cut, whole[8:13, 9:15])
     assert forward.illumination(probe, x, y, (5, 5), (100, 100)).sum() == 0
+
+
+def test_the_mean_transmittance_is_the_amplitude_of_a_flat_sample():
+    probe = random_wave(np.random.default_rng(7), 2, 8, 8)
+    x, y = np.array([10.2, 14.0, 12.5]), np.array([9.0, 11.7, 10.0])
+    detected = forward.predict_intensity(np.full((24, 26), 0.7 + 0j), probe, x, y).sum()
+    assert forward.mean_transmittance(detected, 3, probe) == pytest.approx(0.7)

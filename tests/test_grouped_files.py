@@ -1,3 +1,5 @@
+"""Grouped files: a container's own fields in an NPZ, opened lazily as a scan and its view."""
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,8 @@ from tests.conftest import view_of
 
 def fields_of(container):
     """A container's own fields, as people save them."""
-    arrays = {"X": "_X_np", "Y_I": "_Y_I_np", "Y_phi": "_Y_phi_np", "coords_nominal": "_coords_nominal_np"}
-    fields = {key: np.asarray(getattr(container, name)) for key, name in arrays.items()}
-    names = ("YY_full", "global_offsets", "local_offsets", "nn_indices")
-    return fields | {key: np.asarray(getattr(container, key)) for key in names} | {"probeGuess": container._probe_np}
+    names = ("X", "Y_I", "Y_phi", "coords_nominal", "YY_full", "global_offsets", "local_offsets", "nn_indices")
+    return {key: np.asarray(getattr(container, key)) for key in names} | {"probeGuess": container.probe_array}
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +29,12 @@ def test_a_grouped_file_gives_the_same_container(grouped):
     again = open_groups(*open_grouped(path))
     assert len(again) == len(container)
     some = np.s_[3:9]
-    for name in ("_X_np", "_Y_I_np", "_coords_nominal_np"):
+    for name in ("frames", "offsets", "_Y_I_np"):
         np.testing.assert_allclose(getattr(again, name)[some], getattr(container, name)[some], atol=1e-6)
     np.testing.assert_array_equal(again.global_offsets, container.global_offsets)
 
 
-def test_its_frames_are_lazy(grouped, monkeypatch):
+def test_frames_are_read_when_they_are_asked_for(grouped, monkeypatch):
     path, container = grouped
     scan, view = open_grouped(path)
     read = []
@@ -44,10 +44,10 @@ def test_its_frames_are_lazy(grouped, monkeypatch):
     )
     again = open_groups(scan, view)
     assert not read
-    again._X_np[2:4]
+    again.frames[2:4]
     assert [index.tolist() for index in read] == [[2, 3]]
     assert scan.diffraction[5:7].shape == (2, 64, 64)
-    np.testing.assert_array_equal(scan.diffraction[6], container._X_np[1:2][0, :, :, 2])
+    np.testing.assert_array_equal(scan.diffraction[6], container.frames[1:2][0, :, :, 2])
 
 
 def test_without_the_object_its_patches_are_averaged(grouped, tmp_path, scan):
@@ -58,14 +58,14 @@ def test_without_the_object_its_patches_are_averaged(grouped, tmp_path, scan):
     opened, view = open_grouped(tmp_path / "patches.npz")
     region = shared_region(opened, [view])
     truth = opened.object[region.y0 : region.y1, region.x0 : region.x1]
-    top, left = (round(float(a[0] - b[0])) for a, b in zip(
-        (open_grouped(path)[0].ycoords, open_grouped(path)[0].xcoords), (opened.ycoords, opened.xcoords), strict=True
-    ))  # fmt: skip
+    original = open_grouped(path)[0]
+    top = round(float(original.ycoords[0] - opened.ycoords[0]))
+    left = round(float(original.xcoords[0] - opened.xcoords[0]))
     whole = scan.object[region.y0 + top : region.y1 + top, region.x0 + left : region.x1 + left]
     np.testing.assert_allclose(truth, whole, atol=1e-5)
 
 
-def test_some_groups_of_a_file(grouped):
+def test_the_first_groups_of_a_file_are_opened(grouped):
     options = {"neighbors": 7, "max_spread_px": None, "seed": 0}
     scan, view = open_test_data(grouped[0], 2, n_groups=5, **options)
     assert len(open_groups(scan, view)) == 5
@@ -74,7 +74,7 @@ def test_some_groups_of_a_file(grouped):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"X": None}, "no key"),
         ({"global_offsets": None}, "no key 'global_offsets'"),
@@ -82,9 +82,9 @@ def test_some_groups_of_a_file(grouped):
         ({"local_offsets": np.zeros((24, 1, 2, 3))}, r"'local_offsets' has shape .*wanted \(24, 1, 2, 4\)"),
     ],
 )
-def test_what_is_wrong_with_a_grouped_file_is_said(grouped, tmp_path, change, says):
+def test_a_malformed_grouped_file_is_refused_with_what_is_wanted(grouped, tmp_path, change, message):
     with np.load(grouped[0]) as arrays:
         fields = {key: array for key, array in ({**arrays} | change).items() if array is not None}
     np.savez(tmp_path / "wrong.npz", **fields)
-    with pytest.raises(ContractError, match=says):
+    with pytest.raises(ContractError, match=message):
         open_grouped(tmp_path / "wrong.npz")

@@ -1,3 +1,5 @@
+"""Overlap views, roles and groups of neighbors."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ def test_overlap_closed_forms():
 
 
 @pytest.mark.parametrize("size", [1, 4, 9])
-def test_groups_are_neighbors_once_and_ordered(size):
+def test_groups_are_ordered_and_none_occurs_twice(size):
     points = jittered()
     groups = draw(points, size, neighbors=9)
     assert groups.shape == (144 if size == 1 else 300, size)
@@ -44,13 +46,13 @@ def test_members_are_among_the_nearest_neighbors_of_one_of_them():
         assert any(set(group) <= set(near[seed]) for seed in group)
 
 
-def test_groups_are_reproducible_and_every_exposure_takes_part():
+def test_the_same_seed_repeats_the_groups_and_every_exposure_is_in_one():
     points = jittered()
     np.testing.assert_array_equal(draw(points), draw(points))
     assert set(draw(points).ravel()) == set(range(len(points)))
 
 
-def test_too_few_exposures_are_said_with_numbers():
+def test_groups_that_cannot_be_drawn_are_refused_with_numbers():
     with pytest.raises(grouping.ViewError, match="3 exposures are too few for groups of 4"):
         draw(jittered()[:3])
     with pytest.raises(grouping.ViewError, match=r"spreads at most 2\.0 px"):
@@ -68,19 +70,30 @@ def test_a_view_meets_its_target(target, seed):
     np.testing.assert_array_equal(kept, grouping.select_view(points, 20.0, target))
 
 
-def test_all_are_kept_when_the_overlap_is_there_already():
+def test_all_exposures_are_kept_where_the_overlap_is_within_the_tolerance():
     points = jittered()
     overlap = grouping.median_overlap(points, 20.0)
     assert len(grouping.select_view(points, 20.0, overlap + 0.04)) == len(points)
 
 
-def test_an_overlap_that_cannot_be_met_fails_with_the_range():
+def test_an_overlap_out_of_range_is_refused_with_the_range():
     with pytest.raises(grouping.ViewError, match=r"0\.95 .* cannot be met: .* gives"):
         grouping.select_view(jittered(), 20.0, 0.95)
 
 
+def test_subsampled_positions_keep_their_distance_and_leave_no_gap():
+    points = jittered()
+    kept = grouping.subsample_positions(points, 8.0)
+    assert kept[0] == 0
+    assert grouping.nearest_distances(points[kept]).min() >= 8.0
+    distance = np.linalg.norm(points[:, None] - points[kept], axis=-1)
+    assert distance.min(axis=1).max() < 8.0  # every other one is near one that is kept
+    assert len(grouping.subsample_positions(points, 1e6)) == 1
+
+
 def test_roles_are_disjoint_and_counted():
     role = grouping.draw_roles(100, 0.05, np.random.default_rng(0))
+    assert grouping.ROLES == ("fit", "validation", "holdout")
     assert [(role == code).sum() for code in (grouping.FIT, grouping.VALIDATION, grouping.HOLDOUT)] == [90, 5, 5]
     with pytest.raises(grouping.ViewError, match="2 exposures"):
         grouping.draw_roles(2, 0.05, np.random.default_rng(0))
@@ -90,10 +103,10 @@ def test_measured_overlap_of_a_square_lattice():
     y, x = np.mgrid[:6, :6] * 5.0
     points = np.stack([y.ravel(), x.ravel()], 1)
     groups = np.array([[0, 1, 6, 7]])
-    found = grouping.measure_overlap(points, groups, 10.0)
-    assert found["between_exposures"]["linear"] == pytest.approx(0.5)
-    assert found["within_groups"]["linear"] == pytest.approx(0.5)  # four sides of 5, two diagonals of 7.07
-    assert found["between_group_centers"] == {"linear": None, "disc_area": None}
+    overlap = grouping.measure_overlap(points, groups, 10.0)
+    assert overlap["between_exposures"]["linear"] == pytest.approx(0.5)
+    assert overlap["within_groups"]["linear"] == pytest.approx(0.5)  # four sides of 5, two diagonals of 7.07
+    assert overlap["between_group_centers"] == {"linear": None, "disc_area": None}
 
 
 def test_scored_region_is_the_largest_lit_rectangle():

@@ -1,9 +1,10 @@
-"""Layers, losses and the optimizer by themselves, each against forward.py, Keras or a closed form."""
+"""Layers, losses and the optimizer by themselves, each against its NumPy twin, Keras or a closed form."""
 
 import numpy as np
 import pytest
 
 from ptycho.loader import open_groups
+from ptycho.physics import noise
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.probes import first_mode
 from tests.conftest import view_of
@@ -13,29 +14,29 @@ tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import layers, losses  # noqa: E402
 from ptycho.model.convolutions import UpConvolution, count_flops  # noqa: E402
-from ptycho.model.optimizer import FusedAdam, compile_model  # noqa: E402
+from ptycho.model.optimizer import FusedAdam, compile_model, cosine_rate  # noqa: E402
 
 
-def test_detector_agrees_with_the_reference(scan):
+def test_the_detector_agrees_with_the_forward_model(scan):
     container = open_groups(scan, view_of(scan))
     detector = layers.Detector(64)
-    detector.set_probe(container._probe_np)
+    detector.set_probe(container.probe_array)
     patches = tf.constant(container.Y[:5])
     ours = np.moveaxis(detector(patches, container.coords_nominal[:5]).numpy(), -1, 1)
     exposures = np.asarray(container.nn_indices[:5]).ravel()
-    theirs = predict_intensity(scan.object[:], scan.probe, scan.xcoords[exposures], scan.ycoords[exposures])
-    assert np.abs(ours.reshape(theirs.shape) - theirs).max() < 1e-4 * theirs.max()
+    reference = predict_intensity(scan.object[:], scan.probe, scan.xcoords[exposures], scan.ycoords[exposures])
+    assert np.abs(ours.reshape(reference.shape) - reference).max() < 1e-4 * reference.max()
 
 
 def test_consistent_patches_pass_the_canvas_unchanged(scan):
     container = open_groups(scan, view_of(scan))
     canvas = layers.GroupCanvas(64, 48)
-    canvas.set_probe(container._probe_np)
+    canvas.set_probe(container.probe_array)
     patches = tf.constant(container.Y[:6])
     np.testing.assert_allclose(canvas(patches, container.coords_nominal[:6]).numpy(), patches.numpy(), atol=1e-5)
 
 
-def test_canvas_averages_with_the_probe_as_weight(scan):
+def test_the_canvas_weights_patches_by_the_intensity_of_the_probe(scan):
     canvas = layers.GroupCanvas(64, 48)
     weight = np.random.default_rng(0).random((64, 64)) + 0.5
     canvas.set_probe(np.sqrt(weight))
@@ -50,7 +51,7 @@ def test_canvas_averages_with_the_probe_as_weight(scan):
     np.testing.assert_allclose(out[2, 2, 0], 1, rtol=1e-5)
 
 
-def test_backpropagation_of_an_empty_beam_is_flat(scan):
+def test_the_inverse_diffraction_of_a_flat_object_is_flat(scan):
     probe = first_mode(scan.probe)
     flat = np.full((64, 64), 0.8, np.complex64)
     amplitude = np.sqrt(predict_intensity(flat, probe, np.array([32.0]), np.array([32.0])))
@@ -85,7 +86,7 @@ def test_operations_of_convolutions_are_counted():
     assert count_flops(model, folded=True) == 2 * 64 * (9 * 2 * 4 + 4 * 3 * 4 + 9 * 4 * 5)
 
 
-def test_the_fused_step_is_adams():
+def test_the_fused_step_is_that_of_adam():
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(32, 3)).astype(np.float32), rng.normal(size=(32, 1)).astype(np.float32)
@@ -101,17 +102,25 @@ def test_the_fused_step_is_adams():
             model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
         model.fit(x, y, batch_size=8, epochs=4, shuffle=False, verbose=0)
         results.append(model.get_weights())
-    for ours, theirs, before in zip(*results, start, strict=True):
-        assert np.abs(ours - before).max() > 0.01
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for fused, plain, before in zip(*results, start, strict=True):
+        assert np.abs(fused - before).max() > 0.01
+        np.testing.assert_allclose(fused, plain, atol=1e-5)
     assert type(keras.optimizers.deserialize(keras.optimizers.serialize(FusedAdam(0.1)))) is FusedAdam
 
 
+def test_the_learning_rate_falls_to_a_fiftieth_along_a_cosine():
+    rate = cosine_rate(0.3, 40)
+    assert [rate(step) for step in (0, 20, 40)] == pytest.approx([0.3, 0.51 * 0.3, 0.02 * 0.3])
+    steps = np.arange(40)
+    closed_form = 0.3 * (0.02 + 0.98 * (1 + np.cos(np.pi * steps / 40)) / 2)
+    np.testing.assert_allclose([rate(int(step)) for step in steps], closed_form, rtol=1e-5)
+
+
 @pytest.mark.slow
-def test_a_trainable_probe_is_mended(scan):
-    """From a probe that is out of focus and too dim, with the true patches behind it: the likelihood brings it back."""
+def test_a_trainable_probe_is_refined(scan):
+    """From a probe that is out of focus and too dim; the true patches are given, the likelihood does the rest."""
     container = open_groups(scan, view_of(scan))
-    true = container._probe_np
+    true = container.probe_array
     bend = np.add.outer(np.fft.fftfreq(64) ** 2, np.fft.fftfreq(64) ** 2)
     wrong = np.complex64(0.9 * np.fft.ifft2(np.fft.fft2(true) * np.exp(30j * bend)))
     detector, loss = layers.Detector(64, trainable_probe=True), losses.PoissonDeviance()
@@ -150,14 +159,35 @@ def test_layers_come_back_from_their_config(layer):
     assert [w.shape for w in again.weights] == [w.shape for w in layer.weights]
 
 
-def test_poisson_deviance_is_least_at_the_mean_and_its_closed_form():
+def test_the_poisson_deviance_agrees_with_its_numpy_twin():
+    """Also where no photon was counted, and for the bright pixels for which the two terms cancel."""
+    rng = np.random.default_rng(0)
+    mean = 10.0 ** rng.uniform(-4, 4, (50, 40))
+    counts = rng.poisson(mean)
+    assert (counts == 0).any()
+    per_pixel = losses.poisson_deviance(*(tf.constant(array, tf.float32) for array in (counts, mean)), floor=1e-6)
+    reference = [noise.poisson_deviance(*pixel) for pixel in zip(counts.ravel(), mean.ravel(), strict=True)]
+    tolerance = 1e-6 * (counts + mean).ravel()  # rounding errors of float32
+    assert (np.abs(per_pixel.numpy().ravel() - reference) <= 1e-5 * np.abs(reference) + tolerance).all()
+    assert float(tf.reduce_mean(per_pixel)) == pytest.approx(noise.poisson_deviance(counts, mean), rel=1e-4)
+
+
+def test_the_loss_of_the_pinn_is_the_mean_deviance_of_squared_amplitudes():
+    rng = np.random.default_rng(1)
+    mean = rng.uniform(0.1, 50, (3, 8, 8, 4))
+    counts = rng.poisson(mean)
+    loss = losses.PoissonDeviance()(np.sqrt(counts).astype(np.float32), mean.astype(np.float32))
+    assert float(loss) == pytest.approx(noise.poisson_deviance(counts, mean), rel=1e-4)
+
+
+def test_the_poisson_deviance_has_its_closed_form_and_vanishes_at_the_counts():
     amplitude = np.sqrt(np.array([[[[4.0], [0.0]]]], np.float32))
     value = losses.PoissonDeviance()(amplitude, np.array([[[[2.0], [3.0]]]], np.float32)).numpy()
     np.testing.assert_allclose(value, (2 * (2 - 4 + 4 * np.log(2)) + 2 * 3) / 2, rtol=1e-5)
     np.testing.assert_allclose(losses.PoissonDeviance()(amplitude, amplitude**2 + 1e-6).numpy(), 0, atol=1e-5)
 
 
-def test_complex_distance_is_the_distance():
+def test_the_complex_distance_is_the_mean_of_differences():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 3, 8, 8, 2)).astype(np.float32)
     p, q = rng.uniform(-2, 2, (2, 3, 8, 8, 2)).astype(np.float32)

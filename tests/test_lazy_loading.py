@@ -1,12 +1,16 @@
+"""The container: nothing is read or allocated before it is asked for, and lazily read data equal those in memory."""
+
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from ptycho import loader
+from ptycho.data.lazy import GroupedArray
 from ptycho.data.scan import ScanWriter, open_scan
 from ptycho.data.views import GroupingOptions, make_view, open_view, save_view
-from ptycho.loader import GroupedArray, PtychoDataContainer, group_offsets, open_groups
+from ptycho.loader import PtychoDataContainer, group_offsets, open_groups
 
 N, COUNT = 16, 60
 
@@ -74,19 +78,19 @@ assert len(container) == 90, len(container)
 assert not [shape for shape in read if len(shape) == 3 and shape[0] == {COUNT}], read
 print([name for name in ("tensorflow", "keras", "torch", "matplotlib") if name in sys.modules])
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_lazy_equals_eager(files):
     scan, view, frames, obj = files
     container = open_groups(scan, view)
     eager = np.moveaxis(frames[view.nn_indices], 1, -1)
-    assert isinstance(container._X_np, GroupedArray)
-    assert container._X_np.shape == eager.shape
-    np.testing.assert_array_equal(container._X_np[:], eager)
-    np.testing.assert_array_equal(container._X_np[10:20], eager[10:20])
-    np.testing.assert_array_equal(container._X_np[np.array([5, 3, 5])], eager[[5, 3, 5]])
+    assert isinstance(container.frames, GroupedArray)
+    assert container.frames.shape == eager.shape
+    np.testing.assert_array_equal(container.frames[:], eager)
+    np.testing.assert_array_equal(container.frames[10:20], eager[10:20])
+    np.testing.assert_array_equal(container.frames[np.array([5, 3, 5])], eager[[5, 3, 5]])
     np.testing.assert_array_equal(np.asarray(container.X), eager)
     group, member = 17, 2
     exposure = view.nn_indices[group, member]
@@ -95,18 +99,38 @@ def test_lazy_equals_eager(files):
     np.testing.assert_allclose(np.asarray(container.Y[group, ..., member]), truth, rtol=1e-5)
 
 
+def test_the_public_arrays_are_those_that_the_container_holds(files):
+    container = open_groups(*files[:2])
+    assert container.frames is container._X_np
+    assert container.offsets is container._coords_nominal_np
+    np.testing.assert_array_equal(container.probe_array, container._probe_np)
+    assert isinstance(container.probe_array, np.ndarray)
+    np.testing.assert_array_equal(container.probe_array, files[0].probe[0])
+    assert (container.n_pixels, container.channels) == (N, 4)
+
+
+def test_tensors_come_from_the_backend(files, monkeypatch):
+    """Which sets up the memory of GPUs before it hands TensorFlow out."""
+    container, tensorflow, calls = open_groups(*files[:2]), loader.tensorflow, []
+    monkeypatch.setattr(loader, "tensorflow", lambda: calls.append("tensorflow") or tensorflow())
+    for make in (lambda: container.X, lambda: container.Y, lambda: container.as_tf_dataset(8)):
+        calls.clear()
+        make()
+        assert calls
+
+
 def test_offsets_are_whole_pixels_plus_positions(files):
     scan, view, *_ = files
     container = open_groups(scan, view)
     whole = container.global_offsets
     assert whole.shape == (90, 1, 2, 1)
     assert (whole == np.rint(whole)).all()
-    there = whole + container.local_offsets
-    np.testing.assert_allclose(there[:, 0, 0], scan.xcoords[view.nn_indices])  # order [x, y]
-    np.testing.assert_allclose(there[:, 0, 1], scan.ycoords[view.nn_indices])
+    positions = whole + container.local_offsets
+    np.testing.assert_allclose(positions[:, 0, 0], scan.xcoords[view.nn_indices])  # order [x, y]
+    np.testing.assert_allclose(positions[:, 0, 1], scan.ycoords[view.nn_indices])
 
 
-def test_golden_offsets():
+def test_offsets_worked_out_by_hand():
     center, local = group_offsets(np.array([10.0, 13.5]), np.array([20.25, 20.0]), np.array([[0, 1]]))
     assert center.tolist() == [[[[12.0], [20.0]]]]
     assert local.tolist() == [[[[-2.0, 1.5], [0.25, 0.0]]]]
@@ -124,16 +148,16 @@ def test_the_stream_gives_every_group_once_with_its_own_data(files, shuffle):
         frames = np.concatenate([inputs["diffraction"] for inputs, _ in batches])
         target = np.concatenate([target for _, target in batches])
         assert target.shape == (90, N, N, channels)
-        order = [int(np.flatnonzero((container._coords_nominal_np == p).all((1, 2, 3)))[0]) for p in positions]
+        order = [int(np.flatnonzero((container.offsets == p).all((1, 2, 3)))[0]) for p in positions]
         assert sorted(order) == list(range(90))
         assert (order == list(range(90))) is not shuffle
-        np.testing.assert_array_equal(frames, container._X_np[np.array(order)])
+        np.testing.assert_array_equal(frames, container.frames[np.array(order)])
         if targets == "object":
             np.testing.assert_array_equal(target[..., :4], container._Y_I_np[np.array(order)])
             np.testing.assert_array_equal(target[..., 4:], container._Y_phi_np[np.array(order)])
 
 
-def test_shuffling_is_seeded_and_new_every_pass(files):
+def test_the_order_depends_on_seed_and_pass(files):
     container = open_groups(*files[:2])
 
     def passes(seed):
@@ -146,6 +170,8 @@ def test_shuffling_is_seeded_and_new_every_pass(files):
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     assert (first != other).any()
+    resumed = next(iter(container.as_tf_dataset(90, shuffle=True, seed=0, first_pass=1)))[1].numpy()
+    np.testing.assert_array_equal(resumed, second)
 
 
 def test_tensors_are_accepted_and_truth_may_be_missing(files):
@@ -156,7 +182,7 @@ def test_tensors_are_accepted_and_truth_may_be_missing(files):
         container.X, None, None, None, None, container.coords, container.coords_true, container.nn_indices,
         container.global_offsets, container.local_offsets, container.probe,
     )  # fmt: skip
-    assert isinstance(copy._X_np, np.ndarray)
+    assert isinstance(copy.frames, np.ndarray)
     assert isinstance(copy.X, tf.Tensor)
     assert "without truth" in repr(copy)
     with pytest.raises(ValueError, match="has none"):

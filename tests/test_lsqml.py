@@ -1,19 +1,33 @@
+"""LSQML by pty-chi: its coordinates are ours, it stops by its validation exposures, it repeats."""
+
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ptycho.data.object_files import paste
-from ptycho.physics.forward import illumination, window_start
-from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, object_box, ptychi_position, reconstruct
+from ptycho.physics.forward import illumination, predict_intensity, window_start
+from ptycho.reconstruction import lsqml
+from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, object_box, ptychi_position, reconstruct
 
-OPTIONS = LSQMLOptions(epochs=25, patience=25, batch_size=16)
+OPTIONS = LSQMLOptions(epochs=25, early_stopping_patience=25, batch_size=16)
 
 
-def run(scan, stop=slice(0, None, 10), **changes):
-    chosen = np.arange(len(scan))
-    apart = chosen[stop]
-    fit = np.setdiff1d(chosen, apart)
-    options = {"seed": 0, "compact": False} | changes
-    return reconstruct(Exposures.of(scan, fit), Exposures.of(scan, apart), scan.probe, OPTIONS, **options)
+def run(scan, options=OPTIONS, **changes):
+    validation = np.arange(0, len(scan), 10)
+    fit = Exposures.of(scan, np.setdiff1d(np.arange(len(scan)), validation))
+    return reconstruct(fit, Exposures.of(scan, validation), scan.probe, options, LSQMLRun(seed=0, **changes))
+
+
+def misfit(result, scan, shift=(0, 0)):
+    """Relative error where it is lit, up to a factor, against the truth moved by whole pixels; and that factor."""
+    top, left = result.origin_px
+    truth = np.roll(paste(scan.object[:], (-top, -left), result.object.shape), shift, (0, 1))
+    incident = illumination(scan.probe, scan.xcoords, scan.ycoords, result.object.shape, result.origin_px)
+    lit = incident > 0.3 * incident.max()
+    estimate, truth = result.object[lit], truth[lit]
+    factor = np.vdot(estimate, truth) / np.vdot(estimate, estimate)
+    return np.linalg.norm(factor * estimate - truth) / np.linalg.norm(truth), factor
 
 
 @pytest.fixture(scope="module")
@@ -34,35 +48,72 @@ def test_the_box_holds_every_window_with_a_margin():
     assert height % 2 == width % 2 == 0
 
 
-def test_the_object_comes_out_on_its_own_pixels(scan, result):
+def test_the_object_lies_on_its_own_pixels(scan, result):
     """Golden: no shift between our coordinates and pty-chi's."""
-    top, left = result.origin_px
-    truth = paste(scan.object[:], (-top, -left), result.object.shape)
-    light = illumination(scan.probe, scan.xcoords, scan.ycoords, result.object.shape, result.origin_px)
-    lit = light > 0.3 * light.max()
-    errors = {}
-    for shift in (-1, 0, 1):
-        for axis in (0, 1):
-            moved = np.roll(truth, shift, axis)[lit]
-            estimate = result.object[lit]
-            factor = np.vdot(estimate, moved) / np.vdot(estimate, estimate)
-            errors[shift, axis] = np.linalg.norm(factor * estimate - moved) / np.linalg.norm(moved)
-            if shift == 0:
-                assert abs(abs(factor) - 1) < 0.05
-    assert errors[0, 0] < 0.2
-    assert errors[0, 0] < 0.85 * min(value for (shift, _), value in errors.items() if shift)
-    # sub-pixel: the errors of opposite shifts balance; half a pixel off they would differ by a third
-    for axis in (0, 1):
-        assert abs(errors[1, axis] - errors[-1, axis]) < 0.1 * errors[1, axis]
+    error, factor = misfit(result, scan)
+    assert error < 0.2
+    assert abs(abs(factor) - 1) < 0.05
+    moved = {shift: misfit(result, scan, shift)[0] for shift in ((-1, 0), (1, 0), (0, -1), (0, 1))}
+    assert error < 0.85 * min(moved.values())
+    # sub-pixel: the errors of opposite shifts are equal; half a pixel off they would differ by a third
+    for forth, back in (((1, 0), (-1, 0)), ((0, 1), (0, -1))):
+        assert abs(moved[forth] - moved[back]) < 0.1 * moved[forth]
 
 
-def test_the_kept_epoch_is_the_best_for_the_stop_exposures(result):
+def test_the_epoch_with_the_lowest_validation_deviance_is_kept(scan, result):
     assert list(result.history) == ["epoch", "loss", "validation_deviance"]
-    assert result.history["validation_deviance"].iloc[-1] < result.history["validation_deviance"].iloc[0]
+    deviance = result.history.set_index("epoch")["validation_deviance"]
+    assert deviance.iloc[-1] < deviance.iloc[0]
+    best = result.chosen["best_epoch"]
+    assert best == deviance.idxmin()
+    shorter = run(scan, replace(OPTIONS, epochs=best))
+    np.testing.assert_array_equal(shorter.object, result.object)
 
 
-def test_truth_reaches_it_not_and_the_seed_makes_it_repeatable(scan, blind_scan, result):
+def test_it_stops_when_the_validation_deviance_no_longer_falls(scan, monkeypatch):
+    deviances = iter([3.0, 2.0, 2.5, 2.5, 1.0])
+    monkeypatch.setattr(lsqml, "poisson_deviance", lambda counts, mean: next(deviances))
+    result = run(scan, replace(OPTIONS, epochs=5, early_stopping_patience=2))
+    assert result.history["validation_deviance"].tolist() == [3.0, 2.0, 2.5, 2.5]
+    assert result.chosen == {"best_epoch": 2}
+    monkeypatch.setattr(lsqml, "poisson_deviance", lambda counts, mean: np.nan)
+    with pytest.raises(ValueError, match="epoch 1: the validation deviance is nan"):
+        run(scan)
+
+
+def test_the_truth_is_not_read_and_the_same_seed_repeats(scan, blind_scan, result):
     np.testing.assert_array_equal(result.object, run(blind_scan).object)
+
+
+def test_a_refined_probe_is_returned_in_our_units_with_its_illumination(scan, result):
+    """As for a reference: from all exposures, none for validation."""
+    assert result.refined is None
+    exposures, options = Exposures.of(scan, np.arange(len(scan))), replace(OPTIONS, epochs=10)
+    refined = reconstruct(exposures, None, scan.probe, options, LSQMLRun(seed=0, refine_probe=True))
+    assert list(refined.history) == ["epoch", "loss"]
+    assert refined.chosen == {"best_epoch": 10}
+    probe, positions = refined.refined.probe, (scan.xcoords, scan.ycoords)
+    assert (probe.shape, probe.dtype) == (scan.probe.shape, np.complex64)
+    assert np.abs(probe - scan.probe).max() > 1e-2 * np.abs(scan.probe).max()
+    predicted = predict_intensity(refined.object, probe, *positions, refined.origin_px)
+    assert predicted.sum() == pytest.approx(np.square(scan.diffraction[:], dtype=np.float64).sum(), rel=0.05)
+    incident = illumination(probe, *positions, refined.object.shape, refined.origin_px)
+    np.testing.assert_allclose(refined.illumination, incident)
+
+
+def test_a_start_is_taken_up(scan, result):
+    """From the object that a run has ended with, one epoch is better than one from a flat object."""
+    epoch = replace(OPTIONS, epochs=1)
+    boxes = []
+
+    def start(box):
+        boxes.append(box)
+        return result.object
+
+    runs = run(scan, epoch), run(scan, epoch, start=start)
+    first, resumed = (result.history["validation_deviance"][0] for result in runs)
+    assert boxes == [(result.origin_px, result.object.shape)]
+    assert resumed < 0.9 * first
 
 
 def test_torch_is_left_as_it_was(result):
@@ -72,5 +123,20 @@ def test_torch_is_left_as_it_was(result):
     assert str(torch.get_default_device()) == "cpu"
 
 
-def test_compact_batches_run(scan):
-    assert np.isfinite(run(scan, compact=True).object).all()
+def test_compact_batches_take_neighbors_with_half_the_momentum(scan, result, monkeypatch):
+    import ptychi.api as api
+    from ptychi.api import task
+
+    setups, make = [], task.PtychographyTask
+
+    def keep(setup, **data):
+        setups.append(setup.reconstructor_options)
+        return make(setup, **data)
+
+    monkeypatch.setattr(task, "PtychographyTask", keep)
+    compact, plain = run(scan, compact=True), run(scan)
+    assert [solver.batching_mode for solver in setups] == [api.BatchingModes.COMPACT, api.BatchingModes.RANDOM]
+    assert setups[0].momentum_acceleration_gain == 0.5 != setups[1].momentum_acceleration_gain
+    np.testing.assert_array_equal(plain.object, result.object)
+    assert np.abs(compact.object - result.object).max() > 1e-3
+    assert misfit(compact, scan)[0] < 1.3 * misfit(result, scan)[0]

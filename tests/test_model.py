@@ -1,3 +1,5 @@
+"""Networks as a whole: built, trained without a look at the truth, saved, and applied in chunks."""
+
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +11,7 @@ from ptycho.data.canvas import merge
 from ptycho.data.chunks import chunk_bounds
 from ptycho.data.grouping import VALIDATION
 from ptycho.loader import open_groups
-from ptycho.physics.forward import cut_patches
+from ptycho.physics.forward import cut_patches, mean_transmittance
 from ptycho.physics.probes import first_mode
 from tests.conftest import view_of, write_scan
 
@@ -20,11 +22,19 @@ from ptycho.model import training as training_module  # noqa: E402
 from ptycho.model.card import load_network  # noqa: E402
 from ptycho.model.inference import add_groups, check_fit, reconstruct_in_chunks  # noqa: E402
 from ptycho.model.networks import NetworkOptions, build_network, build_pinn  # noqa: E402
-from ptycho.model.training import TrainingError, TrainingOptions, prepare, train  # noqa: E402
+from ptycho.model.training import (  # noqa: E402
+    TrainingError,
+    TrainingOptions,
+    TrainingRun,
+    prepare,
+    train,
+    transmittance_of,
+)
 
 TINY = NetworkOptions(filters=2, amplitude_max=1.2)
-PLAIN = {"batch_size": 8, "learning_rate": 1.0e-3, "lr_patience": 3, "patience": 8, "trainable_probe": False}
-BRIEF = TrainingOptions(epochs=1, **PLAIN)
+BRIEF = TrainingOptions(
+    epochs=1, batch_size=8, learning_rate=1.0e-3, lr_patience=3, early_stopping_patience=8, trainable_probe=False
+)
 
 
 def test_importing_the_models_builds_nothing():
@@ -33,7 +43,7 @@ import keras
 built = []
 old = keras.Model.__init__
 keras.Model.__init__ = lambda self, *a, **k: (built.append(1), old(self, *a, **k))[1]
-import ptycho.model, ptycho.model.networks, ptycho.model.training, ptycho.model.inference
+import ptycho.model.inference, ptycho.model.networks, ptycho.model.refined, ptycho.model.training, ptycho.model.unrolled
 print(len(built))
 """
     assert (
@@ -59,16 +69,16 @@ def test_models_of_all_sizes_live_in_one_process(scan):
         build_network(96, 1, np.ones((96, 96)), TINY, transmittance=1.0)
 
 
-def after_training(method, scan, **changes):
-    keras.utils.clear_session()  # the same names of layers, as in a job: they decide what TensorFlow's optimizer fuses
+def train_on(method, scan, seed=7):
+    keras.utils.clear_session()  # layers named as in a job: their names decide what TensorFlow's optimizer fuses
     view = view_of(scan)
-    container, options = open_groups(scan, view), {"stop": view.of_role(VALIDATION), "spread": 48, "seed": 7} | changes
-    return train(method, container, TINY, BRIEF, **options)[0]
+    run = TrainingRun(validation=view.of_role(VALIDATION), spread=48, seed=seed)
+    return train(method, open_groups(scan, view), TINY, BRIEF, run)[0]
 
 
 @pytest.fixture(scope="module")
 def trained(scan):
-    return {method: after_training(method, scan) for method in ("pinn", "baseline")}
+    return {method: train_on(method, scan) for method in ("pinn", "baseline")}
 
 
 def same(first, second):
@@ -77,24 +87,22 @@ def same(first, second):
 
 @pytest.mark.parametrize("method", ["pinn", "baseline"])
 def test_the_same_seed_gives_the_same_weights(method, scan, trained):
-    assert same(trained[method], after_training(method, scan))
-    assert not same(trained[method], after_training(method, scan, seed=8))
+    assert same(trained[method], train_on(method, scan))
+    assert not same(trained[method], train_on(method, scan, seed=8))
 
 
-def test_truth_never_reaches_the_pinn(scan, blind_scan, trained):
+def test_the_pinn_is_trained_without_the_truth(scan, blind_scan, trained):
     assert np.isnan(blind_scan.object[:]).all()
-    assert same(trained["pinn"], after_training("pinn", blind_scan))
+    assert same(trained["pinn"], train_on("pinn", blind_scan))
     with pytest.raises(TrainingError, match="the loss became nan"):
-        after_training("baseline", blind_scan)  # the control: truth does reach the Baseline
+        train_on("baseline", blind_scan)  # the control: the Baseline is trained by it
 
 
 def test_a_trained_pinn_predicts_better(scan):
     view = view_of(scan, n_groups=48)
-    training = TrainingOptions(epochs=6, **PLAIN | {"batch_size": 4, "learning_rate": 5.0e-3})
-    options = {"stop": view.of_role(VALIDATION), "spread": 48, "seed": 0}
-    _, history = train(
-        "pinn", open_groups(scan, view), NetworkOptions(filters=4, amplitude_max=1.2), training, **options
-    )
+    training, network = replace(BRIEF, epochs=6, batch_size=4, learning_rate=5.0e-3), replace(TINY, filters=4)
+    run = TrainingRun(validation=view.of_role(VALIDATION), spread=48, seed=0)
+    _, history = train("pinn", open_groups(scan, view), network, training, run)
     assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
     assert history["validation_deviance"].iloc[-1] < 0.95 * history["validation_deviance"].iloc[0]
     assert list(history) == ["epoch", "loss", "validation_deviance", "learning_rate"]
@@ -102,34 +110,22 @@ def test_a_trained_pinn_predicts_better(scan):
     assert history["learning_rate"].is_monotonic_decreasing
 
 
-def test_convolutions_in_bfloat16_leave_the_rest_in_float32(scan, tmp_path):
-    """Nearly the same numbers, other products; weights, physics and what goes out are float32, also when loaded."""
-    container = open_groups(scan, view_of(scan))
-    exact, rough = (
-        build_network(64, 4, scan.probe[0], replace(TINY, filters=4, bfloat16=flag), transmittance=0.8)
-        for flag in (False, True)
-    )
-    rough.set_weights(exact.get_weights())
-    frames = container._X_np[:2]
-    first, second = exact(frames).numpy(), rough(frames).numpy()
-    assert second.dtype == np.float32
-    assert 0 < np.abs(first - second).max() < 0.05
-    assert {weight.dtype for weight in rough.weights} == {"float32"}
-    named = {layer.name: layer.compute_dtype for layer in rough.layers if "conv" in layer.name}
-    assert set(named.values()) == {"bfloat16"}
-    assert rough.get_layer("inverse_diffraction").compute_dtype == "float32"
-    assert build_pinn(rough, scan.probe[0], 48, trainable_probe=False).get_layer("detector").compute_dtype == "float32"
-    rough.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(load_network(tmp_path / "model.keras")(frames).numpy(), second)
-
-
-def test_what_does_not_suit_the_data_is_said(scan, monkeypatch):
-    monkeypatch.setattr(training_module, "multiplies_bfloat16", lambda config: False)
+def test_data_brighter_than_the_network_can_return_are_warned_of(scan, log):
     network = build_network(64, 4, scan.probe[0], TINY, transmittance=0.8)
-    assert training_module._doubts(network, TINY) == []
-    said = training_module._doubts(network, replace(TINY, amplitude_max=0.85, bfloat16=True))
-    assert "amplitude_max allows 0.85" in said[0]
-    assert "no such products" in said[1]
+    training_module._warn_if_too_bright(network, TINY)
+    assert not log.records
+    training_module._warn_if_too_bright(network, replace(TINY, amplitude_max=0.85))
+    assert [record.levelname for record in log.records] == ["WARNING"]
+    assert "network.amplitude_max allows 0.85 at most" in log.text
+
+
+def test_the_transmittance_of_groups_is_that_of_their_exposures(scan):
+    view = view_of(scan)
+    groups = np.array([2, 5, 9])
+    photons = np.square(scan.diffraction[np.ravel(view.nn_indices[groups])], dtype=np.float64).sum()
+    value = transmittance_of(open_groups(scan, view), groups, block_size=2)
+    assert value == pytest.approx(mean_transmittance(photons, 12, scan.probe))
+    assert 0.5 < value < 1
 
 
 def test_an_unknown_method_is_named(scan):
@@ -147,7 +143,7 @@ def saved(trained, tmp_path_factory):
 def test_saved_models_load_in_safe_mode_and_predict_the_same(saved, scan):
     network, path = saved
     again = load_network(path)
-    frames = open_groups(scan, view_of(scan))._X_np[:3]
+    frames = open_groups(scan, view_of(scan)).frames[:3]
     np.testing.assert_array_equal(network(frames).numpy(), again(frames).numpy())
 
 
@@ -184,12 +180,12 @@ def test_data_of_another_size_are_refused(saved, scan, tmp_path):
 
 
 def test_true_patches_on_a_canvas_are_the_object(scan):
-    """Golden: group offsets, window placement and stitching agree with the forward model's windows."""
+    """Golden: group offsets, windows and the canvas agree with the windows of the forward model."""
 
     class Oracle:
         input_shape = (None, 64, 64, 4)
 
-        def __call__(self, batch, training):
+        def __call__(self, frames, training):
             return tf.constant(np.concatenate([truth.real, truth.imag], -1))
 
     container = open_groups(scan, view_of(scan))

@@ -1,3 +1,5 @@
+"""Simulated scans: samples, probes, positions and counts; and the same scan at a lower dose."""
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,10 @@ from ptycho.physics.samples import KINDS, simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
 
 BEAM = {"pupil_px": 13, "stop": 0.3, "defocus_px": 26, "astigmatism": 0.6, "coma": 0.4}
+
+
+def test_the_kinds_of_samples():
+    assert set(KINDS) == {"dead_leaves", "lines", "siemens"}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -43,7 +49,7 @@ def test_an_unknown_kind_is_named():
         simulate_object("cheese", (9, 9), np.random.default_rng(0))
 
 
-def test_the_probe_is_defocused_structured_and_fills_its_pupil():
+def test_a_zone_plate_probe_is_defocused_and_fills_its_pupil():
     probe = zone_plate_probe(64, **BEAM)
     np.testing.assert_allclose((np.abs(probe) ** 2).sum(), 1, rtol=1e-5)
     far = np.abs(diffract(probe)) ** 2
@@ -57,16 +63,17 @@ def test_the_probe_is_defocused_structured_and_fills_its_pupil():
         zone_plate_probe(64, **BEAM | {"defocus_px": 90})
 
 
-def test_a_gaussian_beam_has_half_its_peak_half_a_width_away():
-    power = np.abs(gaussian_probe(64, fwhm_px=12)) ** 2
+def test_a_gaussian_beam_has_half_its_peak_at_half_its_width():
+    probe = gaussian_probe(64, fwhm_px=12)
+    power = np.abs(probe) ** 2
     np.testing.assert_allclose(power.sum(), 1, rtol=1e-5)
     np.testing.assert_allclose(power[32, [26, 38]], power[32, 32] / 2, rtol=1e-5)
-    assert diameter_px(power) == pytest.approx(12 * np.sqrt(np.log2(10) / 2), rel=0.05)  # of power: a narrower one
+    assert diameter_px(probe) == pytest.approx(12 * np.sqrt(np.log2(10)), rel=0.05)  # where 90 % of a Gaussian lie
     with pytest.raises(ValueError, match="fwhm_px 17 must lie"):
         gaussian_probe(64, fwhm_px=17)
 
 
-def test_diameter_of_a_disc():
+def test_the_diameter_of_a_disc():
     radius = np.hypot(*(np.indices((101, 101)) - 50))
     # a disc of radius 20 holds 90 % within 20 sqrt(0.9)
     assert diameter_px((radius <= 20).astype(complex)) == pytest.approx(40 * np.sqrt(0.9), rel=0.02)
@@ -77,13 +84,13 @@ def test_modes_share_the_photons():
     modes = add_modes(probe, 3)
     assert modes.shape == (3, 64, 64)
     np.testing.assert_allclose((np.abs(modes) ** 2).sum(), 500, rtol=1e-4)
-    one = first_mode(modes)
-    np.testing.assert_allclose((np.abs(one) ** 2).sum(), 500, rtol=1e-4)
-    np.testing.assert_allclose(np.abs(np.vdot(one, probe)), 500, rtol=1e-4)
+    first = first_mode(modes)
+    np.testing.assert_allclose((np.abs(first) ** 2).sum(), 500, rtol=1e-4)
+    np.testing.assert_allclose(np.abs(np.vdot(first, probe)), 500, rtol=1e-4)
 
 
 def lit_pixels(probe, x, y, shape):
-    """Pixels that any single exposure lights above 1e-3 of the peak."""
+    """Pixels that any single exposure illuminates above 1e-3 of the peak."""
     lit = np.zeros(shape, bool)
     peak = (np.abs(probe) ** 2).max()
     for position in zip(x, y, strict=True):
@@ -92,7 +99,7 @@ def lit_pixels(probe, x, y, shape):
 
 
 @pytest.mark.parametrize("n", [64, 128])
-def test_no_pixel_is_lit_in_train_and_test(n):
+def test_no_pixel_is_illuminated_in_train_and_test(n):
     probe = zone_plate_probe(n, **BEAM)
     raster = RasterOptions(columns=6, train_rows=4, test_rows=4, spacing_px=9.0, jitter_px=2.0)
     x, y, shape = raster_positions(raster, n, illuminated_height_px(probe), np.random.default_rng(0))
@@ -119,10 +126,10 @@ def test_counts_do_not_depend_on_the_block_size_and_have_the_dose():
     np.testing.assert_allclose(counts.sum(axis=(1, 2)).mean(), 3000, rtol=0.01)
 
 
-def test_thinned_counts_are_poisson_again():
+def test_counts_of_a_reduced_dose_are_poisson_again():
     rng = np.random.default_rng(0)
     frames = np.sqrt(rng.poisson(20.0, (500, 16, 16))).astype(np.float32)
-    thin = np.concatenate(list(reduce_dose(frames, 0.3, rng))) ** 2
-    np.testing.assert_allclose([thin.mean(), thin.var()], 6, rtol=0.02)
+    counts = np.concatenate(list(reduce_dose(frames, 0.3, rng))) ** 2
+    np.testing.assert_allclose([counts.mean(), counts.var()], 6, rtol=0.02)
     with pytest.raises(ValueError, match="exceeds what was measured"):
         next(reduce_dose(frames, 1.5, rng))

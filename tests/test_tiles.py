@@ -1,10 +1,11 @@
+"""Tiles of large scans: their exposures, their weights, and one object of all of them."""
+
 import numpy as np
 import pytest
 
 from ptycho.data.canvas import Canvas, merge
 from ptycho.data.chunks import chunk_bounds
-from ptycho.data.tiles import canvas_of as weighted
-from ptycho.data.tiles import cut_tiles
+from ptycho.data.tiles import canvas_of, cut_tiles, fullest
 
 N = 16
 
@@ -14,13 +15,18 @@ def positions(seed=0, count=300):
     return rng.uniform(8, 90, count), rng.uniform(8, 190, count)
 
 
-def lit_box(x, y):
-    """Origin and shape of the box around the windows."""
-    canvas = Canvas.around(x, y, N)
-    return canvas.origin_px, canvas.weight.shape
+def cut_out(obj, tile, x, y):
+    """The object in the box around a tile's windows, and where that begins."""
+    box = Canvas.around(x[tile.exposures], y[tile.exposures], N)
+    (top, left), (height, width) = box.origin_px, box.weight.shape
+    return obj[top : top + height, left : left + width], box.origin_px
 
 
-def test_every_exposure_is_in_one_core_and_halos_reach_as_far_as_told():
+def random_object(shape, rng):
+    return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+
+
+def test_every_exposure_is_in_one_core_and_halos_have_their_width():
     x, y = positions()
     tiles = cut_tiles(x, y, 50, 12)
     assert len(tiles) == 4 * 2  # 182 px high, 82 px wide
@@ -50,24 +56,22 @@ def test_weights_fall_across_the_halo_by_hand():
     np.testing.assert_allclose(weight[[30, 40, 45, 50, 100]], [0, 0, 0.5, 1, 1])
 
 
-def test_true_tiles_give_the_object_back_whoever_adds_them_and_in_whatever_order():
+def test_true_tiles_give_the_object_back_in_any_chunks_and_order():
     x, y = positions()
-    rng = np.random.default_rng(1)
-    obj = (rng.normal(size=(220, 120)) + 1j * rng.normal(size=(220, 120))).astype(np.complex64)
+    obj = random_object((220, 120), np.random.default_rng(1))
     tiles = cut_tiles(x, y, 50, 20)
 
-    def canvas_of(part):
-        if not part:
+    def sum_of(some):
+        if not some:
             return Canvas.empty((0, 0), (0, 0))
-        chosen = np.unique(np.concatenate([tile.exposures for tile in part]))
-        canvas = Canvas.around(x[chosen], y[chosen], N)
-        for tile in part:
-            (top, left), (height, width) = lit_box(x[tile.exposures], y[tile.exposures])
-            part = obj[top : top + height, left : left + width]
-            canvas.include(weighted(tile, part, np.ones((height, width)), (top, left)))
+        exposures = np.unique(np.concatenate([tile.exposures for tile in some]))
+        canvas = Canvas.around(x[exposures], y[exposures], N)
+        for tile in some:
+            part, origin = cut_out(obj, tile, x, y)
+            canvas.include(canvas_of(tile, part, np.ones(part.shape), origin))
         return canvas
 
-    whole = canvas_of(tiles)
+    whole = sum_of(tiles)
     top, left = whole.origin_px
     lit = whole.weight > 1e-3
     truth = obj[top : top + lit.shape[0], left : left + lit.shape[1]]
@@ -75,7 +79,7 @@ def test_true_tiles_give_the_object_back_whoever_adds_them_and_in_whatever_order
     np.testing.assert_allclose(whole.mean()[lit], truth[lit], rtol=1e-5)
     for chunks in (2, 7, 20):
         bounds = [chunk_bounds(len(tiles), i, chunks) for i in range(chunks)]
-        parts = [canvas_of(tiles[start:stop]) for start, stop in bounds][::-1]
+        parts = [sum_of(tiles[start:stop]) for start, stop in bounds][::-1]
         merged = merge([lambda part=part: part for part in parts])
         assert merged.origin_px == whole.origin_px
         np.testing.assert_allclose(merged.total, whole.total, atol=1e-12)
@@ -89,23 +93,29 @@ def test_no_tile_is_empty(size):
     assert sum(len(tile.exposures) for tile in tiles) == 5
 
 
-def test_tiles_of_a_scan_with_two_arms_are_turned_to_one_phase():
-    """A U: the arms meet at its foot only, which is cut last."""
+def test_the_fullest_tile_has_the_most_exposures():
+    x, y = np.concatenate([np.arange(5.0), 100 + np.arange(9.0)]), np.zeros(14)
+    tiles = cut_tiles(x, y, 60, 0)
+    assert [len(tile.exposures) for tile in tiles] == [5, 9]
+    assert fullest(tiles) == 1
+
+
+def test_tiles_of_a_scan_with_two_arms_get_one_phase():
+    """A U: its arms meet only at the foot, which is cut last."""
     y, x = (axis.ravel() + 20.0 for axis in np.mgrid[:150:5, :150:5])
     arms = (y > 120) | (x < 55) | (x > 125)
     y, x = y[arms], x[arms]
     rng = np.random.default_rng(1)
-    obj = (rng.normal(size=(190, 190)) + 1j * rng.normal(size=(190, 190))).astype(np.complex64)
+    obj = random_object((190, 190), rng)
     canvas = Canvas.around(x, y, N)
     tiles = cut_tiles(x, y, 50, 12)
     assert len(tiles) == 7
     for tile in tiles:
-        own = Canvas.around(x[tile.exposures], y[tile.exposures], N)
-        (top, left), (height, width) = own.origin_px, own.weight.shape
-        part = obj[top : top + height, left : left + width] * np.exp(1j * rng.uniform(-3, 3))
-        canvas.include(weighted(tile, part, np.ones((height, width)), (top, left)), synchronized=True)
+        part, origin = cut_out(obj, tile, x, y)
+        part = part * np.exp(1j * rng.uniform(-3, 3))
+        canvas.include(canvas_of(tile, part, np.ones(part.shape), origin), synchronized=True)
     top, left = canvas.origin_px
     lit = canvas.weight > 1e-3
-    truth, found = obj[top : top + lit.shape[0], left : left + lit.shape[1]][lit], canvas.mean()[lit]
-    factor = np.vdot(found, truth) / abs(np.vdot(found, truth))
-    np.testing.assert_allclose(factor * found, truth, atol=1e-4)
+    truth, mean = obj[top : top + lit.shape[0], left : left + lit.shape[1]][lit], canvas.mean()[lit]
+    factor = np.vdot(mean, truth) / abs(np.vdot(mean, truth))
+    np.testing.assert_allclose(factor * mean, truth, atol=1e-4)

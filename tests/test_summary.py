@@ -1,0 +1,96 @@
+"""The summary of a study: its text, its warnings, and the tables it is made of."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptycho.reporting.page import warnings_in
+from ptycho.reporting.study_tables import read_benchmark, training_cost
+from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, view_warnings
+from ptycho.reporting.tables import paired_differences
+
+
+def numbers(**counts):
+    """The JSON of a view."""
+    counts = {"groups": 40, "groups_wanted": 40, "exposures": 80, "exposures_without_photons": 0, **counts}
+    return {
+        "overlap": {"between_exposures": {"linear": 0.7}},
+        "fluence_photons_per_px": 12.0,
+        "mean_detected_photons": 600.0,
+        "counts": counts,
+    }
+
+
+def tables_of(errors):
+    """A study of two methods: a list of errors for each, one per seed."""
+    metrics = pd.DataFrame(
+        [
+            {"dose": 1000, "view": "dense", "split": "test", "method": method, "seed": seed, "metric": "error"}
+            | {"value": value}
+            for method, values in errors.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+    seeds = metrics["seed"].unique()
+    views = {f"results/x/dose_1000/dense/seed_{seed}/test.json": numbers() for seed in seeds}
+    training = pd.DataFrame({"method": "pinn", "cpu_s": [5.2, 6.4], "peak_mb": 700.0})
+    return StudyTables(
+        metrics=metrics, differences=paired_differences(metrics), fluence=fluence_table(views), training=training
+    )
+
+
+def test_a_summary_of_one_repetition_has_no_differences():
+    text = summary_text("x", tables_of({"pinn": [0.2], "tv": [0.1]}), ["a, b"], results="results/x")
+    assert text.startswith("Study 'x': aligned to the truth, ")
+    assert "One repetition, no error bars: 1 seed of noise and training." in text
+    assert "Higher is better: none; lower is better: error." in text
+    assert "paired differences of methods:" not in text
+    assert "Training of pinn: 5 to 6 CPU-seconds per condition" in text
+    assert warnings_in(text) == ["a, b"]
+    assert text.endswith("\n")
+
+
+def test_a_summary_of_repetitions_has_paired_differences():
+    text = summary_text("x", tables_of({"pinn": [0.2, 0.4], "tv": [0.1, 0.3]}), [], results="results/x")
+    assert "Mean ± standard deviation over 2 seeds" in text
+    assert "pinn - tv" in text
+    assert "beyond 2 sd" in text
+
+
+def test_a_measured_study_has_a_reference_and_no_truth():
+    tables = tables_of({"pinn": [0.2], "tv": [0.1]})
+    text = summary_text("x", tables, [], results="results/x", reference_name="reference")
+    assert "aligned to the reference" in text
+    assert "truth" not in text
+
+
+def test_overlap_and_fluence_are_collected_by_condition():
+    table = fluence_table({"results/x/object_a/dose_5/dense/seed_2/test.json": numbers()})
+    row = {"object": "a", "dose": 5, "view": "dense", "seed": 2, "split": "test", "overlap": 0.7}
+    assert table.to_dict("records") == [{**row, "fluence_photons_per_px": 12.0, "mean_detected_photons": 600.0}]
+
+
+def test_views_that_lack_groups_or_photons_are_warned_of():
+    place = "results/x/dose_5/dense/seed_0"
+    views = {
+        f"{place}/test.json": numbers(groups=12),
+        f"{place}/train.json": numbers(exposures_without_photons=3),
+        "results/x/dose_5/sparse/seed_0/test.json": numbers(),
+    }
+    assert view_warnings(views) == [
+        "test, dense 5: only 12 of 40 requested groups exist",
+        "train, dense 5: 3 of 80 exposures have no photons; was the shutter open?",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["-", "NA"])
+def test_what_snakemake_could_not_measure_is_nan(tmp_path, missing):
+    path = tmp_path / "train/dose_5/dense/seed_0/pinn.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t{missing}\t2.5\n", encoding="utf-8")
+    values = read_benchmark(path)
+    assert (values["s"], values["cpu_time"]) == (1.5, 2.5)
+    assert np.isnan(values["max_rss"])
+    assert "h:m:s" not in values
+    (row,) = training_cost([path]).to_dict("records")
+    assert (row["dose"], row["view"], row["method"], row["cpu_s"]) == (5, "dense", "pinn", 2.5)
