@@ -50,7 +50,7 @@ docs: $(INSTALLED) ## build the documentation: docs/_build/html/index.html
 	.venv/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 reference: $(INSTALLED) ## write config/README.md anew from schema and defaults
-	.venv/bin/python -m ptycho.workflow.reference
+	.venv/bin/python -m ptycho.workflow.config_reference
 
 $(PACKAGES): $(LOCK)
 	@pwd | grep -q "[[:space:]\"'\$$]" && { \

@@ -62,7 +62,10 @@ localrules:  # targets and light work: a cluster gets none of these
     plot_quality,
     plot_cost,
     ablation,
+    workflow_report,
+    study_page,
     report,
+    fetch,  # the nodes of a cluster may have no way to the package index
 
 
 rule all:
@@ -130,34 +133,22 @@ rule ablation:
 
 
 # The phases by what they do.
-rule data:
-    input:
-        rules.phase_c.input,
+use rule phase_c as data
 
 
-rule views:
-    input:
-        rules.phase_d.input,
+use rule phase_d as views
 
 
-rule train:
-    input:
-        rules.phase_e.input,
+use rule phase_e as train
 
 
-rule reconstruct:
-    input:
-        rules.phase_f.input,
+use rule inference as infer
 
 
-rule infer:
-    input:
-        rules.inference.input,
+use rule phase_f as reconstruct
 
 
-rule score:
-    input:
-        rules.phase_g.input,
+use rule phase_g as score
 
 
 rule report:
@@ -180,6 +171,6 @@ onsuccess:
     if (
         new[summary] and "MAKELEVEL" not in os.environ
     ):  # make prints it itself, also when there was nothing to be done
-        print(summary.read_text())
+        print(summary.read_text(encoding="utf-8"))
     if new[page]:
         print(f"The report is at {page.resolve()}")

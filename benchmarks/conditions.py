@@ -10,18 +10,21 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ptycho.data.grouping import FIT, VALIDATION
 from ptycho.data.scan import Scan, open_scan
-from ptycho.data.views import View, open_view
+from ptycho.data.views import FIT, VALIDATION, View, open_view
 from ptycho.reconstruction.lsqml import LSQMLOptions
-from ptycho.reporting.tables import paired_differences, with_condition
-from ptycho.scoring.evaluate import Region, compare
+from ptycho.reporting.headlines import HEADLINES
+from ptycho.reporting.tables import paired_differences
+from ptycho.scoring.evaluate import compare
+from ptycho.scoring.metric_tables import with_condition
+from ptycho.scoring.region import Region
 from ptycho.workflow.config import load_config
 from ptycho.workflow.paths import condition_of
 
-METRICS = ("ssim_amplitude", "ssim_phase", "error", "heldout_deviance", "cpu_s")
+METRICS = tuple(HEADLINES)
 """The metrics that are summarized."""
 LABELS = ("view", "dose", "seed")
+"""What names a condition."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Condition:
         return self.folder / "test" / method / "object.npz"
 
     def score(self, objects: dict[str, Path]) -> pd.DataFrame:
-        """Score object files on the test split as the study does; a row a method and metric of `METRICS`."""
+        """Score object files on the test split as the study does; one row per method and metric of `METRICS`."""
         metrics, _ = compare(objects, *self.open(), Region.load(self.root / "region/test.json"))
         return with_condition(metrics[metrics["metric"].isin(METRICS)], split="test", **self.labels)
 
@@ -94,7 +97,7 @@ def selected_conditions(options: argparse.Namespace, root: Path, *needed: str) -
     Parameters
     ----------
     options : Namespace
-        Of `study_parser`.
+        Command line, parsed by `study_parser`.
     root : Path
         Folder of the results, or of one object in it.
     *needed : str
@@ -118,7 +121,7 @@ def selected_conditions(options: argparse.Namespace, root: Path, *needed: str) -
 
 
 def settings_of(options: argparse.Namespace) -> dict:
-    """Convert the options of a command line to what JSON can hold."""
+    """Convert the options of a command line to JSON-serializable values."""
     return {
         name: value if isinstance(value, int | float | list | None) else str(value)
         for name, value in vars(options).items()

@@ -32,7 +32,7 @@ from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.data.scan import Scan
 from ptycho.data.tiles import cut_tiles
 from ptycho.data.views import View
-from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow import job
 

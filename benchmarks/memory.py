@@ -74,14 +74,14 @@ def train_network(method: str, folder: Path, filters: int) -> None:
         trainable_probe=False,
     )
     container = open_container(folder)
-    run = TrainingRun(validation=np.arange(0, container.nn_indices.max() + 1, 20), spread=48, seed=0)
+    run = TrainingRun(validation=np.arange(0, container.nn_indices.max() + 1, 20), max_spread_px=48, seed=0)
     network, _ = train(method, container, NetworkOptions(filters=filters, amplitude_max=1.2), options, run)
     network.save(folder / "model.keras")
 
 
 def reconstruct_tiled(method: str, folder: Path) -> None:
     """Reconstruct a whole scan in tiles, with few iterations and steps: enough to allocate what a job allocates."""
-    from ptycho.reconstruction.likelihood import Counts
+    from ptycho.reconstruction.counts import Counts
     from ptycho.reconstruction.tv import TVOptions
 
     scan = open_scan(folder / "scan.npz")

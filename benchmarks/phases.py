@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ptycho.reporting.study_tables import read_benchmark
+
 PHASES = {
     "C": ("reference", "simulate_scan"),
     "D": ("view",),
@@ -22,7 +24,7 @@ PHASES = {
 
 
 def cost_table(results: Path) -> pd.DataFrame:
-    """Aggregate the files under `cost`, a row a rule.
+    """Aggregate the files under `cost`, one row per rule.
 
     Raises
     ------
@@ -30,15 +32,15 @@ def cost_table(results: Path) -> pd.DataFrame:
         If there are none.
     """
     rows = [
-        pd.read_csv(path, sep="\t").assign(rule=path.relative_to(results / "cost").parts[0].removesuffix(".tsv"))
+        {"rule": path.relative_to(results / "cost").with_suffix("").parts[0], **read_benchmark(path)}
         for path in sorted(results.glob("cost/**/*.tsv"))
     ]
     if not rows:
         raise SystemExit(f"{results}: no cost/**/*.tsv; wanted the results of a study that has run")
-    jobs = pd.concat(rows)
-    jobs = jobs.apply(lambda column: column if column.name == "rule" else pd.to_numeric(column, errors="coerce"))
-    costs = jobs.groupby("rule", sort=False).agg(
-        jobs=("s", "size"), longest_s=("s", "max"), cpu_s=("cpu_time", "sum"), peak_mb=("max_rss", "max")
+    costs = (
+        pd.DataFrame(rows)
+        .groupby("rule", sort=False)
+        .agg(jobs=("s", "size"), longest_s=("s", "max"), cpu_s=("cpu_time", "sum"), peak_mb=("max_rss", "max"))
     )
     phase_of = {rule: phase for phase, rules in PHASES.items() for rule in rules}
     costs.insert(0, "phase", [phase_of.get(rule, "") for rule in costs.index])

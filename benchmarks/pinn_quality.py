@@ -19,15 +19,16 @@ from scans import study_probe
 from scipy.ndimage import gaussian_filter
 
 from ptycho.data.canvas import Canvas
-from ptycho.data.grouping import FIT, group_neighbors
+from ptycho.data.grouping import group_neighbors
 from ptycho.data.object_files import paste
 from ptycho.data.scan import Scan, ScanWriter, open_scan
-from ptycho.data.views import View, scored_region
+from ptycho.data.views import FIT, View
 from ptycho.physics.forward import illumination
 from ptycho.physics.probes import scale_to
 from ptycho.physics.samples import PHASE_RAD, simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
 from ptycho.scoring.metrics import score
+from ptycho.scoring.region import scored_region
 from ptycho.workflow import job
 
 DOSE = 1_000_000_000
@@ -68,9 +69,9 @@ def simulate_lines(path: Path, seed: int, rows: int, contrast: str, probe: str) 
     Parameters
     ----------
     seed : int
-        Of object, positions and noise.
+        Seed of object, positions and noise.
     rows : int
-        Of exposures.
+        Number of rows of exposures.
     contrast, probe : str
         Keys of `OBJECTS` and `PROBES`.
     """
@@ -103,11 +104,10 @@ def group(scan: Scan, gridsize: int, n_groups: int):
 def score_canvas(canvas: Canvas, scan: Scan) -> dict:
     """Score a canvas on the illuminated rectangle after one complex factor is removed by least squares."""
     truth = scan.object[:]
-    y0, y1, x0, x1 = scored_region([illumination(scan.probe, scan.xcoords, scan.ycoords, truth.shape)])
-    box = np.s_[y0:y1, x0:x1]
-    estimate, truth = paste(canvas.mean(), canvas.origin_px, truth.shape)[box], truth[box]
+    region = scored_region([illumination(scan.probe, scan.xcoords, scan.ycoords, truth.shape)])
+    estimate, truth = paste(canvas.mean(), canvas.origin_px, truth.shape)[region.box], truth[region.box]
     values = score(estimate * (np.vdot(estimate, truth) / np.vdot(estimate, estimate)), truth)
-    return {"region_px": [y1 - y0, x1 - x0]} | {name: round(values[name], 4) for name in METRICS}
+    return {"region_px": list(region.shape)} | {name: round(values[name], 4) for name in METRICS}
 
 
 def train_network(options: argparse.Namespace, scan: Scan):
@@ -115,7 +115,7 @@ def train_network(options: argparse.Namespace, scan: Scan):
     from ptycho.model.networks import NetworkOptions
     from ptycho.model.training import TrainingOptions, TrainingRun, train
 
-    never = 1000 * options.epochs  # neither halve the rate nor stop early: the best weights are kept, that is all
+    never = 1000 * options.epochs  # neither halve the rate nor stop early; the best weights are kept
     training = TrainingOptions(
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -126,7 +126,7 @@ def train_network(options: argparse.Namespace, scan: Scan):
     )
     shape = NetworkOptions(filters=options.filters, amplitude_max=1.2)
     container, validation = group(scan, options.gridsize, options.groups), np.arange(0, len(scan), VALIDATION_STEP)
-    run = TrainingRun(validation=validation, spread=MAX_SPREAD_PX, seed=options.seed)
+    run = TrainingRun(validation=validation, max_spread_px=MAX_SPREAD_PX, seed=options.seed)
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     network, history = train(options.method, container, shape, training, run)
     wall_s, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
@@ -189,9 +189,9 @@ def main() -> None:
     parser.add_argument(
         "--learning-rate", type=float, default=2e-3, help="Adam's step at the start (default: %(default)s)"
     )
-    parser.add_argument("--train-seed", type=int, default=0, help="of the training object (default: %(default)s)")
-    parser.add_argument("--test-seed", type=int, default=1, help="of the test object (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the training (default: %(default)s)")
+    parser.add_argument("--train-seed", type=int, default=0, help="seed of the training object (default: %(default)s)")
+    parser.add_argument("--test-seed", type=int, default=1, help="seed of the test object (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads (default: %(default)s)")
     parser.add_argument("--scratch", help="folder for temporary scans (default: the system's)")
     parser.add_argument("--save", type=Path, help="folder for model and objects (default: they are not saved)")

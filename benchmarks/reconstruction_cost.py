@@ -15,7 +15,8 @@ from contextlib import contextmanager
 import pandas as pd
 from conditions import load_study_config, print_json, selected_conditions, study_parser, usable_exposures
 
-from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.tv import TVOptions, reconstruct
 from ptycho.workflow import job
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.data.grouping import FIT, group_neighbors
+from ptycho.data.grouping import group_neighbors
 from ptycho.data.scan import Scan, ScanWriter, open_scan
-from ptycho.data.views import View, save_view
+from ptycho.data.views import FIT, View, save_view
 from ptycho.physics.forward import blocks, predict_intensity
 from ptycho.physics.probes import scale_to, zone_plate_probe
 
@@ -30,7 +30,7 @@ def strip_positions(count: int, n: int, rng: np.random.Generator):
     xcoords, ycoords : (count,) float64
         Patch centers [px].
     shape : (int, int)
-        Of an object that holds every n-pixel window.
+        Rows and columns of an object that holds every n-pixel window.
     """
     row, column = np.divmod(np.arange(count), COLUMNS)
     margin = n // 2 + 2
@@ -40,8 +40,10 @@ def strip_positions(count: int, n: int, rng: np.random.Generator):
 
 def study_probe(n: int, photons: float):
     """Return the default study's probe, scaled to patterns of n px, (n, n) complex64 [sqrt(photon)]."""
-    optics = {"pupil_px": 13 * n / 64, "stop": 0.3, "defocus_px": 26.0 * n / 64, "astigmatism": 0.6, "coma": 0.4}
-    return scale_to(zone_plate_probe(n, **optics), photons)
+    probe = zone_plate_probe(
+        n, pupil_px=13 * n / 64, stop=0.3, defocus_px=26.0 * n / 64, astigmatism_rad=0.6, coma_rad=0.4
+    )
+    return scale_to(probe, photons)
 
 
 def make_scan(path: Path, count: int, n: int) -> Scan:

@@ -35,7 +35,7 @@ AMPLITUDE_MAX = 1.2
 """Largest transmittance allowed, as for the networks."""
 MOMENTUM = 0.9
 REGULARIZATION = 0.05
-"""Of the division by the probe, as a fraction of its peak intensity."""
+"""Regularization of the division by the probe, as a fraction of its peak intensity."""
 MIN_LIT_FRACTION = 1e-6
 """A pixel counts as lit from this fraction of the peak intensity on."""
 
@@ -137,8 +137,8 @@ def main() -> None:
     )
     parser.add_argument("--probe", default="zone_plate", choices=PROBES, help="illumination (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=12, help="rows of 30 exposures (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=300, help="of error reduction (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=101, help="of object and noise (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=300, help="steps of error reduction (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=101, help="seed of object and noise (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads (default: %(default)s)")
     print(json.dumps(run(parser.parse_args()), indent=1))
 

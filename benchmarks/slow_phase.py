@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from ptycho.physics.samples import simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
-from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.schedule import Schedule
-from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, with_background
+from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, background_for
 from ptycho.workflow import job
 from ptycho.workflow.config import load_config
 
@@ -60,7 +61,7 @@ def run_tv(likelihood: Likelihood, transmittance: float, tv_weight: float, phase
     """Follow TV-MAP's continuation down to a TV weight, with any number of iterations in the slow phase."""
     obj = np.full(likelihood.shape, transmittance, np.complex64)
     for factor in (128, 64, 32, 16, 8, 4, 2, 1):
-        smoothed = with_background(likelihood, factor)
+        smoothed = background_for(likelihood, factor)
         if factor < WARM_START_FACTOR and phase_iterations:
             obj = minimize_slow_phase(smoothed, obj, phase_iterations)
         iterations = config["iterations" if factor > 1 else "final_iterations"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from conditions import Condition, print_json, selected_conditions, study_parser, summarize, usable_exposures
 
 from ptycho.data.object_files import save_reconstruction
-from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.counts import Counts
 from ptycho.workflow import job
 
 METHODS = ("unrolled", "lsqml", "tv")

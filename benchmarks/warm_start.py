@@ -31,12 +31,13 @@ from conditions import (
     usable_exposures,
 )
 
-from ptycho.data.grouping import FIT, HOLDOUT
 from ptycho.data.object_files import load_reconstruction, paste
-from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.data.views import FIT, HOLDOUT
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, load_library, reconstruct
 from ptycho.reconstruction.optimize import minimize
-from ptycho.reconstruction.tv import TVOptions, continuation, tv_weights, with_background
+from ptycho.reconstruction.tv import TVOptions, background_for, continuation, tv_weights
 from ptycho.workflow import job
 
 ITERATIONS_AT_ONCE = 10
@@ -92,7 +93,7 @@ def compare_tv(condition: Condition, options: TVOptions, start_path: Path) -> di
     counts = Counts.of(scan, usable_exposures(view))
     likelihood = Likelihood(counts, scan.probe)
     deviance = HoldoutDeviance(Likelihood(Counts.of(scan, view.of_role(HOLDOUT)), scan.probe), likelihood)
-    chosen = load_reconstruction(condition.object_path("tv"))[1]["tv_weight"]
+    chosen = load_reconstruction(condition.object_path("tv"))[0].chosen["tv_weight"]
     path = [weight for weight in tv_weights(options, likelihood.illumination()) if weight > 1.01 * chosen]
     flat = np.full(likelihood.shape, counts.mean_transmittance(scan.probe), np.complex64)
     rows, clock = [], job.CpuClock()
@@ -106,7 +107,7 @@ def compare_tv(condition: Condition, options: TVOptions, start_path: Path) -> di
 
 def warm_tv(likelihood: Likelihood, deviance: HoldoutDeviance, obj, tv_weight: float, cold: dict, limit: int) -> dict:
     """Minimize at a TV weight until the objective is as low as after a cold start; what is not reached is NaN."""
-    smoothed, total, cpu_s = with_background(likelihood, 1), 0, 0.0
+    smoothed, total, cpu_s = background_for(likelihood, 1), 0, 0.0
     result = {"iterations": np.nan, "cpu_s": np.nan, "deviance_of_start": deviance(obj)}
     equal = 0.0 if result["deviance_of_start"] <= cold["deviance"] else np.nan
     result |= {"iterations_to_equal_deviance": equal, "cpu_s_to_equal_deviance": equal}

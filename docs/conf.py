@@ -8,10 +8,11 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from sphinx import addnodes
 
 from ptycho import __version__
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 project = "ptycho"
 author = "the ptycho developers"
@@ -37,6 +38,7 @@ napoleon_use_ivar = False
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True  # as they are written: a value may hold the builder's environment
 
 html_theme = "furo"
 html_title = f"ptycho {version}"
@@ -66,12 +68,22 @@ def adapt_docstring(app, what, name, obj, options, lines) -> None:
     lines[:] = [NAME.sub(role, line.replace(HIDDEN_COLON, ":")).replace("|", r"\|") for line in lines]
 
 
+def hide_paths(app, domain, kind, content) -> None:
+    """Leave out the values of constants that hold a path of the machine on which the pages are built."""
+    for signature in content.parent:
+        if isinstance(signature, addnodes.desc_signature):
+            for value in list(signature.findall(addnodes.desc_annotation)):
+                if str(ROOT) in value.astext():
+                    signature.remove(value)
+
+
 MODULE = """
 ## {name}
 
 ```{{eval-rst}}
 .. automodule:: {name}
    :members:
+   :special-members: __call__
 ```
 """
 
@@ -106,6 +118,7 @@ class ProgramHelp(Directive):
 def setup(app) -> None:
     """Register what is above."""
     app.connect("source-read", list_modules)
+    app.connect("object-description-transform", hide_paths)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before Napoleon
     app.connect("autodoc-process-docstring", adapt_docstring)
     app.add_directive("program-help", ProgramHelp)

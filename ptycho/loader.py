@@ -211,14 +211,14 @@ class PtychoDataContainer:
         targets : {"diffraction", "object"}
             The measured amplitudes, (b, N, N, C), or the truth, amplitude and phase, (b, N, N, 2C).
         groups : (b,) int, optional
-            The groups to stream; without, all.
+            The groups to stream; default: all.
         first_pass : int
             Number of the first pass; a resumed training continues with the orders of an uninterrupted one.
 
         Returns
         -------
         tf.data.Dataset
-            Of ({"diffraction": (b, N, N, C), "positions": (b, 1, 2, C)}, targets), all float32.
+            Batches ({"diffraction": (b, N, N, C), "positions": (b, 1, 2, C)}, targets), all float32.
 
         Raises
         ------

@@ -11,6 +11,7 @@ class Method:
     """
 
     label: str
+    """Name in figures and tables."""
     color: str
     marker: str
     linestyle: str
@@ -18,6 +19,8 @@ class Method:
     """Trained on the train split, then applied in chunks; otherwise it reconstructs each scan by itself."""
     curve: bool = False
     """Its rule also writes history.csv, which history.png shows."""
+    parts: tuple[str, ...] = ()
+    """Parts of its ablation: each is a reconstruction with some of the method left out."""
 
     @property
     def style(self) -> dict[str, str]:
@@ -27,12 +30,29 @@ class Method:
 
 METHODS = {
     "pinn": Method("PINN", "#0072B2", "o", "-", trained=True, curve=True),
-    "baseline": Method("baseline", "#D55E00", "s", "--", trained=True, curve=True),
-    "unrolled": Method("unrolled", "#56B4E9", "P", "-", trained=True, curve=True),
+    "baseline": Method("Baseline", "#D55E00", "s", "--", trained=True, curve=True),
+    "unrolled": Method(
+        "unrolled",
+        "#56B4E9",
+        "P",
+        "-",
+        trained=True,
+        curve=True,
+        parts=(
+            "steps",
+            "no-slow-phase",
+            "no-background",
+            "no-minibatch-epochs",
+            "prior",
+            "more-iterations",
+            "no-post-iterations",
+        ),
+    ),
     "lsqml": Method("LSQML", "#009E73", "^", "-.", curve=True),
     "tv": Method("TV-MAP", "#CC79A7", "D", ":", curve=True),
-    "refined": Method("refined", "#E69F00", "v", "--", curve=True),
+    "refined": Method("refined", "#E69F00", "v", "--", curve=True, parts=("whole", "splits")),
 }
+"""Name in config and paths -> method."""
 
 
 def method_name(method: str) -> str:

@@ -7,7 +7,9 @@ rule ablate:
         view=f"{CONDITION}/{{split}}.npz",
         model=f"{CONDITION}/unrolled/model.keras",
     output:
-        collect(f"{CONDITION}/{{split}}/unrolled/ablation/{{part}}.npz", part=PARTS["unrolled"], allow_missing=True),
+        collect(
+            f"{CONDITION}/{{split}}/unrolled/ablation/{{part}}.npz", part=KNOWN["unrolled"].parts, allow_missing=True
+        ),
     log:
         f"{LOGS}/ablate/{UNDER}/{{split}}.log",
     conda:
@@ -42,6 +44,7 @@ rule score_ablation:
         runtime=per_attempt(10),
     params:
         methods=list(ABLATION),
+        reference_name=REFERENCE_NAME,
         code=code("compare"),
     script:
         "../scripts/compare.py"

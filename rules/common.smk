@@ -31,7 +31,7 @@ COST = f"{RESULTS}/cost"
 OBJECTS = {"object": list(config["objects"])} if "objects" in config else {}
 OBJECT = "object_{object}/" if OBJECTS else ""  # a folder an object, where there are several
 # Where files of a data set and of a condition stand: below results, logs and cost alike.
-EXPOSED = f"{OBJECT}dose_{{dose}}/seed_{{seed}}"
+SCAN = f"{OBJECT}dose_{{dose}}/seed_{{seed}}"
 UNDER = f"{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}"
 SAMPLE = f"{RESULTS}/{OBJECT}data/sample.npz"
 DATA = f"{RESULTS}/{OBJECT}data/dose_{{dose}}/seed_{{seed}}"
@@ -60,24 +60,13 @@ QUALITY = collect(
     split=SPLITS,
     metric=[name for name, headline in HEADLINES.items() if headline.figure],
 )
-PARTS = {
-    "unrolled": [
-        "steps",
-        "no-slow-phase",
-        "no-background",
-        "no-minibatch-epochs",
-        "prior",
-        "more-iterations",
-        "no-post-iterations",
-    ],
-    "refined": ["whole", "splits"],
-}
+# What the parts of a method gain is scored beside tv, which unrolled and refined build on.
 ABLATION = {
     name: f"{CONDITION}/{{split}}/{file}"
     for method in METHODS
-    if method in ("tv", "unrolled", "refined")
+    if KNOWN[method].parts or method == "tv"
     for name, file in [
-        *((f"{method}/{part}", f"{method}/ablation/{part}.npz") for part in PARTS.get(method, [])),
+        *((f"{method}/{part}", f"{method}/ablation/{part}.npz") for part in KNOWN[method].parts),
         (method, f"{method}/object.npz"),
     ]
 }

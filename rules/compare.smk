@@ -23,6 +23,7 @@ rule compare:
         runtime=per_attempt(10),
     params:
         methods=METHODS,
+        reference_name=REFERENCE_NAME,
         code=code("compare"),
     script:
         "../scripts/compare.py"

@@ -11,7 +11,6 @@ if MEASURED:
             log:
                 f"{LOGS}/fetch.log",
             retries: 2
-            localrule: True  # the nodes of a cluster may have no way to the package index
             conda:
                 "../envs/ptycho.yaml"
             threads: 1
@@ -111,7 +110,7 @@ if MEASURED:
         output:
             f"{DATA}/{{split}}.npz",
         log:
-            f"{LOGS}/reduce_dose/{EXPOSED}/{{split}}.log",
+            f"{LOGS}/reduce_dose/{SCAN}/{{split}}.log",
         conda:
             "../envs/ptycho.yaml"
         threads: 1
@@ -150,9 +149,9 @@ else:
         output:
             f"{DATA}/{{split}}.npz",
         log:
-            f"{LOGS}/simulate_scan/{EXPOSED}/{{split}}.log",
+            f"{LOGS}/simulate_scan/{SCAN}/{{split}}.log",
         benchmark:
-            f"{COST}/simulate_scan/{EXPOSED}/{{split}}.tsv"
+            f"{COST}/simulate_scan/{SCAN}/{{split}}.tsv"
         conda:
             "../envs/ptycho.yaml"
         threads: 1

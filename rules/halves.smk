@@ -8,7 +8,7 @@ rule half_scans:
         first=f"{DATA}/halves/{{split}}_1.npz",
         second=f"{DATA}/halves/{{split}}_2.npz",
     log:
-        f"{LOGS}/half_scans/{EXPOSED}/{{split}}.log",
+        f"{LOGS}/half_scans/{SCAN}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -58,7 +58,7 @@ rule half_frc:
     output:
         curves=f"{CONDITION}/{{split}}/half_frc.csv",
         crossings=f"{CONDITION}/{{split}}/half_crossings.csv",
-        picture=report(
+        figure=report(
             f"{CONDITION}/{{split}}/half_frc.png",
             category="G comparison",
             subcategory="FRC between halves",

@@ -15,7 +15,6 @@ rule workflow_report:
         temp(f"{RESULTS}/workflow.html"),
     log:
         f"{LOGS}/workflow_report.log",
-    localrule: True
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -50,7 +49,6 @@ rule study_page:
         provenance=f"{RESULTS}/report.provenance.json",
     log:
         f"{LOGS}/study_page.log",
-    localrule: True
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -59,7 +57,6 @@ rule study_page:
         runtime=per_attempt(10),
     params:
         config=config,
-        configfiles=list(map(str, workflow.configfiles)),
         costs=lambda wildcards: COST,
         captions=lambda wildcards: PAGE,
         scripts=sorted(map(str, Path(workflow.basedir, "scripts").glob("*.py"))),

@@ -24,7 +24,7 @@ rule train_network:
     params:
         network=config["network"],
         training=config["training"],
-        spread=config["grouping"]["max_spread_px"],
+        max_spread_px=config["grouping"]["max_spread_px"],
         code=code("train_network"),
     script:
         "../scripts/train_network.py"
@@ -60,18 +60,18 @@ rule train_unrolled:
 
 rule plot_history:
     input:
-        "{place}/history.csv",
+        "{folder}/history.csv",
     output:
         report(
-            "{place}/history.png",
+            "{folder}/history.png",
             category="E, F convergence",
             caption="../report/history.rst",
-            labels={"of": "{place}"},
+            labels={"of": "{folder}"},
         ),
     log:
-        f"{LOGS}/plot_history/{{place}}.log",
+        f"{LOGS}/plot_history/{{folder}}.log",
     wildcard_constraints:
-        place=f"{RESULTS}/.+",
+        folder=f"{RESULTS}/.+",
     conda:
         "../envs/ptycho.yaml"
     threads: 1

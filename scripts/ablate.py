@@ -11,13 +11,12 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.data.grouping import FIT, VALIDATION
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.model.ablation import ablate
 from ptycho.model.unrolled import UnrolledModel
-from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.counts import Counts
 from ptycho.workflow.provenance import record_of
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)

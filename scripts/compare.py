@@ -16,8 +16,9 @@ job.limit_threads(snakemake.threads)
 from ptycho.data.npz import save_arrays
 from ptycho.data.scan import open_scan
 from ptycho.data.views import open_view
-from ptycho.reporting.tables import warnings_of, with_condition
-from ptycho.scoring.evaluate import Region, compare, frc_table
+from ptycho.scoring.evaluate import compare, frc_table
+from ptycho.scoring.metric_tables import warnings_of, with_condition
+from ptycho.scoring.region import Region
 from ptycho.workflow.files import save_table
 from ptycho.workflow.paths import condition_of
 from ptycho.workflow.provenance import record_of
@@ -28,7 +29,8 @@ region = Region.load(snakemake.input.region)
 metrics, arrays = compare(objects, scan, view, region)
 metrics = with_condition(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 save_table(snakemake.output.metrics, metrics)
-metadata = {"origin_px": [region.y0, region.x0], "provenance": record_of(snakemake, __file__)}
+metadata = {"origin_px": region.origin_px, "reference_name": snakemake.params.reference_name}
+metadata["provenance"] = record_of(snakemake, __file__)
 save_arrays(snakemake.output.arrays, **arrays, metadata=np.array(json.dumps(metadata)))
 save_table(snakemake.output.frc, frc_table(arrays))
 print(metrics.to_string(index=False))

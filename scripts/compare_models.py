@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--pinn_dir", required=True, type=Path, metavar="DIR", help="folder of the PINN's model.keras, or that file")
-    add("--baseline_dir", type=Path, metavar="DIR", help="the same for the Baseline; without it, there is none")
+    add("--baseline_dir", type=Path, metavar="DIR", help="the same for the Baseline (default: no Baseline)")
     add(
         "--iterative",
         type=Path,
@@ -72,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--gridsize", type=positive, help="patterns along the side of a group (default: the model's)")
     add("--neighbors", type=positive, default=7, metavar="K", help="nearest neighbors to choose from (default: 7)")
     add("--max-spread-px", type=positive, metavar="PX", help="largest extent of a group (default: 3/4 of N)")
-    add("--seed", type=int, default=0, help="of the draw of groups and holdout exposures (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the draw of groups and holdout exposures (default: 0)")
     add("--threads", type=positive, default=2, help="number of threads (default: 2)")
     return parser
 
@@ -129,7 +129,8 @@ def open_data(options, network):
 
 def reconstruct(options, networks, scan, view, record) -> dict[str, Path]:
     """Reconstruct with every network, import the iterative reconstruction; return the object files by method."""
-    from ptycho.data.object_files import Reconstruction, import_object, save_reconstruction
+    from ptycho.data.formats.images import import_object
+    from ptycho.data.object_files import Reconstruction, save_reconstruction
     from ptycho.loader import open_groups
     from ptycho.model.inference import reconstruct_in_chunks
 
@@ -157,22 +158,23 @@ def score(options, objects, scan, view, record) -> None:
     from ptycho.data.npz import save_arrays
     from ptycho.reporting.figures import plot_comparison, save
     from ptycho.reporting.frc_figures import plot_frc
-    from ptycho.reporting.tables import warnings_of, with_condition
-    from ptycho.scoring.evaluate import compare, frc_table, shared_region
+    from ptycho.scoring.evaluate import compare, frc_table
+    from ptycho.scoring.metric_tables import warnings_of, with_condition
+    from ptycho.scoring.region import shared_region
     from ptycho.workflow.files import save_table
 
     folder, dose, region = options.output_dir, round(scan.metadata["dose"]), shared_region(scan, [view])
     table, arrays = compare(objects, scan, view, region)
     table = with_condition(table, dose=dose, view="all", split="test", seed=options.seed)
     save_table(folder / "comparison_metrics.csv", table)
-    origin, warnings = (region.y0, region.x0), warnings_of(table)
-    metadata = np.array(json.dumps({"origin_px": origin, "provenance": record}))
-    save_arrays(folder / "comparison.npz", **arrays, metadata=metadata)
+    warnings, name = warnings_of(table), "truth" if scan.metadata.get("source") == "simulated" else "reference"
+    metadata = {"origin_px": region.origin_px, "reference_name": name, "provenance": record}
+    save_arrays(folder / "comparison.npz", **arrays, metadata=np.array(json.dumps(metadata)))
     title, curves = f"{options.test_data.name}, {dose:,} photons per exposure", frc_table(arrays)
     save_table(folder / "frc.csv", curves)
-    save(plot_frc(curves, title), folder / "frc.png", record)
+    save(plot_frc(curves, title, reference_name=name), folder / "frc.png", record)
     metrics = {method: rows.set_index("metric")["value"].to_dict() for method, rows in table.groupby("method")}
-    figure = plot_comparison(arrays, metrics, title, origin_px=origin, warnings=warnings)
+    figure = plot_comparison(arrays, metrics, title, origin_px=region.origin_px, warnings=warnings, reference_name=name)
     save(figure, folder / "comparison.png", record)
     print(table.pivot_table(index="metric", columns="method", values="value", sort=False).to_string())
     print(*(f"WARNING: {warning}" for warning in warnings), f"Results: {folder}", sep="\n")

@@ -16,8 +16,8 @@ from ptycho.data.scan import open_scan
 from ptycho.data.views import open_view
 from ptycho.reporting.figures import save
 from ptycho.reporting.frc_figures import plot_half_frc
-from ptycho.scoring.evaluate import Region
 from ptycho.scoring.half_frc import WARNING, half_crossings, half_frc, load_halves
+from ptycho.scoring.region import Region
 from ptycho.workflow.files import save_table
 from ptycho.workflow.paths import label
 from ptycho.workflow.provenance import record_of
@@ -35,4 +35,4 @@ save_table(snakemake.output.crossings, crossings)
 print(crossings.to_string(index=False))
 print(f"WARNING: {WARNING}")
 title = label(dict(snakemake.wildcards.items()))
-save(plot_half_frc(curves, title, WARNING), snakemake.output.picture, record_of(snakemake, __file__))
+save(plot_half_frc(curves, title, WARNING), snakemake.output.figure, record_of(snakemake, __file__))

@@ -10,10 +10,9 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)  # before PyTorch is imported
 
-from ptycho.data.grouping import FIT, VALIDATION
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.workflow.provenance import record_of
 

@@ -1,4 +1,4 @@
-"""Plot truth and all methods under one condition, with error maps."""
+"""Plot the truth, or the reference of a measured study, and all methods under one condition, with error maps."""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ptycho.reporting.figures import plot_comparison, save
-from ptycho.reporting.tables import warnings_of
-from ptycho.scoring.evaluate import Region
+from ptycho.scoring.metric_tables import warnings_of
+from ptycho.scoring.region import Region
 from ptycho.workflow import job
 from ptycho.workflow.paths import label
 from ptycho.workflow.provenance import record_of
@@ -20,12 +20,11 @@ arrays = dict(np.load(snakemake.input.arrays))
 del arrays["metadata"]
 table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
-region = Region.load(snakemake.input.region)
 figure = plot_comparison(
     arrays,
     metrics,
     label(dict(snakemake.wildcards.items())),
-    origin_px=(region.y0, region.x0),
+    origin_px=Region.load(snakemake.input.region).origin_px,
     warnings=warnings_of(table),
     reference_name=snakemake.params.reference_name,
 )

@@ -1,4 +1,4 @@
-"""Plot the Fourier ring correlation of every method with the truth under one condition."""
+"""Plot the Fourier ring correlation of every method with the truth, or the reference, under one condition."""
 
 from typing import TYPE_CHECKING
 

@@ -14,8 +14,7 @@ job.log_to(snakemake.log[0])
 sample = open_sample(snakemake.input[0])
 chosen = {split: sample.of_split(split) for split in SPLITS}
 positions = {split: (sample.xcoords[rows], sample.ycoords[rows]) for split, rows in chosen.items()}
-half = sample.probe.shape[-1] / 2
-guard = positions["train"][1].max() + half, positions["test"][1].min() - half
+guard = positions["train"][1].max(), positions["test"][1].min()
 names = {"reference_name": snakemake.params.reference_name}
 figure = plot_sample(sample.object[...], sample.probe, positions, guard_px=guard, **names)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -6,7 +6,7 @@ import numpy as np
 
 from ptycho.data.grouping import linear_overlap, nearest_distances
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.views import ROLES, open_view
 from ptycho.physics.forward import illumination
 from ptycho.reporting.figures import plot_view, save
 from ptycho.workflow import job
@@ -23,5 +23,7 @@ top, left = max(int(ycoords.min()) - margin, 0), max(int(xcoords.min()) - margin
 shape = min(int(ycoords.max()) + margin, height) - top, min(int(xcoords.max()) + margin, width) - left
 flux = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
 overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
-figure = plot_view((xcoords, ycoords), view.role, flux, overlaps, origin_px=(top, left))
+chosen = {role: view.of_role(code) for code, role in enumerate(ROLES)}
+positions = {role: (scan.xcoords[exposures], scan.ycoords[exposures]) for role, exposures in chosen.items()}
+figure = plot_view(positions, flux, overlaps, origin_px=(top, left))
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -24,7 +24,7 @@ fraction = dose / mean_counts(measured.diffraction)
 if fraction > 1:
     raise SystemExit(f"doses: {dose} photons per exposure; wanted at most {dose / fraction:.0f}, what the scan holds")
 source = str(measured.metadata.get("source", measured.path))
-metadata = {"dose": dose, "seed": seed, "split": split, "source": source, "thinned_to": fraction, "units": UNITS}
+metadata = {"dose": dose, "seed": seed, "split": split, "source": source, "kept_fraction": fraction, "units": UNITS}
 metadata["provenance"] = record_of(snakemake, __file__)
 incident = float(np.sum(np.abs(probe) ** 2, dtype=np.float64)) * dose  # the sample's probe is per detected photon
 fields = {

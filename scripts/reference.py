@@ -25,7 +25,7 @@ result = reconstruct(
     Exposures.of(scan, np.arange(len(scan))),
     None,
     probe,
-    LSQMLOptions(early_stopping_patience=options["epochs"], **options),
+    LSQMLOptions(early_stopping_patience=options["epochs"], compact_batching_below_overlap=0.0, **options),
     LSQMLRun(seed=snakemake.params.seed, refine_probe=True),
 )
 metadata = {"method": "lsqml, probe refined", "provenance": record_of(snakemake, __file__)}

@@ -11,19 +11,18 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.data.grouping import FIT, VALIDATION
 from ptycho.data.object_files import load_reconstruction, save_reconstruction
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.refined import RefinedOptions, RefinedRun, refine
-from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
-tv = load_reconstruction(snakemake.input.tv)[1]
+tv, _ = load_reconstruction(snakemake.input.tv)
 seed, params = int(snakemake.wildcards.seed), snakemake.params
 inputs = {name: snakemake.input[name] for name in ("scan", "view", "tv")}
 origin = origin_of(seed, {"refined": params.refined, "tv": params.tv}, params.code, **inputs)
@@ -31,9 +30,9 @@ packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.object).parent
 backup = Backup(folder / "backup", training_key(method="refined", made_with=packages, **origin))
 clock = job.CpuClock()
-clock.add(tv["cpu_s"])
+clock.add(tv.cpu_s)
 run = RefinedRun(
-    tv_weight=tv["tv_weight"],
+    tv_weight=tv.chosen["tv_weight"],
     prior=TVOptions(**params.tv),
     options=RefinedOptions(**params.refined),
     seed=seed,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho.data.object_files import read_object, read_probe
+from ptycho.data.formats.images import read_object, read_probe
 from ptycho.data.sample_files import Sample, save_sample
 from ptycho.physics.probes import gaussian_probe, illuminated_height_px, zone_plate_probe
 from ptycho.physics.samples import simulate_object
@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 
 
 def make_probe(kind, **options):
-    if kind == "file":
-        return read_probe(options["path"])
-    if kind == "gaussian":
-        return gaussian_probe(options["n_pixels"], fwhm_px=options["fwhm_px"])
-    n_pixels, astigmatism, coma = (options.pop(key) for key in ("n_pixels", "astigmatism_rad", "coma_rad"))
-    return zone_plate_probe(n_pixels, astigmatism=astigmatism, coma=coma, **options)
+    makers = {"file": read_probe, "gaussian": gaussian_probe, "zone_plate": zone_plate_probe}
+    return makers[kind](**options)
 
 
 def crop_object(shape, path, phase_path=None):

@@ -23,7 +23,7 @@ files, params, captions = snakemake.input, snakemake.params, Path(snakemake.para
 
 
 def captioned(paths, name):
-    return page.pictures(paths, captions / f"{name}.rst", params.reference_name)
+    return page.figures(paths, captions / f"{name}.rst", params.reference_name)
 
 
 def read(path):
@@ -39,7 +39,7 @@ figures = {
     "convergence": captioned(files.history, "history"),
     "cost": captioned(files.cost, "cost"),
 }
-text = page.config_text(params.config, params.configfiles)
+text = page.config_text(params.config)
 html = page.render(
     files.template,
     **page.study_content(params.config, metrics, fluence, params.answer),
@@ -57,7 +57,7 @@ html = page.render(
     commit=provenance.commit(captions),
     digests={Path(script).stem: provenance.script_digest(script) for script in params.scripts},
     versions={"python": platform.python_version(), **provenance.dependency_versions("ptycho")},
-    workflow=page.without_pictures(read(files.workflow), [*quality, *conditions, *chain(*figures.values())]),
+    workflow=page.without_figures(read(files.workflow), [*quality, *conditions, *chain(*figures.values())]),
 )
 save_text(snakemake.output[0], html)
 provenance.save_record(snakemake.output.provenance, provenance.record_of(snakemake, __file__))

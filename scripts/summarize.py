@@ -8,7 +8,8 @@ import pandas as pd
 
 from ptycho.reporting.study_tables import training_cost
 from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, view_warnings
-from ptycho.reporting.tables import paired_differences, warnings_of
+from ptycho.reporting.tables import paired_differences
+from ptycho.scoring.metric_tables import warnings_of
 from ptycho.workflow import job
 from ptycho.workflow.files import save_table, save_text
 from ptycho.workflow.provenance import record_of, save_record

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.data.grouping import VALIDATION
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.views import VALIDATION, open_view
 from ptycho.loader import open_groups
 from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
@@ -26,12 +25,12 @@ method, seed, params = snakemake.wildcards.method, int(snakemake.wildcards.seed)
 view = open_view(snakemake.input.view)
 container = open_groups(open_scan(snakemake.input.scan), view)
 print(container)
-config = {"network": params.network, "training": params.training, "spread": params.spread}
+config = {"network": params.network, "training": params.training, "max_spread_px": params.max_spread_px}
 origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)
 packages = versions("tensorflow", "keras", "numpy")
 folder = Path(snakemake.output.model).with_name("backup")
 backup = Backup(folder, training_key(method=method, made_with=packages, **origin))
-run = TrainingRun(validation=view.of_role(VALIDATION), spread=params.spread, seed=seed, backup=backup)
+run = TrainingRun(validation=view.of_role(VALIDATION), max_spread_px=params.max_spread_px, seed=seed, backup=backup)
 options = NetworkOptions(**params.network), TrainingOptions(**params.training)
 network, history = train(method, container, *options, run)
 kept = history.loc[history["validation_deviance"].idxmin()]

@@ -11,13 +11,12 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.data.grouping import FIT, VALIDATION
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.unrolled import UnrolledOptions, train_unrolled
-from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import origin_of, record_of, versions

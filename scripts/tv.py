@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)
 
-from ptycho.data.grouping import FIT, VALIDATION
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
-from ptycho.reconstruction.likelihood import Counts
+from ptycho.data.views import FIT, VALIDATION, open_view
+from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions, reconstruct
 from ptycho.workflow.provenance import record_of
 

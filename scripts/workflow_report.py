@@ -19,6 +19,7 @@ with temporary_folder() as folder:
     config.write_text(text, encoding="utf-8")
     with replacing(snakemake.output[0]) as page:
         # The first Snakemake holds the lock and waits; this one only reads.
-        command = [sys.executable, "-m", "snakemake", "--nolock", "--workflow-profile", "none"]
+        # It reads captions in the encoding of the locale, unless Python runs in its UTF-8 mode.
+        command = [sys.executable, "-X", "utf8", "-m", "snakemake", "--nolock", "--workflow-profile", "none"]
         command += ["--snakefile", snakemake.params.snakefile, "--configfile", config, "--report", page]
         run(command, check=True)

@@ -1,4 +1,4 @@
-"""A headless browser without a network, that keeps a record of what a page asks for and complains about."""
+"""A headless browser without a network that records the requests and errors of a page."""
 
 import shutil
 from contextlib import contextmanager
@@ -15,28 +15,28 @@ def find_browser() -> str | None:
 
 @dataclass
 class Record:
-    """What pages did."""
+    """Requests and errors of pages."""
 
     requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def of(self, page):
-        """Keep the record of a page."""
+        """Record a page."""
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url[:100]}"))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url[:100]}"))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
         return self
 
     @property
     def outside(self) -> list[str]:
-        """Requests that are not answered by the page itself."""
+        """Requests that the page does not answer itself."""
         return [url for url in self.requests if not url.startswith(("data:", "blob:"))]
 
 
 @contextmanager
 def opened(path: Path, *, width: int = 1400, dark: bool = False):
-    """Open a file; yield its page and the record of it and of every page that it opens."""
+    """Open a file; yield its page and a record of it and of every page that it opens."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -55,7 +55,7 @@ def opened(path: Path, *, width: int = 1400, dark: bool = False):
 
 
 def images_not_shown(page) -> list[str]:
-    """Images that did not load, or that say nothing to who cannot see them."""
+    """Images that did not load or have no alternative text."""
     return page.evaluate(
         "[...document.images].filter(i => !i.complete || !i.naturalWidth || !i.alt).map(i => i.id || i.src)"
     )

@@ -14,7 +14,7 @@ from ptycho.methods import METHODS
 from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
-from ptycho.reconstruction.likelihood import Counts
+from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions
 from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
@@ -42,7 +42,7 @@ def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.
 
     `truth` replaces the object that is stored, not the one that is measured; `slope` is a phase ramp [rad/column].
     """
-    probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism=0.6, coma=0.4)
+    probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism_rad=0.6, coma_rad=0.4)
     raster = RasterOptions(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
     x, y, shape = raster_positions(raster, n, n + 1, np.random.default_rng(0))
     obj = simulate_object("dead_leaves", shape, np.random.default_rng(1))

@@ -169,12 +169,13 @@ def test_chunk_files_merge_to_the_whole(tmp_path):
     np.testing.assert_allclose(merged.object, whole.mean(), rtol=1e-6)
     np.testing.assert_allclose(merged.illumination, whole.weight)
     assert merged.origin_px == whole.origin_px
-    assert merged.cpu_s is None  # of unknown chunks
+    assert (merged.cpu_s, merged.chosen) == (None, {})  # the chunks say neither
     for index, path in enumerate(paths):
         canvas, metadata = Canvas.load(path)
         canvas = Canvas(np.array(canvas.total), np.array(canvas.weight), canvas.origin_px)
-        canvas.save(path, **metadata, cpu_s=1.5 + index)
-    assert merge_chunks(paths).cpu_s == 1.5 + 2.5 + 3.5
+        canvas.save(path, **metadata, cpu_s=1.5 + index, chosen={"tv_weight": 4.0})
+    merged = merge_chunks(paths)
+    assert (merged.cpu_s, merged.chosen) == (1.5 + 2.5 + 3.5, {"tv_weight": 4.0})
 
 
 def test_merge_refuses_what_does_not_belong(tmp_path):
@@ -243,15 +244,15 @@ def test_a_reconstruction_comes_back_from_its_file(tmp_path):
     )
     save_reconstruction(tmp_path / "object.npz", saved, history=tmp_path / "history.csv", method="lsqml")
     loaded, metadata = load_reconstruction(tmp_path / "object.npz")
-    assert metadata == {"method": "lsqml", "best_epoch": 2, "cpu_s": 2.5}
+    assert metadata == {"method": "lsqml", "chosen": {"best_epoch": 2}, "cpu_s": 2.5}
     np.testing.assert_array_equal(loaded.object, saved.object)
     np.testing.assert_array_equal(loaded.illumination, saved.illumination.astype(np.float32))
-    assert (loaded.origin_px, loaded.cpu_s) == ((4, -1), 2.5)
+    assert (loaded.origin_px, loaded.cpu_s, loaded.chosen) == ((4, -1), 2.5, {"best_epoch": 2})
     np.testing.assert_array_equal(loaded.refined.probe, saved.refined.probe)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), saved.history)
-    save_reconstruction(tmp_path / "plain.npz", replace(saved, refined=None, cpu_s=None))
-    plain, _ = load_reconstruction(tmp_path / "plain.npz")
-    assert (plain.refined, plain.cpu_s) == (None, None)
+    save_reconstruction(tmp_path / "plain.npz", replace(saved, refined=None, cpu_s=None, chosen={}))
+    plain, metadata = load_reconstruction(tmp_path / "plain.npz")
+    assert (plain.refined, plain.cpu_s, plain.chosen, metadata) == (None, None, {}, {})
 
 
 def test_an_object_file_of_ptycho_0_1_is_refused(tmp_path):

@@ -1,6 +1,8 @@
-"""The tools of `python -m ptycho`; `provenance` is in test_provenance.py."""
+"""The commands `ptycho view` and `ptycho convert`; `ptycho provenance` is in test_provenance.py."""
 
 import json
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,15 +10,15 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from ptycho.__main__ import main
+from ptycho.cli.main import main
 from ptycho.cli.view import images_of
 from ptycho.data.npz import open_member, save_arrays
-from ptycho.data.object_files import save_object
+from ptycho.data.object_files import Reconstruction, save_reconstruction
 
 
 @pytest.fixture(autouse=True)
 def headless(tmp_path, monkeypatch):
-    """No test opens a window, or writes into the house."""
+    """No test opens a window, or writes into the repository."""
     plt.switch_backend("agg")
     monkeypatch.chdir(tmp_path)
 
@@ -25,16 +27,17 @@ def headless(tmp_path, monkeypatch):
 def files(tmp_path, scan):
     rng = np.random.default_rng(0)
     obj = (rng.uniform(0.5, 1, (40, 50)) * np.exp(1j * rng.uniform(-0.5, 0.5, (40, 50)))).astype(np.complex64)
-    weight = np.ones(obj.shape)
-    weight[:, :10] = 1e-6
-    save_object("object.npz", obj, weight, (100, 20), method="tv")
+    illumination = np.ones(obj.shape)
+    illumination[:, :10] = 1e-6
+    reconstruction = Reconstruction(object=obj, illumination=illumination, origin_px=(100, 20))
+    save_reconstruction("object.npz", reconstruction, method="tv")
     metadata = np.array(json.dumps({"origin_px": [3, 4]}))
     save_arrays("comparison.npz", truth=obj, pinn=obj, tv=-obj, metadata=metadata)
     np.savez("view.npz", role=np.zeros(3))
     return {"object": "object.npz", "comparison": "comparison.npz", "scan": str(scan.path), "view": "view.npz"}
 
 
-def test_an_object_is_shown_where_it_lies_and_dark_pixels_are_not(files):
+def test_an_object_is_shown_at_its_origin_without_dark_pixels(files):
     ((amplitude, phase, origin),) = images_of(files["object"]).values()
     assert origin == (100, 20)
     assert np.isnan(amplitude[:, :10]).all()
@@ -42,7 +45,7 @@ def test_an_object_is_shown_where_it_lies_and_dark_pixels_are_not(files):
     assert np.abs(phase[:, 10:]).max() < 0.51
 
 
-def test_a_scan_has_its_object_and_probe(files, scan):
+def test_a_scan_is_shown_as_object_and_probe(files, scan):
     shown = images_of(files["scan"])
     assert list(shown) == ["object", "probe [√photon]"]
     np.testing.assert_allclose(shown["object"][0], np.abs(scan.object[...]))
@@ -51,26 +54,26 @@ def test_a_scan_has_its_object_and_probe(files, scan):
     assert np.isnan(phase[0, 0])
 
 
-def test_a_comparison_has_all_methods_in_order(files):
+def test_a_comparison_is_shown_as_truth_and_methods_in_order(files):
     shown = images_of(files["comparison"])
     assert list(shown) == ["truth", "pinn", "tv"]
     assert {origin for _, _, origin in shown.values()} == {(3, 4)}
 
 
 @pytest.mark.parametrize("kind", ["object", "scan", "comparison"])
-def test_a_picture_is_written_where_it_is_wanted(files, tmp_path, capsys, kind):
-    assert main(["view", files[kind], "--output", str(tmp_path / "picture.png")]) == 0
-    assert f"saved {tmp_path / 'picture.png'}" in capsys.readouterr().out
-    assert np.asarray(Image.open(tmp_path / "picture.png").convert("RGB")).std() > 5
+def test_a_figure_is_written_to_the_given_file(files, tmp_path, capsys, kind):
+    assert main(["view", files[kind], "--output", str(tmp_path / "figure.png")]) == 0
+    assert f"saved {tmp_path / 'figure.png'}" in capsys.readouterr().out
+    assert np.asarray(Image.open(tmp_path / "figure.png").convert("RGB")).std() > 5
 
 
-def test_without_a_display_it_says_where_the_picture_is(files, tmp_path, capsys):
+def test_without_a_display_a_file_is_written_and_named(files, tmp_path, capsys):
     assert main(["view", files["object"]]) == 0
     assert capsys.readouterr().out.strip() == f"no display to open a window on; saved {tmp_path / 'object_view.png'}"
     assert not plt.get_fignums()
 
 
-def test_with_a_display_a_window_opens_and_nothing_is_written(files, tmp_path, monkeypatch):
+def test_with_a_display_a_window_opens_and_no_file_is_written(files, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(FigureCanvasAgg, "required_interactive_framework", "tk")
     monkeypatch.setattr(plt, "show", lambda: shown.extend(plt.gcf().axes))
@@ -82,21 +85,32 @@ def test_with_a_display_a_window_opens_and_nothing_is_written(files, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [("view.npz", "no object in it; found ['role'], wanted"), ("none.npz", "no such file"), ("a.csv", "not an NPZ")],
 )
-def test_what_has_no_object_is_refused(files, tmp_path, capsys, name, says):
-    (tmp_path / "a.csv").write_text("a")
+def test_a_file_without_an_object_is_refused(files, tmp_path, capsys, name, message):
+    (tmp_path / "a.csv").write_text("a", encoding="utf-8")
     assert main(["view", name]) == 2
-    assert f"{name}: {says}" in capsys.readouterr().err
+    assert f"{name}: {message}" in capsys.readouterr().err
 
 
-def test_a_converted_scan_says_what_it_was_made_of(scan, tmp_path, capsys):
+def test_a_converted_scan_names_the_file_it_was_made_of(scan, tmp_path, capsys):
     keys = ("xcoords", "ycoords", "probeGuess", "objectGuess")
     fields = {key: open_member(scan.path, key)[...] for key in keys}
     np.savez_compressed("old.npz", diff3d=scan.diffraction[...], **fields)
     assert main(["convert", "old.npz", "scan.npz", "--quantity", "amplitude"]) == 0
     assert main(["provenance", "scan.npz"]) == 0
-    said = capsys.readouterr().out
-    assert "script: ptycho.cli.convert" in said
-    assert "  unchanged  old.npz" in said
+    output = capsys.readouterr().out
+    assert "script: ptycho.cli.convert" in output
+    assert "  unchanged  old.npz" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [(["--help"], 0, "convert"), (["view", "none.npz"], 2, "ptycho: none.npz: no such file"), (["melt"], 2, "melt")],
+)
+def test_the_module_is_the_command(arguments, code, message):
+    run = subprocess.run([sys.executable, "-m", "ptycho", *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == code
+    assert message in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr

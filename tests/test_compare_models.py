@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptycho.cli.view import images_of
 from ptycho.data.grouped_files import open_test_data
 from ptycho.loader import open_groups
 from ptycho.model.networks import NetworkOptions, build_network
 from ptycho.physics.forward import illumination
-from ptycho.scoring.evaluate import shared_region
+from ptycho.scoring.region import shared_region
 from tests.conftest import view_of, write_scan
 from tests.test_grouped_files import fields_of
 
@@ -55,6 +56,8 @@ def test_two_models_and_an_iterative_reconstruction_on_a_scan(files, tmp_path):
     assert set(values.columns) == {"pinn", "baseline", "iterative"}
     assert values.loc["error", "iterative"] < 1e-3  # the truth itself
     assert (values["pinn"] - values["baseline"]).abs().max() < 1e-4  # one network, two chunk sizes
+    shown = images_of(tmp_path / "out/comparison.npz")
+    assert list(shown) == ["reference", "pinn", "baseline", "iterative"]  # this scan does not say that it is simulated
     assert np.load(tmp_path / "out/comparison.npz")["pinn"].dtype == np.complex64
     assert set(pd.read_csv(tmp_path / "out/frc.csv")["method"]) == {"pinn", "baseline", "iterative"}
     for name in ("comparison", "frc"):

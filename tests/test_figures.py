@@ -1,4 +1,4 @@
-"""Figures render without a display, have the panels and labels they promise, and show the data they were given."""
+"""Figures render without a display, have the panels and labels they promise, and show the data they are given."""
 
 import numpy as np
 import pandas as pd
@@ -6,10 +6,11 @@ import pytest
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from ptycho.physics.samples import simulate_object
-from ptycho.reporting import curves, figures
+from ptycho.reporting import curves, figures, frc_figures
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -32,16 +33,16 @@ def truth():
     return simulate_object("dead_leaves", (60, 80), np.random.default_rng(0)).astype(np.complex128)
 
 
-def test_no_figure_is_kept_by_matplotlib(truth):
-    figures.plot_comparison(truth, {}, {}, "")
+def test_matplotlib_keeps_no_reference_to_a_figure(truth):
+    figures.plot_comparison({"truth": truth}, {}, "")
     assert not Gcf.figs
 
 
 @pytest.mark.parametrize("methods", [[], ["pinn", "another"]])
-def test_comparison(truth, methods, tmp_path):
-    aligned = {name: truth * (1 + 0.1 * place) for place, name in enumerate(methods)}
+def test_a_comparison_has_truth_methods_and_errors_with_common_colors(truth, methods, tmp_path):
+    aligned = {name: truth * (1 + 0.1 * rank) for rank, name in enumerate(methods)}
     scores = {name: {"ssim_amplitude": 0.5, "ssim_phase": 0.75, "error": 0.123} for name in methods}
-    figure = figures.plot_comparison(truth, aligned, scores, "dose 1000", origin_px=(100, 200))
+    figure = figures.plot_comparison({"truth": truth, **aligned}, scores, "dose 1000", origin_px=(100, 200))
     rendered(figure, tmp_path)
     panels = images(figure)
     assert len(panels) == 2 + 4 * len(methods)
@@ -60,68 +61,68 @@ def test_comparison(truth, methods, tmp_path):
         assert low == -high
 
 
-def test_comparison_shows_the_error_with_its_sign(truth):
+def test_a_comparison_shows_the_error_with_its_sign(truth):
     figure = figures.plot_comparison(
-        truth, {"pinn": (np.abs(truth) + 0.1) * np.exp(1j * (np.angle(truth) - 0.2))}, {}, ""
+        {"truth": truth, "pinn": (np.abs(truth) + 0.1) * np.exp(1j * (np.angle(truth) - 0.2))}, {}, ""
     )
     arrays = {axes.get_subplotspec().rowspan.start: axes.images[0].get_array() for axes in images(figure)}
     np.testing.assert_allclose(arrays[2], 0.1)
     np.testing.assert_allclose(arrays[3], -0.2)
 
 
-def test_phase_that_wraps_gets_a_cyclic_map(truth):
+def test_phase_that_wraps_has_a_cyclic_color_map(truth):
     phase = np.linspace(-3, 3, truth.size).reshape(truth.shape)
-    figure = figures.plot_comparison(np.exp(1j * phase), {"pinn": np.exp(1j * (phase + 0.5))}, {}, "")
+    figure = figures.plot_comparison({"truth": np.exp(1j * phase), "pinn": np.exp(1j * (phase + 0.5))}, {}, "")
     shown = [axes.images[0] for axes in images(figure) if axes.get_subplotspec().rowspan.start == 1]
     assert {image.get_cmap().name for image in shown} == {"twilight"}
     assert all(np.abs(image.get_array()).max() <= np.pi for image in shown)
 
 
-@pytest.mark.parametrize("validated", [True, False])
+@pytest.mark.parametrize("with_validation", [True, False])
 @pytest.mark.parametrize("offset", [0.0, -2.0])
-def test_learning_curve(validated, offset, tmp_path):
+def test_a_training_curve_marks_the_epoch_kept(with_validation, offset, tmp_path):
     epoch = np.arange(1, 21)
     history = pd.DataFrame({"epoch": epoch, "loss": np.exp(-epoch / 5) + offset, "learning_rate": 1e-3})
-    if validated:
+    if with_validation:
         history["validation_deviance"] = 1 + (epoch - 13) ** 2 / 100
     figure = curves.plot_training(history)
     rendered(figure, tmp_path)
     top, *between, bottom = figure.axes
-    assert len(between) == validated
+    assert len(between) == with_validation
     assert top.get_yscale() == ("linear" if offset else "log")
     assert bottom.get_xlabel() == "epoch"
     assert bottom.get_ylabel() == "learning rate"
     np.testing.assert_array_equal(top.lines[0].get_ydata(), history["loss"])
-    if validated:
+    if with_validation:
         np.testing.assert_array_equal(between[0].lines[0].get_ydata(), history["validation_deviance"])
         assert between[0].get_legend().get_texts()[0].get_text() == "kept: epoch 13.00"
         assert [list(axes.lines[1].get_xdata()) for axes in figure.axes] == [[13, 13]] * 3
 
 
-def test_learning_curve_marks_what_every_tile_kept(tmp_path):
+def test_a_training_curve_marks_the_epoch_kept_of_every_tile(tmp_path):
     epoch = np.arange(1, 9)
     columns = {"epoch": epoch, "loss": 1.0 / epoch, "learning_rate": 1e-3, "tile": ["1/2"] * 4 + ["2/2"] * 4}
     history = pd.DataFrame({**columns, "validation_deviance": [4, 3, 3.5, 4, 2, 1, 0.5, 1]})
     figure = curves.plot_training(history)
     rendered(figure, tmp_path)
-    said = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
-    assert said == ["kept: epoch 2.00 (tile 1/2)", "kept: epoch 7.00 (tile 2/2)"]
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == ["kept: epoch 2.00 (tile 1/2)", "kept: epoch 7.00 (tile 2/2)"]
 
 
-def test_stopping_curve_marks_the_epoch_kept(tmp_path):
+def test_an_early_stopping_curve_marks_the_epoch_kept(tmp_path):
     epoch = np.arange(1, 31)
     evaluated = np.where(epoch % 5 == 0, (epoch - 15.0) ** 2, np.nan)
     figure = curves.plot_early_stopping(
         pd.DataFrame({"epoch": epoch, "loss": 1 / epoch, "validation_deviance": evaluated}), 15
     )
     rendered(figure, tmp_path)
-    stop, training = figure.axes
-    assert stop.get_legend().get_texts()[0].get_text() == "kept: epoch 15"
-    assert list(stop.lines[1].get_xdata()) == list(training.lines[1].get_xdata()) == [15, 15]
-    np.testing.assert_array_equal(stop.lines[0].get_xdata(), [5, 10, 15, 20, 25, 30])
+    validation, training = figure.axes
+    assert validation.get_legend().get_texts()[0].get_text() == "kept: epoch 15"
+    assert list(validation.lines[1].get_xdata()) == list(training.lines[1].get_xdata()) == [15, 15]
+    np.testing.assert_array_equal(validation.lines[0].get_xdata(), [5, 10, 15, 20, 25, 30])
 
 
-def test_sample(truth, tmp_path):
+def test_a_sample_shows_object_probe_and_positions(truth, tmp_path):
     axis = np.arange(16) - 8
     probe = np.exp(-(axis[:, None] ** 2 + axis**2) / 20) * np.exp(0.1j * axis**2)
     positions = {"train": ([10.0, 20.0], [10.0, 12.0]), "test": ([10.0, 20.0, 30.0], [50.0, 52.0, 51.0])}
@@ -136,18 +137,19 @@ def test_sample(truth, tmp_path):
     np.testing.assert_array_equal(phase.lines[1].get_xydata(), np.transpose(positions["test"]))
     wave = next(axes.images[0] for axes in panels if axes.images[0].get_cmap().name == "twilight")
     assert np.ma.count_masked(np.ma.masked_invalid(wave.get_array())) > 0  # dark pixels have no phase
-    assert np.nanmax(panels[2].images[0].get_array()) == pytest.approx(1)  # the strong mode, not the first
+    assert np.nanmax(panels[2].images[0].get_array()) == pytest.approx(1)  # the brightest mode, not the first
 
 
-def test_view(tmp_path):
+def test_a_view_shows_roles_and_illumination(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.uniform(10, 90, (2, 50))
-    role = np.repeat([0, 1, 2], [40, 6, 4])
-    figure = figures.plot_view((x, y), role, rng.random((60, 100)), rng.uniform(0.6, 0.8, 50), origin_px=(40, 0))
+    parts = {"fit": slice(0, 40), "validation": slice(40, 46), "holdout": slice(46, 50)}
+    exposures = {role: (x[part], y[part]) for role, part in parts.items()}
+    figure = figures.plot_view(exposures, rng.random((60, 100)), rng.uniform(0.6, 0.8, 50), origin_px=(40, 0))
     rendered(figure, tmp_path)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fit: 40", "stop: 6", "holdout: 4"]
-    where, light = figure.axes[:2]
-    assert light.get_ylim() == where.get_ylim() == (99.5, 39.5)  # row 0 is at the top
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fit: 40", "validation: 6", "holdout: 4"]
+    positions, illumination = figure.axes[:2]
+    assert illumination.get_ylim() == positions.get_ylim() == (99.5, 39.5)  # row 0 is at the top
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def tables():
     return pd.DataFrame(rows), pd.DataFrame(fluence)
 
 
-def test_study_has_a_panel_a_view_and_a_line_a_method(tables, tmp_path):
+def test_quality_has_a_panel_per_view_and_a_line_per_method(tables, tmp_path):
     figure = curves.plot_quality(*tables)
     rendered(figure, tmp_path)
     assert len(figure.axes) == 4
@@ -195,7 +197,7 @@ def test_error_bars_only_where_there_are_seeds(tables):
     assert "n = 1: no error bar; 1 seed" in one.get_supxlabel()
 
 
-def test_study_says_what_is_missing(tables):
+def test_quality_names_what_is_missing(tables):
     metrics, fluence = tables
     with pytest.raises(ValueError, match=r"no metric 'ssim'.*ssim_phase"):
         curves.plot_quality(metrics, fluence, metric="ssim")
@@ -203,7 +205,7 @@ def test_study_says_what_is_missing(tables):
         curves.plot_quality(metrics, fluence[fluence["view"] == "dense"])
 
 
-def test_cost_has_a_curve_a_dose_and_a_mark_a_method(tables, tmp_path):
+def test_cost_has_a_curve_per_dose_and_a_mark_per_method(tables, tmp_path):
     metrics = tables[0].assign(metric="error")
     seconds = {"pinn": 1.0, "lsqml": 30.0, "mystery": 5.0}
     costs = metrics.assign(metric="cpu_s", value=metrics["method"].map(seconds))
@@ -220,7 +222,7 @@ def test_cost_has_a_curve_a_dose_and_a_mark_a_method(tables, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_the_same_figure_gives_the_same_bytes(ending, tmp_path):
+def test_equal_figures_have_equal_bytes(ending, tmp_path):
     contents = set()
     for attempt in range(2):
         figure, path = Figure(figsize=(2, 2)), tmp_path / f"{attempt}.{ending}"
@@ -228,3 +230,24 @@ def test_the_same_figure_gives_the_same_bytes(ending, tmp_path):
         figures.save(figure, path)
         contents.add(path.read_bytes())
     assert len(contents) == 1
+
+
+@pytest.mark.parametrize("name", ["truth", "reference"])
+def test_figures_of_a_measured_study_say_reference(truth, name):
+    comparison = figures.plot_comparison({"truth": truth, "pinn": truth}, {}, "", reference_name=name)
+    assert [axes.get_title() for axes in images(comparison)].count(name) == 2
+    curve = {"method": "pinn", "part": "phase", "frequency": np.array([0.5, 1.0]), "frc": [0.9, 0.2], "ssnr": [9, 0.1]}
+    frc = frc_figures.plot_frc(pd.DataFrame(curve), "", reference_name=name)
+    assert frc.axes[0].get_ylabel() == f"FRC with the {name}"
+    other = {"truth": "reference", "reference": "truth"}[name]
+    for figure in (comparison, frc):
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert any(name in text for text in texts)
+        assert not any(other in text for text in texts)
+
+
+def test_a_sample_is_an_object_and_that_of_a_measured_study_a_reference(truth):
+    probe, positions = np.ones((16, 16)), {"train": ([10.0], [10.0])}
+    for name, label in (("truth", "object amplitude"), ("reference", "reference amplitude")):
+        figure = figures.plot_sample(truth, probe, positions, reference_name=name)
+        assert label in [text.get_text() for text in figure.findobj(Text)]

@@ -1,20 +1,24 @@
+"""Files of other layouts: the Siemens star, older scans, samples as NPZ or images; photons split; files fetched."""
+
 import bz2
+import hashlib
 import io
+import tarfile
 
 import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ptycho.__main__ import main
+from ptycho.cli.main import main
+from ptycho.data.formats.images import read_object, read_probe
 from ptycho.data.formats.siemens import read_siemens
-from ptycho.data.object_files import read_object, read_probe
 from ptycho.data.scan import open_scan
 from ptycho.physics.noise import split_photons, whole_counts
 from ptycho.workflow.fetch import FetchError, fetch_member
 from ptycho.workflow.files import ContractError
 
 
-def test_a_measured_scan_is_centered_and_its_corners_become_centers(tmp_path):
+def test_siemens_frames_are_centered_and_corner_positions_become_patch_centers(tmp_path):
     n, rng = 16, np.random.default_rng(0)
     counts = rng.poisson(3.0, (4, n, n)).astype(np.float32)
     counts[:, 0, 0] = 900  # the zero frequency, in the corner
@@ -31,14 +35,13 @@ def test_a_measured_scan_is_centered_and_its_corners_become_centers(tmp_path):
     np.testing.assert_allclose((np.abs(arrays["probeGuess"]) ** 2).sum(), counts.sum() / 4, rtol=0.05)
 
 
-def test_another_file_is_refused(tmp_path):
+def test_a_file_that_is_no_siemens_star_is_refused(tmp_path):
     (tmp_path / "x.bz2").write_bytes(b"nothing")
     with pytest.raises(ContractError, match="bzip2"):
         read_siemens(tmp_path / "x.bz2")
 
 
-def test_a_legacy_scan_is_converted_once_and_says_how(tmp_path, scan, capsys, caplog):
-    caplog.set_level("INFO")
+def test_a_legacy_scan_is_converted_and_every_step_is_logged(tmp_path, scan, capsys):
     counts = np.rint(np.square(scan.diffraction[:], dtype=np.float64)).astype(np.int32)
     np.savez_compressed(
         tmp_path / "old.npz",
@@ -52,13 +55,13 @@ def test_a_legacy_scan_is_converted_once_and_says_how(tmp_path, scan, capsys, ca
     new = open_scan(tmp_path / "new.npz")
     np.testing.assert_allclose(new.diffraction[:], scan.diffraction[:], atol=1e-6)
     np.testing.assert_allclose(np.abs(new.probe), np.abs(scan.probe), rtol=0.02, atol=1e-3)
-    assert len(new.metadata["conversion"]) == 2
-    assert "square root taken" in caplog.text
+    assert len(new.metadata["conversion"]) == 3
+    assert "square root taken" in capsys.readouterr().err
     assert main(["convert", str(tmp_path / "none.npz"), str(tmp_path / "x.npz")]) == 2
     assert "none.npz: no such file" in capsys.readouterr().err
 
 
-def test_split_counts_add_up_and_are_independent():
+def test_split_photons_add_up_and_are_independent():
     rng = np.random.default_rng(0)
     counts = rng.poisson(20.0, (200, 16, 16))
     first, second = split_photons(counts, 0.5, rng)
@@ -67,24 +70,24 @@ def test_split_counts_add_up_and_are_independent():
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
 
 
-def test_objects_from_npz_and_images(tmp_path):
+def test_a_sample_is_read_from_an_npz_or_from_images(tmp_path):
     obj = (np.full((5, 6), 0.5) * np.exp(0.3j)).astype(np.complex64)
     np.savez(tmp_path / "o.npz", objectGuess=obj, probeGuess=np.ones((4, 4), np.complex64))
-    found, probe = read_object(tmp_path / "o.npz")
-    np.testing.assert_array_equal(found, obj)
+    loaded, probe = read_object(tmp_path / "o.npz")
+    np.testing.assert_array_equal(loaded, obj)
     assert probe.shape == (1, 4, 4)
     gray = np.array([[0, 255], [128, 64]], np.uint8)
     for name in ("a.png", "p.tif"):
         imsave(tmp_path / name, gray, check_contrast=False)
-    found, probe = read_object(tmp_path / "a.png", tmp_path / "p.tif")
+    loaded, probe = read_object(tmp_path / "a.png", tmp_path / "p.tif")
     assert probe is None
-    np.testing.assert_allclose(np.abs(found)[0], [0.5, 1.0], rtol=1e-6)
-    np.testing.assert_allclose(np.angle(found)[0], [-0.8, 0.8], rtol=1e-5)
+    np.testing.assert_allclose(np.abs(loaded)[0], [0.5, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(np.angle(loaded)[0], [-0.8, 0.8], rtol=1e-5)
     with pytest.raises(ContractError, match="second image"):
         read_object(tmp_path / "a.png")
 
 
-def test_a_probe_alone_can_be_read(tmp_path):
+def test_a_probe_is_read_alone(tmp_path):
     np.savez(tmp_path / "p.npz", probeGuess=np.ones((4, 4), np.complex64))
     assert read_probe(tmp_path / "p.npz").shape == (1, 4, 4)
     np.savez(tmp_path / "q.npz", probeGuess=np.ones((4, 5)))
@@ -92,13 +95,13 @@ def test_a_probe_alone_can_be_read(tmp_path):
         read_probe(tmp_path / "q.npz")
 
 
-def test_counts_that_are_no_photons_are_refused():
+def test_counts_that_are_not_integers_are_refused():
     assert whole_counts(np.sqrt([[3.0, 250_000.0]]).astype(np.float32), "x").tolist() == [[3, 250_000]]
     with pytest.raises(ContractError, match=r"x: 'diffraction' squared is 0\.49"):
         whole_counts(np.array([[0.7, 1.0]], np.float32), "x")
 
 
-def test_fetching_says_what_failed_and_how_to_help(tmp_path, monkeypatch):
+def test_a_failed_fetch_says_how_to_provide_the_file_by_hand(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -107,7 +110,50 @@ def test_fetching_says_what_failed_and_how_to_help(tmp_path, monkeypatch):
     assert not (tmp_path / "b").exists()
 
 
-def test_a_file_that_is_there_is_not_fetched_again(tmp_path):
+BACKEND = """
+from pathlib import Path
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    place = Path(folder, "tiny_package-1.0.dist-info")
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\\nName: tiny-package\\nVersion: 1.0\\n")
+    return place.name
+"""
+"""The least that pip wants of a package to read its metadata, without anything from an index."""
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A folder that pip takes for its index; it has a source archive of `tiny-package` with `data/scan.txt` in it."""
+    members = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: tiny-package\nVersion: 1.0\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": BACKEND,
+        "data/scan.txt": "abc",
+    }
+    folder = tmp_path / "index"
+    folder.mkdir()
+    with tarfile.open(folder / "tiny_package-1.0.tar.gz", "w:gz") as tar:
+        for name, text in members.items():
+            member = tarfile.TarInfo(f"tiny_package-1.0/{name}")
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(folder), "CONFIG_FILE": "/dev/null"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+
+
+def test_a_file_is_fetched_out_of_a_source_archive_and_checked(tmp_path, index):
+    requirement, destination, digest = "tiny-package==1.0", tmp_path / "results/scan.txt", hashlib.sha256(b"abc")
+    fetch_member(requirement, "data/scan.txt", destination, sha256=digest.hexdigest(), waits_s=())
+    assert destination.read_bytes() == b"abc"
+    with pytest.raises(FetchError, match=rf"has sha256 {digest.hexdigest()}; wanted 000"):
+        fetch_member(requirement, "data/scan.txt", tmp_path / "other.txt", sha256="0" * 64, waits_s=())
+    with pytest.raises(FetchError, match="no member data/none"):
+        fetch_member(requirement, "data/none.txt", tmp_path / "other.txt", sha256="0" * 64, waits_s=())
+    assert not (tmp_path / "other.txt").exists()
+
+
+def test_an_existing_file_is_not_fetched_again(tmp_path):
     (tmp_path / "b").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     fetch_member("no-such-package-here==0.0.1", "a/b", tmp_path / "b", sha256=digest, waits_s=())

@@ -74,6 +74,14 @@ def test_ramps_shift_many_waves_at_once():
         np.testing.assert_allclose(wave, forward.shift_probe(probe, y, x), atol=1e-12)
 
 
+def test_ramps_shift_a_wave_that_is_not_square():
+    wave = random_wave(np.random.default_rng(2), 6, 10)
+    down, across = forward.shift_ramps(1, -2, wave.shape)
+    assert (down.shape, across.shape) == ((6, 1), (1, 10))
+    shifted = np.fft.ifft2(np.fft.fft2(wave) * down * across)
+    np.testing.assert_allclose(shifted, np.roll(wave, (1, -2), axis=(0, 1)), atol=1e-12)
+
+
 def direct_intensity(obj, probe, x, y):
     """Independent float64 implementation: DFT matrices, and the shift as multiplication in Fourier space."""
     n = probe.shape[-1]

@@ -4,12 +4,12 @@ import matplotlib.colors
 import numpy as np
 import pytest
 
-from ptycho.data.object_files import save_object
+from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.methods import METHODS
 from ptycho.physics.samples import simulate_object
 from ptycho.reporting.figures import save
 from ptycho.reporting.frc_figures import plot_frc, plot_half_frc
-from ptycho.scoring.evaluate import frc_table, shared_region
+from ptycho.scoring.evaluate import frc_table
 from ptycho.scoring.frc import (
     HALF_BIT_SNR,
     ONE_BIT_SNR,
@@ -23,6 +23,7 @@ from ptycho.scoring.frc import (
 )
 from ptycho.scoring.half_frc import WARNING, half_crossings, half_frc, load_halves
 from ptycho.scoring.metrics import METRICS
+from ptycho.scoring.region import shared_region
 from tests.conftest import view_of
 
 
@@ -44,21 +45,21 @@ def noisy(obj, level, seed):
 def test_frc_of_two_copies_with_known_snr():
     """Same signal, independent white noise: FRC = SNR / (1 + SNR) at every frequency."""
     rng = np.random.default_rng(0)
-    signal, one, two = rng.normal(size=(3, 256, 256))
+    signal, first, second = rng.normal(size=(3, 256, 256))
     for snr in (0.5, 1, 4):
-        frequency, correlation = frc(signal + one / np.sqrt(snr), signal + two / np.sqrt(snr))
+        frequency, correlation = frc(signal + first / np.sqrt(snr), signal + second / np.sqrt(snr))
         outer = frequency > 0.2
         assert correlation[outer].mean() == pytest.approx(snr / (1 + snr), abs=0.02)
 
 
-def test_frc_against_the_truth_is_the_root_of_that():
+def test_frc_against_the_truth_is_the_square_root_of_that():
     rng = np.random.default_rng(0)
     signal, noise = rng.normal(size=(2, 200, 256))
     _, correlation = frc(signal + noise, signal)
     assert correlation[20:].mean() == pytest.approx(np.sqrt(0.5), abs=0.02)
 
 
-def test_the_crossing_is_where_a_low_passed_signal_drowns():
+def test_the_crossing_is_where_a_low_passed_signal_falls_below_the_noise():
     """Power exp(-(f/w)²) in white noise of power 1, against the truth: FRC = 0.5 at SNR = 1/3, f = w sqrt(ln 3)."""
     rng, width, n = np.random.default_rng(0), 0.3, 128
     radius = np.hypot(np.fft.fftfreq(n, 0.5)[:, None], np.fft.fftfreq(n, 0.5))
@@ -82,9 +83,9 @@ def test_rings_are_fractions_of_nyquist_on_oblong_images():
     assert np.abs(correlation[8:20]).max() < 0.5
 
 
-def test_frc_does_not_see_the_mean(truth, estimate):
-    one, two = np.abs(estimate), np.abs(truth)
-    np.testing.assert_allclose(frc(one + 50, two)[1], frc(one, two)[1], atol=1e-9)
+def test_frc_is_independent_of_the_mean(truth, estimate):
+    first, second = np.abs(estimate), np.abs(truth)
+    np.testing.assert_allclose(frc(first + 50, second)[1], frc(first, second)[1], atol=1e-9)
 
 
 def test_crossings_are_interpolated():
@@ -97,10 +98,10 @@ def test_crossings_are_interpolated():
     )
 
 
-def test_signal_to_noise_comes_back_from_both_kinds_of_curve():
+def test_both_kinds_of_curve_give_the_signal_to_noise_ratio():
     """White signal of power 4, noise of power 1 in the whole, so of power 2 in either half."""
-    signal, one, two = np.random.default_rng(0).normal(size=(3, 256, 256))
-    halves = [2 * signal + np.sqrt(2) * noise for noise in (one, two)]
+    signal, first, second = np.random.default_rng(0).normal(size=(3, 256, 256))
+    halves = [2 * signal + np.sqrt(2) * noise for noise in (first, second)]
     outer = frc(*halves)[0] > 0.2
     assert ssnr_of_halves(frc(*halves)[1])[outer].mean() == pytest.approx(4, rel=0.05)
     assert ssnr_of_truth(frc(sum(halves) / 2, signal)[1])[outer].mean() == pytest.approx(4, rel=0.05)
@@ -109,7 +110,7 @@ def test_signal_to_noise_comes_back_from_both_kinds_of_curve():
 
 
 @pytest.mark.parametrize("n", [1, 2.5, 10, 1e3, 1e12])
-def test_thresholds_have_the_numbers_of_van_heel_and_schatz(n):
+def test_thresholds_have_the_coefficients_of_van_heel_and_schatz(n):
     root = 1 / np.sqrt(n)
     half_bit, one_bit = (information_threshold(snr, n) for snr in (HALF_BIT_SNR, ONE_BIT_SNR))
     assert half_bit == pytest.approx((0.2071 + 1.9102 * root) / (1.2071 + 0.9102 * root), abs=1e-4)
@@ -119,20 +120,20 @@ def test_thresholds_have_the_numbers_of_van_heel_and_schatz(n):
 
 
 def test_thresholds_fall_from_one_to_their_limits_and_keep_their_order():
-    found = half_thresholds((600, 700))
+    thresholds = half_thresholds((600, 700))
     assert information_threshold(HALF_BIT_SNR, 0.1) == pytest.approx(1)
-    assert np.all(found["1/7"] == 1 / 7)
-    assert np.all(found["half-bit"] < found["1-bit"])
-    assert np.all(np.diff(found["half-bit"][5:]) < 0.01)
+    assert np.all(thresholds["1/7"] == 1 / 7)
+    assert np.all(thresholds["half-bit"] < thresholds["1-bit"])
+    assert np.all(np.diff(thresholds["half-bit"][5:]) < 0.01)
     assert information_threshold(HALF_BIT_SNR, 1e12) == pytest.approx(0.2071 / 1.2071, abs=1e-4)
     assert information_threshold(ONE_BIT_SNR, 1e12) == pytest.approx(1 / 3, abs=1e-4)
 
 
-def test_independent_values_are_what_noise_shows():
+def test_the_variance_of_noise_gives_the_number_of_independent_values():
     """FRC of two images of nothing but noise has the variance 1 / (2 n): n complex values, two numbers each.
 
-    It is a fifth less: in a ring one pixel wide a value has most of the neighbors it depends on in other rings. The
-    thresholds are on the safe side.
+    The variance found is a fifth smaller: in a ring one pixel wide, most neighbors of a value, on which it depends, are
+    in other rings. The thresholds are on the safe side.
     """
     rng, shape = np.random.default_rng(0), (64, 80)
     curves = np.array([frc(*rng.normal(size=(2, *shape)))[1] for _ in range(300)])
@@ -140,13 +141,13 @@ def test_independent_values_are_what_noise_shows():
     assert np.mean(curves.var(axis=0)[5:] / expected[5:]) == pytest.approx(0.8, abs=0.05)
 
 
-def test_a_crossing_of_a_threshold_that_falls():
+def test_a_falling_threshold_is_crossed_by_interpolation():
     frequency, threshold = np.array([0.25, 0.5, 0.75, 1.0]), np.array([0.8, 0.6, 0.5, 0.4])
     assert frc_crossing(frequency, np.array([0.9, 0.7, 0.4, 0.3]), threshold) == pytest.approx(0.625)
     assert frc_crossing(frequency, threshold + 0.01, threshold) == 1.0
 
 
-def test_the_table_holds_the_curves_that_the_metrics_are_of(truth, estimate):
+def test_the_table_holds_the_curves_behind_the_metrics(truth, estimate):
     table = frc_table({"truth": truth, "tv": estimate, "lsqml": noisy(truth, 0.2, 3)})
     assert list(table.columns) == ["method", "part", "frequency", "frc", "ssnr"]
     assert list(table["method"].unique()) == ["tv", "lsqml"]
@@ -160,27 +161,27 @@ def test_the_table_holds_the_curves_that_the_metrics_are_of(truth, estimate):
     assert flat.query("part == 'phase'")["frc"].notna().all()
 
 
-def test_the_figure_of_a_condition_has_a_line_a_method_and_says_the_crossings(truth, estimate, tmp_path):
+def test_the_figure_has_a_line_per_method_and_names_its_crossing(truth, estimate, tmp_path):
     table = frc_table({"truth": truth, "tv": estimate, "pinn": noisy(truth, 0.2, 3)})
     figure = plot_frc(table, "dense view")
     save(figure, tmp_path / "frc.png")
     colors = [matplotlib.colors.to_hex(line.get_color()).upper() for line in figure.axes[0].lines]
     assert {METHODS["tv"].color, METHODS["pinn"].color} <= set(colors)
-    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     crossing = METRICS["frc50_amplitude"](noisy(truth, 0.2, 3), truth)
-    assert [text.partition(":")[0] for text in said] == ["TV-MAP", "PINN"]
-    assert f"{crossing:.2f}" in said[1]
+    assert [text.partition(":")[0] for text in labels] == ["TV-MAP", "PINN"]
+    assert f"{crossing:.2f}" in labels[1]
     assert [axes.get_title() for axes in figure.axes[:2]] == ["amplitude", "phase"]
 
 
-def test_halves_with_more_noise_agree_to_less_detail(truth, tmp_path):
+def test_noisier_halves_agree_to_a_lower_resolution(truth, tmp_path):
     curves = [
         half_frc(noisy(truth, level, 4), noisy(truth, level, 5)).assign(method=method)
         for method, level in (("tv", 0.1), ("lsqml", 0.4))
     ]
-    found = [half_crossings(curve).set_index(["part", "threshold"])["frequency"] for curve in curves]
-    assert (found[0] > found[1]).all()
-    for crossings in found:
+    both = [half_crossings(curve).set_index(["part", "threshold"])["frequency"] for curve in curves]
+    assert (both[0] > both[1]).all()
+    for crossings in both:
         for part in ("amplitude", "phase"):
             assert crossings[part, "1-bit"] <= crossings[part, "half-bit"]
             assert crossings[part, "1-bit"] <= crossings[part, "1/7"]
@@ -192,13 +193,14 @@ def test_halves_with_more_noise_agree_to_less_detail(truth, tmp_path):
     ]
 
 
-def test_halves_are_read_without_a_look_at_the_truth(blind_scan, tmp_path):
-    """Two files, one with another phase and origin, come back on the scored rectangle and in one gauge."""
+def test_halves_are_registered_to_each_other_without_the_truth(blind_scan, tmp_path):
+    """Two files with different phase and origin are returned on the scored rectangle in one gauge."""
     view, obj = view_of(blind_scan), simulate_object("dead_leaves", blind_scan.object.shape, np.random.default_rng(1))
     paths = [tmp_path / "1.npz", tmp_path / "2.npz"]
     for path, factor, cut in zip(paths, (1, -1j), (0, 3), strict=True):
         part = factor * noisy(obj, 0.05, cut)[cut:, cut:]
-        save_object(path, part, np.ones(part.shape), (cut, cut), method="tv")
+        result = Reconstruction(object=part, illumination=np.ones(part.shape), origin_px=(cut, cut))
+        save_reconstruction(path, result, method="tv")
     region = shared_region(blind_scan, [view])
     first, second = load_halves(paths, blind_scan, view, region)
     assert first.shape == second.shape == (region.y1 - region.y0, region.x1 - region.x0)
@@ -206,7 +208,7 @@ def test_halves_are_read_without_a_look_at_the_truth(blind_scan, tmp_path):
     assert abs(np.angle(second.sum())) < 1e-6
 
 
-def test_what_both_halves_invent_alike_counts_as_agreement(truth):
+def test_an_artifact_common_to_both_halves_counts_as_agreement(truth):
     """The reason for the warning: the same wrong detail in both halves crosses nowhere."""
     habit = noisy(truth, 0.3, 6)
     assert (half_crossings(half_frc(habit, habit).assign(method="tv"))["frequency"] == 1).all()

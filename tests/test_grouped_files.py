@@ -5,7 +5,7 @@ import pytest
 
 from ptycho.data.grouped_files import open_grouped, open_test_data
 from ptycho.loader import open_groups
-from ptycho.scoring.evaluate import shared_region
+from ptycho.scoring.region import shared_region
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 

@@ -10,7 +10,7 @@ from ptycho.physics.forward import illumination, predict_intensity, window_start
 from ptycho.reconstruction import lsqml
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, object_box, ptychi_position, reconstruct
 
-OPTIONS = LSQMLOptions(epochs=25, early_stopping_patience=25, batch_size=16)
+OPTIONS = LSQMLOptions(epochs=25, early_stopping_patience=25, batch_size=16, compact_batching_below_overlap=0.0)
 
 
 def run(scan, options=OPTIONS, **changes):

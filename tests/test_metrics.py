@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.signal import convolve2d
 
-from ptycho.physics.noise import heldout_deviance, poisson_deviance
+from ptycho.physics.noise import blockwise_deviance, poisson_deviance
 from ptycho.physics.samples import simulate_object
 from ptycho.scoring import metrics
 from ptycho.scoring.metrics import METRICS, ms_ssim_levels, ms_ssim_weights, score
@@ -28,7 +28,7 @@ def estimate(truth):
     return truth + 0.05 * (rng.normal(size=truth.shape) + 1j * rng.normal(size=truth.shape))
 
 
-def test_the_table_has_the_agreed_names(truth, estimate):
+def test_metrics_have_the_documented_names(truth, estimate):
     assert set(METRICS) == {*NAMES, "error"}
     assert set(score(estimate, truth)) == set(METRICS)
     assert all(isinstance(value, float) for value in score(estimate, truth).values())
@@ -66,9 +66,9 @@ def test_rmse_differs_from_mae_on_a_single_wrong_pixel():
 
 
 @pytest.mark.parametrize("turn", [1.0, 2.8, np.pi])
-def test_turning_truth_and_estimate_together_changes_nothing(truth, estimate, turn):
-    upright, turned = (score(estimate * factor, truth * factor) for factor in (1, np.exp(1j * turn)))
-    assert turned == pytest.approx(upright, rel=1e-5)
+def test_a_phase_common_to_truth_and_estimate_changes_nothing(truth, estimate, turn):
+    expected, turned = (score(estimate * factor, truth * factor) for factor in (1, np.exp(1j * turn)))
+    assert turned == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_phase_wrap_is_no_error():
@@ -110,7 +110,7 @@ def ms_ssim_by_hand(x, y, span, weights):
     return product
 
 
-def test_ssim_is_wangs(truth, estimate):
+def test_ssim_is_that_of_wang(truth, estimate):
     """scikit-image leaves out the border of 5 px, so that the windows are those of a valid convolution."""
     for name, images in (("amplitude", metrics.amplitude_images), ("phase", metrics.phase_images)):
         image, reference = images(estimate, truth)
@@ -137,7 +137,7 @@ def test_ms_ssim_with_all_five_scales():
     assert metrics.ms_ssim(image, reference) == pytest.approx(expected, abs=1e-4)
 
 
-def test_other_programs_say_the_same():
+def test_other_programs_agree():
     """pytorch-msssim and scikit-image; sides that halve four times, as programs differ at an odd side's last line."""
     import torch
     from pytorch_msssim import ms_ssim, ssim
@@ -165,7 +165,7 @@ def test_negative_contrast_counts_as_zero():
 @pytest.mark.parametrize(
     ("side", "levels"), [(11, 1), (20, 1), (21, 2), (40, 2), (41, 3), (81, 4), (160, 4), (161, 5), (999, 5)]
 )
-def test_as_many_scales_as_fit(side, levels):
+def test_there_are_as_many_scales_as_fit(side, levels):
     assert ms_ssim_levels((side, 1000)) == ms_ssim_levels((1000, side)) == levels
     assert sum(ms_ssim_weights((side, 1000))) == pytest.approx(1)
     smallest = side
@@ -205,7 +205,7 @@ def test_deviance_is_finite_in_the_dark():
     assert poisson_deviance([1.0], [0.0]) == pytest.approx(2 * (-1 + np.log(1e6)))
 
 
-def test_deviance_of_the_true_mean_is_about_one_and_no_other_mean_does_better():
+def test_deviance_is_about_one_and_lowest_at_the_true_mean():
     rng = np.random.default_rng(0)
     mean = np.full(40_000, 200.0)
     counts = rng.poisson(mean)
@@ -218,12 +218,12 @@ def test_deviance_of_the_true_mean_is_about_one_and_no_other_mean_does_better():
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
-def test_blocks_do_not_show_in_the_deviance(size):
+def test_the_deviance_is_independent_of_the_block_size(size):
     rng = np.random.default_rng(0)
     mean = rng.exponential(5, size=(20, 8, 8))
     counts = rng.poisson(mean)
     blocks = ((counts[i : i + size], mean[i : i + size]) for i in range(0, 20, size))
-    assert heldout_deviance(blocks) == pytest.approx(poisson_deviance(counts, mean), rel=1e-12)
+    assert blockwise_deviance(blocks) == pytest.approx(poisson_deviance(counts, mean), rel=1e-12)
 
 
 def test_bad_input_is_named(truth):
@@ -235,5 +235,5 @@ def test_bad_input_is_named(truth):
         score(truth[:10], truth[:10])
     with pytest.raises(ValueError, match=r"\(2,\) predicted means"):
         poisson_deviance([1.0], [1.0, 2.0])
-    with pytest.raises(ValueError, match="no patterns"):
-        heldout_deviance([])
+    with pytest.raises(ValueError, match="no deviance"):
+        blockwise_deviance([])

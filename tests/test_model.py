@@ -9,7 +9,7 @@ import pytest
 
 from ptycho.data.canvas import merge
 from ptycho.data.chunks import chunk_bounds
-from ptycho.data.grouping import VALIDATION
+from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups
 from ptycho.physics.forward import cut_patches, mean_transmittance
 from ptycho.physics.probes import first_mode
@@ -72,7 +72,7 @@ def test_models_of_all_sizes_live_in_one_process(scan):
 def train_on(method, scan, seed=7):
     keras.utils.clear_session()  # layers named as in a job: their names decide what TensorFlow's optimizer fuses
     view = view_of(scan)
-    run = TrainingRun(validation=view.of_role(VALIDATION), spread=48, seed=seed)
+    run = TrainingRun(validation=view.of_role(VALIDATION), max_spread_px=48, seed=seed)
     return train(method, open_groups(scan, view), TINY, BRIEF, run)[0]
 
 
@@ -101,7 +101,7 @@ def test_the_pinn_is_trained_without_the_truth(scan, blind_scan, trained):
 def test_a_trained_pinn_predicts_better(scan):
     view = view_of(scan, n_groups=48)
     training, network = replace(BRIEF, epochs=6, batch_size=4, learning_rate=5.0e-3), replace(TINY, filters=4)
-    run = TrainingRun(validation=view.of_role(VALIDATION), spread=48, seed=0)
+    run = TrainingRun(validation=view.of_role(VALIDATION), max_spread_px=48, seed=0)
     _, history = train("pinn", open_groups(scan, view), network, training, run)
     assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
     assert history["validation_deviance"].iloc[-1] < 0.95 * history["validation_deviance"].iloc[0]
@@ -130,7 +130,7 @@ def test_the_transmittance_of_groups_is_that_of_their_exposures(scan):
 
 def test_an_unknown_method_is_named(scan):
     with pytest.raises(TrainingError, match="'magic'; wanted one of"):
-        prepare("magic", open_groups(scan, view_of(scan)), TINY, spread=48, trainable_probe=False)
+        prepare("magic", open_groups(scan, view_of(scan)), TINY, max_spread_px=48, trainable_probe=False)
 
 
 @pytest.fixture(scope="module")

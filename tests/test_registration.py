@@ -1,4 +1,4 @@
-"""Laws of registration: what is put in is found, what is found is removed, and what cannot be found is said."""
+"""Laws of registration: a known gauge is found and removed, and what cannot be registered is refused."""
 
 from functools import cache
 
@@ -13,7 +13,8 @@ from ptycho.data.object_files import paste
 from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.physics.simulate import simulate_scan
-from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize
 from ptycho.scoring.metrics import score
 from ptycho.scoring.registration import AlignmentError, Gauge, align
@@ -21,8 +22,8 @@ from ptycho.scoring.registration import AlignmentError, Gauge, align
 SIDE = 200
 REGION = (slice(32, 168), slice(28, 180))
 INNER = (slice(44, 156), slice(44, 156))  # where the exposures of `reconstruction` overlap
-NOISE = 0.1  # rms over |O| <= 1: what 1e4 photons an exposure leave, see `reconstruction`
-LIGHT = np.ones((SIDE, SIDE))
+NOISE = 0.1  # rms over |O| <= 1: the noise of 1e4 photons per exposure, see `reconstruction`
+ILLUMINATION = np.ones((SIDE, SIDE))
 
 
 CONTRASTS = {
@@ -33,19 +34,21 @@ CONTRASTS = {
 
 
 @cache
-def scene(kind="leaves", contrast="both", seed=3):
+def scene(kind="dead_leaves", contrast="both", seed=3):
     return CONTRASTS[contrast](simulate_object(kind, (SIDE, SIDE), np.random.default_rng(seed)).astype(np.complex128))
 
 
 @cache
 def reconstruction(contrast):
-    """Maximum likelihood without a prior from 1e4 photons an exposure, on the truth's grid, 0.75 where no light was."""
-    probe = zone_plate_probe(64, pupil_px=13.0, stop=0.3, defocus_px=26.0, astigmatism=0.6, coma=0.4)
+    """Maximum likelihood without a prior from 1e4 photons per exposure, on the truth's grid, 0.75 where it is dark."""
+    probe = zone_plate_probe(64, pupil_px=13.0, stop=0.3, defocus_px=26.0, astigmatism_rad=0.6, coma_rad=0.4)
     probe = scale_to(probe, 10_000)
     rows = np.arange(34, 167, 8.8)
     rng = np.random.default_rng(0)
     y, x = (axis.ravel() + rng.uniform(-1, 1, axis.size) for axis in np.meshgrid(rows, rows, indexing="ij"))
-    frames = np.concatenate(list(simulate_scan(scene("leaves", contrast), probe, (x, y), np.random.default_rng(1))))
+    frames = np.concatenate(
+        list(simulate_scan(scene("dead_leaves", contrast), probe, (x, y), np.random.default_rng(1)))
+    )
     likelihood = Likelihood(Counts(lambda chosen: np.square(frames[chosen]), x, y), probe)
     start = np.full(likelihood.shape, 0.75, np.complex64)
     obj, *_ = minimize(likelihood, start, 0.0, 25)
@@ -59,7 +62,7 @@ def displaced(obj, shift_y, shift_x):
 
 
 def distorted(obj, shift=(0, 0), ramp=(0, 0), factor=1, noise=0.0, seed=0, region=REGION):
-    """Truth under the gauge that is to be found: factor · exp(i ramp · (r - center)) · (truth(r - shift) + noise)."""
+    """The truth with a gauge and noise: factor · exp(i ramp · (r - center)) · (truth(r - shift) + noise)."""
     y, x = (np.arange(SIDE) - (s.start + s.stop - 1) / 2 for s in region)
     rng = np.random.default_rng(seed)
     grain = noise * rng.normal(scale=np.sqrt(0.5), size=(2, SIDE, SIDE))
@@ -83,13 +86,13 @@ any_gauge = given(
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
-@pytest.mark.parametrize("kind", ["leaves", "lines", "siemens"])
+@pytest.mark.parametrize("kind", ["dead_leaves", "lines", "siemens"])
 @settings(max_examples=3, deadline=None, derandomize=True)
 @any_gauge
-def test_any_gauge_is_found_and_removed_under_noise(kind, contrast, shift, ramp, scale, phase):
+def test_any_gauge_is_found_and_removed_in_noise(kind, contrast, shift, ramp, scale, phase):
     truth = scene(kind, contrast)
     estimate = distorted(truth, shift, ramp, scale * np.exp(1j * phase), NOISE)
-    aligned, gauge = align(estimate, truth, LIGHT, REGION)
+    aligned, gauge = align(estimate, truth, ILLUMINATION, REGION)
     assert gauge.shift_y_px == pytest.approx(shift[0], abs=0.05)
     assert gauge.shift_x_px == pytest.approx(shift[1], abs=0.05)
     assert gauge.ramp_y_rad_per_px == pytest.approx(ramp[0], rel=0.01, abs=2e-4)
@@ -103,15 +106,15 @@ def test_any_gauge_is_found_and_removed_under_noise(kind, contrast, shift, ramp,
 @pytest.mark.parametrize("contrast", CONTRASTS)
 @settings(max_examples=3, deadline=None, derandomize=True)
 @any_gauge
-def test_a_gauge_put_on_a_reconstruction_from_1e4_photons_is_found(contrast, shift, ramp, scale, phase):
-    """Beside its own: noise that is not white pulls a reconstruction itself by some hundredths of a pixel."""
-    truth, estimate = scene("leaves", contrast), reconstruction(contrast)
-    aligned, own = align(estimate, truth, LIGHT, INNER)
+def test_a_gauge_applied_to_a_reconstruction_from_1e4_photons_is_found(contrast, shift, ramp, scale, phase):
+    """In addition to its own: colored noise shifts the reconstruction itself by some hundredths of a pixel."""
+    truth, estimate = scene("dead_leaves", contrast), reconstruction(contrast)
+    aligned, own = align(estimate, truth, ILLUMINATION, INNER)
     noise = np.sqrt(np.mean(np.abs(aligned - truth[INNER]) ** 2))
     assert 0.4 * NOISE < noise < 1.3 * NOISE
     assert own.shift_px < 0.1
     moved = distorted(estimate, shift, ramp, scale * np.exp(1j * phase), region=INNER)
-    back, gauge = align(moved, truth, LIGHT, INNER)
+    back, gauge = align(moved, truth, ILLUMINATION, INNER)
     assert gauge.shift_y_px - own.shift_y_px == pytest.approx(shift[0], abs=0.05)
     assert gauge.shift_x_px - own.shift_x_px == pytest.approx(shift[1], abs=0.05)
     assert gauge.ramp_y_rad_per_px - own.ramp_y_rad_per_px == pytest.approx(ramp[0], rel=0.01, abs=2e-4)
@@ -126,17 +129,17 @@ def test_a_gauge_put_on_a_reconstruction_from_1e4_photons_is_found(contrast, shi
     seed=st.integers(100, 10_000),
     level=st.complex_numbers(min_magnitude=0.01, max_magnitude=100),
 )
-def test_samples_that_have_nothing_in_common_and_flat_ones_are_refused(contrast, seed, level):
-    truth = scene("leaves", contrast)
+def test_unrelated_and_flat_samples_are_refused(contrast, seed, level):
+    truth = scene("dead_leaves", contrast)
     with pytest.raises(AlignmentError, match="in common"):
-        align(scene("leaves", contrast, seed), truth, LIGHT, REGION)
+        align(scene("dead_leaves", contrast, seed), truth, ILLUMINATION, REGION)
     with pytest.raises(AlignmentError, match="estimate is flat"):
-        align(np.full_like(truth, level), truth, LIGHT, REGION)
+        align(np.full_like(truth, level), truth, ILLUMINATION, REGION)
 
 
-def test_without_noise_the_truth_comes_back():
+def test_without_noise_the_truth_is_recovered():
     truth = scene()
-    aligned, gauge = align(distorted(truth, (2.37, -5.61), (0.05, -0.09), 1.7j), truth, LIGHT, REGION)
+    aligned, gauge = align(distorted(truth, (2.37, -5.61), (0.05, -0.09), 1.7j), truth, ILLUMINATION, REGION)
     assert relative_error(aligned, truth) < 3e-3
     assert gauge.shift_y_px == pytest.approx(2.37, abs=1e-3)
     assert gauge.shift_x_px == pytest.approx(-5.61, abs=1e-3)
@@ -157,60 +160,60 @@ def test_a_bright_pixel_one_row_lower_is_a_shift_of_plus_one_in_y():
 def test_phase_that_grows_by_a_tenth_per_column_is_a_ramp_in_x_about_the_regions_center():
     truth = scene()
     columns = np.arange(SIDE) - (REGION[1].start + REGION[1].stop - 1) / 2
-    _, gauge = align(truth * np.exp(0.1j * columns), truth, LIGHT, REGION)
+    _, gauge = align(truth * np.exp(0.1j * columns), truth, ILLUMINATION, REGION)
     assert gauge.ramp_x_rad_per_px == pytest.approx(0.1, rel=1e-6)
     assert gauge.ramp_y_rad_per_px == pytest.approx(0, abs=1e-6)
     assert gauge.phase_rad == pytest.approx(0, abs=1e-6)
 
 
-def test_the_truth_is_left_as_it_is():
+def test_the_truth_is_returned_unchanged():
     truth = scene()
-    aligned, gauge = align(truth, truth, LIGHT, REGION)
+    aligned, gauge = align(truth, truth, ILLUMINATION, REGION)
     np.testing.assert_allclose(aligned, truth[REGION], rtol=1e-12)
     assert gauge.shift_px == 0
     assert gauge.ramp_rad_per_px < 1e-12
     assert gauge.scale == pytest.approx(1, rel=1e-12)
 
 
-def test_shifts_too_small_to_matter_and_whole_pixels_are_not_interpolated():
+def test_negligible_and_whole_pixel_shifts_are_not_interpolated():
     truth = scene()
-    aligned, gauge = align(distorted(truth, (5e-4, 0)), truth, LIGHT, REGION)
+    aligned, gauge = align(distorted(truth, (5e-4, 0)), truth, ILLUMINATION, REGION)
     assert gauge.shift_px == 0
     moved = np.roll(truth, (3, -2), (0, 1))
-    aligned, gauge = align(moved, truth, LIGHT, REGION)
+    aligned, gauge = align(moved, truth, ILLUMINATION, REGION)
     assert (gauge.shift_y_px, gauge.shift_x_px) == (3, -2)
     np.testing.assert_allclose(aligned, truth[REGION], atol=1e-9)
 
 
-def test_interpolation_keeps_the_grain():
+def test_interpolation_keeps_the_power_of_noise():
     """White noise stays white: a blurring interpolation would take up to half of its power."""
     truth = scene()
-    aligned, _ = align(distorted(truth, (0.5, 0.5), noise=0.2), truth, LIGHT, REGION)
+    aligned, _ = align(distorted(truth, (0.5, 0.5), noise=0.2), truth, ILLUMINATION, REGION)
     assert np.var(aligned - truth[REGION]) == pytest.approx(0.04, rel=0.04)
 
 
-def test_aligning_twice_changes_nothing_and_the_result_is_deterministic():
+def test_alignment_is_idempotent_and_deterministic():
     truth = scene("siemens")
     estimate = distorted(truth, (1.3, 0.4), (0.02, 0), 2, NOISE)
-    first, gauge = align(estimate, truth, LIGHT, REGION)
-    again, same = align(estimate, truth, LIGHT, REGION)
+    first, gauge = align(estimate, truth, ILLUMINATION, REGION)
+    again, same = align(estimate, truth, ILLUMINATION, REGION)
     assert same == gauge
     np.testing.assert_array_equal(again, first)
     whole = (slice(None), slice(None))
-    _, rest = align(first, truth[REGION], LIGHT[REGION], whole)
+    _, rest = align(first, truth[REGION], ILLUMINATION[REGION], whole)
     assert rest.shift_px < 0.01
     assert rest.ramp_rad_per_px < 1e-5
     assert rest.scale == pytest.approx(1, abs=1e-3)
 
 
-def test_scale_suffers_neither_from_noise_nor_from_wrong_phases():
+def test_scale_is_biased_neither_by_noise_nor_by_wrong_phases():
     """Complex least squares would shrink it by <exp(i error)> = 0.65; that of amplitudes would grow by 1.12."""
     truth = scene()
-    _, gauge = align(distorted(truth, noise=0.5), truth, LIGHT, REGION)
+    _, gauge = align(distorted(truth, noise=0.5), truth, ILLUMINATION, REGION)
     assert gauge.scale == pytest.approx(1, abs=0.03)
     wrong = np.exp(0.9j * np.sin(np.arange(SIDE) / 5)) * np.exp(0.9j * np.sin(np.arange(SIDE) / 7))[:, None]
     assert abs(wrong[REGION].mean()) < 0.75
-    aligned, gauge = align(truth * wrong, truth, LIGHT, REGION, max_shift_px=0)
+    aligned, gauge = align(truth * wrong, truth, ILLUMINATION, REGION, max_shift_px=0)
     assert gauge.scale == pytest.approx(1, abs=0.01)
     np.testing.assert_allclose(np.abs(aligned), np.abs(truth[REGION]), rtol=0.01)
 
@@ -218,72 +221,72 @@ def test_scale_suffers_neither_from_noise_nor_from_wrong_phases():
 def test_scikit_image_finds_the_same_shift():
     truth = scene()
     estimate = distorted(truth, (1.62, -0.83), noise=0.05)
-    _, gauge = align(estimate, truth, LIGHT, REGION)
+    _, gauge = align(estimate, truth, ILLUMINATION, REGION)
     fields = [np.hanning(136)[:, None] * np.hanning(152) * (f[REGION] - f[REGION].mean()) for f in (truth, estimate)]
-    found, _, _ = phase_cross_correlation(*fields, upsample_factor=50, normalization=None)
-    np.testing.assert_allclose((gauge.shift_y_px, gauge.shift_x_px), -found, atol=0.06)
+    shift, _, _ = phase_cross_correlation(*fields, upsample_factor=50, normalization=None)
+    np.testing.assert_allclose((gauge.shift_y_px, gauge.shift_x_px), -shift, atol=0.06)
 
 
-def test_bright_pixels_count_for_more():
+def test_pixels_are_weighted_by_illumination():
     truth = scene()
     estimate = truth.copy()
     estimate[:100] *= 2
-    light = LIGHT.copy()
-    light[:100] = 1e-6
-    _, gauge = align(estimate, truth, light, REGION)
+    illumination = ILLUMINATION.copy()
+    illumination[:100] = 1e-6
+    _, gauge = align(estimate, truth, illumination, REGION)
     assert gauge.scale == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("blur_px", [1, 2, 4])
-def test_a_blurred_estimate_stays_in_place(blur_px):
-    for kind in ("leaves", "lines", "siemens"):
+def test_blur_causes_no_shift(blur_px):
+    for kind in ("dead_leaves", "lines", "siemens"):
         truth = scene(kind)
         blurred = gaussian_filter(truth.real, blur_px) + 1j * gaussian_filter(truth.imag, blur_px)
         noisy = distorted(blurred, noise=0.05)
-        _, gauge = align(noisy, truth, LIGHT, REGION)
+        _, gauge = align(noisy, truth, ILLUMINATION, REGION)
         assert gauge.shift_px < 0.2
 
 
-def test_data_outside_the_region_may_be_missing_or_wild():
+def test_values_outside_the_region_do_not_matter():
     truth = scene()
     estimate = distorted(truth, (0.4, -0.3))
     for filling in (np.nan, 1e9):
         framed = np.full_like(estimate, filling)
         framed[REGION] = estimate[REGION]
-        aligned, gauge = align(framed, truth, LIGHT, REGION)
+        aligned, gauge = align(framed, truth, ILLUMINATION, REGION)
         assert gauge.shift_y_px == pytest.approx(0.4, abs=0.01)
         assert np.abs(aligned - truth[REGION])[8:-8, 8:-8].max() < 0.1
-    _, gauge = align(estimate[REGION], truth[REGION], LIGHT[REGION], (slice(None), slice(None)))
+    _, gauge = align(estimate[REGION], truth[REGION], ILLUMINATION[REGION], (slice(None), slice(None)))
     assert gauge.shift_x_px == pytest.approx(-0.3, abs=0.01)
 
 
-def test_what_cannot_be_registered_is_said():
+def test_an_estimate_that_cannot_be_registered_is_refused():
     truth, flat = scene(), np.full((SIDE, SIDE), 0.7 + 0.1j)
     rng = np.random.default_rng(0)
     noise = 1 + rng.normal(size=(SIDE, SIDE)) + 1j * rng.normal(size=(SIDE, SIDE))
     with pytest.raises(AlignmentError, match="truth is flat"):
-        align(truth, flat, LIGHT, REGION)
+        align(truth, flat, ILLUMINATION, REGION)
     with pytest.raises(AlignmentError, match="estimate is flat"):
-        align(flat, truth, LIGHT, REGION)
+        align(flat, truth, ILLUMINATION, REGION)
     with pytest.raises(AlignmentError, match="nothing in common"):
-        align(noise, truth, LIGHT, REGION)
+        align(noise, truth, ILLUMINATION, REGION)
     smooth = 1 + 5 * gaussian_filter(noise.real - 1, 4)
     with pytest.raises(AlignmentError, match="in common"):
-        align(smooth + 0j, truth, LIGHT, REGION)
+        align(smooth + 0j, truth, ILLUMINATION, REGION)
     with pytest.raises(AlignmentError, match="is flat"):
-        align(np.zeros_like(truth), truth, LIGHT, REGION)
+        align(np.zeros_like(truth), truth, ILLUMINATION, REGION)
     with pytest.raises(AlignmentError, match="no shift within ±8 px"):
-        align(distorted(truth, (11, 0)), truth, LIGHT, REGION)
+        align(distorted(truth, (11, 0)), truth, ILLUMINATION, REGION)
     assert issubclass(AlignmentError, ValueError)
 
 
-def test_with_no_search_the_estimate_is_scored_in_place():
+def test_without_a_search_only_scale_phase_and_ramp_are_removed():
     truth, flat = scene(), np.full((SIDE, SIDE), 0.7j)
-    aligned, gauge = align(flat, truth, LIGHT, REGION, max_shift_px=0)
+    aligned, gauge = align(flat, truth, ILLUMINATION, REGION, max_shift_px=0)
     assert gauge.shift_px == 0
     assert np.ptp(np.abs(aligned)) < 1e-9
     estimate = distorted(truth, ramp=(0.03, -0.05), factor=2j, noise=0.3)
-    _, gauge = align(estimate, truth, LIGHT, REGION, max_shift_px=0)
+    _, gauge = align(estimate, truth, ILLUMINATION, REGION, max_shift_px=0)
     assert gauge.ramp_y_rad_per_px == pytest.approx(0.03, rel=0.01)
     assert gauge.scale == pytest.approx(2, rel=0.02)
 
@@ -291,27 +294,27 @@ def test_with_no_search_the_estimate_is_scored_in_place():
 def test_bad_input_is_named():
     truth = scene()
     with pytest.raises(ValueError, match=r"\(199, 200\)"):
-        align(truth[1:], truth, LIGHT, REGION)
+        align(truth[1:], truth, ILLUMINATION, REGION)
     with pytest.raises(ValueError, match="leaves the image"):
-        align(truth, truth, LIGHT, (slice(0, 201), slice(0, 10)))
+        align(truth, truth, ILLUMINATION, (slice(0, 201), slice(0, 10)))
     with pytest.raises(ValueError, match="estimate is not finite"):
-        align(np.where(np.arange(SIDE) == 100, np.nan, truth), truth, LIGHT, REGION)
+        align(np.where(np.arange(SIDE) == 100, np.nan, truth), truth, ILLUMINATION, REGION)
     with pytest.raises(ValueError, match="weights"):
-        align(truth, truth, 0 * LIGHT, REGION)
+        align(truth, truth, 0 * ILLUMINATION, REGION)
     with pytest.raises(ValueError, match="max_shift_px is -1"):
-        align(truth, truth, LIGHT, REGION, max_shift_px=-1)
+        align(truth, truth, ILLUMINATION, REGION, max_shift_px=-1)
 
 
-def test_norms_of_the_gauge():
+def test_shift_and_ramp_of_a_gauge_are_euclidean_norms():
     gauge = Gauge(scale=1, phase_rad=0, ramp_y_rad_per_px=0.03, ramp_x_rad_per_px=-0.04, shift_y_px=-3, shift_x_px=4)
     assert gauge.ramp_rad_per_px == pytest.approx(0.05)
     assert gauge.shift_px == pytest.approx(5)
 
 
-def test_no_metric_sees_the_gauge():
-    """A judge's question: turn, scale, tilt and move one reconstruction; no number changes beyond rounding."""
+def test_metrics_are_independent_of_the_gauge():
+    """Rotate the phase of one reconstruction, scale, tilt and shift it: no metric changes beyond rounding."""
     truth, estimate = scene(), reconstruction("both")
-    expected = score(align(estimate, truth, LIGHT, INNER)[0], truth[INNER])
+    expected = score(align(estimate, truth, ILLUMINATION, INNER)[0], truth[INNER])
     whole = np.roll(estimate, (5, -7), (0, 1))
     changes = {
         "phase": estimate * np.exp(2.5j),
@@ -321,6 +324,6 @@ def test_no_metric_sees_the_gauge():
         "all": distorted(whole, ramp=(-0.03, 0.08), factor=0.3j, region=INNER),
     }
     for name, changed in changes.items():
-        values = score(align(changed, truth, LIGHT, INNER)[0], truth[INNER])
+        values = score(align(changed, truth, ILLUMINATION, INNER)[0], truth[INNER])
         for metric, value in values.items():
             assert value == pytest.approx(expected[metric], rel=2e-4, abs=2e-5), (name, metric)

@@ -1,4 +1,6 @@
-"""The report's tables and pictures; that the page opens in a browser is tested with the study of test_workflow.py."""
+"""Tables and figures of the study page; the page of a whole study is in test_page.py."""
+
+from pathlib import Path
 
 import jinja2
 import numpy as np
@@ -8,16 +10,17 @@ import yaml
 from matplotlib.figure import Figure
 
 from ptycho.reporting.figures import save
-from ptycho.reporting.page import by_condition, config_text, join_words, pictures, render, warnings_in, without_pictures
+from ptycho.reporting.page import by_condition, config_text, figures, join_words, render, warnings_in, without_figures
 from ptycho.reporting.study_tables import costs, metric_tables, pairwise_wins, significant
-from ptycho.workflow.paths import label, wildcards_of
+from ptycho.workflow.paths import condition_of, label, wildcards_of
 
+ROOT = Path(__file__).parent.parent
 CONFIG = {"doses": [1000], "seeds": [0, 1], "views": {"dense": 0.7}, "methods": ["pinn", "tv"]}
 CONFIG |= {"splits": ["test"], "inference": {"chunks": 2, "tile_chunks": 1}}
 
 
 @pytest.mark.parametrize(
-    ("path", "place"),
+    ("path", "wildcards"),
     [
         (
             "results/x/dose_1000/dense/seed_2/test/tv/history.png",
@@ -49,14 +52,25 @@ CONFIG |= {"splits": ["test"], "inference": {"chunks": 2, "tile_chunks": 1}}
         ),
     ],
 )
-def test_a_path_says_of_which_condition_it_is(path, place):
-    assert wildcards_of(path) == place
+def test_a_path_gives_its_condition(path, wildcards):
+    assert wildcards_of(path) == wildcards
 
 
-def test_a_condition_is_written_out():
-    place = {"method": "tv", "dose": "10000", "view": "dense", "seed": "0", "split": "test"}
-    assert label(place) == "TV-MAP, dense view, 10,000 photons per exposure, test split, seed 0"
-    assert label(place, "dose", "view") == "dense view, 10,000 photons per exposure"
+def test_a_condition_is_read_from_a_path_below_it():
+    assert condition_of("results/x/object_b/dose_5/dense/seed_2/test/frc.csv") == {
+        "object": "b",
+        "dose": 5,
+        "view": "dense",
+        "seed": 2,
+    }
+    with pytest.raises(ValueError, match=r"data/dose_10/seed_0/test\.npz: wanted a file under"):
+        condition_of("results/x/data/dose_10/seed_0/test.npz")
+
+
+def test_a_condition_has_a_label():
+    condition = {"method": "tv", "dose": "10000", "view": "dense", "seed": "0", "split": "test"}
+    assert label(condition) == "TV-MAP, dense view, 10,000 photons per exposure, test split, seed 0"
+    assert label(condition, "dose", "view") == "dense view, 10,000 photons per exposure"
 
 
 def metrics_of(values):
@@ -72,7 +86,7 @@ def fluence_of(metrics):
     return metrics[["dose", "view", "split", "seed"]].drop_duplicates().assign(fluence_photons_per_px=12.5)
 
 
-def test_a_matrix_has_mean_deviation_and_the_best():
+def test_a_metric_table_has_mean_deviation_and_the_best_method():
     metrics = metrics_of(
         {
             ("dense", 10, "pinn", 0): 0.2,
@@ -89,13 +103,13 @@ def test_a_matrix_has_mean_deviation_and_the_best():
     assert row["fluence"] == 12.5
 
 
-def test_one_value_has_no_deviation():
+def test_a_single_repetition_has_no_deviation():
     metrics = metrics_of({("dense", 10, "tv", 0): 0.1})
     (table,) = metric_tables(metrics, fluence_of(metrics), "test")
     assert table["rows"][0]["cells"] == [{"text": "0.100", "best": True}]
 
 
-def test_what_nobody_could_be_scored_for_has_no_best():
+def test_a_condition_without_scores_has_no_best_method():
     values = {("dense", 10, method, seed): np.nan for method in ("pinn", "tv") for seed in (0, 1)}
     metrics = metrics_of(values)
     (table,) = metric_tables(metrics, fluence_of(metrics), "test")
@@ -104,7 +118,7 @@ def test_what_nobody_could_be_scored_for_has_no_best():
     assert [row["cells"] for row in pairwise_wins(metrics, "test", "error")["rows"]] == [[None, []], [[], None]]
 
 
-def test_a_duel_is_won_by_paired_differences():
+def test_paired_differences_decide_pairwise_wins():
     values = {("dense", 10, "pinn", 0): 0.2, ("dense", 10, "tv", 0): 0.1, ("sparse", 10, "pinn", 0): 0.1}
     values |= {("sparse", 10, "tv", 0): 0.2, ("sparse", 100, "pinn", 0): 0.1, ("sparse", 100, "tv", 0): 0.3}
     table = pairwise_wins(metrics_of(values), "test", "error")
@@ -114,7 +128,7 @@ def test_a_duel_is_won_by_paired_differences():
     assert tv == [[{"view": "dense", "doses": [10], "n": 1}], None]
 
 
-def test_differences_within_their_deviation_win_no_duel():
+def test_a_difference_within_its_deviation_is_no_win():
     steps = {0: 0.3, 1: -0.1, 2: 0.1}
     values = {("dense", 10, "pinn", seed): 0.5 + step for seed, step in steps.items()}
     values |= {("dense", 10, "tv", seed): 0.5 for seed in steps}
@@ -122,27 +136,27 @@ def test_differences_within_their_deviation_win_no_duel():
     common = {("dense", 10, method, seed): 0.5 + step for method in ("pinn", "tv") for seed, step in steps.items()}
     common = {key: value + 0.01 * (key[2] == "pinn") for key, value in common.items()}
     (won,) = pairwise_wins(metrics_of(common), "test", "error")["rows"][1]["cells"][0]
-    assert won["doses"] == [10]  # what the methods share does not blur their difference
+    assert won["doses"] == [10]  # variation common to the methods cancels
 
 
-def test_costs_are_of_the_jobs_that_the_config_names(tmp_path):
+def test_costs_count_only_the_jobs_of_the_config(tmp_path):
     def job(path, cpu_time):
         path = tmp_path / path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"s\tmax_rss\tcpu_time\n1.0\t100\t{cpu_time}\n")
+        path.write_text(f"s\tmax_rss\tcpu_time\n1.0\t100\t{cpu_time}\n", encoding="utf-8")
 
     job("train/dose_1000/dense/seed_0/pinn.tsv", 3.0)
     job("train/dose_1000/dense/seed_1/pinn.tsv", 5.0)
     job("train/dose_1000/dense/seed_2/pinn.tsv", 99.0)
     job("train/dose_9/dense/seed_0/pinn.tsv", 99.0)
     job("train/dose_1000/gone/seed_0/pinn.tsv", 99.0)
-    job("iterate/dose_1000/dense/seed_0/test/lsqml.tsv", 99.0)
+    job("lsqml/dose_1000/dense/seed_0/test/lsqml.tsv", 99.0)
     job("infer/dose_1000/dense/seed_0/test/pinn/1of4.tsv", 99.0)  # of another number of chunks
     job("infer/dose_1000/dense/seed_0/train/pinn/1of2.tsv", 99.0)
     job("infer/dose_1000/dense/seed_0/test/pinn/1of2.tsv", 1.0)
     job("merge/dose_1000/dense/seed_0/test/pinn.tsv", "-")
     table = costs(tmp_path, CONFIG).set_index("rule")
-    assert list(table.index) == ["train", "infer_network", "merge"]
+    assert list(table.index) == ["train", "infer", "merge"]
     assert list(table.loc["train", ["jobs", "cpu_s", "least_s", "most_s", "total_s"]]) == [2, 4.0, 3.0, 5.0, 8.0]
     assert np.isnan(table.loc["merge", "cpu_s"])
 
@@ -150,40 +164,46 @@ def test_costs_are_of_the_jobs_that_the_config_names(tmp_path):
 @pytest.mark.parametrize(
     ("value", "text"), [(0.01234, "0.0123"), (12.345, "12.3"), (123456.7, "123,457"), (0, "0"), (np.nan, "–")]
 )
-def test_numbers_have_three_figures(value, text):
+def test_numbers_have_three_significant_digits(value, text):
     assert significant(value) == text
 
 
-def test_a_list_reads_like_one():
+def test_words_are_joined_as_in_a_sentence():
     assert [join_words(range(n)) for n in (1, 2, 3)] == ["0", "0 and 1", "0, 1 and 2"]
 
 
-def test_pictures_have_captions_and_words_for_who_cannot_see_them(tmp_path):
+def test_figures_have_captions_and_alternative_texts(tmp_path):
     paths = [tmp_path / f"dose_{dose}/dense/seed_0/test/{name}.png" for dose in (100, 20) for name in ("a", "b")]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         save(Figure((1, 1)), path)
-    (tmp_path / "caption.rst").write_text("At {{ snakemake.wildcards.dose }} photons, ``tv`` & more.")
-    shown = pictures(paths, tmp_path / "caption.rst")
+    (tmp_path / "caption.rst").write_text("At {{ snakemake.wildcards.dose }} photons, ``tv`` & more.", encoding="utf-8")
+    shown = figures(paths, tmp_path / "caption.rst")
     assert "<p>At 100 photons, " in shown[0].caption
     assert shown[0].alt == "At 100 photons, tv & more. (dense view, 100 photons per exposure, test split, seed 0)"
     assert len({picture.id for picture in shown}) == 4
     conditions = by_condition(shown)
     assert [each["title"] for each in conditions] == [f"dense view, {dose} photons per exposure" for dose in (20, 100)]
-    assert [picture.path for picture in conditions[0]["pictures"]] == paths[2:]
+    assert [picture.path for picture in conditions[0]["figures"]] == paths[2:]
     document = f"<img src='data:image/png;base64,{shown[1].encoded()}'>"
-    assert without_pictures(document, shown[1:2]) == f"<img src='data:image/png;base64,@@{shown[1].id}@@'>"
+    assert without_figures(document, shown[1:2]) == f"<img src='data:image/png;base64,@@{shown[1].id}@@'>"
 
 
-def test_a_config_is_shown_as_its_file_says_it_unless_it_was_changed(tmp_path):
-    path = tmp_path / "config.yaml"
-    path.write_text("doses: [1000]  # photons\n")
-    assert config_text({"doses": [1000]}, [path]) == path.read_text()
-    assert yaml.safe_load(config_text({"doses": [10]}, [path])) == {"doses": [10]}
+def test_a_config_is_shown_in_the_order_of_the_schema():
+    probe, views = {"fwhm_px": 11.8, "kind": "gaussian", "n_pixels": 64}, {"sparse": 0.2, "dense": 0.7}
+    source = {"probe": probe, "object": {"test_kind": "lines", "kind": "siemens"}, "kind": "simulated"}
+    config = {"tv": {"lambda_min": 1}, "source": source, "views": views, "doses": [1000], "study": "x"}
+    shown = yaml.safe_load(config_text(config))
+    assert shown == config
+    assert list(shown) == ["study", "doses", "views", "source", "tv"]
+    assert list(shown["views"]) == ["sparse", "dense"]  # names of the user's own
+    assert list(shown["source"]) == ["kind", "object", "probe"]
+    assert list(shown["source"]["probe"]) == ["kind", "n_pixels", "fwhm_px"]
+    assert list(shown["source"]["object"]) == ["kind", "test_kind"]
 
 
-def test_a_page_is_escaped_and_complete(tmp_path):
-    (tmp_path / "page.html").write_text("<p>{{ text }}</p>")
+def test_a_page_is_escaped_and_refuses_missing_content(tmp_path):
+    (tmp_path / "page.html").write_text("<p>{{ text }}</p>", encoding="utf-8")
     assert render(tmp_path / "page.html", text="a < b") == "<p>a &lt; b</p>"
     with pytest.raises(jinja2.UndefinedError, match="text"):
         render(tmp_path / "page.html")
@@ -191,3 +211,13 @@ def test_a_page_is_escaped_and_complete(tmp_path):
 
 def test_warnings_are_found_in_a_summary():
     assert warnings_in("a\nWARNING: b, c\nd WARNING: e\n") == ["b, c"]
+
+
+@pytest.mark.parametrize("name", ["truth", "reference"])
+@pytest.mark.parametrize("caption", ["comparison", "frc", "quality"])
+def test_captions_of_a_measured_study_say_reference(name, caption):
+    path = "quality_test_error.png" if caption == "quality" else "results/x/dose_10/dense/seed_0/test/comparison.png"
+    (picture,) = figures([path], ROOT / f"report/{caption}.rst", name)
+    other = {"truth": "reference", "reference": "truth"}[name]
+    assert (name in picture.caption) == (caption != "quality")
+    assert other not in picture.caption

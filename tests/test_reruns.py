@@ -1,4 +1,4 @@
-"""What is made again, counted: after a change, a loss, an addition; and nothing else."""
+"""What is run again, counted: after a change, a loss, an addition; and nothing else."""
 
 import re
 import shutil
@@ -7,169 +7,149 @@ import pandas as pd
 import pytest
 
 from ptycho.methods import METHODS
-from tests.workflow import CONDITION, config_file, copy_of_the_house, jobs, run_in, snakemake
+from tests.workflow import CONDITION, ROOT, config_file, copy_of_code, jobs, output_of, run_in, snakemake
 
 TABLES = {"summarize", "plot_quality", "plot_cost", "all", "total"}
 """What is made of all conditions, and made again with every one that is added."""
+PARTS = {
+    "unrolled": {"steps", "no-slow-phase", "no-background", "no-minibatch-epochs"}
+    | {"prior", "more-iterations", "no-post-iterations"},
+    "refined": {"whole", "splits"},
+}
+"""Of methods in an ablation."""
 
 
-def dry(study, config, *arguments):
-    """Jobs that the tiny study would run with another config."""
+def dry_run(study, config, *arguments):
+    """Jobs that the tiny study would run with another config, and all that is printed."""
     run = snakemake(study[0], "-n", "--cores", "2", "--configfile", config, *arguments)
-    return jobs(run), run.stdout + run.stderr
+    return jobs(run), output_of(run)
 
 
-def without_tables(found):
-    return {rule: count for rule, count in found.items() if rule not in TABLES}
+def without_tables(counts):
+    return {rule: count for rule, count in counts.items() if rule not in TABLES}
 
 
 @pytest.mark.slow
-def test_nothing_is_to_be_done_after_a_run(study):
+def test_after_a_run_there_is_nothing_to_do(study):
     folder, config = study
     run = snakemake(folder, "--cores", "2", "--configfile", config)
-    assert "Nothing to be done" in run.stdout + run.stderr
+    assert "Nothing to be done" in output_of(run)
 
 
 @pytest.mark.slow
 def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
-    folder, _ = study
-    found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config_file(tmp_path, training__epochs=2)))
-    assert found["train_network"] == 4
-    assert found["infer_network"] == 8
-    assert found["compare"] == 2
-    assert not {"sample", "simulate_scan", "view", "lsqml", "region"} & set(found)
+    counts, _ = dry_run(study, config_file(tmp_path, training__epochs=2))
+    assert {rule: counts[rule] for rule in ("train_network", "infer_network", "merge", "compare")} == {
+        "train_network": 1,
+        "infer_network": 2,
+        "merge": 1,
+        "compare": 1,
+    }
+    assert not {"sample", "simulate_scan", "view", "lsqml", "region"} & set(counts)
 
 
 @pytest.mark.slow
-def test_a_method_appears_by_being_named(study, every_method, tmp_path):
-    methods = ["pinn", "baseline", "lsqml", "tv", "unrolled", "refined"]
-    config, table = config_file(tmp_path, methods=methods), f"{CONDITION}/test/comparison_metrics.csv"
-    found, _ = dry(study, config, "--", table)
-    new = ("tv", "train_unrolled", "infer_unrolled", "merge", "refined", "compare")
-    assert found == {**dict.fromkeys(new, 1), "total": len(new)}
+def test_a_method_is_added_by_its_name_and_taken_apart_by_an_ablation(study, every_method, tmp_path):
+    config, table = config_file(tmp_path, methods=list(METHODS)), f"{CONDITION}/test/comparison_metrics.csv"
+    counts, _ = dry_run(study, config, "--", table)
+    new = {"tv": 1, "train_network": 1, "infer_network": 2, "train_unrolled": 1, "infer_unrolled": 1, "refined": 1}
+    new |= {"merge": 2, "compare": 1}
+    assert counts == {**new, "total": sum(new.values())}
     errors = pd.read_csv(every_method[0] / table).query("metric == 'error'").set_index("method")["value"]
     assert list(errors.index) == list(METHODS)
-    assert set(methods) == set(METHODS)
     assert errors["tv"] < errors["lsqml"]  # five epochs of LSQML
-    place = tmp_path / "again"
-    shutil.copytree(every_method[0], place)
-    parts = f"{CONDITION}/test/ingredients_metrics.csv"
-    snakemake(place, "--cores", "2", "--configfile", every_method[1], "--", parts)
-    assert set(pd.read_csv(place / parts)["method"]) == {
-        *methods[3:],
-        *(f"unrolled/{part}" for part in ("steps", "no-slow-phase", "no-background", "no-minibatch-epochs")),
-        *(f"unrolled/{part}" for part in ("prior", "longer", "no-post-iterations")),
-        *(f"refined/{part}" for part in ("whole", "deals")),
+    folder = tmp_path / "ablation"
+    shutil.copytree(every_method[0], folder)
+    snakemake(folder, "--cores", "2", "--configfile", every_method[1], "--", "ablation")
+    scored = pd.read_csv(folder / "results/tiny/ablation.csv")
+    assert set(scored["method"]) == {"tv", "unrolled", "refined"} | {
+        f"{method}/{part}" for method, parts in PARTS.items() for part in parts
     }
+    assert scored.query("metric == 'error'")["value"].notna().all()
+    text = (folder / "results/tiny/ablation.txt").read_text(encoding="utf-8")
+    assert all(method in text for method in scored["method"])
 
 
 @pytest.mark.slow
-def test_a_lost_chunk_is_made_anew_alone(study, tmp_path):
+def test_a_lost_chunk_is_inferred_again_alone(study, tmp_path):
     folder, config = study
-    place = tmp_path / "results"
-    shutil.copytree(folder / "results", place)
-    condition = place / "tiny/dose_100000/dense/seed_0/test/pinn"
-    (condition / "chunks/2of2.npz").unlink()
-    (condition / "object.npz").unlink()
-    target = condition.relative_to(tmp_path) / "object.npz"
+    shutil.copytree(folder / "results", tmp_path / "results")
+    results = tmp_path / CONDITION / "test/pinn"
+    (results / "chunks/2of2.npz").unlink()
+    (results / "object.npz").unlink()
+    target = results.relative_to(tmp_path) / "object.npz"
     arguments = ("--cores", "2", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
     assert jobs(snakemake(tmp_path, "-n", *arguments)) == {"infer_network": 1, "merge": 1, "total": 2}
 
 
 @pytest.mark.slow
 def test_forcing_a_rule_reruns_one_phase(study):
-    folder, config = study
-    found = jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config, "-R", "train"))
-    assert found["train_network"] == 4
-    assert "lsqml" not in found
-    assert "view" not in found
+    counts, _ = dry_run(study, study[1], "-R", "train_network")
+    assert counts["train_network"] == 1
+    assert not {"lsqml", "view"} & set(counts)
 
 
 @pytest.mark.slow
-def test_code_reruns_what_executes_it_and_comments_nothing(study, tmp_path):
-    house, arguments = copy_of_the_house(tmp_path), (study[0], "-n", "--cores", "2", "--configfile", study[1])
-    run = run_in(house, *arguments)
-    assert "Nothing to be done" in run.stdout + run.stderr
-    iterative = house / "ptycho/iterative.py"
-    iterative.write_text(iterative.read_text() + "\n# a remark\n")
-    run = run_in(house, *arguments)
-    assert "Nothing to be done" in run.stdout + run.stderr
-    iterative.write_text(iterative.read_text().replace("MARGIN_PX = 2", "MARGIN_PX = 3"))
-    found = jobs(run_in(house, *arguments))
-    assert found["lsqml"] == 2
-    assert found["compare"] == 2
-    assert not {"train", "view", "simulate_scan", "infer_network"} & set(found)
+def test_a_change_of_code_reruns_what_executes_it_and_nothing_else(study, tmp_path):
+    code, arguments = copy_of_code(tmp_path), (study[0], "-n", "--cores", "2", "--configfile", study[1])
+
+    def edit(path, old, new):
+        text = (code / path).read_text(encoding="utf-8")
+        assert old in text
+        (code / path).write_text(text.replace(old, new), encoding="utf-8")
+
+    assert "Nothing to be done" in output_of(run_in(code, *arguments))
+    edit("ptycho/reconstruction/lsqml.py", "MARGIN_PX = 2", "MARGIN_PX = 2  # a remark")
+    for path in sorted((code / "ptycho/workflow").glob("*.py")):
+        path.write_text(path.read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
+    edit("ptycho/workflow/processes.py", "GRACE_S = 2.0", "GRACE_S = 3.0")
+    assert "Nothing to be done" in output_of(run_in(code, *arguments))
+
+    edit("ptycho/reconstruction/lsqml.py", "MARGIN_PX = 2", "MARGIN_PX = 3")
+    counts = jobs(run_in(code, *arguments))
+    assert counts["lsqml"] == counts["compare"] == 1
+    assert not {"train_network", "view", "simulate_scan", "infer_network"} & set(counts)
+
+    edit("ptycho/physics/forward.py", 'norm="ortho"', "norm=None")  # from the sample's guard band on
+    assert jobs(run_in(code, *arguments)) == jobs(run_in(code, tmp_path / "empty", *arguments[1:]))
 
 
-MODULE = """
-import numpy as np
-
-from ptycho.reconstruction.likelihood import Counts, Likelihood
-from ptycho.reconstruction.tv import mean_transmittance
-
-
-def guess(scan, exposures):
-    counts = Counts.of(scan, exposures)
-    likelihood = Likelihood(counts, scan.probe)
-    flat = np.full(likelihood.shape, mean_transmittance(counts, scan.probe), np.complex64)
-    return flat, likelihood.illumination(), likelihood.origin_px
-"""
-SCRIPT = """
-from ptycho.flat import guess
-from ptycho.data.grouping import FIT, VALIDATION
-from ptycho.data.scan import open_scan
-from ptycho.data.object_files import save_object
-from ptycho.data.views import open_view
-
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
-save_object(snakemake.output[0], *guess(scan, view.of_role(FIT, VALIDATION)), method="flat")
-"""
-RULE = """
-
-rule flatten:
-    input:
-        scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
-    output:
-        f"{CONDITION}/{{split}}/{{method}}/object.npz",
-    wildcard_constraints:
-        method="flat",
-    params:
-        code=code("flatten"),
-    script:
-        "../scripts/flatten.py"
-"""
-LINE = 'METHODS = {\n    "flat": Method("flat", "#000000", "X", ":"),'
-
-
-@pytest.mark.slow
-def test_a_method_is_added_by_a_module_with_its_script_a_rule_and_a_line(study, tmp_path):
-    house, place = copy_of_the_house(tmp_path), tmp_path / "study"
-    shutil.copytree(study[0], place)
-    (house / "ptycho/flat.py").write_text(MODULE)
-    (house / "scripts/flatten.py").write_text(SCRIPT)
-    with (house / "rules/iterative.smk").open("a") as file:
-        file.write(RULE)
-    methods = house / "ptycho/methods.py"
-    methods.write_text(methods.read_text().replace("METHODS = {", LINE))
-    condition = "results/tiny/dose_100000/dense/seed_0/test"
-    config = config_file(tmp_path, methods=["pinn", "baseline", "lsqml", "flat"])
-    targets = [f"{condition}/comparison_metrics.csv", f"{condition}/comparison.png", f"{condition}/frc.png"]
-    triggers = ("--rerun-triggers", "mtime", "input")  # and not code: its name is in the code of all figures
-    arguments = ("--cores", "2", "--configfile", config, *triggers, "--", *targets)
-    assert jobs(run_in(house, place, "-n", *arguments)) == {
-        "flatten": 1,
-        "compare": 1,
-        "plot_comparison": 1,
-        "plot_frc": 1,
-        "total": 4,
+def steps_of_the_documentation():
+    """Files and blocks of code of docs/how-to/add-method.md: path -> text, in order."""
+    text = (ROOT / "docs/how-to/add-method.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## \d\. [^\n]*`([\w/]+\.\w+)`\n(.*?)(?=^## )", text, flags=re.MULTILINE | re.DOTALL)
+    return {
+        path: re.search(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1] for path, section in sections
     }
-    everything = run_in(house, place, "-n", "--cores", "2", "--configfile", config, "--", "all", "report")
-    assert jobs(everything)["flatten"] == 2  # nothing else is wanted of it
-    run_in(house, place, *arguments)
-    errors = pd.read_csv(place / targets[0]).query("metric == 'error'").set_index("method")["value"]
-    assert list(errors.index) == ["pinn", "baseline", "lsqml", "flat"]
-    assert errors["lsqml"] < errors["flat"]
+
+
+@pytest.mark.slow
+def test_a_method_is_added_as_the_documentation_says(study, tmp_path):
+    code, folder = copy_of_code(tmp_path), tmp_path / "study"
+    shutil.copytree(study[0], folder)
+    steps = steps_of_the_documentation()
+    assert list(steps)[1:] == ["scripts/ml.py", "rules/reconstruct.smk", "ptycho/methods.py"]
+    for path, text in steps.items():
+        if not (code / path).exists():
+            (code / path).write_text(text, encoding="utf-8")
+        elif path == "ptycho/methods.py":
+            known = (code / path).read_text(encoding="utf-8")
+            (code / path).write_text(known.replace("METHODS = {\n", "METHODS = {\n" + text), encoding="utf-8")
+        else:
+            with (code / path).open("a", encoding="utf-8") as file:
+                file.write("\n\n" + text)
+    config = config_file(tmp_path, methods=["pinn", "lsqml", "ml"])
+    targets = [f"{CONDITION}/test/{name}" for name in ("comparison_metrics.csv", "comparison.png", "frc.png")]
+    triggers = ("--rerun-triggers", "mtime", "input")  # and not code: the list of methods is in that of all figures
+    arguments = ("--cores", "2", "--configfile", config, *triggers, "--", *targets)
+    new = {"ml": 1, "compare": 1, "plot_comparison": 1, "plot_frc": 1}
+    assert jobs(run_in(code, folder, "-n", *arguments)) == {**new, "total": 4}
+    everything = run_in(code, folder, "-n", "--cores", "2", "--configfile", config, "--", "all", "report")
+    assert jobs(everything)["ml"] == 1  # nothing else is wanted of it
+    run_in(code, folder, *arguments)
+    errors = pd.read_csv(folder / targets[0]).query("metric == 'error'").set_index("method")["value"]
+    assert list(errors.index) == ["pinn", "lsqml", "ml"]
+    assert errors["ml"] < errors["pinn"]
 
 
 @pytest.mark.slow
@@ -177,63 +157,48 @@ def test_a_method_is_added_by_a_module_with_its_script_a_rule_and_a_line(study, 
     ("change", "new"),
     [({"doses": [100000, 1000]}, "dose=1000"), ({"seeds": [0, 1]}, "seed=1")],
 )
-def test_a_dose_or_a_seed_more_computes_what_a_study_of_it_alone_would(study, tmp_path, change, new):
-    found, text = dry(study, config_file(tmp_path, **change))
-    places = [line for line in re.findall(r"wildcards: (.*)", text) if "dose=" in line]
-    assert places
-    assert all(re.search(rf"{new}\b", line) for line in places)  # nothing of what is there
+def test_another_dose_or_seed_adds_the_jobs_of_a_study_of_it_alone(study, tmp_path, change, new):
+    counts, text = dry_run(study, config_file(tmp_path, **change))
+    wildcards = [line for line in re.findall(r"wildcards: (.*)", text) if "dose=" in line]
+    assert wildcards
+    assert all(re.search(rf"{new}\b", line) for line in wildcards)  # nothing of what exists
     alone = {name: values[1:] for name, values in change.items()}
     wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", config_file(tmp_path, **alone)))
     of_the_sample = {"sample", "plot_sample", "region", "plot_view"}
     wanted = {rule: count for rule, count in without_tables(wanted).items() if rule not in of_the_sample}
-    assert without_tables(found) == wanted
+    assert without_tables(counts) == wanted
 
 
 @pytest.mark.slow
-def test_a_view_more_computes_its_own_and_scores_all_in_what_is_lit_in_each(study, tmp_path):
-    views = {"dense": 0.7, "middle": 0.5, "sparse": 0.2}
-    found, text = dry(study, config_file(tmp_path, views=views))
-    assert found["region"] == 1
-    scored = found["compare"], found["plot_comparison"], found["plot_frc"]
-    assert scored == (3, 3, 3)  # the scored rectangle is lit in every view
+def test_another_view_adds_its_own_jobs_and_rescores_all_on_the_area_lit_in_each(study, tmp_path):
+    counts, text = dry_run(study, config_file(tmp_path, views={"dense": 0.7, "middle": 0.5}))
+    assert counts["region"] == 1
+    assert counts["compare"] == counts["plot_comparison"] == counts["plot_frc"] == 2
     again = {"region", "compare", "plot_comparison", "plot_frc", *TABLES}
-    for rule, place in re.findall(r"rule (\w+):(?:\n    .*)*?\n    wildcards: (.*)", text):
-        assert rule in again or "middle" in place, f"{rule}: {place}"
-    assert {rule: found[rule] for rule in ("view", "train", "infer_network", "merge", "lsqml")} == {
-        "view": 2,
-        "train": 2,
-        "infer_network": 4,
-        "merge": 2,
-        "lsqml": 1,
-    }
-    assert not {"sample", "simulate_scan"} & set(found)
+    for rule, wildcards in re.findall(r"rule (\w+):(?:\n    .*)*?\n    wildcards: (.*)", text):
+        assert rule in again or "middle" in wildcards, f"{rule}: {wildcards}"
+    own = {"view": 2, "train_network": 1, "infer_network": 2, "merge": 1, "lsqml": 1}
+    assert {rule: counts[rule] for rule in own} == own
+    assert not {"sample", "simulate_scan"} & set(counts)
 
 
 @pytest.mark.slow
-def test_one_condition_is_made_alone(study, tmp_path):
-    target = "results/tiny/dose_100000/sparse/seed_0/test/comparison.png"
-    arguments = ("-n", "--cores", "2", "--configfile", study[1], "--", target)
-    found = jobs(snakemake(tmp_path, *arguments))  # a folder where nothing is yet
-    assert {
-        rule: found[rule] for rule in ("train", "infer_network", "merge", "lsqml", "compare", "plot_comparison")
-    } == {
-        "train": 2,
-        "infer_network": 4,
-        "merge": 2,
-        "lsqml": 1,
-        "compare": 1,
-        "plot_comparison": 1,
-    }
-    assert not TABLES - {"total"} & set(found)
-    assert dry(study, study[1], "--", target)[0] == {}  # and where all is, nothing
+def test_one_condition_can_be_run_alone(study, tmp_path):
+    target = f"{CONDITION}/test/comparison.png"
+    config = config_file(tmp_path, views={"dense": 0.7, "sparse": 0.2}, doses=[100000, 1000])
+    counts = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", config, "--", target))  # in an empty folder
+    one = {"train_network": 1, "infer_network": 2, "merge": 1, "lsqml": 1, "compare": 1, "plot_comparison": 1}
+    assert {rule: counts[rule] for rule in one} == one
+    assert not TABLES - {"total"} & set(counts)
+    assert dry_run(study, study[1], "--", target)[0] == {}  # and where all is there, nothing
 
 
 @pytest.mark.slow
 def test_another_directory_shares_nothing_but_code(study, tmp_path):
     arguments = ("--cores", "2", "--configfile", study[1])
-    everything = jobs(snakemake(tmp_path, "-n", *arguments))
     before = {path: path.stat().st_mtime_ns for path in study[0].rglob("*") if path.is_file()}
-    assert everything["train"] == 4
+    everything = jobs(snakemake(tmp_path, "-n", *arguments))
+    assert everything["train_network"] == 1
     snakemake(tmp_path, *arguments, "--", "results/tiny/data/sample.npz")
     assert {path: path.stat().st_mtime_ns for path in study[0].rglob("*") if path.is_file()} == before
     left = jobs(snakemake(tmp_path, "-n", *arguments))
@@ -243,17 +208,17 @@ def test_another_directory_shares_nothing_but_code(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_summary_lists_every_file_and_what_would_become_of_it(study, tmp_path):
+def test_the_summary_lists_every_file_and_its_state(study, tmp_path):
     def plans(config):
         lines = snakemake(study[0], "--summary", "--configfile", config).stdout.splitlines()
         columns, *rows = [line.split("\t") for line in lines if "\t" in line]
         return pd.DataFrame(rows, columns=columns).set_index("output_file")
 
-    model = "results/tiny/dose_100000/dense/seed_0/pinn/model.keras"
+    model = f"{CONDITION}/pinn/model.keras"
     now = plans(study[1])
     assert set(now["plan"]) == {"no update"}
-    assert now.loc[model, "rule"] == "train"
+    assert now.loc[model, "rule"] == "train_network"
     assert (now["status"] == "ok").all()
     changed = plans(config_file(tmp_path, training__epochs=2))
     assert changed.loc[model, "plan"] == "update pending"
-    assert changed.loc["results/tiny/dose_100000/dense/seed_0/test.npz", "plan"] == "no update"
+    assert changed.loc[f"{CONDITION}/test.npz", "plan"] == "no update"

@@ -1,4 +1,4 @@
-"""A rough time to go."""
+"""The estimate of the time to completion."""
 
 import logging
 
@@ -9,7 +9,7 @@ from tests.workflow import config_file, snakemake
 
 
 @pytest.mark.parametrize(
-    ("done", "elapsed_s", "says"),
+    ("done", "elapsed_s", "message"),
     [
         (4, 20, "4 jobs done, 6 left, roughly 30 s to go"),
         (1, 60, "1 jobs done, 9 left, roughly 9 min to go"),
@@ -18,16 +18,16 @@ from tests.workflow import config_file, snakemake
         (10, 60, ""),
     ],
 )
-def test_what_is_left_takes_as_long_as_what_is_done(capsys, done, elapsed_s, says):
+def test_the_estimate_extrapolates_the_pace_so_far(capsys, done, elapsed_s, message):
     times = iter([0.0, elapsed_s])
     handler = EtaHandler(lambda: next(times))
     handler.emit(logging.makeLogRecord({"event": "progress", "done": done, "total": 10}))
     handler.emit(logging.makeLogRecord({"msg": "anything else"}))
-    assert capsys.readouterr().err.strip() == says
+    assert capsys.readouterr().err.strip() == message
 
 
 @pytest.mark.slow
-def test_a_run_says_it_and_a_quiet_one_does_not(tmp_path):
+def test_a_run_prints_the_estimate_and_a_quiet_one_does_not(tmp_path):
     config = config_file(tmp_path)
     target = "results/tiny/data/sample.png"
     run = snakemake(tmp_path, "--cores", "1", "--configfile", config, "--", target)

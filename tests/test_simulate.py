@@ -17,7 +17,7 @@ from ptycho.physics.probes import (
 from ptycho.physics.samples import KINDS, simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
 
-BEAM = {"pupil_px": 13, "stop": 0.3, "defocus_px": 26, "astigmatism": 0.6, "coma": 0.4}
+BEAM = {"pupil_px": 13, "stop": 0.3, "defocus_px": 26, "astigmatism_rad": 0.6, "coma_rad": 0.4}
 
 
 def test_the_kinds_of_samples():
@@ -87,6 +87,10 @@ def test_modes_share_the_photons():
     first = first_mode(modes)
     np.testing.assert_allclose((np.abs(first) ** 2).sum(), 500, rtol=1e-4)
     np.testing.assert_allclose(np.abs(np.vdot(first, probe)), 500, rtol=1e-4)
+    assert add_modes(probe, 7).shape == (7, 64, 64)
+    for count in (0, 8):
+        with pytest.raises(ValueError, match=f"{count} probe modes; wanted 1 to 7"):
+            add_modes(probe, count)
 
 
 def lit_pixels(probe, x, y, shape):

@@ -9,9 +9,9 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from tests.workflow import ROOT, config_file, jobs, snakemake
+from ptycho.workflow.config import read_file
+from tests.workflow import CONDITION, ROOT, config_file, jobs, output_of, rules_of, snakemake
 
 PROFILE = ROOT / "profiles/slurm"
 IMPOSSIBLE = 2
@@ -21,26 +21,28 @@ THROW_AWAY = (
     "--slurm-init-seconds-before-status-checks=2",
     "--latency-wait=10",
 )
-"""What this Slurm wants beside the profile."""
-TARGET = "results/tiny/dose_100000/dense/seed_0/test/comparison_metrics.csv"
-"""A condition: it needs every rule that Slurm runs."""
-METHODS = ["pinn", "lsqml"]
-"""Of the tiny study's: the Baseline is trained and applied by the PINN's rules."""
-LOCAL = set(
-    re.search(r"localrules:.*?\n((?:    \w+,\n)+)", (ROOT / "Snakefile").read_text())[1].replace(",", "").split()
-)
+"""What this Slurm needs in addition to the profile."""
+TARGET = f"{CONDITION}/test/comparison_metrics.csv"
+"""A condition: its jobs are of every kind that the profile tells apart."""
+
+
+def on_slurm(test):
+    """Mark a test that needs the throw-away Slurm."""
+    for mark in (pytest.mark.slow, pytest.mark.ci, pytest.mark.slurm):
+        test = mark(test)
+    return test
 
 
 def free_port():
-    """First of three ports in a row that are free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return min(found.getsockname()[1], 65000)
+    """The first of three ports in a row; it is free."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return min(listener.getsockname()[1], 65000)
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """Start Slurm; end it, and what runs in it, after the tests. Its folder."""
+    """The folder of a Slurm that is started here, and ended after the tests with all that runs in it."""
     folder = tmp_path_factory.mktemp("slurm")
     start = [ROOT / "tests/slurm/start.sh", folder]
     run = subprocess.run(
@@ -65,30 +67,32 @@ def submit(folder, config, *arguments, check=True):
 
 def ended(slurm):
     """Slurm's own list of the jobs that have ended, in order."""
-    lines = (slurm / "jobs.txt").read_text().splitlines()
+    lines = (slurm / "jobs.txt").read_text(encoding="utf-8").splitlines()
     return pd.DataFrame([dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines])
 
 
 def comments(run):
-    """What Snakemake told Slurm about its jobs, e.g. rule_view: job number to name."""
+    """Names that Snakemake gave its jobs, e.g. rule_view: number of the job -> name."""
     pattern = r"submitted with SLURM jobid (\d+) \(log: \S+/slurm_logs/(\w+)/"
-    return dict(re.findall(pattern, run.stdout + run.stderr))
+    return dict(re.findall(pattern, output_of(run)))
 
 
 @pytest.fixture(scope="module")
 def cluster_study(slurm, tmp_path_factory):
     """A condition of the tiny study, run by Slurm: its folder, Snakemake's run, Slurm's list of jobs."""
     folder = tmp_path_factory.mktemp("cluster")
-    run = submit(folder, config_file(folder, methods=METHODS), "--", TARGET)
+    run = submit(folder, config_file(folder), "--", TARGET)
     return folder, run, ended(slurm)
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
+@on_slurm
 def test_every_job_that_is_not_local_ran_under_slurm(cluster_study, tmp_path):
     folder, run, accounts = cluster_study
-    wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", folder / "config.yaml", "--", TARGET))
-    wanted = {f"rule_{rule}": count for rule, count in wanted.items() if rule not in LOCAL | {"total", "infer_network"}}
+    config = folder / "config.yaml"
+    rules = rules_of(tmp_path, config)
+    local = {name for name, rule in rules.items() if rule["local"]}
+    wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", config, "--", TARGET))
+    wanted = {f"rule_{rule}": count for rule, count in wanted.items() if rule not in local | {"total", "infer_network"}}
     submitted = pd.Series(comments(run))
     chunks = submitted.str.startswith("group_chunks_")
     assert submitted[~chunks].value_counts().to_dict() == wanted
@@ -98,21 +102,20 @@ def test_every_job_that_is_not_local_ran_under_slurm(cluster_study, tmp_path):
     assert set(accounts["NodeList"]) <= {"n1", "n2"}  # the second when the first is full
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
+@on_slurm
 def test_trainings_have_a_gpu_and_two_chunks_run_at_a_time(cluster_study):
     _, run, accounts = cluster_study
     names, requests = comments(run), accounts.set_index("JobId")
     for number, name in names.items():
         command = ["scontrol", "show", "job", number]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert ("TresPerJob=gres:gpu:1" in said) == (name == "rule_train")
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert ("TresPerJob=gres:gpu:1" in shown) == (name == "rule_train_network")
         assert requests["ProcCnt"][number] == ("2" if name.startswith("group_chunks") else "1")
-    assert set(requests["TimeLimit"][[number for number, name in names.items() if name == "rule_train"]]) == {"40"}
+    trainings = [number for number, name in names.items() if name == "rule_train_network"]
+    assert list(requests["TimeLimit"][trainings]) == ["40"]
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
+@on_slurm
 def test_results_equal_those_of_a_local_run(cluster_study, study):
     here, there = study[0] / "results/tiny", cluster_study[0] / "results/tiny"
     paths = sorted(path.relative_to(there) for path in there.rglob("*.npz"))
@@ -120,41 +123,35 @@ def test_results_equal_those_of_a_local_run(cluster_study, study):
     for path in paths:
         with np.load(here / path) as first, np.load(there / path) as second:
             for name in second.files:
-                if first[name].dtype.kind not in "US":  # words of what made it
+                if first[name].dtype.kind not in "US":  # the text of the record
                     np.testing.assert_array_equal(first[name], second[name], err_msg=f"{path}: {name}")
-    rows = "metric != 'cpu_s' and method in @METHODS"
+    rows = "metric != 'cpu_s'"
     first, second = (pd.read_csv(folder / TARGET).query(rows) for folder in (study[0], cluster_study[0]))
     pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True), rtol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
+@on_slurm
 def test_a_failed_job_is_tried_again_with_more_memory_and_time(slurm, cluster_study, study, tmp_path):
     shutil.copytree(cluster_study[0] / "results", tmp_path / "results")
     scan = tmp_path / "results/tiny/data/dose_100000/seed_0/test.npz"
     scan.write_bytes(scan.read_bytes()[:-1000])
-    target = "results/tiny/dose_100000/dense/seed_0/test.npz"
+    target = f"{CONDITION}/test.npz"
     before = len(ended(slurm))
     arguments = ("--rerun-triggers", "mtime", "--retries", "1", "--", target)
     run = submit(tmp_path, study[1], *arguments, check=False)
     assert run.returncode
-    assert "cut short" in run.stdout + run.stderr  # the job's own log is shown
+    assert "test.npz: " in output_of(run)  # the job's own log is shown
+    assert "cut short" in output_of(run)
     tries = ended(slurm)[before:]
     assert list(tries["JobState"]) == ["FAILED", "FAILED"]
     assert list(tries["TimeLimit"]) == ["10", "20"]
     assert ["mem=1000M" in tries["Tres"].iloc[0], "mem=2000M" in tries["Tres"].iloc[1]] == [True, True]
 
 
-def test_the_profile_knows_what_every_job_needs():
-    profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
-    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", text, flags=re.MULTILINE))
-    assert set(profile["set-resources"]) == rules - LOCAL - {
-        "fetch",
-        "study_page",
-        "workflow_report",
-    }  # localrule: True
-    assert all(
-        "attempt" in str(needs[key]) for needs in profile["set-resources"].values() for key in ("mem_mb", "runtime")
-    )
+def test_the_profile_groups_chunks_and_leaves_resources_to_the_rules(tmp_path):
+    profile, rules = read_file(PROFILE / "config.yaml"), rules_of(tmp_path, ROOT / "config/config.yaml")
+    assert "set-resources" not in profile
+    assert set(profile["groups"]) == {"infer_network", "infer_unrolled"} < set(rules)
     assert set(profile["groups"].values()) == set(profile["group-components"])
+    assert not any(rules[name]["local"] for name in profile["groups"])
+    assert profile["retries"] > 0  # with more memory and time: test_workflow.py

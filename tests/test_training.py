@@ -13,8 +13,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from ptycho.data.grouping import VALIDATION
 from ptycho.data.scan import open_scan
+from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups
 from ptycho.physics.forward import predict_intensity
 from ptycho.workflow.files import ContractError
@@ -47,7 +47,7 @@ BRIEF = TrainingOptions(
 def trained(method, scan, folder=None, **changes):
     keras.utils.clear_session()  # layers named as in a job: their names decide what TensorFlow's optimizer fuses
     view, backup = view_of(scan), folder and Backup(folder, "key")
-    run = TrainingRun(validation=view.of_role(VALIDATION), spread=48, seed=7, backup=backup)
+    run = TrainingRun(validation=view.of_role(VALIDATION), max_spread_px=48, seed=7, backup=backup)
     return train(method, open_groups(scan, view), TINY, replace(BRIEF, **changes), run)
 
 
@@ -228,7 +228,7 @@ def test_exposures_that_are_not_finite_are_named(scan):
     frames = np.array(container.frames[:])
     frames[5, 3, 4, 2] = np.nan
     container._X_np = frames
-    run = TrainingRun(validation=view.of_role(VALIDATION), spread=48, seed=0)
+    run = TrainingRun(validation=view.of_role(VALIDATION), max_spread_px=48, seed=0)
     with pytest.raises(TrainingError, match=rf"diffraction is not finite in 1 exposures .*: {view.nn_indices[5, 2]}$"):
         train("pinn", container, TINY, BRIEF, run)
 

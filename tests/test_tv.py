@@ -10,7 +10,8 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import cut_tiles
 from ptycho.physics.forward import illumination, predict_intensity
 from ptycho.reconstruction import optimize, tv
-from ptycho.reconstruction.likelihood import BACKGROUND, Counts, Likelihood, split_counts
+from ptycho.reconstruction.counts import Counts, split_counts
+from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 from ptycho.reconstruction.optimize import (
     Preconditioner,
     minibatch_epochs,
@@ -44,7 +45,7 @@ def test_the_likelihood_is_that_of_the_forward_model(scan):
     obj = scan.object[top : top + height, left : left + width]
     predicted = predict_intensity(obj, scan.probe, scan.xcoords, scan.ycoords, likelihood.origin_px)
     counts = np.square(scan.diffraction[:], dtype=np.float64)
-    assert likelihood.noise() == pytest.approx(np.sqrt(counts.mean()), rel=1e-6)
+    assert likelihood.noise_level() == pytest.approx(np.sqrt(counts.mean()), rel=1e-6)
     smoothed = likelihood.with_background(0.1)
     for variant, background in ((likelihood, BACKGROUND), (smoothed, 0.1 * np.sqrt(counts.mean()))):
         mean = predicted + background

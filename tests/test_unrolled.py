@@ -12,10 +12,12 @@ from ptycho.data.canvas import save_parts
 from ptycho.data.chunks import chunk_bounds, merge_chunks
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import cut_tiles
+from ptycho.methods import METHODS
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.probes import scale_to
 from ptycho.reconstruction import schedule as schedule_module
-from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, total_variation
 from ptycho.reconstruction.schedule import Schedule
 from ptycho.workflow.files import ContractError
@@ -24,7 +26,7 @@ from tests.conftest import PRIOR, error_of
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import unet, unrolled  # noqa: E402
-from ptycho.model.ablation import VARIANTS, ablate  # noqa: E402
+from ptycho.model.ablation import ablate  # noqa: E402
 from ptycho.model.card import load_network, make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
 from ptycho.model.unrolled import (  # noqa: E402
@@ -261,7 +263,7 @@ def test_patterns_of_another_size_are_refused_and_other_photons_warned_of(scan, 
 def test_an_ablation_leaves_out_one_part_at_a_time(scan, counts, model, likelihood):
     whole, schedule = apply_unrolled(model, counts, scan.probe).object, model.schedule
     parts = dict(ablate(model, counts, scan.probe))
-    assert set(parts) == set(VARIANTS)
+    assert set(parts) == set(METHODS["unrolled"].parts)
     assert all(part.origin_px == likelihood.origin_px for part in parts.values())
     # what is before the network takes most of the time, and counts for both
     assert parts["no-post-iterations"].cpu_s > 0.5 * parts["prior"].cpu_s

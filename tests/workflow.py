@@ -1,6 +1,8 @@
 """The workflow as tests call it: in a folder, with changed configs; its jobs and their processes."""
 
 import contextlib
+import copy
+import json
 import os
 import re
 import shutil
@@ -12,13 +14,23 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from ptycho.workflow.config import load_config, read_file
+
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+TINY = ROOT / "config/tiny.yaml"
+SMALLER = {"methods": ["pinn", "lsqml"], "views": {"dense": 0.7}}
+"""What the shared study asks for, less than `TINY`: one network, one solver, one view."""
 CONDITION = "results/tiny/dose_100000/dense/seed_0"
-"""Of the tiny study."""
+"""The condition of the shared study."""
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Environment of a Python that reads and writes text as ASCII unless it is told the encoding."""
 
 
 def command_of(folder, *arguments):
+    """The command that runs the workflow in a folder."""
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments]
     return [str(part) for part in command]
 
@@ -28,40 +40,84 @@ def environment():
     return {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
 
 
-def snakemake(folder, *arguments, check=True):
-    options = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment()}
+def snakemake(folder, *arguments, check=True, cwd=ROOT, **variables):
+    """Run the workflow in a folder, with further environment variables."""
+    options = {"capture_output": True, "encoding": "utf-8", "cwd": cwd, "env": environment() | variables}
     run = subprocess.run(command_of(folder, *arguments), check=False, **options)
-    assert not check or run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    assert not check or run.returncode == 0, output_of(run)[-6000:]
     return run
 
 
+def output_of(run):
+    """Everything that a run has printed."""
+    return run.stdout + run.stderr
+
+
 def jobs(run):
-    """Numbers of jobs by rule, from the table of a dry run; empty if there is nothing to be done."""
-    text = run.stdout + run.stderr
-    table = text.rpartition("Job stats:")[2].partition("\n\n")[0]
+    """Numbers of jobs by rule, from the table of a dry run; empty if there is nothing to do."""
+    table = output_of(run).rpartition("Job stats:")[2].partition("\n\n")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
 
 
 def config_file(folder, **changes):
-    """Write the tiny study's config with changes, as key__key=value; None takes a key away."""
-    config = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
-    for key, value in changes.items():
-        part = config
-        *parents, last = key.split("__")
+    """Write a study file: the shared study's own keys with changes, as key__key=value; None removes a key.
+
+    A nested key must be one of the config as the workflow sees it, defaults included.
+    """
+    own, merged = read_file(TINY) | copy.deepcopy(SMALLER), load_config(TINY)
+    for path, value in changes.items():
+        part, known = own, merged
+        *parents, last = path.split("__")
         for parent in parents:
-            part = part[parent]
+            part, known = part.setdefault(parent, {}), known[parent]
         part[last] = value
         if value is None:
             del part[last]
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(own), encoding="utf-8")
     return path
 
 
-def wait_until(true, run, pause_s=1e-2, limit_s=300):
-    """Poll until something is true while Snakemake runs."""
+RULES = """
+import json, sys
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, ResourceSettings
+
+snakefile, folder, config = map(Path, sys.argv[1:])
+with SnakemakeApi() as api:
+    settings = {"resource_settings": ResourceSettings(cores=1), "config_settings": ConfigSettings(configfiles=[config])}
+    api_of_workflow = api.workflow(**settings, snakefile=snakefile, workdir=folder)
+    api_of_workflow.dag()  # reads the rules
+    workflow = api_of_workflow._workflow
+    rules = {}
+    for rule in workflow.rules:
+        attempts = [rule.expand_resources({}, [], attempt) for attempt in (1, 2)]
+        rules[rule.name] = {
+            "script": rule.script and Path(rule.script).stem,
+            "local": rule.name in workflow._localrules,
+            "input": [str(path) for path in rule.input],
+            **{name: [attempt.get(name) for attempt in attempts] for name in ("mem_mb", "runtime", "gpu")},
+        }
+print(json.dumps(rules))
+"""
+
+
+def rules_of(folder, config):
+    """The rules of a study: name -> script, local or not, input as written, resources at the first and second attempt.
+
+    In a process of its own: reading the Snakefile changes what signals do.
+    """
+    command = [sys.executable, "-c", RULES, ROOT / "Snakefile", folder, config]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environment())
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def wait_until(condition, run, pause_s=1e-2, limit_s=300):
+    """Poll until a condition holds while Snakemake runs."""
     end = time.monotonic() + limit_s
-    while not true():
+    while not condition():
         assert run.poll() is None, "Snakemake ended before it could be killed"
         assert time.monotonic() < end, f"nothing to kill within {limit_s} s"
         time.sleep(pause_s)
@@ -69,54 +125,54 @@ def wait_until(true, run, pause_s=1e-2, limit_s=300):
 
 def processes_in(folder):
     """Processes that work in a folder: Snakemake, started with --directory, and its jobs."""
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink() == folder and "State:\tZ" not in (entry / "status").read_text():
-                found.append(int(entry.name))
-    return found
+            if (entry / "cwd").readlink() == folder and "State:\tZ" not in (entry / "status").read_text("utf-8"):
+                pids.append(int(entry.name))
+    return pids
 
 
 def jobs_in(folder):
-    """Jobs that are alive in a folder: process id to the rule that it is of, from the name of its script."""
-    found = {}
+    """Jobs that are alive in a folder: process id -> its script's name."""
+    scripts = {}
     for pid in processes_in(folder):
         with contextlib.suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_text()
+            command = Path(f"/proc/{pid}/cmdline").read_text("utf-8")
             if script := re.search(r"/\.snakemake/scripts/tmp\w+\.(\w+)\.py", command):
-                found[pid] = script[1]
-    return found
+                scripts[pid] = script[1]
+    return scripts
 
 
 def log_of(pid):
-    """The log that a job writes, None if it has not opened one."""
+    """The log that a job writes; None if it has not opened one."""
     with contextlib.suppress(OSError):
         path = Path(f"/proc/{pid}/fd/1").readlink()
         return path if path.suffix == ".log" else None
     return None
 
 
-def assert_same_arrays(place, undisturbed):
+def assert_same_arrays(folder, undisturbed):
     """Hold every array of a study against another one's."""
     files = {path.relative_to(undisturbed) for path in undisturbed.glob("results/**/*.npz")}
-    assert files == {path.relative_to(place) for path in place.glob("results/**/*.npz")}
+    assert files == {path.relative_to(folder) for path in folder.glob("results/**/*.npz")}
     for name in files:
-        with np.load(undisturbed / name) as first, np.load(place / name) as second:
+        with np.load(undisturbed / name) as first, np.load(folder / name) as second:
             for key in set(first.files) - {"metadata"}:  # which names the folder
                 np.testing.assert_array_equal(first[key], second[key], err_msg=f"{name}: {key}")
 
 
-def copy_of_the_house(folder):
-    """Copy the code, to change it."""
-    things = (".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache")
-    return shutil.copytree(ROOT, folder / "house", ignore=shutil.ignore_patterns(*things))
+def copy_of_code(folder):
+    """Copy the repository's files, to change them."""
+    left_out = (".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache", ".*_cache", "docs")
+    return shutil.copytree(ROOT, folder / "code", ignore=shutil.ignore_patterns(*left_out))
 
 
-def run_in(house, folder, *arguments):
+def run_in(code, folder, *arguments):
     """Run Snakemake with the code of a copy."""
-    command = [SNAKEMAKE, "--snakefile", house / "Snakefile", "--directory", folder, *arguments]
-    environment = {"PYTHONPATH": str(house), "PATH": f"{SNAKEMAKE.parent}:/usr/bin:/bin", "HOME": str(house)}
-    options = {"capture_output": True, "text": True, "cwd": house, "env": environment, "check": False}
+    command = [SNAKEMAKE, "--snakefile", code / "Snakefile", "--directory", folder, *arguments]
+    variables = {"PYTHONPATH": str(code), "PATH": f"{SNAKEMAKE.parent}:/usr/bin:/bin", "HOME": str(code)}
+    options = {"capture_output": True, "encoding": "utf-8", "cwd": code, "env": variables, "check": False}
     run = subprocess.run([str(part) for part in command], **options)
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    assert run.returncode == 0, output_of(run)[-6000:]
     return run

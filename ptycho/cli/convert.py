@@ -1,4 +1,4 @@
-"""Convert a scan in an older layout to the data contract (docs/reference/files.md).
+"""Convert a scan in an NPZ of your own, or in an older layout, to the data contract (docs/reference/files.md).
 
 Frames may be under 'diffraction', 'diff3d' or 'intensity', in order (M, N, N) or (N, N, M), compressed or not. Every
 conversion is printed, and kept in the metadata of the new file.
@@ -22,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert the scan, and print what it holds."""
-    from ptycho.data.formats.legacy import read_legacy
+    from ptycho.data.formats.plain_npz import read_plain_npz
     from ptycho.data.scan import ScanWriter, open_scan
     from ptycho.workflow.provenance import make_record
 
-    arrays = read_legacy(options.source, options.quantity)
+    arrays = read_plain_npz(options.source, options.quantity)
     arrays["metadata"]["provenance"] = make_record(
         __name__,
         config={"quantity": options.quantity},

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from ptycho.cli import convert, provenance, view
 from ptycho.workflow.job import show_messages
+from ptycho.workflow.provenance import versions
 
 COMMANDS = {"convert": convert, "provenance": provenance, "view": view}
+"""Name of a command -> its module."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        The command line; without, that of this process.
+        The command line; default: that of this process.
 
     Returns
     -------
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: that of the command, or 2 if its arguments or files are invalid.
     """
     parser = argparse.ArgumentParser(prog="ptycho", description=__doc__)
+    installed = versions("ptycho").get("ptycho", "of unknown version: not installed")
+    parser.add_argument("--version", action="version", version=f"ptycho {installed}")
     parsers = parser.add_subparsers(required=True, metavar="command")
     for name, command in COMMANDS.items():
         description = command.__doc__ or ""

@@ -1,6 +1,7 @@
 """Show amplitude and phase of an object in a window or, without a display, save them as PNG.
 
-FILE is an object.npz, a scan or sample (its object and its probe), or a comparison.npz (truth and all methods).
+FILE is an object.npz, a scan or sample (its object and its probe), or a comparison.npz (truth or reference, and all
+methods).
 Hatched pixels were not illuminated.
 """
 
@@ -96,8 +97,10 @@ def _probe_images(path: StrPath) -> dict[str, Image]:
 def _comparison_images(path: StrPath) -> dict[str, Image]:
     with np.load(path) as arrays:  # in the order in which they were written
         names = [name for name in arrays.files if name != "metadata"]
-        origin = json.loads(str(arrays["metadata"]))["origin_px"] if "metadata" in arrays else (0, 0)
-    return {name: _image(path, image, origin) for name, image in zip(names, load_arrays(path, *names), strict=True)}
+        metadata = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
+    origin, labels = metadata.get("origin_px", (0, 0)), {"truth": metadata.get("reference_name", "truth")}
+    images = zip(names, load_arrays(path, *names), strict=True)
+    return {labels.get(name, name): _image(path, image, origin) for name, image in images}
 
 
 def _image(path: StrPath, wave: NDArray[np.complexfloating], origin_px: Any = (0, 0)) -> Image:

@@ -20,7 +20,7 @@ PATCHES_PER_DROP = 64
 class Canvas:
     """Σ w·O and Σ w over a box of the object plane, float64: 24 bytes per pixel, in memory or in a file.
 
-    Of a canvas in a file, only what was touched last is resident: groups are ordered from the top of the scan to its
+    A canvas in a file keeps only what was touched last in memory: groups are ordered from the top of the scan to its
     bottom, and canvases are added, divided and saved one block of rows at a time.
     """
 
@@ -113,7 +113,7 @@ class Canvas:
         self._patches_since_drop = 0
 
     def save(self, path: StrPath, **metadata: Any) -> None:
-        """Write sum, weight and origin to an NPZ that is complete or absent; `metadata` becomes JSON."""
+        """Write sum, weight and origin to an NPZ that is complete or absent; `metadata` is JSON-serializable."""
         save_arrays(
             path,
             sum=self.total,
@@ -155,7 +155,7 @@ def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], di
     parts : iterable of Canvas
         Each is written before the next is taken.
     metadata : callable
-        Returns what JSON can represent; called after the last part.
+        Returns the metadata, JSON-serializable; called after the last part.
     """
     count = 0
 
@@ -207,7 +207,7 @@ def merge(
     canvases : iterable of callables
         Each returns a Canvas. It is called twice, so that only one part is open at a time.
     folder : path, optional
-        Where the sum lives in files; without, it is in memory.
+        Where the sum lives in files; default: in memory.
     synchronized : bool
         Match the phase of each part to those before it; the result then depends on the order.
     """

@@ -25,7 +25,7 @@ def run_of(model: StrPath, view: StrPath, n_groups: int) -> dict[str, Any]:
 def merge_chunks(
     paths: Iterable[StrPath], run: Mapping[str, Any] | None = None, folder: StrPath | None = None
 ) -> Reconstruction:
-    """Merge the chunk files of one run.
+    """Merge the chunk files of one run; what the method has chosen is that of the first chunk.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def merge_chunks(
     run : mapping, optional
         Wanted values of the chunks' `run`, see `run_of`, or some of them; the other values must agree.
     folder : path, optional
-        Where the sum lives in files; without, it is in memory.
+        Where the sum lives in files; default: in memory.
 
     Raises
     ------
@@ -54,6 +54,7 @@ def merge_chunks(
         illumination=canvas.weight,
         origin_px=canvas.origin_px,
         cpu_s=sum(known) if len(known) == len(seconds) else None,
+        chosen=chunks[0][1].get("chosen", {}),
     )
 
 

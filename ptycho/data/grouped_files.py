@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
-from ptycho.data.grouping import FIT, HOLDOUT, median_overlap
 from ptycho.data.npz import MappedArray, keys_of, open_member
 from ptycho.data.scan import Scan, check_scan, open_scan
-from ptycho.data.views import GroupingOptions, View, make_view
+from ptycho.data.views import FIT, HOLDOUT, GroupingOptions, View, make_view, median_overlap
 from ptycho.physics.forward import as_modes, blocks, window_start
 from ptycho.physics.probes import diameter_px
 from ptycho.workflow.files import ContractError, StrPath
@@ -119,6 +118,8 @@ def open_test_data(
 
     Parameters
     ----------
+    path : path
+        NPZ of a scan or of groups.
     gridsize : int
         C = gridsize² exposures in a group; the groups of a grouped file must have this size.
     n_groups : int or None
@@ -129,19 +130,20 @@ def open_test_data(
     max_spread_px : float or None
         Largest extent of a group [px]; None: three quarters of N. For a scan.
     seed : int
-        Of the draw of groups and roles; for a scan.
+        Seed of the draw of groups and roles; for a scan.
 
     Returns
     -------
     scan : Scan
+        The scan, or one exposure per frame of the groups.
     view : View
-        Of a scan, a twentieth of the exposures is `holdout`.
+        Its groups; a twentieth of a scan's exposures is `holdout`.
 
     Raises
     ------
     ContractError
         If the file is neither, or has groups of another size.
-    ptycho.data.grouping.ViewError
+    ptycho.data.views.ViewError, ptycho.data.grouping.GroupingError
         If exposures are too few.
     """
     if is_grouped(path):

@@ -1,6 +1,5 @@
-"""Which exposures are neighbors: overlap views, groups of neighbors, roles, measured overlap."""
+"""Which exposures are neighbors: distances, groups of neighbors, measured overlap."""
 
-import math
 from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
@@ -9,15 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
-FIT, VALIDATION, HOLDOUT = 0, 1, 2
-ROLES = ("fit", "validation", "holdout")
-
 SEEDS_AT_ONCE = 4096
-"""Seed exposures whose groups are drawn together."""
+"""Number of seed exposures whose groups are drawn together."""
 
 
-class ViewError(ValueError):
-    """A view or its groups cannot be made as requested; the message gives the numbers."""
+class GroupingError(ValueError):
+    """Exposures cannot be grouped as requested; the message gives the numbers."""
 
 
 def linear_overlap(distance_px: ArrayLike, diameter: float) -> NDArray[np.float64]:
@@ -39,111 +35,6 @@ def nearest_distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(points) < 2:
         return np.full(len(points), np.inf)
     return np.asarray(KDTree(points).query(points, k=2)[0])[:, 1]
-
-
-def subsample_positions(points: NDArray[np.float64], distance_px: float) -> NDArray[np.int64]:
-    """Keep points, in scan order, that are at least `distance_px` from all points kept before.
-
-    Parameters
-    ----------
-    points : (M, 2) float64
-        Positions (y, x) [px].
-
-    Returns
-    -------
-    (m,) int64
-        Kept points, ascending; never empty for M > 0.
-    """
-    tree, free = KDTree(points), np.ones(len(points), bool)
-    kept = []
-    for point in range(len(points)):
-        if free[point]:
-            kept.append(point)
-            free[tree.query_ball_point(points[point], distance_px * (1 - 1e-12))] = False
-    return np.array(kept, np.int64)
-
-
-def median_overlap(points: NDArray[np.float64], diameter: float) -> float:
-    """Median linear overlap of every exposure with its nearest neighbor."""
-    return float(linear_overlap(np.median(nearest_distances(points)), diameter))
-
-
-def select_view(
-    points: NDArray[np.float64], diameter: float, target: float, tolerance: float = 0.05
-) -> NDArray[np.int64]:
-    """Select exposures whose median nearest-neighbor overlap is the target.
-
-    All are kept if they are within the tolerance. Otherwise the smallest distance between kept exposures is bisected,
-    and the selection closest to the target is returned.
-
-    Parameters
-    ----------
-    points : (M, 2) float64
-        Positions (y, x) [px].
-    diameter : float
-        Beam diameter [px].
-    target : float
-        Wanted linear overlap.
-
-    Returns
-    -------
-    (m,) int64
-        Kept exposures, ascending.
-
-    Raises
-    ------
-    ViewError
-        If no selection is within the tolerance; the message gives the range that can be reached.
-    """
-    initial = median_overlap(points, diameter)
-    everything = np.arange(len(points))
-    if abs(initial - target) <= tolerance:
-        return everything
-    extent = np.ptp(points, axis=0).max()
-    low, high = 0.0, float(extent)
-    tried = {0.0: (initial, everything)}
-    for _ in range(40):
-        distance = (low + high) / 2
-        kept = subsample_positions(points, distance)
-        overlap = median_overlap(points[kept], diameter) if len(kept) > 1 else -math.inf
-        tried[distance] = (overlap, kept)
-        low, high = (distance, high) if overlap > target else (low, distance)
-    overlap, kept = min(tried.values(), key=lambda selection: (abs(selection[0] - target), -len(selection[1])))
-    if abs(overlap - target) > tolerance:
-        reached = sorted(value for value, _ in tried.values() if math.isfinite(value))
-        raise ViewError(
-            f"an overlap of {target} (± {tolerance}) cannot be met: subsampling these {len(points)} exposures gives "
-            f"{reached[0]:.3f} to {reached[-1]:.3f}, and the nearest to the target is {overlap:.3f}"
-        )
-    return kept
-
-
-def draw_roles(count: int, share: float, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Draw the role of every exposure: `share` are holdout, `share` of the rest validation, the others fit.
-
-    At least one exposure each is holdout and validation.
-
-    Returns
-    -------
-    (count,) int8
-        `FIT`, `VALIDATION` or `HOLDOUT`.
-
-    Raises
-    ------
-    ViewError
-        If none is left to fit.
-    """
-    n_holdout = max(round(share * count), 1)
-    n_validation = max(round(share * (count - n_holdout)), 1)
-    if count - n_holdout - n_validation < 1:
-        raise ViewError(
-            f"{count} exposures are too few for {n_holdout} holdout, {n_validation} validation and at least 1 to fit"
-        )
-    role = np.zeros(count, np.int8)
-    order = rng.permutation(count)
-    role[order[:n_holdout]] = HOLDOUT
-    role[order[n_holdout : n_holdout + n_validation]] = VALIDATION
-    return role
 
 
 def group_neighbors(
@@ -178,13 +69,13 @@ def group_neighbors(
 
     Raises
     ------
-    ViewError
+    GroupingError
         If there are fewer exposures than a group needs, or none are near enough.
     """
     if len(points) < size:
-        raise ViewError(f"{len(points)} exposures are too few for groups of {size}")
+        raise GroupingError(f"{len(points)} exposures are too few for groups of {size}")
     if size - 1 > neighbors:
-        raise ViewError(f"groups of {size} need at least {size - 1} neighbors to choose from, not {neighbors}")
+        raise GroupingError(f"groups of {size} need at least {size - 1} neighbors to choose from, not {neighbors}")
     nearest = np.reshape(KDTree(points).query(points, k=min(neighbors + 1, len(points)))[1], (len(points), -1))
     choices = np.array(list(combinations(range(1, nearest.shape[1]), size - 1)), np.int64)
     first = rng.integers(len(choices), size=len(points))
@@ -198,7 +89,7 @@ def group_neighbors(
                 if len(drawn) == n_groups:
                     return _by_mean_y(points, drawn.values())
     if not drawn:
-        raise ViewError(
+        raise GroupingError(
             f"no group of {size} among {len(points)} exposures spreads at most {max_spread_px:.1f} px: "
             f"the median distance of neighbors is {np.median(nearest_distances(points)):.1f} px"
         )

@@ -39,7 +39,7 @@ class GroupedArray:
     n_pixels : int
         N, side of a frame.
     dtype : dtype
-        Of the frames.
+        Type of the frames.
     """
 
     gather: Callable[[NDArray[np.int64]], NDArray[Any]]
@@ -80,7 +80,7 @@ class TransformedArray:
     function : callable
         Applied elementwise.
     dtype : dtype
-        Of the result.
+        Type of the result.
     """
 
     source: LazyArray

@@ -32,7 +32,9 @@ class MappedArray:
     offset : int
         Position of the first byte.
     shape : tuple of int
+        Length of every axis.
     dtype : dtype
+        Type of the elements.
     """
 
     def __init__(self, path: StrPath, offset: int, shape: tuple[int, ...], dtype: DTypeLike):

@@ -12,6 +12,7 @@ from ptycho.data.npz import open_member, save_arrays
 from ptycho.workflow.files import StrPath
 
 SPLITS = ("train", "test")
+"""Names of the splits: `SPLITS[1]` is that of positions with `is_test` 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +22,11 @@ class Sample:
     object: LazyArray
     """(H, W) complex64 transmittance: the truth, or the reference of a measured study."""
     probe: NDArray[np.complex64]
-    """(N, N) or (modes, N, N): Σ|P|² is 1, or, of a measured study, incident per detected photons."""
+    """(N, N) or (modes, N, N): Σ|P|² is 1; in a measured study, incident photons per detected one."""
     xcoords: NDArray[np.float64]
+    """(M,) patch centers along x, columns [px]."""
     ycoords: NDArray[np.float64]
-    """(M,) patch centers [px]."""
+    """(M,) patch centers along y, rows [px]."""
     is_test: NDArray[np.int8]
     """(M,) 0 in the train split, 1 in the test split."""
     scan_index: NDArray[np.int64] | None = None
@@ -36,7 +38,7 @@ class Sample:
 
 
 def save_sample(path: StrPath, sample: Sample, **metadata: Any) -> None:
-    """Write a sample as NPZ that is complete or absent; `metadata` becomes JSON."""
+    """Write a sample as NPZ that is complete or absent; `metadata` is JSON-serializable."""
     index = {} if sample.scan_index is None else {"scan_index": sample.scan_index}
     save_arrays(
         path,

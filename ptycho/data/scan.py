@@ -22,8 +22,11 @@ from ptycho.physics.forward import as_modes, blocks, cut_patches
 from ptycho.workflow.files import ContractError, StrPath, replacing
 
 LEGACY_KEYS = {"diff3d", "intensity"}
+"""Keys of frames in older layouts: such a file can be converted."""
 UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
+"""What the metadata of a scan says about units."""
 REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "metadata")
+"""Keys that every scan has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +34,19 @@ class Scan:
     """One scan. Frames and truth are read when indexed; positions and probe are small and in memory."""
 
     path: Path
+    """File that it was read from."""
     diffraction: LazyArray = field(repr=False)
     """(M, N, N) float32 amplitudes, sqrt(counts), zero frequency at [N/2, N/2]."""
     xcoords: NDArray[np.float64] = field(repr=False)
+    """(M,) patch centers along x, columns [px]."""
     ycoords: NDArray[np.float64] = field(repr=False)
-    """(M,) patch centers [px]."""
+    """(M,) patch centers along y, rows [px]."""
     probe: NDArray[np.complex64] = field(repr=False)
     """(modes, N, N) illumination [sqrt(photon)]."""
     object: LazyArray = field(repr=False)
     """(H, W) complex64 truth (simulated) or reference (measured)."""
     metadata: dict[str, Any]
+    """At least `dose`, the photons per exposure; JSON-serializable."""
 
     def __len__(self) -> int:
         return len(self.diffraction)
@@ -71,7 +77,7 @@ def open_scan(path: StrPath) -> Scan:
     keys = keys_of(path)
     missing = [key for key in REQUIRED if key not in keys]
     if missing:
-        hint = "a legacy file: convert it once, python -m ptycho convert" if LEGACY_KEYS & set(keys) else "not a scan"
+        hint = "a legacy file: convert it once, `ptycho convert`" if LEGACY_KEYS & set(keys) else "not a scan"
         raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
     scan = Scan(
         path=path,
@@ -232,7 +238,7 @@ def mean_counts(diffraction: LazyArray, exposures: NDArray[np.int64] | None = No
 
 
 def split_rows(
-    ycoords: NDArray[np.float64], height_px: float, train_fraction: float
+    ycoords: NDArray[np.float64], guard_px: float, train_fraction: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split a scan along y into train (smaller y) and test, with a guard band between them.
 
@@ -240,7 +246,7 @@ def split_rows(
     ----------
     ycoords : (M,) float64
         Patch centers [px].
-    height_px : float
+    guard_px : float
         Smallest distance in y between a train and a test center.
     train_fraction : float
         Wanted fraction of train among the exposures that are used.
@@ -258,13 +264,13 @@ def split_rows(
     ordered = np.sort(ycoords)
     starts = np.unique(ordered)
     n_train = np.searchsorted(ordered, starts, side="right")
-    n_test = len(ordered) - np.searchsorted(ordered, starts + height_px, side="left")
+    n_test = len(ordered) - np.searchsorted(ordered, starts + guard_px, side="left")
     possible = (n_train > 0) & (n_test > 0)
     if not possible.any():
         raise ContractError(
             f"the scan spans {np.ptp(ordered):.0f} px in y, "
-            f"but the guard band between train and test alone needs {height_px:.0f} px"
+            f"but the guard band between train and test alone needs {guard_px:.0f} px"
         )
     fraction = np.where(possible, n_train / (n_train + n_test), np.inf)
     last_train = starts[np.argmin(np.abs(fraction - train_fraction))]
-    return np.flatnonzero(ycoords <= last_train), np.flatnonzero(ycoords >= last_train + height_px)
+    return np.flatnonzero(ycoords <= last_train), np.flatnonzero(ycoords >= last_train + guard_px)

@@ -38,14 +38,14 @@ class Tile:
         return np.clip(1 - outside / max(self.halo_px, 1), 0, 1)
 
 
-def cut_tiles(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], size_px: float, halo_px: float) -> list[Tile]:
-    """Cut a scan into tiles of equal cores, at most `size_px` wide; empty tiles are left out.
+def cut_tiles(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], tile_px: float, halo_px: float) -> list[Tile]:
+    """Cut a scan into tiles of equal cores, at most `tile_px` wide; empty tiles are left out.
 
     Parameters
     ----------
     xcoords, ycoords : (M,) float64
         Patch centers [px].
-    size_px : float
+    tile_px : float
         Largest extent of a core's patch centers along an axis.
     halo_px : float
         Width of the halo: at least the reach of one exposure, or of the network.
@@ -58,7 +58,7 @@ def cut_tiles(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], size_p
     """
     edges = []
     for axis in (ycoords, xcoords):
-        count = max(int(np.ceil(np.ptp(axis) / size_px)), 1)
+        count = max(int(np.ceil(np.ptp(axis) / tile_px)), 1)
         edges.append(np.concatenate([[-np.inf], np.linspace(axis.min(), axis.max(), count + 1)[1:-1], [np.inf]]))
     tiles = {}
     for row, y in enumerate(zip(edges[0][:-1], edges[0][1:], strict=True)):
@@ -94,6 +94,8 @@ def canvas_of(
 
     Parameters
     ----------
+    tile : Tile
+        Part of the scan that was reconstructed.
     obj : (H, W) complex64
         Its global phase is arbitrary: synchronize the canvases of tiles when they are merged.
     illumination : (H, W) float64

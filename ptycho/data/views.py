@@ -1,20 +1,30 @@
 """Overlap views of a scan: the exposures that are kept, their roles and groups, and statistics of them."""
 
 import json
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
-from ptycho.data import grouping
+from ptycho.data.grouping import group_neighbors, linear_overlap, measure_overlap, nearest_distances
 from ptycho.data.npz import open_member, save_arrays
 from ptycho.data.scan import Scan, detected_photons
 from ptycho.physics.forward import illumination, split_position
 from ptycho.physics.probes import diameter_px
 from ptycho.workflow.files import ContractError, StrPath, save_text
+
+FIT, VALIDATION, HOLDOUT = 0, 1, 2
+"""Roles of exposures in a view: for fitting, for validation, for scores alone."""
+ROLES = ("fit", "validation", "holdout")
+"""Names of the roles: `ROLES[FIT]` is "fit"."""
+
+
+class ViewError(ValueError):
+    """A view cannot be made as requested; the message gives the numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +50,132 @@ class View:
     exposures: NDArray[np.int64]
     """(m,) kept exposures, ascending."""
     role: NDArray[np.int8]
-    """(m,) 0 fit, 1 validation, 2 holdout."""
+    """(m,) `FIT`, `VALIDATION` or `HOLDOUT`."""
     nn_indices: NDArray[np.int64]
     """(B, C) exposures of each group; none is holdout."""
     metadata: dict[str, Any]
+    """Statistics, see `make_view`; JSON-serializable."""
 
     def of_role(self, *roles: int) -> NDArray[np.int64]:
         """Return the exposures that have one of the roles, ascending."""
         return self.exposures[np.isin(self.role, roles)]
+
+
+def select_view(
+    points: NDArray[np.float64], diameter: float, target: float, tolerance: float = 0.05
+) -> NDArray[np.int64]:
+    """Select exposures whose median nearest-neighbor overlap is the target.
+
+    All are kept if they are within the tolerance. Otherwise the smallest distance between kept exposures is bisected,
+    and the selection closest to the target is returned.
+
+    Parameters
+    ----------
+    points : (M, 2) float64
+        Positions (y, x) [px].
+    diameter : float
+        Beam diameter [px].
+    target : float
+        Wanted linear overlap.
+    tolerance : float
+        Largest accepted difference from the target.
+
+    Returns
+    -------
+    (m,) int64
+        Kept exposures, ascending.
+
+    Raises
+    ------
+    ViewError
+        If no selection is within the tolerance; the message gives the range that can be reached.
+    """
+    initial = median_overlap(points, diameter)
+    everything = np.arange(len(points))
+    if abs(initial - target) <= tolerance:
+        return everything
+    extent = np.ptp(points, axis=0).max()
+    low, high = 0.0, float(extent)
+    tried = {0.0: (initial, everything)}
+    for _ in range(40):
+        distance = (low + high) / 2
+        kept = subsample_positions(points, distance)
+        overlap = median_overlap(points[kept], diameter) if len(kept) > 1 else -math.inf
+        tried[distance] = (overlap, kept)
+        low, high = (distance, high) if overlap > target else (low, distance)
+    overlap, kept = min(tried.values(), key=lambda selection: (abs(selection[0] - target), -len(selection[1])))
+    if abs(overlap - target) > tolerance:
+        reached = sorted(value for value, _ in tried.values() if math.isfinite(value))
+        raise ViewError(
+            f"an overlap of {target} (± {tolerance}) cannot be met: subsampling these {len(points)} exposures gives "
+            f"{reached[0]:.3f} to {reached[-1]:.3f}, and the nearest to the target is {overlap:.3f}"
+        )
+    return kept
+
+
+def subsample_positions(points: NDArray[np.float64], distance_px: float) -> NDArray[np.int64]:
+    """Keep points, in scan order, that are at least a distance from all points kept before.
+
+    Parameters
+    ----------
+    points : (M, 2) float64
+        Positions (y, x) [px].
+    distance_px : float
+        Smallest distance between kept points [px].
+
+    Returns
+    -------
+    (m,) int64
+        Kept points, ascending; never empty for M > 0.
+    """
+    tree, free = KDTree(points), np.ones(len(points), bool)
+    kept = []
+    for point in range(len(points)):
+        if free[point]:
+            kept.append(point)
+            free[tree.query_ball_point(points[point], distance_px * (1 - 1e-12))] = False
+    return np.array(kept, np.int64)
+
+
+def median_overlap(points: NDArray[np.float64], diameter: float) -> float:
+    """Median linear overlap of every exposure with its nearest neighbor."""
+    return float(linear_overlap(np.median(nearest_distances(points)), diameter))
+
+
+def draw_roles(n_exposures: int, holdout_fraction: float, rng: np.random.Generator) -> NDArray[np.int8]:
+    """Draw the role of every exposure; at least one each is holdout and validation.
+
+    Parameters
+    ----------
+    n_exposures : int
+        Number of exposures.
+    holdout_fraction : float
+        Fraction of all exposures that is holdout, and of the rest that is validation; the others are fit.
+    rng : Generator
+        Source of the draw.
+
+    Returns
+    -------
+    (n_exposures,) int8
+        `FIT`, `VALIDATION` or `HOLDOUT`.
+
+    Raises
+    ------
+    ViewError
+        If none is left to fit.
+    """
+    n_holdout = max(round(holdout_fraction * n_exposures), 1)
+    n_validation = max(round(holdout_fraction * (n_exposures - n_holdout)), 1)
+    if n_exposures - n_holdout - n_validation < 1:
+        raise ViewError(
+            f"{n_exposures} exposures are too few for {n_holdout} holdout, {n_validation} validation and at least 1 to "
+            "fit"
+        )
+    role = np.zeros(n_exposures, np.int8)
+    order = rng.permutation(n_exposures)
+    role[order[:n_holdout]] = HOLDOUT
+    role[order[n_holdout : n_holdout + n_validation]] = VALIDATION
+    return role
 
 
 def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.random.Generator) -> View:
@@ -55,20 +183,28 @@ def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.rando
 
     Parameters
     ----------
+    scan : Scan
+        Where the exposures come from.
     target : float
         Wanted median linear overlap of nearest neighbors.
+    options : GroupingOptions
+        How they are grouped.
+    rng : Generator
+        Source of the draw of roles and groups.
 
     Raises
     ------
-    ptycho.data.grouping.ViewError
+    ViewError
         If the overlap cannot be met, exposures are too few, or none has a photon.
+    ptycho.data.grouping.GroupingError
+        If no groups can be drawn.
     """
     points = np.stack([scan.ycoords, scan.xcoords], axis=1)
     diameter = diameter_px(scan.probe)
-    kept = grouping.select_view(points, diameter, target)
-    role = grouping.draw_roles(len(kept), options.holdout_fraction, rng)
-    usable = kept[role != grouping.HOLDOUT]
-    groups = grouping.group_neighbors(
+    kept = select_view(points, diameter, target)
+    role = draw_roles(len(kept), options.holdout_fraction, rng)
+    usable = kept[role != HOLDOUT]
+    groups = group_neighbors(
         points[usable],
         options.gridsize**2,
         neighbors=options.neighbors,
@@ -76,20 +212,20 @@ def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.rando
         max_spread_px=options.max_spread_px,
         rng=rng,
     )
-    spacing, photons = grouping.nearest_distances(points[kept]), detected_photons(scan.diffraction, kept)
+    spacing, photons = nearest_distances(points[kept]), detected_photons(scan.diffraction, kept)
     if not photons.any():
-        raise grouping.ViewError(f"{scan.path}: no photon in any of the view's {len(kept)} exposures")
+        raise ViewError(f"{scan.path}: no photon in any of the view's {len(kept)} exposures")
     metadata = {
         "target_overlap": target,
         "overlap": {
-            **grouping.measure_overlap(points[usable], groups, diameter),
-            "between_exposures": grouping.measure_overlap(points[kept], groups, diameter)["between_exposures"],
+            **measure_overlap(points[usable], groups, diameter),
+            "between_exposures": measure_overlap(points[kept], groups, diameter)["between_exposures"],
         },
         "diameter_px": diameter,
         "counts": {
             "exposures_of_scan": len(scan),
             "exposures": len(kept),
-            **{name: int((role == code).sum()) for code, name in enumerate(grouping.ROLES)},
+            **{name: int((role == code).sum()) for code, name in enumerate(ROLES)},
             "exposures_without_photons": int((photons == 0).sum()),
             "groups": len(groups),
             "groups_wanted": options.n_groups,
@@ -119,12 +255,12 @@ def save_view(path: StrPath, view: View) -> None:
 
 
 def open_view(path: StrPath) -> View:
-    """Read a view; its groups take 8 bytes an index.
+    """Read a view; its groups take 8 bytes per index.
 
     Raises
     ------
     ContractError
-        If the file is missing, is not a view, or was written by ptycho 0.1.
+        If the file is missing, not a view, or was written by ptycho 0.1.
     """
     exposures, role, nn_indices = (open_member(path, key)[...] for key in ("exposures", "role", "nn_indices"))
     metadata = json.loads(str(open_member(path, "metadata")[()]))
@@ -133,51 +269,3 @@ def open_view(path: StrPath) -> View:
             f"{path}: has exposures of the role 'stop'; wanted 'validation'; written by ptycho 0.1: run the study again"
         )
     return View(exposures=exposures, role=role, nn_indices=nn_indices, metadata=metadata)
-
-
-def scored_region(illuminations: Iterable[NDArray[np.float64]], threshold: float = 0.1) -> tuple[int, int, int, int]:
-    """Find the largest rectangle that is illuminated in every view.
-
-    A pixel counts as illuminated in a view if its Σ_j|P_j|² is at least `threshold` times the median over the pixels
-    with more than 1e-3 of the peak.
-
-    Parameters
-    ----------
-    illuminations : iterable of (H, W) float64
-        One for each view, on the same pixels; one is held at a time.
-
-    Returns
-    -------
-    y0, y1, x0, x1 : int
-        Half-open rectangle.
-
-    Raises
-    ------
-    ContractError
-        If no pixel is illuminated in every view.
-    """
-    masks = (flux >= threshold * np.median(flux[flux > 1.0e-3 * flux.max()]) for flux in illuminations)
-    mask = next(masks)
-    for other in masks:
-        mask = mask & other
-    return _largest_rectangle(mask)
-
-
-def _largest_rectangle(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Find the largest rectangle of True: for every row, the largest rectangle under the histogram of column depths."""
-    best, area = (0, 0, 0, 0), 0
-    depth = np.zeros(mask.shape[1] + 1, np.int64)  # True pixels above, and a zero that closes the last rectangle
-    for row in range(mask.shape[0]):
-        depth[:-1] = np.where(mask[row], depth[:-1] + 1, 0)
-        stack: list[tuple[int, int]] = []
-        for column, height in enumerate(depth.tolist()):
-            start = column
-            while stack and stack[-1][1] > height:
-                start, top = stack.pop()
-                if top * (column - start) > area:
-                    best, area = (row - top + 1, row + 1, start, column), top * (column - start)
-            if not stack or stack[-1][1] < height:
-                stack.append((start, height))
-    if not area:
-        raise ContractError("no pixel of the object is illuminated in every view: nothing can be compared")
-    return best

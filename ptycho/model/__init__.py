@@ -1,4 +1,4 @@
-"""Networks and their training: the only part of the package that imports Keras. Importing it builds nothing."""
+"""Networks and their training: the only package that imports Keras. Importing it builds no network."""
 
 from ptycho.backend import tensorflow
 

@@ -1,4 +1,4 @@
-"""Ablation of an unrolled model: the same reconstruction with only some of its parts."""
+"""Ablation of an unrolled model: the same reconstruction with parts left out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,50 +9,43 @@ from numpy.typing import NDArray
 from ptycho.data.object_files import Reconstruction
 from ptycho.model.unet import correct
 from ptycho.model.unrolled import UnrolledModel
-from ptycho.reconstruction.likelihood import Counts, Likelihood
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize
 from ptycho.workflow.job import CpuClock
 
-VARIANTS = (
-    "steps",
-    "prior",
-    "no-slow-phase",
-    "no-background",
-    "no-minibatch-epochs",
-    "more-iterations",
-    "no-post-iterations",
-)
-"""What `ablate` makes of a model."""
 MORE_ITERATIONS = 8
 """L-BFGS iterations that take about as long as the network."""
 
 
-def ablate(model: UnrolledModel, counts: Counts, probe) -> Iterator[tuple[str, Reconstruction]]:
+def ablate(
+    model: UnrolledModel, counts: Counts, probe: NDArray[np.complexfloating]
+) -> Iterator[tuple[str, Reconstruction]]:
     """Reconstruct exposures with parts of a trained unrolled model.
 
     Parameters
     ----------
     model : UnrolledModel
-        As `ptycho.model.unrolled.train_unrolled` returns it.
+        Trained model, see `ptycho.model.unrolled.train_unrolled`.
     counts : Counts
-        Exposures.
+        Exposures to reconstruct.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
 
     Yields
     ------
     name : str
-        "steps": all L-BFGS iterations on the likelihood alone: no prior, no slow phase, no network. "prior": everything
-        but the network. "no-slow-phase", "no-background", "no-minibatch-epochs" (a stage instead): "prior" without one
-        of its parts. "more-iterations": "prior" with `MORE_ITERATIONS` in the network's place. "no-post-iterations":
-        with the network, but no L-BFGS iterations after it.
+        "steps": all L-BFGS iterations on the likelihood alone: no prior, no slow phase, no network. "prior": all but
+        the network. "no-slow-phase", "no-background", "no-minibatch-epochs" (a stage instead): "prior" without one of
+        its parts. "more-iterations": "prior" with `MORE_ITERATIONS` in place of the network. "no-post-iterations":
+        with the network, but without L-BFGS iterations after it.
     reconstruction : Reconstruction
-        On the canvas around the exposures' windows. Its CPU time is that of the whole: what parts share is computed
-        once, and counts for each.
+        Object on the canvas around the exposures' windows. Stages that several reconstructions share are run once; the
+        CPU time of each includes them.
     """
     likelihood, clock = Likelihood(counts, probe), CpuClock()
 
-    def result(obj: NDArray, cpu_s: float) -> Reconstruction:
+    def result(obj: NDArray[np.complex64], cpu_s: float) -> Reconstruction:
         illumination, origin_px = likelihood.illumination(), likelihood.origin_px
         return Reconstruction(object=obj, illumination=illumination, origin_px=origin_px, cpu_s=cpu_s)
 
@@ -73,7 +66,7 @@ def ablate(model: UnrolledModel, counts: Counts, probe) -> Iterator[tuple[str, R
     ends = schedule.before(likelihood)
     shared_s = clock.seconds
     more = schedule.post_iterations + MORE_ITERATIONS
-    parts: dict[str, Callable[[], NDArray]] = {
+    parts: dict[str, Callable[[], NDArray[np.complex64]]] = {
         "prior": lambda: schedule.after(likelihood, ends[-1]),
         "more-iterations": lambda: minimize(smoothed, ends[-1], schedule.tv_weight, more)[0],
         "no-post-iterations": lambda: correct(model.network, ends[-1], schedule.features(likelihood, ends)),

@@ -1,8 +1,9 @@
-"""What a saved model says of itself: a card in its `.keras` archive, so that one file is enough; and its loading."""
+"""Model card: the description of a network, saved in its `.keras` archive; saving and loading of both."""
 
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,15 +11,19 @@ from numpy.typing import ArrayLike
 
 import ptycho.model.convolutions  # noqa: F401 - registers a layer that saved models name
 import ptycho.model.layers  # noqa: F401 - the same
-from ptycho.workflow.files import ContractError, replacing
+from ptycho.workflow.files import ContractError, StrPath, replacing
 from ptycho.workflow.provenance import CARD, array_digest, versions
 
 
-def make_card(method: str, probe: ArrayLike, *, n_pixels: int, channels: int, transmittance: float, **facts) -> dict:
+def make_card(
+    method: str, probe: ArrayLike, *, n_pixels: int, channels: int, transmittance: float, **facts: Any
+) -> dict[str, Any]:
     """Describe a network: what is needed to use it, and its provenance.
 
     Parameters
     ----------
+    method : str
+        Method that the network belongs to.
     probe : (..., N, N) complex
         Illumination of the training [sqrt(photon)].
     n_pixels, channels : int
@@ -26,7 +31,12 @@ def make_card(method: str, probe: ArrayLike, *, n_pixels: int, channels: int, tr
     transmittance : float
         Mean amplitude transmittance of the training data: the normalization.
     **facts
-        Further facts that JSON can hold: the epoch that was kept, `provenance`.
+        Further JSON-serializable facts: the epoch that was kept, `provenance`.
+
+    Returns
+    -------
+    dict
+        JSON-serializable card.
     """
     probe = np.asarray(probe, np.complex64)
     return {
@@ -41,21 +51,21 @@ def make_card(method: str, probe: ArrayLike, *, n_pixels: int, channels: int, tr
     }
 
 
-def save_network(path, network: keras.Model, card: dict) -> None:
-    """Write a `.keras` file with its card; it is either whole or not there."""
+def save_network(path: StrPath, network: keras.Model, card: dict[str, Any]) -> None:
+    """Write a `.keras` file with its card; it is complete or absent."""
     with replacing(path) as temporary:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(CARD, json.dumps(card, indent=2))
 
 
-def read_card(path) -> dict:
-    """Read the card of a saved model; no TensorFlow function is run.
+def read_card(path: StrPath) -> dict[str, Any]:
+    """Read the card of a saved model; the network is not loaded.
 
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If the file is no archive, has no card, or was saved by ptycho 0.1.
+        If the file is not an archive, has no card, or was saved by ptycho 0.1.
     """
     try:
         with zipfile.ZipFile(Path(path)) as archive:
@@ -69,13 +79,13 @@ def read_card(path) -> dict:
     return card
 
 
-def load_network(path: Path) -> keras.Model:
-    """Load a `.keras` file in safe mode; one without a card, such as Keras itself saves, is loaded all the same.
+def load_network(path: StrPath) -> keras.Model:
+    """Load a `.keras` file in safe mode; the card may be missing, as in files saved by Keras itself.
 
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If it is none, was saved by ptycho 0.1, or holds something that is not ours.
+        If the file is not a Keras model, was saved by ptycho 0.1, or contains layers of another package.
     """
     if _has_card(path):
         read_card(path)
@@ -86,7 +96,7 @@ def load_network(path: Path) -> keras.Model:
         raise ContractError(f"{path}: not a model that can be loaded ({type(error).__name__}: {reason})") from error
 
 
-def _has_card(path: Path) -> bool:
+def _has_card(path: StrPath) -> bool:
     try:
         with zipfile.ZipFile(Path(path)) as archive:
             return CARD in archive.namelist()

@@ -1,4 +1,4 @@
-"""Training that survives a kill: its state in one file beside the output, which only the same training resumes."""
+"""Backups of a training: its state in one file, from which the same training resumes after a kill."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,55 +17,52 @@ from ptycho.workflow.files import ContractError
 
 _logger = logging.getLogger(__name__)
 
+State: TypeAlias = tuple[dict[str, Any], dict[str, list[Any]]]
+"""JSON-serializable facts, and lists of arrays by name."""
+
 
 def training_key(**facts: Any) -> str:
-    """Digest of what decides the weights: config, code, data, seed, versions; anything that JSON can hold."""
+    """Return a digest of what decides the weights: JSON-serializable config, code, data, seed and versions."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Backup:
-    """The state of a training in a folder, whole or not there, see `ptycho.workflow.files.replacing`.
-
-    Parameters
-    ----------
-    folder : Path
-        Made when something is saved; holds nothing else but parts.
-    key : str
-        Of the training, see `training_key`. A state with another key is of another training.
-    """
+    """State of a training in a folder, complete or absent, see `ptycho.workflow.files.replacing`."""
 
     folder: Path
+    """Folder of the state and of its parts; it is made when something is saved."""
     key: str
+    """Key of the training, see `training_key`. A state with another key belongs to another training."""
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """File of the state."""
         return Path(self.folder) / "state.npz"
 
     def part(self, name: str) -> "Backup":
-        """Return the backup of a part of the same training: a folder in this one, which is removed with it."""
+        """Return the backup of a part of the same training: a subfolder, which is removed with this one."""
         return replace(self, folder=Path(self.folder) / name)
 
-    def save(self, facts: dict, **arrays: list) -> None:
+    def save(self, facts: dict[str, Any], **arrays: list[Any]) -> None:
         """Replace the state.
 
         Parameters
         ----------
         facts : dict
-            What JSON can hold: counters, history rows, `rng.bit_generator.state`. Floats come back to the bit.
+            JSON-serializable values: counters, history rows, `rng.bit_generator.state`. Floats are kept to the bit.
         **arrays : list of array
-            Weights, optimizer state, best weights: any number, any shapes.
+            Weights, optimizer state, best weights: any number of arrays of any shapes.
         """
         lengths = {name: len(group) for name, group in arrays.items()}
         text = json.dumps({"key": self.key, "lengths": lengths, "facts": facts})
         named = {f"{name}_{i}": array for name, group in arrays.items() for i, array in enumerate(group)}
         save_arrays(self.path, state=np.array(text), **named)
 
-    def load(self) -> tuple[dict, dict[str, list]] | None:
-        """Read the state: (facts, arrays) as saved, None if there is none.
+    def load(self) -> State | None:
+        """Return facts and arrays as they were saved; None if there is no state.
 
-        A damaged one, or one of another training, is removed with a message.
+        A state that is damaged or of another training is removed with a warning.
         """
         if not self.path.exists():
             return None
@@ -82,16 +79,16 @@ class Backup:
             return None
 
     def remove(self) -> None:
-        """Remove the folder, if it is there."""
+        """Remove the folder, if there is one."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def assign(variables: Iterable, arrays: list[NDArray]) -> None:
-    """Give saved values to the variables that they were taken from.
+def assign(variables: Iterable[Any], arrays: list[NDArray[Any]]) -> None:
+    """Assign saved values to the variables that they were copied from.
 
     Raises
     ------
-    ContractError
+    ptycho.workflow.files.ContractError
         If number or shapes differ.
     """
     saved, wanted = [array.shape for array in arrays], [tuple(variable.shape) for variable in variables]
@@ -101,6 +98,6 @@ def assign(variables: Iterable, arrays: list[NDArray]) -> None:
         variable.assign(array)
 
 
-def values_of(variables: Iterable) -> list[NDArray]:
-    """Copy variables to NumPy."""
+def values_of(variables: Iterable[Any]) -> list[NDArray[Any]]:
+    """Return copies of variables as NumPy arrays."""
     return [np.array(variable) for variable in variables]

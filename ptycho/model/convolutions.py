@@ -1,4 +1,4 @@
-"""The decoders' convolution: the arithmetic of upsample, concatenate, convolve with fewer multiplications."""
+"""Convolution of the decoders: that of an upsampled image and a fine one, with fewer multiplications."""
 
 import keras
 import tensorflow as tf
@@ -8,16 +8,16 @@ from ptycho.model.layers import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class UpConvolution(keras.layers.Layer):
-    """Convolve (3 × 3) a coarse image, doubled in size, with a fine one behind it as further channels.
+    """3 × 3 convolution of an upsampled coarse image concatenated with a fine one.
 
-    The result is that of `UpSampling2D`, `Concatenate` and a `Conv2D` with the same kernel. Doubling repeats every
-    pixel, so that three taps a direction see but two values: the doubled part is one transposed convolution of four
-    taps and stride two, 16 instead of 36 products for each coarse pixel and pair of features.
+    The result is that of `UpSampling2D`, `Concatenate` and a `Conv2D` with the same kernel. Upsampling repeats every
+    pixel, so that three taps along an axis see only two values: the upsampled part is one transposed convolution with
+    four taps per axis and stride two, 16 instead of 36 products for each coarse pixel and pair of features.
 
     Parameters
     ----------
     filters : int
-        Features that come out.
+        Number of output features.
     """
 
     def __init__(self, filters: int, **kwargs):
@@ -31,7 +31,7 @@ class UpConvolution(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, inputs):
-        """Take (B, h, w, c) and (B, 2h, 2w, d) float32, return (B, 2h, 2w, filters) behind a leaky ReLU."""
+        """Take (B, h, w, c) and (B, 2h, 2w, d) float32, return (B, 2h, 2w, filters) after a leaky ReLU."""
         coarse, fine = inputs
         kernel = tf.convert_to_tensor(self.kernel)
         split = coarse.shape[-1]
@@ -48,7 +48,7 @@ class UpConvolution(keras.layers.Layer):
 
 
 def _doubled(kernel):
-    """Spread a (3, 3, c, f) kernel over two pixels: the (4, 4, f, c) kernel of a transposed convolution, stride two."""
+    """Return the (4, 4, f, c) kernel of the transposed convolution for a (3, 3, c, f) kernel over doubled pixels."""
     kernel = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
     rows = tf.pad(kernel, [[0, 1], [0, 0], [0, 0], [0, 0]]) + tf.pad(kernel, [[1, 0], [0, 0], [0, 0], [0, 0]])
     return tf.pad(rows, [[0, 0], [0, 1], [0, 0], [0, 0]]) + tf.pad(rows, [[0, 0], [1, 0], [0, 0], [0, 0]])
@@ -59,8 +59,10 @@ def count_flops(network: keras.Model, *, folded: bool = False) -> int:
 
     Parameters
     ----------
+    network : keras.Model
+        Network with known input shape.
     folded : bool
-        Count the products that an `UpConvolution` makes, and not those of the convolution that it stands for.
+        Count the products of an `UpConvolution`; default: those of the convolution that it replaces.
     """
     total = 0
     for layer in network.layers:

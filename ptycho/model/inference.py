@@ -1,10 +1,10 @@
-"""Applying a saved network to groups: patches onto a canvas, batch by batch."""
+"""Inference: a network's patches of all groups on a canvas, batch by batch."""
 
 import logging
 import math
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from ptycho.data.canvas import Canvas
 from ptycho.loader import PtychoDataContainer
 from ptycho.model.layers import ComplexPatches, InverseDiffraction
 from ptycho.physics.forward import blocks
+from ptycho.workflow.files import StrPath
 
 _logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def gridsize_of(network: keras.Model) -> int:
 
 
 def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
-    """Compare a network's N and C with the data's.
+    """Check that a network and the data have the same N and C.
 
     Raises
     ------
@@ -39,15 +40,19 @@ def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
 
 
 def probe_warning(network: keras.Model, container: PtychoDataContainer, tolerance: float = 0.01) -> str | None:
-    """Return a warning if the probe is not the one of the training, which the first layer keeps; else None.
+    """Return a warning if the data's probe is not that of the training, which the first layer stores; else None.
 
-    A probe of another shape or with other photons is not refused, since no probe is known exactly. The object is
-    wrong by about as much as the probe.
+    A probe with another shape or other photons is not refused, since no probe is known exactly. The error of the object
+    is about that of the probe.
 
     Parameters
     ----------
+    network : keras.Model
+        Trained network.
+    container : PtychoDataContainer
+        Data with a probe.
     tolerance : float
-        Of 1 - |<P, Q>| / (‖P‖ ‖Q‖), and of the ratio of the photons.
+        Largest 1 - |<P, Q>| / (‖P‖ ‖Q‖) without a warning, and largest relative difference of the photons.
     """
     layer = next((layer for layer in getattr(network, "layers", ()) if isinstance(layer, InverseDiffraction)), None)
     if layer is None:
@@ -70,32 +75,38 @@ def add_groups(
     groups: range,
     batch_size: int,
     *,
-    folder: Path | None = None,
+    folder: StrPath | None = None,
     label: str = "groups",
 ) -> Canvas:
     """Add the patches of some groups, weighted by the probe's intensity, to a canvas around them.
 
-    The next batch is read while the network computes. The last one is filled up, so that one compiled function serves
+    The next batch is read while the network computes. The last batch is padded, so that one compiled function serves
     all; results do not depend on the batch size.
 
     Parameters
     ----------
+    network : keras.Model
+        Patterns to patches, see `ptycho.model.networks.build_network`.
+    container : PtychoDataContainer
+        Groups of a scan.
     groups : range
-        Which groups; may be empty.
-    folder : Path, optional
-        Where the canvas lives in files, its band in use alone resident; without, it is in memory.
+        Indices of the groups; may be empty.
+    batch_size : int
+        Groups that are predicted at once.
+    folder : path, optional
+        Folder for a canvas in files, of which only the rows in use are in memory; default: in memory.
     label : str
-        Of the progress bar.
+        Name in the progress bar.
 
     Returns
     -------
     Canvas
-        Over the bounding box of these groups' windows.
+        Patches over the bounding box of these groups' windows.
 
     Raises
     ------
     ValueError
-        If the network was made for another N or C.
+        If the network was built for another N or C.
     """
     check_fit(network, container)
     if warning := probe_warning(network, container):
@@ -108,7 +119,7 @@ def add_groups(
     weight = np.abs(container.probe_array) ** 2
     predict = compiled(network)
 
-    def read(block: slice):
+    def read(block: slice) -> NDArray[np.float32]:
         frames = container.frames[groups.start + block.start : groups.start + block.stop]
         return np.pad(frames, ((0, batch_size - len(frames)), (0, 0), (0, 0), (0, 0)))
 
@@ -122,25 +133,27 @@ def add_groups(
 
 
 def _positions(container: PtychoDataContainer, groups: range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(B, C) float64 columns and rows [px] of some groups' patches: whole-pixel group centers plus rests."""
+    """Return columns and rows of the patch centers of some groups, (B, C) each [px]."""
     part = slice(groups.start, groups.stop)
     positions = (container.global_offsets[part] + container.local_offsets[part])[:, 0]
     return positions[:, 0], positions[:, 1]
 
 
 @lru_cache(maxsize=4)
-def compiled(network: keras.Model):
+def compiled(network: keras.Model) -> Callable[[NDArray[np.float32]], tf.Tensor]:
     """Compile a network, once: (B, n, n, C) patterns to (B, C, n, n) complex64 patches."""
     join = ComplexPatches()
 
     @tf.function(reduce_retracing=True)
-    def predict(frames):
+    def predict(frames: tf.Tensor) -> tf.Tensor:
         return tf.transpose(join(network(frames, training=False)), (0, 3, 1, 2))
 
     return predict
 
 
-def _read_ahead(read, parts):
+def _read_ahead(
+    read: Callable[[slice], NDArray[np.float32]], parts: Iterable[slice]
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield (part, read(part)); the next part is read in the background."""
     parts = iter(parts)
     with ThreadPoolExecutor(1) as reader:
@@ -159,10 +172,31 @@ def reconstruct_in_chunks(
     chunk_size: int,
     batch_size: int,
     *,
-    folder: Path | None = None,
+    folder: StrPath | None = None,
     label: str = "groups",
 ) -> Canvas:
-    """Add all groups of a container, `chunk_size` at a time, and merge: what the rules do, in one process."""
+    """Add all groups of a container to a canvas in chunks: what the rules of the workflow do, in one process.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Patterns to patches, see `ptycho.model.networks.build_network`.
+    container : PtychoDataContainer
+        Groups of a scan.
+    chunk_size : int
+        Groups with a canvas of their own, which is then added to the whole.
+    batch_size : int
+        Groups that are predicted at once.
+    folder : path, optional
+        Folder for canvases in files; default: in memory.
+    label : str
+        Name in the progress bar.
+
+    Returns
+    -------
+    Canvas
+        Patches over the bounding box of all windows; it does not depend on the sizes of chunks and batches.
+    """
     groups = range(len(container))
     xcoords, ycoords = _positions(container, groups)
     whole = Canvas.around(xcoords.ravel(), ycoords.ravel(), container.n_pixels, folder)

@@ -1,7 +1,7 @@
-"""The forward model as Keras layers, each tested against `ptycho.physics.forward`.
+"""Forward model as Keras layers, each tested against `ptycho.physics.forward`.
 
-Positions are those of a container, (B, 1, 2, C), order [x, y], relative to the group's center pixel. Sub-pixel rests
-are taken by shifting the probe, so that patches are whole-pixel windows and no interpolation blurs the object.
+Positions are those of a container, (B, 1, 2, C), order [x, y], relative to the group's center pixel. The probe is
+shifted by their sub-pixel remainders, so that patches are whole-pixel windows and no interpolation blurs the object.
 """
 
 import keras
@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 PACKAGE = "ptycho"
+"""Name under which saved models refer to these classes."""
 
 
 def split_positions(positions):
-    """Split (B, 1, 2, C) positions into whole pixels (int32) and rests, each as (y, x) of shape (B, C)."""
+    """Split (B, 1, 2, C) positions into whole pixels (int32) and remainders, each as (y, x) of shape (B, C)."""
     pixel = tf.floor(positions + 0.5)
     rest = positions - pixel
     pixel = tf.cast(pixel, tf.int32)
@@ -23,15 +24,15 @@ def split_positions(positions):
 class GroupCanvas(keras.layers.Layer):
     """Average the patches of a group on one canvas and cut them out again: overlapping patches then agree.
 
-    A patch is placed by two one-hot matrices (rows and columns), which is exact and fast. The average is weighted by
-    the probe's intensity plus a thousandth of its peak.
+    Two one-hot matrices, for rows and columns, put a patch on the canvas, which is exact and fast. The average is
+    weighted by the probe's intensity plus a thousandth of its peak.
 
     Parameters
     ----------
     n : int
         Side of a patch [px].
     spread : int
-        Largest extent of a group's positions along an axis [px]; the canvas has n + spread + 2 pixels a side.
+        Largest extent of a group's positions along an axis [px]; the sides of the canvas are n + spread + 2.
     """
 
     def __init__(self, n: int, spread: int, **kwargs):
@@ -41,7 +42,7 @@ class GroupCanvas(keras.layers.Layer):
         self.weight = self.add_weight(shape=(n, n), initializer="ones", trainable=False, name="weight")
 
     def set_probe(self, probe) -> None:
-        """Weight patches by the intensity of an (n, n) complex probe."""
+        """Set the weight of patches from an (n, n) complex probe."""
         intensity = np.abs(probe) ** 2
         self.weight.assign(intensity / intensity.max() + 1.0e-3)
 
@@ -58,7 +59,7 @@ class GroupCanvas(keras.layers.Layer):
         return tf.transpose(tf.complex(*cut), (0, 2, 3, 1))
 
     def _placement(self, pixel):
-        """One-hot (B, C, size, n): pixel k of a patch lies at row start + k of the canvas."""
+        """Return one-hot matrices, (B, C, size, n): pixel k of a patch is row start + k of the canvas."""
         low = tf.reduce_min(pixel, axis=1, keepdims=True)
         start = pixel - low + 1
         return tf.one_hot(start[..., None] + tf.range(self.n), self.size, axis=2, dtype=tf.float32)
@@ -69,14 +70,14 @@ class GroupCanvas(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Detector(keras.layers.Layer):
-    """Mean counts behind patches: |F(O · shift(P, rest))|², the layer of `ptycho.physics.forward.predict_intensity`.
+    """Mean counts of patches on the detector: |F(O · shift(P, δ))|², as `ptycho.physics.forward.predict_intensity`.
 
     Parameters
     ----------
     n : int
         Side of a patch [px].
     trainable_probe : bool
-        Refine the probe while training; kept as two real arrays (Adam does not converge on a complex one).
+        Refine the probe while training. It is stored as two real arrays: Adam does not converge on a complex one.
     """
 
     def __init__(self, n: int, trainable_probe: bool = False, **kwargs):
@@ -89,7 +90,7 @@ class Detector(keras.layers.Layer):
             setattr(self, f"probe_{part}", variable)
 
     def set_probe(self, probe) -> None:
-        """Take an (n, n) complex probe [sqrt(photon)]."""
+        """Set the (n, n) complex probe [sqrt(photon)]."""
         self.probe_real.assign(np.real(probe))
         self.probe_imag.assign(np.imag(probe))
 
@@ -123,9 +124,9 @@ class InverseDiffraction(keras.layers.Layer):
     n : int
         Side of a pattern [px].
     transmittance : float
-        Mean amplitude transmittance of the training data; it brings O to order one.
+        Mean amplitude transmittance of the training data; O is divided by it.
     regularization : float
-        ε.
+        ε, the damping where the probe is dim.
     """
 
     def __init__(self, n: int, transmittance: float = 1.0, regularization: float = 0.05, **kwargs):
@@ -139,7 +140,7 @@ class InverseDiffraction(keras.layers.Layer):
             )
 
     def set_probe(self, probe) -> None:
-        """Take an (n, n) complex probe [sqrt(photon)]."""
+        """Set the (n, n) complex probe [sqrt(photon)]."""
         self.probe_real.assign(np.real(probe))
         self.probe_imag.assign(np.imag(probe))
 
@@ -165,12 +166,14 @@ class InverseDiffraction(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Regroup(keras.layers.Layer):
-    """Put (B C, n, n, 1) images of single patterns back together: (B, n, n, C).
+    """Collect (B C, n, n, 1) images of single patterns into groups, (B, n, n, C).
 
     Parameters
     ----------
-    n, channels : int
-        Side of a pattern [px], and C.
+    n : int
+        Side of a pattern [px].
+    channels : int
+        C, patterns in a group.
     """
 
     def __init__(self, n: int, channels: int, **kwargs):
@@ -186,7 +189,7 @@ class Regroup(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class ComplexPatches(keras.layers.Layer):
-    """Join amplitude and phase [rad], (B, n, n, 2C), to complex64 patches (B, n, n, C)."""
+    """Join amplitudes and phases [rad], (B, n, n, 2C), into complex64 patches, (B, n, n, C)."""
 
     def call(self, inputs):
         amplitude, phase = tf.split(inputs, 2, axis=-1)

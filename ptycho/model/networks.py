@@ -1,4 +1,4 @@
-"""The networks: patterns of a group in, amplitude and phase of its patches out. PINN and Baseline use the same one."""
+"""Network of PINN and Baseline, from the patterns of a group to amplitude and phase, and the models that train it."""
 
 from dataclasses import dataclass
 
@@ -11,36 +11,39 @@ from ptycho.model.convolutions import UpConvolution
 from ptycho.model.layers import ComplexPatches, Detector, GroupCanvas, InverseDiffraction, Regroup
 
 SIZES = (64, 128, 256)
+"""Sides of the patterns [px] for which a network can be built."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Shape of a network."""
+    """Architecture of a network."""
 
     filters: int
-    """Features at full resolution; they double with every level, twice."""
+    """Features at full resolution; twice as many at the next level, four times as many at the others."""
     amplitude_max: float
-    """Largest amplitude that it can return."""
+    """Largest amplitude of the output."""
 
 
 def build_network(
-    n: int, channels: int, probe: NDArray, options: NetworkOptions, *, transmittance: float
+    n: int, channels: int, probe: NDArray[np.complexfloating], options: NetworkOptions, *, transmittance: float
 ) -> keras.Model:
-    """Build a network that sees every pattern of a group through the same weights.
+    """Build a network that applies the same weights to every pattern of a group.
 
-    A pattern is brought to the sample plane (`InverseDiffraction`). An encoder with two decoders, joined level by
-    level, turns that first estimate into amplitude and phase.
+    `InverseDiffraction` brings a pattern to the sample plane. An encoder with two decoders, joined level by level,
+    turns that first estimate into amplitude and phase.
 
     Parameters
     ----------
     n : int
-        Side of the patterns [px]: 64, 128 or 256; every doubling adds a level.
+        Side of the patterns [px], one of `SIZES`; every doubling adds a level.
     channels : int
         C, patterns in a group.
     probe : (n, n) complex
         Illumination [sqrt(photon)].
+    options : NetworkOptions
+        Features and largest amplitude.
     transmittance : float
-        Mean amplitude transmittance of the training data: the normalization that travels with the model.
+        Mean amplitude transmittance of the training data: the normalization, which is saved with the model.
 
     Returns
     -------
@@ -50,7 +53,7 @@ def build_network(
     Raises
     ------
     ValueError
-        If n is none of the sizes.
+        If n is not one of `SIZES`.
     """
     if n not in SIZES:
         raise ValueError(f"patterns of {n} px; wanted one of {SIZES}")
@@ -86,15 +89,21 @@ def _decode(x: keras.KerasTensor, levels: list[keras.KerasTensor], widths: list[
     return layers.Conv2D(1, 3, padding="same", kernel_initializer=small)(x)
 
 
-def build_pinn(network: keras.Model, probe: NDArray, spread: int, *, trainable_probe: bool) -> keras.Model:
-    """Put the forward model behind a network: amplitudes and positions in, mean counts out. No truth takes part.
+def build_pinn(
+    network: keras.Model, probe: NDArray[np.complexfloating], max_spread_px: int, *, trainable_probe: bool
+) -> keras.Model:
+    """Append the forward model to a network: amplitudes and positions in, mean counts out; no truth is used.
 
     Parameters
     ----------
+    network : keras.Model
+        Patterns to patches, see `build_network`.
     probe : (n, n) complex
         Illumination [sqrt(photon)].
-    spread : int
-        Largest extent of a group's positions [px].
+    max_spread_px : int
+        Largest extent of a group's positions along an axis [px].
+    trainable_probe : bool
+        Refine the probe while training.
 
     Returns
     -------
@@ -103,7 +112,7 @@ def build_pinn(network: keras.Model, probe: NDArray, spread: int, *, trainable_p
     """
     n, channels = network.input_shape[1], network.input_shape[-1]
     inputs = container_inputs(n, channels)
-    canvas = GroupCanvas(n, spread, name="canvas")
+    canvas = GroupCanvas(n, max_spread_px, name="canvas")
     detector = Detector(n, trainable_probe, name="detector")
     patches = canvas(ComplexPatches(name="complex")(network(inputs["diffraction"])), inputs["positions"])
     model = keras.Model(inputs, detector(patches, inputs["positions"]), name="pinn")
@@ -113,7 +122,7 @@ def build_pinn(network: keras.Model, probe: NDArray, spread: int, *, trainable_p
 
 
 def build_baseline(network: keras.Model) -> keras.Model:
-    """Give a network the inputs of a container's stream, of which it uses the patterns only."""
+    """Give a network the inputs of a container's stream, of which it uses the patterns alone."""
     inputs = container_inputs(network.input_shape[1], network.input_shape[-1])
     return keras.Model(inputs, network(inputs["diffraction"]), name="baseline")
 

@@ -1,4 +1,4 @@
-"""Adam as one operation a variable: the same numbers as Keras', and a graph that is built in half the time."""
+"""Adam as one operation per variable: Keras' numbers, and a graph that is built in half the time."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ from ptycho.model.layers import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class FusedAdam(keras.optimizers.Adam):
-    """Keras' Adam (Kingma and Ba, ICLR 2015) by TensorFlow's own kernel instead of a dozen operations a variable."""
+    """Adam (Kingma and Ba, ICLR 2015) with one TensorFlow kernel per variable instead of Keras' dozen operations."""
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Change a variable and its two moments."""
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """Update a variable and its two moments."""
         index = self._get_variable_index(variable)
         step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -31,23 +31,33 @@ class FusedAdam(keras.optimizers.Adam):
 
 
 def cosine_rate(learning_rate: float, steps: int) -> Callable[[int], float]:
-    """Return Adam's rate as a function of the step: it falls to a fiftieth along a cosine.
+    """Return Adam's learning rate as a function of the step: it falls to a fiftieth along a cosine.
 
-    Loshchilov and Hutter, ICLR 2017, without restarts. The rate is set before every step and multiplied by what early
-    stopping halves it by: an optimizer that holds a schedule refuses a new rate.
+    Loshchilov and Hutter, ICLR 2017, without restarts. The caller sets the rate before every step, as early stopping
+    halves it: Keras does not let the rate of a schedule be changed.
 
     Parameters
     ----------
     learning_rate : float
-        At the start.
+        Rate at the start.
     steps : int
-        Of the whole training.
+        Number of steps of the whole training.
     """
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.02)
     return lambda step: float(schedule(step))
 
 
 def compile_model(model: keras.Model, loss: keras.Loss, learning_rate: float) -> None:
-    """Make a model ready to fit. Adam's variables are made at once, or the first step would be traced twice."""
+    """Compile a model with `FusedAdam`, whose variables are created at once: else the first step is traced twice.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Model to fit.
+    loss : keras.Loss
+        Loss to minimize.
+    learning_rate : float
+        Rate at the start; see `cosine_rate` for the others.
+    """
     model.compile(optimizer=FusedAdam(learning_rate), loss=loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)

@@ -1,15 +1,15 @@
-"""Refined: a U-Net on top of TV-MAP, trained on the very photons of the scan that it reconstructs, without any truth.
+"""Refined: a U-Net on top of TV-MAP, trained without truth on the photons of the scan that it reconstructs.
 
-The photons are split anew several times into two independent sets. TV-MAPs of the first set with several weights of
-the prior are the input of a U-Net; the Poisson likelihood of the second is its loss (`ptycho.model.unet`). The result
-is the mean of what the network makes of all photons and of what it makes, on average, of the splits. Large scans go
-tile by tile, each with a network of its own: memory is a tile.
+The photons are split several times into two independent sets. TV-MAPs of the first set with several weights of the
+prior are the input of a U-Net; the Poisson likelihood of the second set is its loss (`ptycho.model.unet`). The result
+is the mean of two reconstructions by the network: that from all photons, and the mean of those from the splits. Large
+scans are refined tile by tile, each tile with a network of its own, so that one tile is in memory.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,102 +20,123 @@ from tqdm import tqdm
 from ptycho.data.canvas import Canvas
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import Tile, canvas_of, cut_tiles
-from ptycho.model.checkpoints import Backup
+from ptycho.model.checkpoints import Backup, State
 from ptycho.model.unet import Example, Trainer, UNetOptions, build_unet, correct, target_of
+from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.features import preconditioned_gradient, stack_features
-from ptycho.reconstruction.likelihood import Counts, Likelihood, split_counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
-from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, TVOptions, tv_weights, with_background
+from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, TVOptions, background_for, tv_weights
+from ptycho.workflow.files import StrPath
 from ptycho.workflow.job import CpuClock
 
 FACTORS = (4.0, 2.0, 1.0, 0.25)
-"""Weights of the prior, in units of the chosen one, whose TV-MAPs a network sees."""
+"""Weights of the prior, in units of the chosen one, of the TV-MAPs that a network sees."""
 CHOSEN = 2
-"""Index of the one that the network adds to."""
+"""Index of the TV-MAP that the network corrects."""
 CHANNELS = 2 * len(FACTORS) + 3
+"""Features of a network: real and imaginary parts of the TV-MAPs and of the gradient, and the illumination."""
 VALIDATION_FRACTION = 0.08
 """Fraction of the photons that is never trained on: their deviance decides which weights are kept."""
 MAX_TILE_PX = 256.0
-"""Largest extent of the positions of a tile with a network of its own: all of its photons are held, split by split."""
+"""Largest extent of the positions of a tile [px]: all splits of its photons are in memory."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefinedOptions(UNetOptions):
-    """How the network looks and is trained."""
+    """Architecture and training of the network, and the splits of the photons."""
 
     n_splits: int
-    """Times that the photons are split; as many reconstructions are averaged."""
+    """Number of splits of the photons, and of reconstructions that are averaged."""
     fit_fraction: float
-    """Fraction of the photons that is reconstructed from; the rest is predicted."""
+    """Fraction of the photons to reconstruct from; the rest is predicted."""
     tile_px: float
     """Largest extent of the positions of a training example [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefinedRun:
-    """What differs from one refinement to the next."""
+    """Settings of one refinement."""
 
     tv_weight: float
     """λ, as `ptycho.reconstruction.tv` chose it for all photons."""
     prior: TVOptions
+    """Iterations of the TV-MAPs."""
     options: RefinedOptions
+    """Network, training and splits."""
     seed: int
+    """Seed of the splits, the weights and the order of the examples."""
     backup: Backup | None = None
-    """Keeps the TV-MAPs of the splits and the state after every round; the same refinement resumes from it."""
+    """Stores the TV-MAPs of the splits and the state after every round, from which the same refinement resumes;
+    default: no backup."""
     clock: CpuClock = field(default_factory=CpuClock)
-    """CPU time; what an interrupted attempt has spent on parts that are resumed is added."""
+    """CPU time, including what an interrupted attempt spent on the parts that are resumed."""
 
 
 @dataclass
 class Maps:
-    """TV-MAPs of some photons: what the network sees, and what it adds to."""
+    """TV-MAPs of a set of photons, as features of a network and as the object that it corrects."""
 
     origin_px: tuple[int, int]
     """Row and column of the first pixel in the object plane."""
     start: NDArray[np.complex64]
-    """(H, W), that of the chosen weight."""
+    """(H, W) TV-MAP with the chosen weight."""
     features: NDArray[np.float32]
-    """(H, W, `CHANNELS`)."""
+    """(H, W, `CHANNELS`) input of the network."""
 
     @classmethod
     def of(cls, likelihood: Likelihood, fraction: float, transmittance: float, run: RefinedRun) -> "Maps":
-        """Reconstruct.
+        """Reconstruct with decreasing weights of the prior, down to the least of `FACTORS`.
 
         Parameters
         ----------
         likelihood : Likelihood
-            Of these photons.
+            Likelihood of the photons.
         fraction : float
-            Of all photons.
+            Fraction that they are of all photons.
         transmittance : float
-            Amplitude of the flat object that it starts from.
+            Amplitude of the flat object at which the reconstruction starts.
+        run : RefinedRun
+            Weight of the prior and iterations.
         """
         illumination, prior = likelihood.illumination(), run.prior
         obj = np.full(likelihood.shape, transmittance, np.complex64)
-        maps: list[NDArray] = []
+        maps: list[NDArray[np.complex64]] = []
         weights = tv_weights(prior, illumination / fraction) / run.tv_weight
         for factor in (*(weight for weight in weights if weight > FACTORS[0] * 1.01), *FACTORS):
-            smoothed = with_background(likelihood, factor)
+            smoothed = background_for(likelihood, factor)
             if WARM_START_FACTOR > factor >= 1:
                 obj = minimize_slow_phase(smoothed, obj, PHASE_ITERATIONS)
             iterations = prior.final_iterations if factor == FACTORS[CHOSEN] else prior.iterations
             obj, _, _ = minimize(smoothed, obj, factor * run.tv_weight * np.sqrt(fraction), iterations)
             if factor in FACTORS:
                 maps.append(obj)
-        fields: list[NDArray] = [
+        fields: list[NDArray[np.complexfloating]] = [
             *(obj - transmittance for obj in maps),
             preconditioned_gradient(likelihood, maps[CHOSEN]),
         ]
         return cls(likelihood.origin_px, maps[CHOSEN], stack_features(fields, illumination / fraction))
 
     def correct(self, network: keras.Model) -> NDArray[np.complex64]:
-        """Add the network's output, (H, W) complex64."""
+        """Return the object after correction by a network, (H, W)."""
         return correct(network, self.start, self.features)
 
-    def example(self, tile: Tile, counts: Counts, probe, fraction: float) -> Example:
-        """Cut an example: the box around the windows of a tile's exposures, and other photons of them as target."""
+    def example(self, tile: Tile, counts: Counts, probe: NDArray[np.complexfloating], fraction: float) -> Example:
+        """Cut an example for training or validation: the box around the windows of a tile's exposures.
+
+        Parameters
+        ----------
+        tile : Tile
+            Exposures of the example.
+        counts : Counts
+            Photons to predict, of all exposures.
+        probe : (modes, N, N) complex
+            Known illumination [sqrt(photon)].
+        fraction : float
+            Fraction that the photons to predict are of all photons.
+        """
         likelihood = Likelihood(counts.select(tile.exposures), probe, fraction, cache_bytes=0)
         y, x = np.subtract(likelihood.origin_px, self.origin_px)
         box = np.s_[y : y + likelihood.shape[0], x : x + likelihood.shape[1]]
@@ -123,13 +144,13 @@ class Maps:
 
 
 class _Attempt:
-    """What is kept of a refinement, part by part, and the CPU time that each part has taken."""
+    """Backups of the parts of a refinement, each with its CPU time."""
 
     def __init__(self, backup: Backup | None, clock: CpuClock):
         self.backup, self.clock, self.start_s = backup, clock, clock.seconds
 
-    def load(self, part: str) -> tuple[dict, dict[str, list]] | None:
-        """Begin a part: take up what an attempt before has left of it, None if nothing."""
+    def load(self, part: str) -> State | None:
+        """Begin a part; return the state that an earlier attempt left, None if there is none."""
         self.start_s = self.clock.seconds
         if self.backup is None:
             return None
@@ -139,13 +160,13 @@ class _Attempt:
             _logger.info("resumes with %s", self.backup.part(part).path)
         return state
 
-    def save(self, part: str, facts: dict, **arrays: list) -> None:
-        """Keep what is there of a part."""
+    def save(self, part: str, facts: dict[str, Any], **arrays: list[Any]) -> None:
+        """Store the state of a part."""
         if self.backup:
             self.backup.part(part).save({**facts, "cpu_s": self.clock.seconds - self.start_s}, **arrays)
 
     def maps(self, part: str, make: Callable[[], Maps]) -> Maps:
-        """Take up maps, or make and keep them."""
+        """Return maps from the backup, or make and store them."""
         if state := self.load(part):
             return Maps(tuple(state[0]["origin_px"]), *state[1]["maps"])
         maps = make()
@@ -153,7 +174,7 @@ class _Attempt:
         return maps
 
     def train(self, trainer: Trainer) -> pd.DataFrame:
-        """Train, or what is left of it."""
+        """Train for the remaining rounds; return the history."""
         if state := self.load("training"):
             trainer.restore(*state)
 
@@ -164,7 +185,7 @@ class _Attempt:
         return trainer.run("refined", save)
 
 
-def refine_tile(counts: Counts, probe, run: RefinedRun) -> dict[str, Reconstruction]:
+def refine_tile(counts: Counts, probe: NDArray[np.complexfloating], run: RefinedRun) -> dict[str, Reconstruction]:
     """Train on the photons of exposures and reconstruct them on one canvas; interrupted or not, to the same bits.
 
     Parameters
@@ -173,12 +194,14 @@ def refine_tile(counts: Counts, probe, run: RefinedRun) -> dict[str, Reconstruct
         Fit and validation exposures of a tile; no truth is read.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
+    run : RefinedRun
+        Settings of the refinement.
 
     Returns
     -------
-    dict
-        "refined", and the two that it is the mean of: "whole", from all photons, and "splits". History: epoch, loss,
-        validation_deviance, learning_rate.
+    dict of Reconstruction
+        "whole", from all photons; "splits", the mean of those from the splits; "refined", the mean of both. History:
+        epoch, loss, validation_deviance, learning_rate.
     """
     keras.utils.set_random_seed(run.seed)
     options, transmittance, likelihood = run.options, counts.mean_transmittance(probe), Likelihood(counts, probe)
@@ -207,21 +230,23 @@ def refine_tile(counts: Counts, probe, run: RefinedRun) -> dict[str, Reconstruct
     }
 
 
-def refine(counts: Counts, probe, run: RefinedRun, *, folder: Path | None = None) -> dict[str, Reconstruction]:
-    """Refine a scan of any size: `refine_tile` for every tile of `MAX_TILE_PX` at most, all on one canvas.
+def refine(
+    counts: Counts, probe: NDArray[np.complexfloating], run: RefinedRun, *, folder: StrPath | None = None
+) -> dict[str, Reconstruction]:
+    """Refine a scan of any size: `refine_tile` for every tile of at most `MAX_TILE_PX`, all on one canvas.
 
     Parameters
     ----------
     counts, probe, run
-        As `refine_tile` takes them.
-    folder : Path, optional
-        Where the canvases live in files; without, they are in memory.
+        Exposures, illumination and settings, see `refine_tile`.
+    folder : path, optional
+        Folder for canvases in files; default: in memory.
 
     Returns
     -------
-    dict
-        As `refine_tile`. The history is that of the tiles one after the other, with a column `tile` if there are
-        several; `cpu_s` is what `run.clock` says.
+    dict of Reconstruction
+        "refined", "whole" and "splits", see `refine_tile`. The histories of the tiles follow one another, with a column
+        `tile` if there are several; `cpu_s` is the time of `run.clock`.
     """
     positions, n = (counts.xcoords, counts.ycoords), probe.shape[-1]
     tiles = cut_tiles(*positions, min(run.prior.tile_px, MAX_TILE_PX), n)

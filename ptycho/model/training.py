@@ -1,8 +1,9 @@
-"""Training a network on a container: PINN from the counts alone, Baseline from the truth."""
+"""Training of a network on a container: PINN from the counts alone, Baseline from the truth."""
 
 import logging
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,50 +19,63 @@ from ptycho.model.optimizer import compile_model, cosine_rate
 from ptycho.physics.forward import blocks, mean_transmittance
 
 METHODS = ("pinn", "baseline")
+"""Methods whose networks are trained here."""
 EVALUATIONS = 20
-"""Evaluations of the validation deviance in a training, about; at least one a pass."""
+"""Approximate number of evaluations of the validation deviance in a training; at least one per pass."""
 MAX_EVALUATION_TIME = 0.1
-"""Fraction of a training's time that they may take."""
+"""Largest fraction of a training's time for these evaluations."""
 MAX_MEAN_TRANSMITTANCE = 0.9
-"""Mean transmittance of the data, as a fraction of the largest that a network can return, above which it warns."""
+"""Mean transmittance of the data above which a warning is logged, as a fraction of `amplitude_max`."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a network is trained."""
+    """Parameters of the training of a network."""
 
     epochs: int
-    """Passes over the view, at most."""
+    """Largest number of passes over the view."""
     batch_size: int
-    """Groups."""
+    """Groups per batch."""
     learning_rate: float
-    """Adam's at the start; it falls to a fiftieth along a cosine."""
+    """Adam's rate at the start; it falls to a fiftieth along a cosine."""
     lr_patience: int
-    """Evaluations of the validation deviance without improvement after which the rate is halved, and again."""
+    """Evaluations of the validation deviance without improvement after which the rate is halved, repeatedly."""
     early_stopping_patience: int
     """Evaluations without improvement after which training stops."""
     trainable_probe: bool
-    """Refine the probe too (PINN)."""
+    """Refine the probe, too (PINN)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """What differs from one training to the next."""
+    """Settings of one training."""
 
     validation: NDArray[np.int64]
     """(m,) exposures that are not trained on: their deviance decides which weights are kept, when the rate falls and
     when training stops, see `ptycho.model.early_stopping`."""
-    spread: int
-    """Largest extent of a group's positions [px]."""
+    max_spread_px: int
+    """Largest extent of a group's positions along an axis [px]."""
     seed: int
+    """Seed of the weights, the order of the groups, and the split of the validation photons."""
     backup: Backup | None = None
-    """Keeps the state after every pass; the same training resumes from it."""
+    """Stores the state after every pass, from which the same training resumes; default: no backup."""
 
 
-def transmittance_of(container: PtychoDataContainer, groups=None, block_size: int = 64) -> float:
-    """Mean amplitude transmittance, sqrt(detected / incident photons), of some groups, read block by block.
+def transmittance_of(
+    container: PtychoDataContainer, groups: NDArray[np.int64] | None = None, block_size: int = 64
+) -> float:
+    """Mean amplitude transmittance of groups, sqrt(detected / incident photons), read block by block.
+
+    Parameters
+    ----------
+    container : PtychoDataContainer
+        Groups of a scan.
+    groups : (b,) int64, optional
+        Indices of the groups; default: all.
+    block_size : int
+        Groups that are read at once.
 
     Raises
     ------
@@ -78,17 +92,18 @@ def transmittance_of(container: PtychoDataContainer, groups=None, block_size: in
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what, and validated by what."""
+    """Models and loss of a training; the models share their weights."""
 
     network: keras.Model
-    """What is saved."""
+    """Network that is saved."""
     model: keras.Model
-    """What is fitted; it shares the network's weights."""
+    """Model that is fitted."""
     physics: keras.Model
-    """The network with the forward model behind it, see `build_pinn`: its predictions are validated."""
+    """Network followed by the forward model, see `build_pinn`: its predictions are validated."""
     loss: keras.Loss
+    """Loss of the fitted model."""
     targets: str
-    """Which targets of the container's stream the loss takes."""
+    """Targets of the container's stream that the loss compares with."""
 
 
 def prepare(
@@ -96,20 +111,31 @@ def prepare(
     container: PtychoDataContainer,
     network: NetworkOptions,
     *,
-    spread: int,
+    max_spread_px: int,
     trainable_probe: bool,
-    groups=None,
+    groups: NDArray[np.int64] | None = None,
 ) -> Task:
-    """Build the network of a method and what it is trained through.
+    """Build the network of a method and the models to train and validate it.
 
     Parameters
     ----------
-    groups : (b,) int, optional
-        Groups that are trained on: their transmittance is the normalization. Without, all.
+    method : {"pinn", "baseline"}
+        Method that the network belongs to.
+    container : PtychoDataContainer
+        Groups of the train split.
+    network : NetworkOptions
+        Architecture of the network.
+    max_spread_px : int
+        Largest extent of a group's positions along an axis [px].
+    trainable_probe : bool
+        Refine the probe, too (PINN).
+    groups : (b,) int64, optional
+        Groups to train on, whose transmittance is the normalization; default: all.
 
     Returns
     -------
     Task
+        Models and loss.
 
     Raises
     ------
@@ -120,7 +146,7 @@ def prepare(
         raise TrainingError(f"method '{method}'; wanted one of {METHODS}")
     probe, shape = container.probe_array, (container.n_pixels, container.channels)
     built = build_network(*shape, probe, network, transmittance=transmittance_of(container, groups))
-    pinn = build_pinn(built, probe, spread, trainable_probe=trainable_probe and method == "pinn")
+    pinn = build_pinn(built, probe, max_spread_px, trainable_probe=trainable_probe and method == "pinn")
     if method == "pinn":
         return Task(built, pinn, pinn, PoissonDeviance(), "diffraction")
     intensity = np.abs(probe) ** 2
@@ -129,35 +155,35 @@ def prepare(
 
 
 class _Progress(keras.callbacks.Callback):
-    """Sets the rate, validates, keeps the best weights; stops a training that does not improve or is not finite."""
+    """Set the rate, validate, keep the best weights; stop a training that does not improve or is not finite."""
 
     def __init__(self, training: TrainingOptions, steps: int, deviance: ValidationDeviance):
         super().__init__()
         self.training, self.steps, self.deviance = training, steps, deviance
         self.rate = cosine_rate(training.learning_rate, training.epochs * steps)
         self.patience = Patience(training.lr_patience, training.early_stopping_patience)
-        self.rows: list[dict] = []
-        self.best: list[NDArray] = []
+        self.rows: list[dict[str, Any]] = []
+        self.best: list[NDArray[Any]] = []
         self.over = False
         wanted = max(
             training.epochs * steps / EVALUATIONS, len(deviance) / (3 * MAX_EVALUATION_TIME * training.batch_size)
-        )  # a step is worth three predictions
+        )  # a step costs as much as three predictions
         evaluations = max(int(steps / wanted), 1)
         self.marks = {steps * (i + 1) // evaluations for i in range(evaluations)}
         self.start, self.trained = time.monotonic(), 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch, self.seen, self.total = epoch, 0, 0.0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         rate = self.rate(self.epoch * self.steps + batch)
         self.model.optimizer.learning_rate = rate * 0.5**self.patience.halvings
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step, self.trained = batch + 1, self.trained + 1
         self._check("loss", logs["loss"], step)
         if step in self.marks:
-            total = logs["loss"] * step  # Keras gives the mean since the epoch's begin
+            total = logs["loss"] * step  # Keras reports the mean since the start of the epoch
             loss, self.total, self.seen = (total - self.total) / (step - self.seen), total, step
             self._evaluate(step, loss)
 
@@ -185,13 +211,13 @@ class _Progress(keras.callbacks.Callback):
             self.over = self.model.stop_training = True
 
     def save(self, backup: Backup, model: keras.Model) -> None:
-        """Keep the state after a pass."""
+        """Store the state after a pass."""
         facts = {"epoch": self.epoch + 1, "rows": self.rows, "patience": self.patience.state()}
         optimizer = values_of(model.optimizer.variables)
         backup.save(facts, weights=values_of(model.weights), optimizer=optimizer, best=self.best)
 
     def restore(self, backup: Backup, model: keras.Model) -> int:
-        """Take a saved state up; return the pass to go on with."""
+        """Continue from a saved state; return the number of the next pass."""
         state = backup.load()
         if state is None:
             return 0
@@ -204,7 +230,7 @@ class _Progress(keras.callbacks.Callback):
 
 
 def _warn_if_too_bright(network: keras.Model, options: NetworkOptions) -> None:
-    """Warn where the data are brighter than what the network can return."""
+    """Log a warning if the data are brighter than the network's largest amplitude."""
     transmittance = network.get_layer("inverse_diffraction").transmittance
     if transmittance > MAX_MEAN_TRANSMITTANCE * options.amplitude_max:
         _logger.warning(
@@ -227,15 +253,23 @@ def train(
     Parameters
     ----------
     method : {"pinn", "baseline"}
+        Method that the network belongs to.
     container : PtychoDataContainer
-        Groups of the train split. For the PINN its truth is not read.
+        Groups of the train split. For the PINN the truth is not read.
+    network : NetworkOptions
+        Architecture of the network.
+    training : TrainingOptions
+        Parameters of the training.
+    run : TrainingRun
+        Validation exposures, seed and backup.
 
     Returns
     -------
     network : keras.Model
-        Patterns to patches, see `build_network`; the weights with the lowest validation deviance.
+        Patterns to patches, see `build_network`, with the weights of the lowest validation deviance.
     history : DataFrame
-        epoch (passes made), loss (mean since the row before), validation_deviance, learning_rate; a row an evaluation.
+        epoch (passes made), loss (mean since the row before), validation_deviance, learning_rate; one row per
+        evaluation.
 
     Raises
     ------
@@ -245,7 +279,12 @@ def train(
     keras.utils.set_random_seed(run.seed)
     groups, validation_groups = split_groups(container.nn_indices, run.validation)
     task = prepare(
-        method, container, network, spread=run.spread, trainable_probe=training.trainable_probe, groups=groups
+        method,
+        container,
+        network,
+        max_spread_px=run.max_spread_px,
+        trainable_probe=training.trainable_probe,
+        groups=groups,
     )
     _warn_if_too_bright(task.network, network)
     model, size = task.model, training.batch_size

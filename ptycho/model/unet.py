@@ -1,6 +1,6 @@
-"""A residual U-Net over a canvas, trained without truth by the Poisson likelihood of photons that it does not see.
+"""Residual U-Net over a canvas, trained without truth by the Poisson likelihood of photons that it does not see.
 
-The photons of an example are split into two independent sets. What was reconstructed from the first goes in; the
+The photons of an example are split into two independent sets. The reconstruction from the first is the input; the
 likelihood of the second is the loss. Their noise is independent, so the network cannot learn it (Batson and Royer,
 Noise2Self, ICML 2019).
 """
@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,16 +18,18 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from ptycho.model.checkpoints import assign, values_of
-from ptycho.model.losses import poisson_deviance
+from ptycho.model.checkpoints import State, assign, values_of
+from ptycho.model.early_stopping import Patience
+from ptycho.model.losses import pixel_deviance
 from ptycho.model.optimizer import FusedAdam, cosine_rate
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 
 LEVELS = 3
+"""Resolutions of the U-Net, each half of the one before."""
 MULTIPLE = 2 ** (LEVELS - 1)
-"""Sides of what the U-Net sees are multiples of this."""
+"""The sides of the U-Net's input are multiples of this [px]."""
 ROUNDS = 10
-"""A training is divided into this many rounds; each ends with a validation, and its state can be saved."""
+"""Number of rounds of a training; each ends with a validation, and its state can be saved."""
 PATIENCE = 3
 """Training stops after this many rounds without a lower validation deviance."""
 
@@ -35,30 +38,43 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class UNetOptions:
-    """How a U-Net over a canvas looks and is trained."""
+    """Architecture and training of a U-Net over a canvas."""
 
     filters: int
-    """Features at full resolution; two and three times as many below."""
+    """Features at full resolution; two and three times as many at the lower ones."""
     steps: int
-    """Steps of Adam, an example each."""
+    """Steps of Adam, one example per step."""
     learning_rate: float
-    """Adam's at the start; it falls along a cosine, and is halved after a round that does not improve."""
+    """Adam's rate at the start; it falls along a cosine, and is halved after a round without improvement."""
 
 
 @dataclass
 class Example:
-    """What goes in, what the output is added to, and the photons that the sum has to predict."""
+    """Canvas, input features, and the photons that the corrected canvas is to predict."""
 
     start: NDArray[np.complex64]
-    """(H, W) canvas."""
+    """(H, W) canvas that the output is added to."""
     features: NDArray[np.float32]
-    """(H, W, K)."""
-    target: dict[str, NDArray]
+    """(H, W, K) input of the network."""
+    target: dict[str, NDArray[Any]]
     """Photons that the network does not see, see `target_of`."""
 
 
-def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, NDArray]:
-    """Lay out exposures as one batch: windows' first rows and columns on a canvas, counts and probes."""
+def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """Return all exposures as one batch: `canvas_deviance`'s arguments after the canvas.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Likelihood of the exposures.
+    origin_px : (int, int)
+        Row and column of the canvas's first pixel in the object plane.
+
+    Returns
+    -------
+    dict
+        top, left, frames and probes.
+    """
     blocks = [likelihood.block(part) for part in likelihood.counts.parts]
     return {
         "top": (likelihood.top - origin_px[0]).astype(np.int32),
@@ -68,10 +84,26 @@ def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, N
     }
 
 
-def canvas_deviance(canvas, top, left, frames, probes):
-    """Poisson deviance per pixel of frames (m, n, n), zero frequency first, on a canvas (H, W): `Likelihood` as graph.
+def canvas_deviance(
+    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, frames: tf.Tensor, probes: tf.Tensor
+) -> tf.Tensor:
+    """Mean Poisson deviance per pixel of exposures of a canvas: `Likelihood` as a TensorFlow graph.
 
-    The arguments behind the canvas are those of `target_of`.
+    Parameters
+    ----------
+    canvas : (H, W) complex64
+        Object.
+    top, left : (m,) int32
+        First row and column of each window on the canvas.
+    frames : (m, n, n) float32
+        Counts, zero frequency first [photon].
+    probes : (m, modes, n, n) complex64
+        Shifted probes, sample-centered [sqrt(photon)].
+
+    Returns
+    -------
+    () float32
+        Mean deviance.
     """
     n = tf.shape(frames)[-1]
     span = tf.range(n)
@@ -79,14 +111,29 @@ def canvas_deviance(canvas, top, left, frames, probes):
     windows = tf.gather(tf.reshape(canvas, [-1]), rows[:, :, None] * tf.shape(canvas)[1] + columns[:, None, :])
     waves = tf.signal.fft2d(windows[:, None] * probes) / tf.cast(n, tf.complex64)
     intensity = tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1) + BACKGROUND
-    return tf.reduce_mean(poisson_deviance(frames, intensity, BACKGROUND))
+    return tf.reduce_mean(pixel_deviance(frames, intensity, BACKGROUND))
 
 
 def build_unet(channels: int, filters: int, name: str) -> keras.Model:
-    """Build a residual U-Net over a canvas of any size: (1, H, W, channels) to what is to be added, (1, H, W, 2)."""
+    """Build a residual U-Net over a canvas of any size.
+
+    Parameters
+    ----------
+    channels : int
+        Number of input features.
+    filters : int
+        Features at full resolution, see `UNetOptions`.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        (1, H, W, channels) features to a correction, (1, H, W, 2): real and imaginary part.
+    """
     inputs = keras.Input((None, None, channels))
 
-    def convolve(x, width):
+    def convolve(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
         for _ in range(2):
             x = layers.Conv2D(width, 3, padding="same", activation="leaky_relu", kernel_initializer="he_normal")(x)
         return x
@@ -103,20 +150,35 @@ def build_unet(channels: int, filters: int, name: str) -> keras.Model:
     return keras.Model(inputs, layers.Conv2D(2, 3, padding="same", kernel_initializer=small)(x), name=name)
 
 
-def padded(array):
-    """Make both sides multiples of four, by repeating the last row and column."""
+def padded(array: NDArray[Any]) -> NDArray[Any]:
+    """Extend both sides to multiples of `MULTIPLE` by repeating the last row and column."""
     sides = [(0, -size % MULTIPLE) for size in array.shape[:2]]
     return np.pad(array, sides + [(0, 0)] * (array.ndim - 2), mode="edge")
 
 
-def correct(network: keras.Model, start, features) -> NDArray[np.complex64]:
-    """Add a network's output for (H, W, K) features to an (H, W) complex64 canvas."""
+def correct(network: keras.Model, start: NDArray[np.complex64], features: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """Add a network's output to a canvas.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Network, see `build_unet`.
+    start : (H, W) complex64
+        Canvas.
+    features : (H, W, K) float32
+        Input of the network.
+
+    Returns
+    -------
+    (H, W) complex64
+        Corrected canvas.
+    """
     output = network(padded(features)[None], training=False).numpy()[0, : start.shape[0], : start.shape[1]]
     return start + (output[..., 0] + 1j * output[..., 1]).astype(np.complex64)
 
 
-def _augmented(network, features, turn, mirror):
-    """Apply a network to a turned and mirrored canvas, and turn its output back."""
+def _augmented(network: keras.Model, features: tf.Tensor, turn: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:
+    """Apply a network to rotated and mirrored features, and undo both in its output, (H, W) complex64."""
     turned = tf.cond(mirror, lambda: tf.transpose(features, (1, 0, 2)), lambda: features)
     output = tf.image.rot90(network(tf.image.rot90(turned, turn)[None])[0], -turn % 4)
     output = tf.cond(mirror, lambda: tf.transpose(output, (1, 0, 2)), lambda: output)
@@ -124,16 +186,19 @@ def _augmented(network, features, turn, mirror):
 
 
 class Trainer:
-    """Trains a U-Net on examples; the weights with the lowest validation deviance are kept.
+    """Training of a U-Net on examples; the weights with the lowest validation deviance are kept.
 
     Parameters
     ----------
     network : keras.Model
-        See `build_unet`.
+        Network, see `build_unet`.
     examples, validation : list of Example
-        Trained on, and validated on.
+        Examples to train on, and to validate on.
+    options : UNetOptions
+        Steps and learning rate.
     seed : list of int
-        Of the order of the examples; round by round, so that an interrupted training goes on with the same.
+        Seed of the order of the examples. Every round has a generator of its own, so that a resumed training continues
+        with the order of an uninterrupted one.
     """
 
     def __init__(
@@ -148,17 +213,31 @@ class Trainer:
         self.examples, self.validation = ([_tensors(example) for example in part] for part in (examples, validation))
         self.optimizer = FusedAdam(options.learning_rate, clipnorm=1.0)
         self.optimizer.build(network.trainable_variables)
-        self.rows: list[dict] = []
-        self.weights: list[NDArray] = []
-        self.halvings, self.best = 0, np.inf
+        self.rows: list[dict[str, Any]] = []
+        self.weights: list[NDArray[Any]] = []
+        self.patience = Patience(lr_patience=1, early_stopping_patience=PATIENCE)
         shapes = tf.nest.map_structure(_any_size, self.examples[0])  # one graph for canvases of all sizes
         self._loss = tf.function(self._make_loss, input_signature=[*shapes, *AUGMENTATION])
         self._step = tf.function(self._make_step, input_signature=[*shapes, *AUGMENTATION])
 
-    def _make_loss(self, start, features, target, turn, mirror):
+    def _make_loss(
+        self,
+        start: tf.Tensor,
+        features: tf.Tensor,
+        target: dict[str, tf.Tensor],
+        turn: tf.Tensor,
+        mirror: tf.Tensor,
+    ) -> tf.Tensor:
         return canvas_deviance(start + _augmented(self.network, features, turn, mirror), **target)
 
-    def _make_step(self, start, features, target, turn, mirror):
+    def _make_step(
+        self,
+        start: tf.Tensor,
+        features: tf.Tensor,
+        target: dict[str, tf.Tensor],
+        turn: tf.Tensor,
+        mirror: tf.Tensor,
+    ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = self._make_loss(start, features, target, turn, mirror)
         weights = self.network.trainable_variables
@@ -166,25 +245,19 @@ class Trainer:
         return loss
 
     def validate(self) -> float:
-        """Mean deviance of the validation examples."""
+        """Return the mean deviance of the validation examples."""
         upright = tf.constant(0), tf.constant(False)
         return float(np.mean([self._loss(*example, *upright) for example in self.validation]))
 
-    @property
-    def stalled(self) -> bool:
-        """Whether the best round is `PATIENCE` rounds ago."""
-        deviances = [row["validation_deviance"] for row in self.rows]
-        return bool(deviances) and len(deviances) - 1 - int(np.argmin(deviances)) >= PATIENCE
-
     def run(self, label: str, save: Callable[[], None] = lambda: None) -> pd.DataFrame:
-        """Train what is left of it; give the best weights to the network.
+        """Train for the remaining rounds; give the network the best weights.
 
         Parameters
         ----------
         label : str
-            In the log.
+            Name in the log.
         save : callable
-            Called after every round.
+            Function without arguments that is called after every round.
 
         Returns
         -------
@@ -198,7 +271,7 @@ class Trainer:
         """
         start, first = time.monotonic(), len(self.rows)
         for number in range(first, ROUNDS):
-            if self.stalled:
+            if self.patience.over:
                 _logger.info("%s: early stopping, no improvement in %d rounds", label, PATIENCE)
                 break
             row = self._round(label, number)
@@ -209,13 +282,13 @@ class Trainer:
         assign(self.network.weights, self.weights)
         return pd.DataFrame(self.rows)
 
-    def _round(self, label: str, number: int) -> dict:
-        """Train for one round, validate, and take note; return the row of the history."""
+    def _round(self, label: str, number: int) -> dict[str, Any]:
+        """Train for one round and validate; return the row that is appended to the history."""
         steps = max(self.options.steps // ROUNDS, 1)
         cosine = cosine_rate(self.options.learning_rate, ROUNDS * steps)
         rng, losses = np.random.default_rng([*self.seed, number]), []
         for step in range(steps):
-            rate = cosine(number * steps + step) / 2**self.halvings
+            rate = cosine(number * steps + step) / 2**self.patience.halvings
             self.optimizer.learning_rate = rate
             example = self.examples[rng.integers(len(self.examples))]
             turn, mirror = tf.constant(int(rng.integers(4))), tf.constant(bool(rng.integers(2)))
@@ -226,38 +299,36 @@ class Trainer:
                 f"{label}: the loss became {loss} in round {number + 1} of {ROUNDS}, the validation deviance "
                 f"{deviance}: lower the learning rate, or look for NaN in the data"
             )
-        if deviance < self.best:
-            self.best, self.weights = deviance, values_of(self.network.weights)
-        else:
-            self.halvings += 1
+        if self.patience.better(deviance):
+            self.weights = values_of(self.network.weights)
         epoch = (number + 1) * steps / len(self.examples)
         self.rows.append({"epoch": epoch, "loss": loss, "validation_deviance": deviance, "learning_rate": rate})
         return self.rows[-1]
 
-    def state(self) -> tuple[dict, dict[str, list]]:
-        """Return what a backup keeps: facts and arrays."""
-        facts = {"rows": self.rows, "halvings": self.halvings, "best": self.best}
+    def state(self) -> State:
+        """Return facts and arrays for a backup."""
+        facts = {"rows": self.rows, "patience": self.patience.state()}
         weights, optimizer = values_of(self.network.weights), values_of(self.optimizer.variables)
         return facts, {"weights": weights, "optimizer": optimizer, "best": self.weights}
 
-    def restore(self, facts: dict, arrays: dict[str, list]) -> None:
-        """Go on from a state."""
-        self.rows, self.halvings, self.best = facts["rows"], facts["halvings"], facts["best"]
+    def restore(self, facts: dict[str, Any], arrays: dict[str, list[Any]]) -> None:
+        """Continue from a state."""
+        self.rows, self.patience = facts["rows"], Patience(**facts["patience"])
         self.weights = arrays["best"]
         assign(self.network.weights, arrays["weights"])
         assign(self.optimizer.variables, arrays["optimizer"])
 
 
 AUGMENTATION = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)]
-"""Quarter turns and mirroring of what a network sees."""
+"""Specification of an augmentation: number of quarter turns, and whether features are mirrored."""
 
 
-def _any_size(tensor) -> tf.TensorSpec:
+def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
     """Leave the first two axes open: rows and columns of a canvas, the number of exposures."""
     open_axes = min(tensor.shape.rank, 2)
     return tf.TensorSpec([None] * open_axes + tensor.shape[open_axes:], tensor.dtype)
 
 
-def _tensors(example: Example) -> tuple:
+def _tensors(example: Example) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
     target = {name: tf.constant(array) for name, array in example.target.items()}
     return tf.constant(padded(example.start)), tf.constant(padded(example.features)), target

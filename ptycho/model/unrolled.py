@@ -1,18 +1,18 @@
-"""Unrolled reconstruction: stages of optimization, a U-Net that sees where they have ended, a few more steps.
+"""Unrolled reconstruction: stages of optimization, a U-Net that sees the result of each, a few more iterations.
 
 L-BFGS stages on Poisson likelihood and total variation with decreasing weight (`ptycho.reconstruction.schedule`), then
-a U-Net, then final L-BFGS steps. The U-Net is trained without truth, on tiles of the train split, by photons that it
-does not see (`ptycho.model.unet`); the weight of the prior is chosen in the same way.
+a U-Net, then final L-BFGS iterations. The U-Net is trained without truth, on tiles of the train split, by photons that
+it does not see (`ptycho.model.unet`); the weight of the prior is chosen in the same way.
 """
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptycho.data.canvas import Canvas
@@ -21,28 +21,30 @@ from ptycho.data.tiles import Tile, canvas_of, cut_tiles, fullest
 from ptycho.model.card import load_network, read_card
 from ptycho.model.checkpoints import Backup
 from ptycho.model.unet import Example, Trainer, UNetOptions, build_unet, correct, target_of
-from ptycho.reconstruction.likelihood import Counts, Likelihood, split_counts
+from ptycho.reconstruction.counts import Counts, split_counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.schedule import Schedule
 from ptycho.reconstruction.tv import TVOptions, choose_tv_weight
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.job import CpuClock
 
 VALIDATION_FRACTION = 0.08
 """Fraction of the photons that is never trained on: their deviance decides which weights are kept."""
 VALIDATION_TILES = 12
-"""Tiles in which that deviance is computed."""
+"""Largest number of tiles in which that deviance is computed."""
 MINIBATCH_GAIN = 0.01
-"""Fraction of the validation deviance that mini-batch epochs have to gain to be used: smaller gains change sign."""
+"""Fraction by which mini-batch epochs must lower the validation deviance to be used: a smaller gain does
+not predict the error."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnrolledOptions(UNetOptions):
-    """How the optimization goes, and how the network in it looks and is trained."""
+    """Stages of the optimization, and architecture and training of the network."""
 
     stages: int
-    """Stages before the network: λ is as chosen in the last, twice as large in the one before, and so on."""
+    """Stages before the network: the last has the chosen λ, each earlier one twice that of the next."""
     minibatch_epochs: int
     """Mini-batch epochs in place of the first stage, used if they lower the validation deviance by at least 1 %; 0:
     never."""
@@ -57,27 +59,28 @@ class UnrolledOptions(UNetOptions):
     tile_px: float
     """Largest extent of the positions of a training tile [px]."""
     tiles: int
-    """Training tiles, each with a split of the photons of its own."""
+    """Number of training tiles, each with a split of the photons of its own."""
     fit_fraction: float
-    """Fraction of the photons that goes in while training; the rest is predicted."""
+    """Fraction of the photons to reconstruct from in training; the rest is predicted."""
 
 
 @dataclass(frozen=True)
 class UnrolledModel:
-    """A trained network and the optimization around it."""
+    """Trained network and the optimization around it."""
 
     network: keras.Model
-    """Features to what is added, see `ptycho.model.unet.build_unet`."""
+    """Features to a correction, see `ptycho.model.unet.build_unet`."""
     schedule: Schedule
+    """Parameters of the optimization."""
 
     @classmethod
-    def load(cls, path: Path) -> "UnrolledModel":
-        """Read a `.keras` file; its card holds the schedule.
+    def load(cls, path: StrPath) -> "UnrolledModel":
+        """Read a `.keras` file with a schedule in its card.
 
         Raises
         ------
         ptycho.workflow.files.ContractError
-            If it is none, or of another method.
+            If the file is not a saved model, or a model of another method.
         """
         card = read_card(path)
         if "schedule" not in card:
@@ -87,14 +90,19 @@ class UnrolledModel:
 
 @dataclass
 class _Tile:
-    """A training tile: likelihoods of the photons that go in, of those that are predicted, and for validation."""
+    """Likelihoods of three independent sets of photons in a training tile."""
 
     fit: Likelihood
+    """Photons to reconstruct from."""
     target: Likelihood
+    """Photons to predict in training."""
     validation: Likelihood
+    """Photons to predict in validation."""
 
 
-def _cut_tiles(counts: Counts, probe, options: UnrolledOptions, seed: int) -> Iterator[_Tile]:
+def _cut_tiles(
+    counts: Counts, probe: NDArray[np.complexfloating], options: UnrolledOptions, seed: int
+) -> Iterator[_Tile]:
     rng = np.random.default_rng([seed, 0])
     rest, validation = split_counts(counts, 1 - VALIDATION_FRACTION, seed)
     half, fraction = options.tile_px / 2, (1 - VALIDATION_FRACTION) * options.fit_fraction
@@ -111,9 +119,9 @@ def _cut_tiles(counts: Counts, probe, options: UnrolledOptions, seed: int) -> It
 
 
 def _examples(
-    counts: Counts, probe, options: UnrolledOptions, schedule: Schedule, seed: int
+    counts: Counts, probe: NDArray[np.complexfloating], options: UnrolledOptions, schedule: Schedule, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Run the stages in one tile after the other: examples to train on, and for validation."""
+    """Run the stages in every training tile; return the examples to train on, and those to validate on."""
     examples, validation, fraction = [], [], (1 - VALIDATION_FRACTION) * options.fit_fraction
     tiles = tqdm(_cut_tiles(counts, probe, options, seed), "stages", options.tiles, unit="tile", mininterval=5)
     for number, tile in enumerate(tiles):
@@ -126,18 +134,23 @@ def _examples(
 
 
 def _choose_minibatch_epochs(
-    counts: Counts, probe, schedule: Schedule, count: int, fraction: float, seed: int
+    counts: Counts,
+    probe: NDArray[np.complexfloating],
+    schedule: Schedule,
+    count: int,
+    fraction: float,
+    seed: int,
 ) -> Schedule:
-    """Return the schedule with mini-batch epochs if that clearly lowers the validation deviance, else as it is.
+    """Return the schedule with mini-batch epochs if they clearly lower the validation deviance, else unchanged.
 
     Parameters
     ----------
     counts : Counts
-        Of one tile.
+        Exposures of one tile.
     count : int
-        Mini-batch epochs.
+        Number of mini-batch epochs.
     fraction : float
-        Of the photons that is reconstructed from.
+        Fraction of the photons to reconstruct from.
     """
     parts = zip(split_counts(counts, fraction, seed), (fraction, 1 - fraction), strict=True)
     fit, validation = (Likelihood(part, probe, of_all) for part, of_all in parts)
@@ -151,9 +164,15 @@ def _choose_minibatch_epochs(
 
 
 def train_unrolled(
-    counts: Counts, probe, options: UnrolledOptions, prior: TVOptions, *, seed: int, backup: Backup | None = None
+    counts: Counts,
+    probe: NDArray[np.complexfloating],
+    options: UnrolledOptions,
+    prior: TVOptions,
+    *,
+    seed: int,
+    backup: Backup | None = None,
 ) -> tuple[UnrolledModel, pd.DataFrame]:
-    """Train on exposures without their truth; the same seed on the same machine gives the same weights.
+    """Train on exposures without truth; the same seed on the same machine gives the same weights.
 
     Parameters
     ----------
@@ -161,14 +180,19 @@ def train_unrolled(
         Exposures of the train split.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
+    options : UnrolledOptions
+        Stages, architecture and training.
     prior : TVOptions
-        How the weight of the prior is chosen: in the tile with the most exposures, as TV-MAP does.
+        Choice of the prior's weight: in the tile with the most exposures, as for TV-MAP.
+    seed : int
+        Seed of tiles, splits, weights and the order of the examples.
     backup : Backup, optional
-        Keeps the state after every round of training; the same training resumes from it.
+        Stores the state after every round, from which the same training resumes; default: no backup.
 
     Returns
     -------
     model : UnrolledModel
+        Network with the weights of the lowest validation deviance, and its schedule.
     history : DataFrame
         epoch (passes over the tiles), loss, validation_deviance, learning_rate.
     """
@@ -202,13 +226,27 @@ def train_unrolled(
 
 
 def _numbers_of(options: UnrolledOptions) -> dict[str, int]:
-    """Take those numbers of the options that a schedule has too."""
+    """Return the options that are fields of a schedule, too."""
     shared = {field.name for field in fields(Schedule)} & {field.name for field in fields(options)}
     return {name: getattr(options, name) for name in shared}
 
 
-def apply_unrolled(model: UnrolledModel, counts: Counts, probe) -> Reconstruction:
+def apply_unrolled(model: UnrolledModel, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
     """Reconstruct exposures with a trained network, all on one canvas.
+
+    Parameters
+    ----------
+    model : UnrolledModel
+        Trained network and its schedule.
+    counts : Counts
+        Exposures to reconstruct.
+    probe : (modes, N, N) complex
+        Known illumination [sqrt(photon)].
+
+    Returns
+    -------
+    Reconstruction
+        Object on the canvas around the exposures' windows; `chosen` has `tv_weight`.
 
     Raises
     ------
@@ -228,13 +266,26 @@ def apply_unrolled(model: UnrolledModel, counts: Counts, probe) -> Reconstructio
     )
 
 
-def reconstruct_tiles(model: UnrolledModel, counts: Counts, probe, tiles: list[Tile]) -> Iterator[Canvas]:
-    """Reconstruct some tiles, one canvas each, to be synchronized when they are merged.
+def reconstruct_tiles(
+    model: UnrolledModel, counts: Counts, probe: NDArray[np.complexfloating], tiles: list[Tile]
+) -> Iterator[Canvas]:
+    """Reconstruct tiles; synchronize their canvases when they are merged.
 
     Parameters
     ----------
+    model : UnrolledModel
+        Trained network and its schedule.
+    counts : Counts
+        Exposures of the scan.
+    probe : (modes, N, N) complex
+        Known illumination [sqrt(photon)].
     tiles : list of Tile
-        Of `counts`, see `ptycho.data.tiles.cut_tiles`; may be empty.
+        Tiles of the scan, see `ptycho.data.tiles.cut_tiles`; may be empty.
+
+    Yields
+    ------
+    Canvas
+        One canvas per tile.
     """
     for tile in tqdm(tiles, desc="unrolled", unit="tile"):
         part = apply_unrolled(model, counts.select(tile.exposures), probe)

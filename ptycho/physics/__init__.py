@@ -1,1 +1,1 @@
-"""What light does: illumination, sample, diffraction, photon statistics. NumPy only."""
+"""Physics of the experiment: illumination, sample, diffraction, photon statistics. NumPy only."""

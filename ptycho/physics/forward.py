@@ -5,13 +5,14 @@ coordinate 0.0; a position is the center of a patch, pixel index N/2 of its wind
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
 def split_position(coordinate: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Split positions into the nearest pixel and the sub-pixel rest.
+    """Split positions into the nearest pixel and the sub-pixel remainder.
 
     Ties round up, so that the split does not depend on an integer offset of the origin.
 
@@ -38,7 +39,7 @@ def window_start(coordinate: ArrayLike, n: int) -> NDArray[np.int64]:
 
 
 def shift_ramps(
-    shift_y: ArrayLike, shift_x: ArrayLike, n: int
+    shift_y: ArrayLike, shift_x: ArrayLike, shape: int | tuple[int, int]
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """Return the phase ramps that shift a wave when they multiply its spectrum (Fourier shift theorem).
 
@@ -46,21 +47,26 @@ def shift_ramps(
     ----------
     shift_y, shift_x : (...) float
         Shift towards larger row and column [px].
-    n : int
-        Side of the wave [px].
+    shape : int or (int, int)
+        Rows and columns of the wave [px]; one number for a square wave.
 
     Returns
     -------
-    down : (..., n, 1) complex128
-    across : (..., 1, n) complex128
-        exp(-2πi · shift · frequency), zero frequency first; the spectrum is multiplied by both.
+    down : (..., H, 1) complex128
+    across : (..., 1, W) complex128
+        exp(-2πi · shift · frequency), zero frequency first; multiply the spectrum by both.
     """
-    frequency = np.fft.fftfreq(n)
-    down, across = (np.exp(-2j * np.pi * np.asarray(shift)[..., None] * frequency) for shift in (shift_y, shift_x))
+    height, width = (shape, shape) if isinstance(shape, int) else shape
+    down, across = (
+        np.exp(-2j * np.pi * np.asarray(shift)[..., None] * np.fft.fftfreq(size))
+        for shift, size in ((shift_y, height), (shift_x, width))
+    )
     return down[..., :, None], across[..., None, :]
 
 
-def shift_probe(probe: NDArray, shift_y: ArrayLike, shift_x: ArrayLike) -> NDArray[np.complexfloating]:
+def shift_probe(
+    probe: NDArray[np.complexfloating], shift_y: ArrayLike, shift_x: ArrayLike
+) -> NDArray[np.complexfloating]:
     """Shift waves by a fraction of a pixel with the Fourier shift theorem (periodic, exact for band-limited waves).
 
     Parameters
@@ -78,13 +84,13 @@ def shift_probe(probe: NDArray, shift_y: ArrayLike, shift_x: ArrayLike) -> NDArr
     return np.fft.ifft2(np.fft.fft2(probe) * (down * across))
 
 
-def diffract(exit_waves: NDArray) -> NDArray[np.complexfloating]:
+def diffract(exit_waves: NDArray[Any]) -> NDArray[np.complexfloating]:
     """Propagate exit waves to the detector; unitary (intensity is kept).
 
     Parameters
     ----------
     exit_waves : (..., n, n) complex
-        Waves leaving the sample, sample-centered [sqrt(photon)].
+        Waves that leave the sample, sample-centered [sqrt(photon)].
 
     Returns
     -------
@@ -95,21 +101,25 @@ def diffract(exit_waves: NDArray) -> NDArray[np.complexfloating]:
     return np.fft.fftshift(np.fft.fft2(shifted, norm="ortho"), axes=(-2, -1))
 
 
-def inverse_diffract(waves: NDArray) -> NDArray[np.complexfloating]:
+def inverse_diffract(waves: NDArray[Any]) -> NDArray[np.complexfloating]:
     """Propagate detector waves back to the sample: the inverse, and the adjoint, of `diffract`."""
     shifted = np.fft.ifftshift(waves, axes=(-2, -1))
     return np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=(-2, -1))
 
 
-def as_modes(probe: ArrayLike) -> NDArray:
+def as_modes(probe: ArrayLike) -> NDArray[Any]:
     """Return the probe as (modes, n, n); a coherent (n, n) probe is one mode."""
     probe = np.asarray(probe)
     return probe[None] if probe.ndim == 2 else probe
 
 
 def cut_patches(
-    obj: NDArray, xcoords: NDArray, ycoords: NDArray, n: int, origin_px: tuple[int, int] = (0, 0)
-) -> NDArray:
+    obj: NDArray[Any],
+    xcoords: NDArray[np.float64],
+    ycoords: NDArray[np.float64],
+    n: int,
+    origin_px: tuple[int, int] = (0, 0),
+) -> NDArray[Any]:
     """Cut the n × n window of the object under each exposure.
 
     Parameters
@@ -117,17 +127,21 @@ def cut_patches(
     obj : (H, W) array
         Object (or any image).
     xcoords, ycoords : (M,) float64
-        Patch centers [px], in the coordinates in which pixel [0, 0] of `obj` is at `origin_px` (y, x).
+        Patch centers [px].
+    n : int
+        Side of the windows [px].
+    origin_px : (int, int)
+        Row and column coordinate of the object's first pixel.
 
     Returns
     -------
     (M, n, n) array
-        Copies.
+        Copies of the windows.
 
     Raises
     ------
     ValueError
-        If a window leaves the object.
+        If a window extends beyond the object.
     """
     top = window_start(ycoords, n) - origin_px[0]
     left = window_start(xcoords, n) - origin_px[1]
@@ -141,7 +155,11 @@ def cut_patches(
 
 
 def predict_intensity(
-    obj: NDArray, probe: NDArray, xcoords: NDArray, ycoords: NDArray, origin_px: tuple[int, int] = (0, 0)
+    obj: NDArray[np.complexfloating],
+    probe: NDArray[np.complexfloating],
+    xcoords: NDArray[np.float64],
+    ycoords: NDArray[np.float64],
+    origin_px: tuple[int, int] = (0, 0),
 ) -> NDArray[np.float64]:
     """Mean counts on the detector: I_j = Σ_modes |F(O[window at r_j] · shift(P, δ_j))|².
 
@@ -172,14 +190,18 @@ def predict_intensity(
 
 
 def blocks(n_items: int, block_size: int) -> Iterator[slice]:
-    """Consecutive slices of at most `block_size` that cover `range(n_items)`."""
+    """Return consecutive slices of at most `block_size` items that cover `range(n_items)`."""
     return (slice(start, min(start + block_size, n_items)) for start in range(0, n_items, block_size))
 
 
 def illumination(
-    probe: NDArray, xcoords: NDArray, ycoords: NDArray, shape: tuple[int, ...], origin_px: tuple[int, int] = (0, 0)
+    probe: NDArray[np.complexfloating],
+    xcoords: NDArray[np.float64],
+    ycoords: NDArray[np.float64],
+    shape: tuple[int, ...],
+    origin_px: tuple[int, int] = (0, 0),
 ) -> NDArray[np.float64]:
-    """Photons that reached each object pixel: Σ_j |P_j|², every exposure with its sub-pixel shift.
+    """Incident photons per object pixel: Σ_j |P_j|², every exposure with its sub-pixel shift.
 
     Parameters
     ----------
@@ -190,12 +212,12 @@ def illumination(
     shape : (int, int)
         Rows and columns of the map.
     origin_px : (int, int)
-        Row and column coordinate of the map's first pixel; what falls outside the map is left out.
+        Row and column coordinate of the map's first pixel; photons outside the map are not counted.
 
     Returns
     -------
     (H, W) float64
-        Incident photons per object pixel.
+        Incident photons [photon/px].
     """
     probe = as_modes(probe).astype(np.complex128)
     n = probe.shape[-1]
@@ -211,16 +233,16 @@ def illumination(
     return padded[n:-n, n:-n]
 
 
-def mean_transmittance(detected_photons: float, n_exposures: int, probe: NDArray) -> float:
+def mean_transmittance(detected_photons: float, n_exposures: int, probe: NDArray[np.complexfloating]) -> float:
     """Mean amplitude transmittance of a sample, sqrt(detected / incident photons).
 
     Parameters
     ----------
     detected_photons : float
-        Of all exposures together [photon].
+        Photons detected in all exposures together [photon].
     n_exposures : int
-        How many there are.
+        Number of exposures.
     probe : (..., n, n) complex
-        Illumination of each, all of its modes [sqrt(photon)].
+        Illumination of each exposure, with all modes [sqrt(photon)].
     """
     return float(np.sqrt(detected_photons / (n_exposures * np.sum(np.abs(probe) ** 2, dtype=np.float64))))

@@ -1,19 +1,28 @@
 """Photon statistics: shot noise, Poisson deviance, photons split into independent scans, a scan at a lower dose."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from ptycho.physics.forward import blocks
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 
 MEAN_FLOOR = 1e-6
 """Smallest mean count in the logarithm: a photon where none is predicted costs a deviance of 26, not ∞."""
 
 
-def shot_noise(intensity, rng: np.random.Generator) -> NDArray[np.float32]:
+class Frames(Protocol):
+    """Frames that are read by slices: an array or a part of a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Any: ...
+
+
+def shot_noise(intensity: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw Poisson counts and return their amplitudes.
 
     Parameters
@@ -38,12 +47,13 @@ def poisson_deviance(counts: ArrayLike, mean: ArrayLike) -> float:
     ----------
     counts : array
         y, photons counted.
-    mean : array, same shape
+    mean : array of the same shape
         I ≥ 0, photons predicted; at least `MEAN_FLOOR` in the logarithm.
 
     Returns
     -------
     float
+        Deviance per pixel.
 
     Raises
     ------
@@ -54,16 +64,21 @@ def poisson_deviance(counts: ArrayLike, mean: ArrayLike) -> float:
     -----
     McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
     """
-    return heldout_deviance([(counts, mean)])
+    return blockwise_deviance([(counts, mean)])
 
 
-def heldout_deviance(blocks: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
-    """Poisson deviance per pixel over blocks of (counts, mean); it does not depend on how they are cut.
+def blockwise_deviance(blocks: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
+    """Poisson deviance per pixel over blocks of (counts, mean); independent of the block size up to rounding.
 
     Parameters
     ----------
     blocks : iterable of (counts, mean)
-        As for `poisson_deviance`; one block at a time is in memory.
+        Arrays as for `poisson_deviance`; one block at a time is in memory.
+
+    Returns
+    -------
+    float
+        Deviance per pixel.
 
     Raises
     ------
@@ -83,7 +98,7 @@ def heldout_deviance(blocks: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
 
 
 def reduce_dose(
-    diffraction, fraction: float, rng: np.random.Generator, block_size: int = 64
+    diffraction: Frames, fraction: float, rng: np.random.Generator, block_size: int = 64
 ) -> Iterator[NDArray[np.float32]]:
     """Keep each photon of a measured scan with probability `fraction` (binomial thinning): the scan at a lower dose.
 
@@ -91,6 +106,10 @@ def reduce_dose(
     ----------
     diffraction : (M, N, N) float32 array-like
         Amplitudes of integer counts, indexed by slices.
+    fraction : float
+        Probability to keep a photon, in (0, 1].
+    block_size : int
+        Exposures per block.
 
     Yields
     ------
@@ -101,6 +120,8 @@ def reduce_dose(
     ------
     ValueError
         If the fraction is not in (0, 1].
+    ptycho.workflow.files.ContractError
+        If the counts are not whole, see `whole_counts`.
     """
     if not 0 < fraction <= 1:
         raise ValueError(
@@ -111,24 +132,25 @@ def reduce_dose(
         yield np.sqrt(rng.binomial(counts, fraction)).astype(np.float32)
 
 
-def whole_counts(amplitude, source) -> NDArray[np.int64]:
-    """Square measured amplitudes to the integers that they are roots of.
+def whole_counts(amplitude: NDArray[np.floating], source: StrPath) -> NDArray[np.int64]:
+    """Photon counts of measured amplitudes; refuses amplitudes whose squares are not whole.
 
     Parameters
     ----------
     amplitude : array of float32
         sqrt(counts).
-    source : Path
-        Where they are from, for the message.
+    source : path
+        File of the amplitudes, for the message.
 
     Returns
     -------
     array of int64
+        Counts [photon].
 
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If they are not roots of integers, as after a normalization: single photons cannot be told.
+        If a square is not whole, as after a normalization: its photons cannot be split one by one.
     """
     counts = np.square(amplitude, dtype=np.float64)
     whole = np.rint(counts)
@@ -150,17 +172,19 @@ def split_photons(
     Parameters
     ----------
     counts : array of integers
-        Detected photons; floats that hold integers are taken too.
+        Detected photons; floats with integer values are accepted.
+    fraction : float
+        Probability that a photon goes to the first scan, in [0, 1].
 
     Returns
     -------
     first, second : arrays of int64
-        They add up to `counts`.
+        Counts that add up to `counts`.
 
     Raises
     ------
     ValueError
-        If a count is negative or no integer, or the fraction is outside [0, 1].
+        If a count is negative or not an integer, or the fraction is outside [0, 1].
     """
     counts = np.asarray(counts)
     whole = np.rint(counts).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Illuminations: the focused, aberrated, defocused beam of a zone plate, a Gaussian one, and the size of a beam."""
+"""Illuminations: aberrated, defocused beam of a zone plate, Gaussian beam; modes, photons and size of a beam."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ from ptycho.physics.forward import as_modes, inverse_diffract
 
 
 def zone_plate_probe(
-    n: int, *, pupil_px: float, stop: float, defocus_px: float, astigmatism: float, coma: float
+    n_pixels: int, *, pupil_px: float, stop: float, defocus_px: float, astigmatism_rad: float, coma_rad: float
 ) -> NDArray[np.complex64]:
-    """Beam behind an annular pupil, out of focus: a disc with fringes and phase curvature.
+    """Defocused beam of an annular pupil: a disc with fringes and phase curvature.
 
     The pupil A(u) exp(i W(u)) is transformed to the sample plane; W is the defocus of paraxial optics,
     W = -π Δ |u|² (Goodman, Introduction to Fourier Optics, 2005, §6.4), plus third-order astigmatism and coma.
@@ -17,92 +17,111 @@ def zone_plate_probe(
 
     Parameters
     ----------
-    n : int
-        Side of the window [px].
+    n_pixels : int
+        N, side of the window [px].
     pupil_px : float
         Radius of the pupil on the detector [px].
     stop : float
         Radius of the central stop as a fraction of the pupil's.
     defocus_px : float
         Diameter of the geometric beam at the sample [px].
-    astigmatism, coma : float
+    astigmatism_rad, coma_rad : float
         Phase at the pupil's edge [rad].
 
     Returns
     -------
-    (n, n) complex64
-        Probe with Σ|P|² = 1, centered at [n // 2, n // 2].
+    (N, N) complex64
+        Probe with Σ|P|² = 1, centered at [N // 2, N // 2].
 
     Raises
     ------
     ValueError
-        If pupil or beam do not fit the window.
+        If the pupil or the beam does not fit the window.
     """
-    if not (0 < pupil_px <= n / 2 and 0 < defocus_px <= n):
-        raise ValueError(f"pupil_px {pupil_px} and defocus_px {defocus_px} must lie in (0, {n / 2}] and (0, {n}]")
-    axis = (np.arange(n) - n // 2) / pupil_px
+    if not (0 < pupil_px <= n_pixels / 2 and 0 < defocus_px <= n_pixels):
+        raise ValueError(
+            f"pupil_px {pupil_px} and defocus_px {defocus_px} must lie in (0, {n_pixels / 2}] and (0, {n_pixels}]"
+        )
+    axis = (np.arange(n_pixels) - n_pixels // 2) / pupil_px
     v, u = np.meshgrid(axis, axis, indexing="ij")
     rho = np.hypot(u, v)
     edge = 0.5 / pupil_px
     aperture = np.clip((1 - rho) / (2 * edge) + 0.5, 0, 1) - np.clip((stop - rho) / (2 * edge) + 0.5, 0, 1) * (stop > 0)
-    curvature = np.pi * defocus_px * pupil_px / (2 * n)
-    wavefront = -curvature * rho**2 + astigmatism * (u**2 - v**2) + coma * (3 * rho**2 - 2) * u
+    curvature = np.pi * defocus_px * pupil_px / (2 * n_pixels)
+    wavefront = -curvature * rho**2 + astigmatism_rad * (u**2 - v**2) + coma_rad * (3 * rho**2 - 2) * u
     wave = inverse_diffract(aperture * np.exp(1j * wavefront))
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 
-def gaussian_probe(n: int, *, fwhm_px: float) -> NDArray[np.complex64]:
+def gaussian_probe(n_pixels: int, *, fwhm_px: float) -> NDArray[np.complex64]:
     """Beam at the waist of a Gaussian mode: no structure, no phase, its photons in the middle of the detector.
 
     Parameters
     ----------
-    n : int
-        Side of the window [px].
+    n_pixels : int
+        N, side of the window [px].
     fwhm_px : float
         Full width at half maximum of the intensity [px].
 
     Returns
     -------
-    (n, n) complex64
-        Probe with Σ|P|² = 1, centered at [n // 2, n // 2].
+    (N, N) complex64
+        Probe with Σ|P|² = 1, centered at [N // 2, N // 2].
 
     Raises
     ------
     ValueError
         If the beam does not fit the window: wider than a quarter of it.
     """
-    if not 0 < fwhm_px <= n / 4:
-        raise ValueError(f"fwhm_px {fwhm_px} must lie in (0, {n / 4}]")
-    amplitude = np.exp2(-2 * ((np.arange(n) - n // 2) / fwhm_px) ** 2)
+    if not 0 < fwhm_px <= n_pixels / 4:
+        raise ValueError(f"fwhm_px {fwhm_px} must lie in (0, {n_pixels / 4}]")
+    amplitude = np.exp2(-2 * ((np.arange(n_pixels) - n_pixels // 2) / fwhm_px) ** 2)
     wave = np.outer(amplitude, amplitude)
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 
-def scale_to(probe: NDArray, photons: float) -> NDArray[np.complex64]:
+def scale_to(probe: NDArray[np.complexfloating], photons: float) -> NDArray[np.complex64]:
     """Scale a probe to Σ|P|² = photons over all its modes."""
     return (probe * np.sqrt(photons / np.sum(np.abs(probe) ** 2, dtype=np.float64))).astype(np.complex64)
 
 
-def first_mode(probe: NDArray) -> NDArray[np.complex64]:
-    """Return the strongest mode, (N, N) complex64, scaled to the photons of all modes: what the networks use."""
+def first_mode(probe: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
+    """Return the strongest mode, (N, N), scaled to the photons of all modes: the probe of the networks."""
     modes = as_modes(probe)
     power = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
     return scale_to(modes[power.argmax()], power.sum())
 
 
-def add_modes(probe: NDArray, count: int, fraction: float = 0.05) -> NDArray[np.complex64]:
-    """Return the strongest mode with `count` - 1 weak ones beside it, to start a refinement of incoherent modes.
+def add_modes(probe: NDArray[np.complexfloating], count: int, fraction: float = 0.05) -> NDArray[np.complex64]:
+    """Return the strongest mode and `count` - 1 weak ones, the start of a refinement of incoherent modes.
 
-    The further modes are the first one times x, y, x y … about its center, each with `fraction` of the photons.
+    The further modes are the strongest one times x, y, x y … about the center of the window.
+
+    Parameters
+    ----------
+    probe : (N, N) or (modes, N, N) complex
+        Illumination [sqrt(photon)].
+    count : int
+        Number of modes, 1 to 7.
+    fraction : float
+        Fraction of the photons in each further mode.
 
     Returns
     -------
     (count, N, N) complex64
-        With the photons of the whole probe.
+        Modes with the photons of the whole probe.
+
+    Raises
+    ------
+    ValueError
+        If `count` is not in 1 to 7.
     """
     main = first_mode(probe)
     y, x = np.indices(main.shape) - main.shape[0] // 2
-    shapes = [x, y, x * y, x**2 - y**2, x**3, y**3][: count - 1]
+    further = [x, y, x * y, x**2 - y**2, x**3, y**3]
+    if not 1 <= count <= len(further) + 1:
+        raise ValueError(f"{count} probe modes; wanted 1 to {len(further) + 1}")
+    shapes = further[: count - 1]
     photons = np.sum(np.abs(main) ** 2, dtype=np.float64)
     modes = [
         scale_to(main, photons * (1 - fraction * len(shapes))),
@@ -111,10 +130,18 @@ def add_modes(probe: NDArray, count: int, fraction: float = 0.05) -> NDArray[np.
     return np.stack(modes)
 
 
-def diameter_px(probe: NDArray, fraction: float = 0.9) -> float:
+def diameter_px(probe: NDArray[np.complexfloating], fraction: float = 0.9) -> float:
     """Diameter of the circle around the center of mass that holds a fraction of the photons [px].
 
-    This is the beam size of the linear overlap o = 1 - spacing / diameter (Bunk et al., Ultramicroscopy 108, 2008).
+    This is the beam size of the linear overlap o = 1 - spacing / diameter (Bunk et al., Ultramicroscopy 108, 481,
+    2008).
+
+    Parameters
+    ----------
+    probe : (N, N) or (modes, N, N) complex
+        Illumination.
+    fraction : float
+        Fraction of the photons inside the circle.
     """
     intensity = np.sum(np.abs(as_modes(probe)) ** 2, axis=0, dtype=np.float64)
     y, x = np.indices(intensity.shape)
@@ -124,11 +151,19 @@ def diameter_px(probe: NDArray, fraction: float = 0.9) -> float:
     return float(2 * np.interp(fraction, intensity.ravel()[order].cumsum() / total, radius[order]))
 
 
-def illuminated_height_px(probe: NDArray, threshold: float = 1.0e-3) -> float:
-    """Distance in y beyond which two windows share no pixel lit above `threshold` of the peak, shifts included.
+def illuminated_height_px(probe: NDArray[np.complexfloating], threshold: float = 1.0e-3) -> float:
+    """Distance in y beyond which no pixel is illuminated by two exposures, sub-pixel shifts included.
 
-    Sub-pixel shifts spread the tails of a sharp-edged beam, so a margin of two pixels is added; it is never more than
-    the window.
+    A sub-pixel shift makes the edges of a sharp beam ring, which raises pixels that are darker than the threshold
+    above it. Rows are therefore counted from a fifth of the threshold on, and two pixels are added. The result is at
+    most the window and a pixel.
+
+    Parameters
+    ----------
+    probe : (N, N) or (modes, N, N) complex
+        Illumination.
+    threshold : float
+        Intensity above which a pixel counts as illuminated, as a fraction of the peak.
     """
     intensity = np.sum(np.abs(as_modes(probe)) ** 2, axis=0)
     n = intensity.shape[0]

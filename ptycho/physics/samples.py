@@ -17,7 +17,11 @@ Images = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def dead_leaves(shape: tuple[int, int], rng: np.random.Generator) -> Images:
-    """Draw dead leaves: opaque discs and polygons of power-law size in random order (Matheron 1968)."""
+    """Draw dead leaves: opaque discs and polygons of power-law size in random order.
+
+    Matheron, Modèle séquentiel de partition aléatoire, CMM, 1968; Lee, Mumford and Huang, Int. J. Comput. Vis. 41, 35,
+    2001.
+    """
     density, thickness = np.full(shape, 0.5), np.full(shape, 0.5)
     for radius in np.sort(3.0 * (1 - rng.random(shape[0] * shape[1] // 120)) ** (-1 / 1.2))[::-1]:
         radius = min(radius, min(shape) / 5)
@@ -73,6 +77,7 @@ KINDS: dict[str, Callable[[tuple[int, int], np.random.Generator], Images]] = {
     "lines": lines,
     "siemens": siemens,
 }
+"""Functions that draw a kind of sample: (rows, columns) and a generator to density and thickness."""
 
 
 def simulate_object(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.complex64]:
@@ -102,8 +107,8 @@ def simulate_object(kind: str, shape: tuple[int, int], rng: np.random.Generator)
     return (amplitude * np.exp(1j * PHASE_RAD * (2 * thickness - 1))).astype(np.complex64)
 
 
-def _band_limited(image: NDArray) -> NDArray[np.float64]:
-    """Blur edges to what the pixels can represent, and scale the values to [0, 1]."""
+def _band_limited(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Blur edges so that the pixels resolve them, and scale the values to [0, 1]."""
     blurred = gaussian_filter(image, 0.7)
     low, high = np.percentile(blurred, [0.5, 99.5])
     return np.clip((blurred - low) / (high - low), 0, 1)

@@ -1,4 +1,4 @@
-"""A simulated scan: raster positions, and Poisson counts of a sample at a dose."""
+"""Simulated scans: raster positions, and Poisson counts of a sample at a dose."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from ptycho.physics.noise import shot_noise
 
 @dataclass(frozen=True, kw_only=True)
 class RasterOptions:
-    """A jittered raster scan: train rows, a guard band, test rows."""
+    """Jittered raster scan: train rows, a guard band, test rows."""
 
     columns: int
-    """Exposures in a row."""
+    """Exposures per row."""
     train_rows: int
     """Rows of the train split."""
     test_rows: int
@@ -29,10 +29,12 @@ class RasterOptions:
 def raster_positions(
     raster: RasterOptions, n: int, guard_px: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int]]:
-    """Lay out the positions, half a window and a pixel from the object's edge.
+    """Lay out the positions of a scan, half a window and a pixel from the object's edge.
 
     Parameters
     ----------
+    raster : RasterOptions
+        Rows, columns, spacing and jitter.
     n : int
         Side of the window [px].
     guard_px : float
@@ -43,7 +45,7 @@ def raster_positions(
     xcoords, ycoords : (M,) float64
         Patch centers [px], row by row; the first `columns * train_rows` are train.
     shape : (int, int)
-        Smallest object that holds every window.
+        Rows and columns, both even, of the smallest object that holds every window.
     """
     margin = n // 2 + 1 + raster.jitter_px
     train_y = np.arange(raster.train_rows) * raster.spacing_px
@@ -56,18 +58,24 @@ def raster_positions(
 
 
 def simulate_scan(
-    obj, probe, positions, rng: np.random.Generator, block_size: int = 64
+    obj: NDArray[np.complexfloating],
+    probe: NDArray[np.complexfloating],
+    positions: tuple[NDArray[np.float64], NDArray[np.float64]],
+    rng: np.random.Generator,
+    block_size: int = 64,
 ) -> Iterator[NDArray[np.float32]]:
     """Simulate the patterns of a scan block by block; the counts do not depend on the block size.
 
     Parameters
     ----------
     obj : (H, W) complex64
-        Sample.
+        Transmittance of the sample.
     probe : (modes, N, N) complex64
         Illumination with Σ|P|² = dose [sqrt(photon)].
     positions : (xcoords, ycoords)
         (M,) float64 patch centers [px].
+    block_size : int
+        Exposures per block.
 
     Yields
     ------

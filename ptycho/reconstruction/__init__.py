@@ -1,1 +1,1 @@
-"""Images from counts, without networks."""
+"""Reconstruction of the object from photon counts, without networks."""

@@ -1,6 +1,7 @@
-"""What a network is shown of a canvas: transmittances, the preconditioned gradient, the illumination."""
+"""Input features of the U-Nets: transmittances, preconditioned gradient, illumination."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,36 +11,43 @@ from ptycho.reconstruction.likelihood import Likelihood
 MAX_FEATURE = 3.0
 """Features are clipped to ± this: a few dim pixels would otherwise dominate."""
 DAMPING = 0.05
-"""Of the gradient, as a fraction of the median illumination."""
+"""Added to the illumination that divides the gradient, as a fraction of its median."""
 
 
-def preconditioned_gradient(likelihood: Likelihood, obj) -> NDArray[np.complex64]:
-    """Gradient of the likelihood at an object, divided by its diagonal curvature: a step in units of transmittance.
+def preconditioned_gradient(likelihood: Likelihood, obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Return the likelihood's gradient divided by its diagonal curvature: a step in units of transmittance.
 
     Parameters
     ----------
+    likelihood : Likelihood
+        Likelihood to differentiate.
     obj : (H, W) complex64
-        On the likelihood's canvas.
+        Object on the likelihood's canvas.
+
+    Returns
+    -------
+    (H, W) complex64
+        Step in units of transmittance.
     """
     illumination = likelihood.illumination()
     damping = DAMPING * np.median(illumination[illumination > 1e-3 * illumination.max()])
     return likelihood(obj)[1] / (2 * (illumination + damping))
 
 
-def stack_features(fields: Iterable[NDArray], illumination) -> NDArray[np.float32]:
+def stack_features(fields: Iterable[NDArray[Any]], illumination: NDArray[np.floating]) -> NDArray[np.float32]:
     """Stack real and imaginary parts of complex fields, and the logarithm of the illumination.
 
     Parameters
     ----------
     fields : iterable of (H, W) complex
-        Of order one: differences of transmittances, a preconditioned gradient.
+        Images of order one: differences of transmittances, a preconditioned gradient.
     illumination : (H, W) float
-        [photon/px]
+        Incident photons [photon/px].
 
     Returns
     -------
     (H, W, 2 n + 1) float32
-        For n fields, clipped to ± `MAX_FEATURE`.
+        Features of n fields, clipped to ± `MAX_FEATURE`.
     """
     stack = [part for field in fields for part in (field.real, field.imag)] + [np.log10(1 + illumination) / 4]
     return np.clip(np.stack(stack, axis=-1), -MAX_FEATURE, MAX_FEATURE).astype(np.float32)

@@ -1,93 +1,30 @@
-"""Poisson likelihood of counts on a canvas, read block by block, and photons split into two independent sets."""
+"""Poisson likelihood of photon counts on a canvas, and its gradient, computed block by block."""
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ptycho.physics.forward import as_modes, blocks, mean_transmittance, shift_ramps, split_position, window_start
+from ptycho.physics.forward import as_modes, shift_ramps, split_position, window_start
+from ptycho.reconstruction.counts import Counts
 
 BACKGROUND = 1.0e-3
-"""Smallest background added to the predicted counts [photon/px]: without it, a photon where almost none is predicted
-has a gradient made of rounding errors."""
+"""Smallest background added to the predicted counts [photon/px]: without it, the gradient of a photon where almost
+none is predicted consists of rounding errors."""
 
 MAX_BACKGROUND = 0.3
 """Largest background, in units of the mean count per pixel: more would explain the counts by itself."""
 
+Block: TypeAlias = tuple[NDArray[np.float32], NDArray[np.complex64]]
+"""Counts (m, N, N), zero frequency first, and shifted probes (m, modes, N, N), sample-centered."""
 
-@dataclass(frozen=True)
-class Counts:
-    """Exposures as blocks: what was counted where."""
-
-    frames: Callable[[NDArray[np.int64]], NDArray]
-    """Takes (m,) int64 exposures, returns their (m, N, N) counts."""
-    xcoords: NDArray[np.float64]
-    ycoords: NDArray[np.float64]
-    """(M,) patch centers [px]."""
-    block_size: int = 64
-
-    @classmethod
-    def of(cls, scan, chosen) -> "Counts":
-        """Take some exposures of a scan, (m,) int64; frames are read when they are asked for.
-
-        Reading raises ValueError if a frame is not finite.
-        """
-
-        def frames(exposures):
-            counts = np.square(scan.diffraction[chosen[exposures]], dtype=np.float64)
-            finite = np.isfinite(counts).all(axis=(-2, -1))
-            if not finite.all():
-                raise ValueError(f"exposures {chosen[exposures][~finite].tolist()}: counts that are not finite numbers")
-            return counts
-
-        return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen])
-
-    def __len__(self) -> int:
-        return len(self.xcoords)
-
-    def select(self, chosen) -> "Counts":
-        """Return some of the exposures, (m,) int64."""
-        positions = self.xcoords[chosen], self.ycoords[chosen], self.block_size
-        return Counts(lambda exposures: self.frames(chosen[exposures]), *positions)
-
-    def photons(self) -> float:
-        """Count all photons, block by block."""
-        return sum(float(np.sum(self.frames(np.arange(part.start, part.stop)))) for part in self.parts)
-
-    def mean_transmittance(self, probe) -> float:
-        """Mean amplitude transmittance under a (modes, N, N) probe; all frames are read."""
-        return mean_transmittance(self.photons(), len(self), probe)
-
-    @property
-    def parts(self) -> Iterator[slice]:
-        """Consecutive blocks of exposures."""
-        return blocks(len(self), self.block_size)
-
-
-def split_counts(counts: Counts, fraction: float, seed: int) -> tuple[Counts, Counts]:
-    """Split the photons into two independent sets of the same exposures.
-
-    Every photon goes to the first set with probability `fraction`. An exposure is split by a generator of its own, so
-    that it is split the same way whenever and with whatever others it is read.
-    """
-
-    def split(exposures):
-        frames = np.rint(counts.frames(exposures)).astype(np.int64)
-        first = [
-            np.random.default_rng([seed, int(exposure)]).binomial(frame, fraction)
-            for exposure, frame in zip(exposures, frames, strict=True)
-        ]
-        return frames, np.stack(first)
-
-    def second(exposures):
-        frames, first = split(exposures)
-        return frames - first
-
-    positions = counts.xcoords, counts.ycoords, counts.block_size
-    return Counts(lambda exposures: split(exposures)[1], *positions), Counts(second, *positions)
+Batch: TypeAlias = tuple[
+    tuple[slice, slice], Callable[[NDArray[np.complex64]], NDArray[np.complex64]], NDArray[np.float32]
+]
+"""Region, gradient and illumination of a mini-batch, see `Likelihood.batches`."""
 
 
 class Likelihood:
@@ -96,25 +33,34 @@ class Likelihood:
     Parameters
     ----------
     counts : Counts
-        What was measured.
+        Measured photons.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
     fraction : float
-        Photons of `counts` per photon of the probe.
+        Fraction of the probe's photons that `counts` holds: 1, or that of a split.
     cache_bytes : int
-        Frames and shifted probes are kept in memory if they take less; results are the same. Two canvases are kept.
+        Frames and shifted probes are cached if they need less than this [byte]; the last object and its gradient are
+        always kept.
 
     Attributes
     ----------
     n_pixels : int
-        N, side of a pattern.
-    shape, origin_px : (int, int)
-        Rows and columns of the canvas, and where its first pixel lies in the object plane.
+        N, side of a pattern [px].
+    shape : (int, int)
+        Rows and columns of the canvas: the box around all windows.
+    origin_px : (int, int)
+        Row and column of the canvas's first pixel in the object plane.
     background : float
-        Added to the predicted counts [photon/px]; see `with_background`.
+        Mean count added to the predicted ones [photon/px], see `with_background`.
     """
 
-    def __init__(self, counts: Counts, probe, fraction: float = 1.0, cache_bytes: int = 1 << 28):
+    def __init__(
+        self,
+        counts: Counts,
+        probe: NDArray[np.complexfloating],
+        fraction: float = 1.0,
+        cache_bytes: int = 1 << 28,
+    ):
         self.counts, self.probe = counts, as_modes(probe).astype(np.complex64) * np.float32(np.sqrt(fraction))
         modes, n, _ = self.probe.shape
         self.n_pixels = n
@@ -123,24 +69,24 @@ class Likelihood:
         self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
         self.background = BACKGROUND
         self._spectrum = fft.fft2(self.probe)
-        self._illumination: NDArray | None = None
-        self._noise: float | None = None
-        self._last: tuple | None = None
-        self._cache: dict[int, tuple] | None = {} if len(counts) * n * n * (4 + 8 * modes) < cache_bytes else None
+        self._illumination: NDArray[np.float64] | None = None
+        self._noise_level: float | None = None
+        self._last: tuple[float, NDArray[np.complexfloating], tuple[float, NDArray[np.complex64]]] | None = None
+        self._cache: dict[int, Block] | None = {} if len(counts) * n * n * (4 + 8 * modes) < cache_bytes else None
 
-    def __call__(self, obj) -> tuple[float, NDArray[np.complex64]]:
+    def __call__(self, obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np.complex64]]:
         """Return half the deviance and its gradient.
 
         Parameters
         ----------
         obj : (H, W) complex64
-            Canvas of `self.shape` at `self.origin_px`. The last one and its result are kept: asked for again at once,
-            as where other steps begin, it costs nothing.
+            Canvas of `self.shape` at `self.origin_px`. The result for the last object is cached, so a new minimization
+            that starts there evaluates nothing twice.
 
         Returns
         -------
         value : float
-            Σ I - y - y log(I / y), the background included in I.
+            E = Σ I - y - y log(I / y), the background included in I.
         gradient : (H, W) complex64
             dE/dRe O + i dE/dIm O; read-only.
         """
@@ -148,7 +94,7 @@ class Likelihood:
             self._last = self.background, obj.copy(), self._evaluate(obj)
         return self._last[2]
 
-    def _evaluate(self, obj):
+    def _evaluate(self, obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np.complex64]]:
         total, gradient = 0.0, np.zeros(self.shape, np.complex64)
         for part in self.counts.parts:
             value, patches = self._patch_gradients(obj, part, self.block(part), self.origin_px)
@@ -157,8 +103,14 @@ class Likelihood:
         gradient.flags.writeable = False
         return total, gradient
 
-    def _patch_gradients(self, obj, exposures, block, origin):
-        """Half the deviance of some exposures, and its gradient over their patches of an object."""
+    def _patch_gradients(
+        self,
+        obj: NDArray[np.complexfloating],
+        exposures: slice | NDArray[np.int64],
+        block: Block,
+        origin: tuple[int, int],
+    ) -> tuple[float, NDArray[np.complex64]]:
+        """Return half the deviance of some exposures, and its gradient over their patches of an object."""
         frames, probes = block
         windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n_pixels, self.n_pixels))
         patches = windows[self.top[exposures] - origin[0], self.left[exposures] - origin[1]]
@@ -170,23 +122,34 @@ class Likelihood:
         waves *= (2 * (1 - ratio))[:, None]
         return total, (fft.ifft2(waves, norm="ortho") * probes.conj()).sum(1)
 
-    def _add(self, patches, exposures, canvas, origin) -> None:
-        """Add patches of some exposures to a canvas."""
+    def _add(
+        self,
+        patches: NDArray[Any],
+        exposures: slice | NDArray[np.int64],
+        canvas: NDArray[Any],
+        origin: tuple[int, int],
+    ) -> None:
+        """Add the patches of some exposures to a canvas."""
         n = self.n_pixels
         for patch, y, x in zip(patches, self.top[exposures] - origin[0], self.left[exposures] - origin[1], strict=True):
             canvas[y : y + n, x : x + n] += patch
 
-    def batches(self, size: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """Go through the exposures once in mini-batches, block after block, both in random order.
+    def batches(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        """Yield every exposure once in mini-batches, block by block, blocks and exposures in random order.
+
+        Parameters
+        ----------
+        size : int
+            Largest number of exposures in a mini-batch.
 
         Yields
         ------
         region : (slice, slice)
-            Of the canvas, around the windows of the batch.
+            Box of the canvas around the windows of the batch.
         gradient : callable
-            Takes the object there, returns the gradient of half the batch's deviance.
-        illumination : array
-            By the batch [photon/px].
+            Takes the object in that box, returns the gradient of half the batch's deviance.
+        illumination : (h, w) float32
+            Illumination of the box by the batch [photon/px].
         """
         parts = list(self.counts.parts)
         for number in rng.permutation(len(parts)):
@@ -199,41 +162,51 @@ class Likelihood:
                 illumination, (y, x) = np.zeros(shape, np.float32), np.subtract(origin, self.origin_px)
                 self._add((np.abs(block[1]) ** 2).sum(1), exposures, illumination, origin)
 
-                def gradient(obj, exposures=exposures, block=block, origin=origin):
+                def gradient(
+                    obj: NDArray[np.complexfloating],
+                    exposures: NDArray[np.int64] = exposures,
+                    block: Block = block,
+                    origin: tuple[int, int] = origin,
+                ) -> NDArray[np.complex64]:
                     total = np.zeros(obj.shape, np.complex64)
                     self._add(self._patch_gradients(obj, exposures, block, origin)[1], exposures, total, origin)
                     return total
 
                 yield np.s_[y : y + shape[0], x : x + shape[1]], gradient, illumination
 
-    def noise(self) -> float:
-        """Square root of the mean count per pixel; computed when first asked for."""
-        if self._noise is None:
+    def noise_level(self) -> float:
+        """Return the square root of the mean count per pixel; computed once."""
+        if self._noise_level is None:
             total = sum(float(np.sum(self.block(part)[0], dtype=np.float64)) for part in self.counts.parts)
-            self._noise = float(np.sqrt(total / (len(self.counts) * self.n_pixels**2)))
-        return self._noise
+            self._noise_level = float(np.sqrt(total / (len(self.counts) * self.n_pixels**2)))
+        return self._noise_level
 
     def with_background(self, factor: float) -> "Likelihood":
-        """Return the same likelihood with a background of `factor` times `noise()`, within bounds.
+        """Return the same likelihood with another background.
 
-        Far from the minimum, pixels with counts but almost no predicted intensity dominate the gradient. A background
-        removes that, and few iterations get further.
+        Far from the minimum, pixels with counts but almost no predicted intensity dominate the gradient. The background
+        removes this, so that a few iterations get further.
+
+        Parameters
+        ----------
+        factor : float
+            Background in units of `noise_level()`. The result is between a tenth of `BACKGROUND` and `MAX_BACKGROUND`.
         """
-        self.illumination()  # which both share from now on
-        other = copy(self)
-        other.background = max(min(factor * self.noise(), MAX_BACKGROUND * self.noise() ** 2), BACKGROUND / 10)
+        self.illumination()  # computed once for both
+        other, noise = copy(self), self.noise_level()
+        other.background = max(min(factor * noise, MAX_BACKGROUND * noise**2), BACKGROUND / 10)
         return other
 
     def illumination(self) -> NDArray[np.float64]:
-        """Incident photons on the canvas, (H, W) float64 [photon/px]; computed when first asked for."""
+        """Return the incident photons on the canvas, (H, W) float64 [photon/px]; computed once."""
         if self._illumination is None:
             self._illumination = np.zeros(self.shape)
             for part in self.counts.parts:
                 self._add((np.abs(self.block(part)[1]) ** 2).sum(1), part, self._illumination, self.origin_px)
         return self._illumination
 
-    def block(self, part: slice) -> tuple[NDArray[np.float32], NDArray[np.complex64]]:
-        """Read counts (m, n, n), zero frequency first, and shifted probes (m, modes, n, n), sample-centered."""
+    def block(self, part: slice) -> Block:
+        """Read counts (m, N, N), zero frequency first, and shifted probes (m, modes, N, N), sample-centered."""
         if self._cache is not None and part.start in self._cache:
             return self._cache[part.start]
         exposures = np.arange(part.start, part.stop)

@@ -1,75 +1,81 @@
-"""LSQML: pty-chi's least-squares maximum likelihood, called in one place.
+"""LSQML: least-squares maximum likelihood by pty-chi.
 
-Odstrčil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108 (2018). Importing this module is free: PyTorch and pty-chi
-are imported by the functions that need them.
+Odstrčil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108 (2018). PyTorch and pty-chi are imported by the functions
+that need them, not with this module.
 """
 
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from ptycho.data.object_files import Reconstruction, Refined
+from ptycho.data.scan import Scan
 from ptycho.physics.forward import as_modes, illumination, predict_intensity, window_start
 from ptycho.physics.noise import poisson_deviance
 from ptycho.workflow.job import CpuClock
 
 MARGIN_PX = 2
-"""Frame around the windows: with less, pty-chi pads the object at every step."""
+"""Margin around the windows [px]: with less, pty-chi pads the object at every step."""
 
-_operators: list = []
+Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""Origin, row and column in the object plane, and shape of the object [px]."""
+
+_operators: list[Any] = []
 
 
 @dataclass(frozen=True, kw_only=True)
 class LSQMLOptions:
-    """How LSQML runs."""
+    """Parameters of LSQML."""
 
     epochs: int
-    """Passes over the exposures, at most."""
+    """Largest number of passes over the exposures."""
     early_stopping_patience: int
-    """Passes without a lower validation deviance after which it ends."""
+    """Passes without a lower validation deviance after which LSQML stops."""
     batch_size: int
-    """Exposures of an update."""
-    compact_batching_below_overlap: float = 0.0
-    """Linear overlap below which an update takes neighbors, with half the momentum."""
+    """Exposures per update."""
+    compact_batching_below_overlap: float
+    """Linear overlap below which batches are of neighbors, with half the momentum."""
 
 
 @dataclass(frozen=True)
 class Exposures:
-    """Some exposures of a scan, in memory."""
+    """Exposures of a scan, in memory."""
 
-    diffraction: np.ndarray
-    """(m, N, N) float32 amplitudes, sqrt(counts)."""
-    xcoords: np.ndarray
-    ycoords: np.ndarray
-    """(m,) float64 patch centers [px]."""
+    diffraction: NDArray[np.float32]
+    """(m, N, N) amplitudes, sqrt(counts)."""
+    xcoords: NDArray[np.float64]
+    """(m,) columns of the patch centers [px]."""
+    ycoords: NDArray[np.float64]
+    """(m,) rows of the patch centers [px]."""
 
     @classmethod
-    def of(cls, scan, chosen) -> "Exposures":
-        """Read the chosen exposures of a scan."""
+    def of(cls, scan: Scan, chosen: NDArray[np.int64]) -> "Exposures":
+        """Read some exposures of a scan, (m,) int64."""
         return cls(scan.diffraction[chosen], scan.xcoords[chosen], scan.ycoords[chosen])
 
 
 @dataclass(frozen=True, kw_only=True)
 class LSQMLRun:
-    """What differs from one reconstruction to the next."""
+    """Settings of one reconstruction."""
 
     seed: int
-    """Of the order of batches."""
+    """Seed of the order of the batches."""
     compact: bool = False
     """Batches of neighbors with half the momentum: better where exposures hardly overlap."""
     refine_probe: bool = False
-    """Refine the probe too; without, it is known."""
-    start: Callable | None = None
-    """Takes the box of `object_box`, (origin, shape), and returns the (H, W) complex64 object to start from; without,
-    a flat one."""
+    """Refine the probe, too; default: it is known."""
+    start: Callable[[Box], NDArray[np.complex64]] | None = None
+    """Takes the box of `object_box`, returns the (H, W) object to start from; default: a flat one."""
 
 
 def ensure_torchvision() -> None:
-    """Declare two operators without which a CUDA build of torchvision does not import beside a CPU PyTorch."""
+    """Declare two operators that a CUDA build of torchvision needs in order to be imported with a CPU PyTorch."""
     import torch
 
     if _operators or torch.version.cuda is not None:
@@ -82,41 +88,64 @@ def ensure_torchvision() -> None:
 
 
 def load_library() -> None:
-    """Import PyTorch and pty-chi, which takes several CPU-seconds: which is no part of a reconstruction's cost."""
+    """Import PyTorch and pty-chi. Call it before the clock starts: the import takes several CPU-seconds."""
     ensure_torchvision()
     importlib.import_module("ptychi.api.task")
 
 
-def object_box(xcoords, ycoords, n: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Origin and shape (both even-sized) of the box around all windows, with pty-chi's margin."""
+def object_box(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], n: int) -> Box:
+    """Origin, and shape with even sides, of the box around all windows, with pty-chi's margin.
+
+    Parameters
+    ----------
+    xcoords, ycoords : (M,) float64
+        Patch centers [px].
+    n : int
+        Side of the windows [px].
+    """
     top, left = window_start(ycoords, n), window_start(xcoords, n)
     origin = int(top.min()) - MARGIN_PX, int(left.min()) - MARGIN_PX
     height, width = (int(np.ptp(start)) + n + 2 * MARGIN_PX for start in (top, left))
     return origin, (height + height % 2, width + width % 2)
 
 
-def ptychi_position(coordinate, origin: int, size: int):
-    """Patch centers in pty-chi's coordinates: zero puts a window on the center of the (even) object.
+def ptychi_position(coordinate: ArrayLike, origin: int, size: int) -> NDArray[np.float64]:
+    """Convert patch centers to pty-chi's coordinates, in which a window at zero is centered on the (even) object.
 
-    Ours: pixel index N/2 of a window is at its position, so that the window starts at y - N/2; pty-chi's (2.1 and
-    later) starts at y + (size - N) / 2.
+    Here pixel index N/2 of a window is at its position y, so that the window starts at y - N/2; in pty-chi (2.1 and
+    later) it starts at y + (size - N) / 2.
+
+    Parameters
+    ----------
+    coordinate : (M,) float
+        Patch centers along one axis [px].
+    origin, size : int
+        First pixel and length of the object along that axis [px].
     """
     return np.asarray(coordinate, np.float64) - origin - size / 2
 
 
 def reconstruct(
-    fit: Exposures, validation: Exposures | None, probe, options: LSQMLOptions, run: LSQMLRun
+    fit: Exposures,
+    validation: Exposures | None,
+    probe: NDArray[np.complexfloating],
+    options: LSQMLOptions,
+    run: LSQMLRun,
 ) -> Reconstruction:
     """Run LSQML and keep the epoch with the lowest validation deviance.
 
     Parameters
     ----------
     fit : Exposures
-        What is fitted.
+        Exposures to fit.
     validation : Exposures or None
-        What decides when to stop; without, the last epoch is kept.
+        Exposures whose deviance decides when to stop; None: the last epoch is kept.
     probe : (modes, N, N) complex
         Illumination [sqrt(photon)]; fixed unless it is refined.
+    options : LSQMLOptions
+        Epochs, batches and early stopping.
+    run : LSQMLRun
+        Seed, batching mode, start, and whether the probe is refined.
 
     Returns
     -------
@@ -139,7 +168,7 @@ def reconstruct(
     origin, shape = object_box(x, y, n)
     try:
         task = _task(fit, probe, options, (origin, shape), run)
-        rows: list[dict] = []
+        rows: list[dict[str, Any]] = []
         best, best_epoch, obj = np.inf, 0, np.ones(shape, np.complex64)
         progress = tqdm(range(1, options.epochs + 1), desc="LSQML", unit="epoch", mininterval=2)
         for epoch in progress:
@@ -176,7 +205,7 @@ def reconstruct(
     )
 
 
-def _task(fit: Exposures, probe, options: LSQMLOptions, box, run: LSQMLRun):
+def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOptions, box: Box, run: LSQMLRun) -> Any:
     """Set up pty-chi: known positions, probe fixed unless it is to be refined."""
     import ptychi.api as api
     import torch

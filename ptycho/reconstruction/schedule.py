@@ -6,6 +6,7 @@ weight of the stage before, and then the slow phase alone. The background of the
 
 import logging
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,14 @@ from ptycho.reconstruction.tv import MIN_BACKGROUND_FRACTION
 PHOTONS_TOLERANCE = 0.01
 """Fraction by which a probe's photons may differ from the training's without a warning."""
 DIFFERENCE_SCALE = 3.0
-"""Differences between stages are small beside the object: a network sees them multiplied by this."""
+"""Factor on the differences between stages as features: they are small compared with the object."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The numbers of an optimization, which a trained model's card keeps."""
+    """Parameters of the optimization around the network; the model card stores them."""
 
     stages: int
     """Stages before the network."""
@@ -46,27 +47,27 @@ class Schedule:
     n_pixels: int
     """N, side of the patterns."""
     photons: float
-    """Of the probe that λ was chosen with [photon]."""
+    """Photons of the probe with which λ was chosen [photon]."""
     background_fraction: float = MIN_BACKGROUND_FRACTION
-    """Background of the likelihood after the network, in units of its noise; ten times as much in the last stage, √10
-    times more in each stage before."""
+    """Background of the likelihood after the network, in units of its `noise_level`; ten times as large in the last
+    stage, and √10 times larger in each stage before."""
 
-    def as_dict(self) -> dict:
-        """Write it as JSON can say it: `Schedule(**schedule.as_dict()) == schedule`."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-serializable values."""
         return asdict(self)
 
-    def check(self, probe) -> None:
-        """Refuse patterns of another size; warn of a probe with other photons, for which λ was not chosen.
+    def check(self, probe: NDArray[np.complexfloating]) -> None:
+        """Refuse patterns of another size; warn if λ was chosen for a probe with other photons.
 
         Parameters
         ----------
         probe : (..., N, N) complex
-            [sqrt(photon)]
+            Illumination [sqrt(photon)].
 
         Raises
         ------
         ValueError
-            If the probe is not of the training's N.
+            If the probe has another size than the patterns of the training.
         """
         if probe.shape[-1] != self.n_pixels:
             sizes = f"patterns of {self.n_pixels} px, but these have {probe.shape[-1]} px"
@@ -78,14 +79,19 @@ class Schedule:
             )
 
     def before(self, likelihood: Likelihood, scale: float = 1.0) -> list[NDArray[np.complex64]]:
-        """Run the stages before the network; return where each has ended, (H, W) complex64.
+        """Run the stages; return the object at the end of each.
 
         Parameters
         ----------
         likelihood : Likelihood
-            Of the photons that are reconstructed from.
+            Likelihood of the photons to reconstruct from.
         scale : float
             Factor on λ, for a part of the photons.
+
+        Returns
+        -------
+        list of (H, W) complex64
+            One object per stage.
         """
         obj = np.full(likelihood.shape, self.transmittance, np.complex64)
         ends, stages = [], self.stages
@@ -101,18 +107,26 @@ class Schedule:
             ends.append(obj)
         return ends
 
-    def after(self, likelihood: Likelihood, obj) -> NDArray[np.complex64]:
-        """Run the steps after the network, starting from its (H, W) complex64 object."""
+    def after(self, likelihood: Likelihood, obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """Run the L-BFGS iterations after the network, from its (H, W) object on."""
         smoothed = likelihood.with_background(self.background_fraction)
         return minimize(smoothed, obj, self.tv_weight, self.post_iterations)[0]
 
     def features(self, likelihood: Likelihood, ends: list[NDArray[np.complex64]]) -> NDArray[np.float32]:
-        """Lay out what the network sees: (H, W, `n_features`) transmittances, and the gradient in their units."""
+        """Return the network's input, (H, W, `n_features`): see `ptycho.reconstruction.features`.
+
+        Parameters
+        ----------
+        likelihood : Likelihood
+            Likelihood of the photons to reconstruct from.
+        ends : list of (H, W) complex64
+            Object at the end of each stage, as `before` returns them.
+        """
         last, step = ends[-1], preconditioned_gradient(likelihood, ends[-1])
         fields = last - self.transmittance, step, *(DIFFERENCE_SCALE * (end - last) for end in ends[:-1])
         return stack_features(fields, likelihood.illumination())
 
     @property
     def n_features(self) -> int:
-        """Real and imaginary parts of the ends of the stages and of the gradient, and the illumination."""
+        """Number of features: real and imaginary parts of the stages' ends and of the gradient, and illumination."""
         return 2 * (self.stages + 1) + 1

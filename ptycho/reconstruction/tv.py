@@ -8,6 +8,7 @@ by block in every evaluation: memory is the canvas.
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,10 @@ from ptycho.data.canvas import Canvas
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import canvas_of, cut_tiles, fullest
 from ptycho.physics.forward import as_modes
-from ptycho.reconstruction.likelihood import Counts, Likelihood, split_counts
+from ptycho.reconstruction.counts import Counts, split_counts
+from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
+from ptycho.workflow.files import StrPath
 from ptycho.workflow.job import CpuClock
 
 WARM_START_FACTOR = 8.0
@@ -28,7 +31,8 @@ MIN_BACKGROUND_FRACTION, MAX_BACKGROUND_FRACTION = 3.0e-3, 0.5
 """Background of the likelihood at the final λ, and its largest, in units of the square root of the mean count per
 pixel."""
 TYPICAL_TV_WEIGHT = 8.0
-"""The chosen λ is about this many times that root: what the background is derived from while λ is not chosen yet."""
+"""Typical chosen λ in units of the square root of the mean count per pixel; sets the background while λ is not chosen
+yet."""
 PHASE_ITERATIONS = 8
 """L-BFGS iterations on the slow phase before each λ below `WARM_START_FACTOR` times the final one."""
 
@@ -37,32 +41,48 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TVOptions:
-    """How the weight of the prior is chosen and the minimum found."""
+    """Choice of the prior's weight, and minimization."""
 
     lambda_max: float
-    """λ that the continuation starts from; bright scans start higher, see `tv_weights`."""
+    """λ at which the continuation starts; higher for bright scans, see `tv_weights`."""
     lambda_min: float
     """Smallest λ that may be chosen."""
     iterations: int
-    """L-BFGS iterations at every λ on the way."""
+    """L-BFGS iterations at every λ before the chosen one."""
     final_iterations: int
     """L-BFGS iterations at the chosen λ."""
     fit_fraction: float
     """Fraction of the photons that is fitted while λ is chosen; the rest is for validation."""
     tile_px: float
-    """Largest extent of positions that are reconstructed at once [px]; larger scans are cut into tiles."""
+    """Largest extent of the positions of a tile [px]; larger scans are cut into tiles."""
 
 
-def with_background(likelihood: Likelihood, factor: float) -> Likelihood:
-    """Return a likelihood with the background that belongs to a prior of `factor` times the final weight."""
-    return likelihood.with_background(min(MIN_BACKGROUND_FRACTION * max(factor, 1) ** 1.5, MAX_BACKGROUND_FRACTION))
+def background_for(likelihood: Likelihood, weight_ratio: float) -> Likelihood:
+    """Return the likelihood with the background for a step of the continuation.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Likelihood with any background.
+    weight_ratio : float
+        λ of the step in units of the final λ.
+    """
+    fraction = min(MIN_BACKGROUND_FRACTION * max(weight_ratio, 1) ** 1.5, MAX_BACKGROUND_FRACTION)
+    return likelihood.with_background(fraction)
 
 
-def tv_weights(options: TVOptions, illumination) -> NDArray[np.floating]:
+def tv_weights(options: TVOptions, illumination: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return λ from the largest to the smallest, halved every time.
 
-    The gradient of the likelihood grows with the illumination: where half of its median [photon/px] is more than
-    `lambda_max`, that is doubled until it is not.
+    The gradient of the likelihood grows with the illumination. If half the median illumination exceeds `lambda_max`,
+    the sequence starts at `lambda_max` doubled until it does not.
+
+    Parameters
+    ----------
+    options : TVOptions
+        Largest and smallest λ.
+    illumination : (H, W) float
+        Incident photons [photon/px]; the median is over its illuminated pixels.
     """
     lit = illumination[illumination > 1e-3 * illumination.max()]
     doublings = max(int(np.ceil(np.log2(np.median(lit) / (2 * options.lambda_max)))), 0)
@@ -70,10 +90,17 @@ def tv_weights(options: TVOptions, illumination) -> NDArray[np.floating]:
     return options.lambda_max * 2.0 ** (doublings - np.arange(count))
 
 
-def reconstruct(counts: Counts, probe, options: TVOptions, *, seed: int, folder=None) -> Reconstruction:
+def reconstruct(
+    counts: Counts,
+    probe: NDArray[np.complexfloating],
+    options: TVOptions,
+    *,
+    seed: int,
+    folder: StrPath | None = None,
+) -> Reconstruction:
     """Choose λ by splitting the photons, then reconstruct from all of them, tile by tile.
 
-    λ is chosen in the tile with the most exposures and is that of all.
+    All tiles have the λ that is chosen in the tile with the most exposures.
 
     Parameters
     ----------
@@ -81,10 +108,12 @@ def reconstruct(counts: Counts, probe, options: TVOptions, *, seed: int, folder=
         Fit and validation exposures; no truth is read.
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
+    options : TVOptions
+        Bounds of λ, iterations and size of the tiles.
     seed : int
-        Of the split of the photons.
-    folder : Path, optional
-        Where the canvas of a large scan lives in files; without, it is in memory.
+        Seed of the split of the photons.
+    folder : path, optional
+        Folder for a canvas in files; default: in memory.
 
     Returns
     -------
@@ -94,18 +123,18 @@ def reconstruct(counts: Counts, probe, options: TVOptions, *, seed: int, folder=
     clock, positions, n = CpuClock(), (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
     tiles, transmittance = cut_tiles(*positions, options.tile_px, n), counts.mean_transmittance(probe)
     largest = fullest(tiles)
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     chosen, start = choose_tv_weight(
         counts.select(tiles[largest].exposures), probe, transmittance, options, seed=seed, rows=rows
     )
     canvas = Canvas.around(*positions, n, folder)
     for number, tile in enumerate(tiles):
         part = Likelihood(counts.select(tile.exposures), probe)
-        path = [weight for weight in tv_weights(options, part.illumination()) if weight > chosen * 1.01] + [chosen]
+        weights = [weight for weight in tv_weights(options, part.illumination()) if weight > chosen * 1.01] + [chosen]
         obj = np.full(part.shape, transmittance, np.complex64)
-        if number == largest:  # the fit of most of its photons has come down to there
-            path, obj = [weight for weight in path if weight < WARM_START_FACTOR * chosen], start
-        obj = continuation(part, obj, path, options, rows, label=f"tile {number + 1}/{len(tiles)}")
+        if number == largest:  # the choice of λ has fitted most of its photons down to this λ
+            weights, obj = [weight for weight in weights if weight < WARM_START_FACTOR * chosen], start
+        obj = continuation(part, obj, weights, options, rows, label=f"tile {number + 1}/{len(tiles)}")
         canvas.include(canvas_of(tile, obj, part.illumination(), part.origin_px), synchronized=True)
     return Reconstruction(
         object=canvas.mean(),
@@ -118,31 +147,40 @@ def reconstruct(counts: Counts, probe, options: TVOptions, *, seed: int, folder=
 
 
 def continuation(
-    likelihood: Likelihood, obj, path: list[float], options: TVOptions, rows: list[dict], *, label: str
+    likelihood: Likelihood,
+    obj: NDArray[np.complex64],
+    weights: list[float],
+    options: TVOptions,
+    rows: list[dict[str, Any]],
+    *,
+    label: str,
 ) -> NDArray[np.complex64]:
-    """Reconstruct from all photons along a path of falling λ.
+    """Reconstruct from all photons with decreasing λ.
 
     Parameters
     ----------
     likelihood : Likelihood
-        Of all photons.
+        Likelihood of all photons.
     obj : (H, W) complex64
         Start.
-    path : list of float
-        λ, falling.
+    weights : list of float
+        Values of λ, decreasing.
+    options : TVOptions
+        Iterations at every λ and at the last.
     rows : list of dict
-        History; takes a row a λ.
+        History, to which one row per λ is appended.
     label : str
-        Of the progress bar and in the history.
+        Name of the tile in the progress bar and in the history.
 
     Returns
     -------
-    obj : (H, W) complex64
+    (H, W) complex64
+        Object at the last λ.
     """
-    for weight in tqdm(path, desc=f"all photons, {label}", unit="λ"):
-        iterations = options.final_iterations if weight == path[-1] else options.iterations
-        smoothed = with_background(likelihood, weight / path[-1])
-        if weight < WARM_START_FACTOR * path[-1]:
+    for weight in tqdm(weights, desc=f"all photons, {label}", unit="λ"):
+        iterations = options.final_iterations if weight == weights[-1] else options.iterations
+        smoothed = background_for(likelihood, weight / weights[-1])
+        if weight < WARM_START_FACTOR * weights[-1]:
             obj = minimize_slow_phase(smoothed, obj, PHASE_ITERATIONS)
         obj, objective, n_iterations = minimize(smoothed, obj, weight, iterations)
         numbers = {"stage": "all", "tile": label, "tv_weight": weight}
@@ -151,27 +189,37 @@ def continuation(
 
 
 def choose_tv_weight(
-    counts: Counts, probe, transmittance: float, options: TVOptions, *, seed: int, rows: list[dict]
+    counts: Counts,
+    probe: NDArray[np.complexfloating],
+    transmittance: float,
+    options: TVOptions,
+    *,
+    seed: int,
+    rows: list[dict[str, Any]],
 ) -> tuple[float, NDArray[np.complex64]]:
-    """Choose λ by splitting the photons: of the fits of most of them, the one that predicts the others best.
-
-    λ is found to a factor of √2.
+    """Choose the λ, to a factor of √2, that predicts the validation photons best when the others are fitted.
 
     Parameters
     ----------
+    counts : Counts
+        Exposures whose photons are split.
+    probe : (modes, N, N) complex
+        Known illumination [sqrt(photon)].
     transmittance : float
-        Amplitude of the flat object that the fit starts from.
+        Amplitude of the flat object at which the fit starts.
+    options : TVOptions
+        Bounds of λ, iterations, and fraction of the photons to fit.
     seed : int
-        Of the split.
+        Seed of the split.
     rows : list of dict
-        History; takes a row a λ.
+        History, to which one row per λ is appended.
 
     Returns
     -------
     chosen : float
         λ for all photons.
     obj : (H, W) complex64
-        The fit of most photons at `WARM_START_FACTOR` times that λ, or at the largest.
+        Fit of most photons at `WARM_START_FACTOR` times that λ, or at the largest λ.
     """
     fractions = options.fit_fraction, 1 - options.fit_fraction
     parts = zip(split_counts(counts, options.fit_fraction, seed), fractions, strict=True)
@@ -179,12 +227,11 @@ def choose_tv_weight(
     n_values = len(counts) * validation.n_pixels**2
     scale = np.sqrt(options.fit_fraction)  # λ for a part of the photons, in units of λ for all
     deviances: dict[float, float] = {}
-    fits: dict[float, NDArray] = {}
+    fits: dict[float, NDArray[np.complex64]] = {}
     obj = np.full(fit.shape, transmittance, np.complex64)
 
-    def fit_and_validate(weight: float, start):
-        typical = weight * scale / (TYPICAL_TV_WEIGHT * fit.noise())
-        smoothed = with_background(fit, typical)
+    def fit_and_validate(weight: float, start: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        smoothed = background_for(fit, weight * scale / (TYPICAL_TV_WEIGHT * fit.noise_level()))
         obj, objective, n_iterations = minimize(smoothed, start, weight * scale, options.iterations)
         deviances[weight], fits[weight] = 2 * validation(obj)[0] / n_values, obj
         numbers = {"stage": "choice", "tv_weight": weight, "iterations": n_iterations, "objective": objective}
@@ -195,7 +242,7 @@ def choose_tv_weight(
     for weight in tqdm(grid, desc="choice of λ", unit="λ"):
         obj = fit_and_validate(float(weight), obj)
         best = min(deviances, key=deviances.__getitem__)
-        if weight < best / 3:  # two steps without a better one
+        if weight < best / 3:  # the last two are no better
             break
     for weight in (best * np.sqrt(2), best / np.sqrt(2)):
         if grid[-1] <= weight <= grid[0]:

@@ -17,7 +17,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho.data.grouping import ROLES
 from ptycho.methods import method_name
 from ptycho.reporting.headlines import ReferenceName
 from ptycho.reporting.image_panels import CYCLIC, ERROR_MAP, add_colorbar, color_scale, show_image
@@ -27,7 +26,7 @@ from ptycho.workflow.files import StrPath, replacing
 DPI = 120
 """Resolution of saved figures [dots/inch]."""
 
-_ROLE_STYLES = (("#56B4E9", "o"), ("#E69F00", "s"), ("#000000", "^"))
+_ROLE_STYLES = {"fit": ("#56B4E9", "o"), "validation": ("#E69F00", "s"), "holdout": ("#000000", "^")}
 _SPLIT_STYLES = {"train": ("#0072B2", "o"), "test": ("#D55E00", "s")}
 _DARK = 1e-2  # of the probe's peak intensity; the phase of darker pixels is not shown
 _WAVE_LABELS = ("amplitude", "phase [rad]")
@@ -40,8 +39,9 @@ def save(figure: Figure, path: StrPath, provenance: Mapping[str, Any] | None = N
     Parameters
     ----------
     figure : Figure
+        What to write.
     path : path
-        PNG, PDF or SVG, by its suffix; whole or not there.
+        PNG, PDF or SVG, by its suffix; complete or absent.
     provenance : dict, optional
         Record of what made the figure; stored in a PNG.
     """
@@ -61,13 +61,13 @@ def plot_comparison(
     warnings: Sequence[str] = (),
     reference_name: ReferenceName = "truth",
 ) -> Figure:
-    """Plot truth and methods side by side: amplitude, phase, and their errors.
+    """Plot truth or reference and methods side by side: amplitude, phase, and their errors.
 
     Parameters
     ----------
     arrays : dict of (h, w) complex
-        "truth", and method -> its object without gauge, as `ptycho.scoring.evaluate.compare` returns them; columns are
-        in this order.
+        "truth" (in a measured study the reference), and method -> its object without gauge, as
+        `ptycho.scoring.evaluate.compare` returns them; columns are in this order.
     metrics : dict of dict
         Method -> metric -> value; `ssim_amplitude`, `ssim_phase` and `error` are shown where present.
     title : str
@@ -77,7 +77,7 @@ def plot_comparison(
     warnings : sequence of str
         Warnings, shown below the panels, one line each.
     reference_name : {"truth", "reference"}
-        What the figure calls the truth.
+        What the methods are scored against, and its name in the figure.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def plot_sample(
     positions : dict of ((M,), (M,)) float
         Split -> xcoords, ycoords of its patch centers [px].
     guard_px : (float, float), optional
-        First and last row of the guard band between the splits.
+        Guard band between the splits: y of the last train and of the first test exposure [px].
     reference_name : {"truth", "reference"}
         What the object is; only a reference is labeled as such.
     """
@@ -160,9 +160,9 @@ def plot_sample(
             x, y, marker, color=color, markeredgecolor="w", markeredgewidth=0.5, markersize=4, label=label
         )
     if guard_px is not None:
-        size = obj.shape[1], guard_px[1] - guard_px[0] + 1
+        size = obj.shape[1], guard_px[1] - guard_px[0]
         band = Rectangle(
-            (-0.5, guard_px[0] - 0.5),
+            (-0.5, guard_px[0]),
             *size,
             facecolor="none",
             edgecolor="w",
@@ -223,8 +223,7 @@ def plot_waves(
 
 
 def plot_view(
-    positions: tuple[ArrayLike, ArrayLike],
-    role: ArrayLike,
+    positions: Mapping[str, tuple[ArrayLike, ArrayLike]],
     illumination: NDArray[np.floating],
     overlaps: NDArray[np.floating],
     *,
@@ -234,13 +233,11 @@ def plot_view(
 
     Parameters
     ----------
-    positions : ((m,), (m,)) float
-        xcoords, ycoords of the kept exposures [px].
-    role : (m,) int
-        0 fit, 1 validation, 2 holdout, as in `ptycho.data.grouping.ROLES`.
+    positions : dict of ((m,), (m,)) float
+        Role -> xcoords, ycoords of its exposures [px].
     illumination : (H, W) float
         Incident photons per object pixel.
-    overlaps : (m,) float
+    overlaps : (M,) float
         Linear overlap of each exposure with its nearest neighbor.
     origin_px : (int, int)
         Row and column of the illumination's first pixel.
@@ -248,10 +245,9 @@ def plot_view(
     figure = new_figure(14.0, 4.4)
     scatter, image, histogram = figure.subplots(1, 3)
     add_colorbar(image, show_image(image, illumination, origin_px, cmap="cividis", vmin=0), "photons per object pixel")
-    for code, (name, (color, marker)) in enumerate(zip(ROLES, _ROLE_STYLES, strict=True)):
-        selected = np.asarray(role) == code
-        x, y = (np.asarray(axis)[selected] for axis in positions)
-        scatter.plot(x, y, marker, color=color, markersize=5, label=f"{name}: {selected.sum()}")
+    for role, (x, y) in positions.items():
+        color, marker = _ROLE_STYLES[role]
+        scatter.plot(x, y, marker, color=color, markersize=5, label=f"{role}: {len(np.asarray(x))}")
     scatter.set(xlim=image.get_xlim(), ylim=image.get_ylim(), aspect="equal", title="exposures")
     figure.legend(loc="outside upper left", ncols=3)
     image.set_title("illumination")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho.reporting.curves import line_style
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import ReferenceName
-from ptycho.scoring.frc import frc_crossing
+from ptycho.scoring.frc import TRUTH_THRESHOLD, frc_crossing, ssnr_of_truth
 from ptycho.scoring.metrics import PARTS
 
 _MIN_SSNR, _MAX_SSNR = 1e-2, 1e4
@@ -23,7 +23,7 @@ _THRESHOLDS = {
 
 
 def plot_frc(curves: pd.DataFrame, title: str, *, reference_name: ReferenceName = "truth") -> Figure:
-    """Plot every method's FRC with the truth, amplitude beside phase, above the signal-to-noise ratio it implies.
+    """Plot every method's FRC with the truth or reference, and below it the signal-to-noise ratio that it implies.
 
     Parameters
     ----------
@@ -32,17 +32,18 @@ def plot_frc(curves: pd.DataFrame, title: str, *, reference_name: ReferenceName 
     title : str
         Title of the figure.
     reference_name : {"truth", "reference"}
-        What the figure calls the truth.
+        What the methods are scored against, and its name in the figure.
 
     Returns
     -------
     Figure
-        A large marker shows where a curve first falls below 0.5, an SSNR of 1/3; the legend gives the frequency.
+        A large marker shows where a curve first falls below `TRUTH_THRESHOLD`; the legend gives the frequency.
     """
     figure = new_figure(11.5, 7.2)
     figure.suptitle(title)
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
-    for limit, row in ((0.5, panels[0]), (1 / 3, panels[1])):
+    ssnr = float(ssnr_of_truth(TRUTH_THRESHOLD))
+    for limit, row in zip((TRUTH_THRESHOLD, ssnr), panels, strict=True):
         for axes in row:
             axes.axhline(limit, color="#000000", linestyle="--", linewidth=1)
     methods = list(curves["method"].unique())
@@ -52,16 +53,16 @@ def plot_frc(curves: pd.DataFrame, title: str, *, reference_name: ReferenceName 
             curve = curves[(curves["method"] == method) & (curves["part"] == part)]
             crossing = frc_crossing(curve["frequency"].to_numpy(), curve["frc"].to_numpy())
             crossings.append(_crossing_text(crossing))
-            _draw(top, curve, "frc", style, (crossing, 0.5))
-            _draw(bottom, curve, "ssnr", style, (crossing, 1 / 3))
+            _draw(top, curve, "frc", style, (crossing, TRUTH_THRESHOLD))
+            _draw(bottom, curve, "ssnr", style, (crossing, ssnr))
         panels[0, 0].lines[-1].set_label(f"{style['label']}: {', '.join(crossings)}")
     for part, (top, bottom) in zip(PARTS, panels.T, strict=True):
         top.set(title=part, ylim=(-0.2, 1.03))
         bottom.set(yscale="log", ylim=(_MIN_SSNR, _MAX_SSNR), xlabel="spatial frequency / Nyquist")
     panels[0, 0].set_ylabel(f"FRC with the {reference_name}")
     panels[1, 0].set_ylabel("spectral signal-to-noise ratio")
-    _finish(figure, panels, "first below 0.5 at\n(amplitude, phase)")
-    figure.supxlabel("dashed: FRC = 0.5, a signal-to-noise ratio of 1/3", fontsize="small")
+    _finish(figure, panels, f"first below {TRUTH_THRESHOLD} at\n(amplitude, phase)")
+    figure.supxlabel(f"dashed: FRC = {TRUTH_THRESHOLD}, a signal-to-noise ratio of {ssnr:.3g}", fontsize="small")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The study as one self-contained page: pictures with captions, tables, and the template that holds them."""
+"""The study as one self-contained page: figures with captions, tables, and the template that holds them."""
 
 import base64
 import html
@@ -17,19 +17,20 @@ from ptycho.methods import method_name
 from ptycho.reporting.headlines import ReferenceName
 from ptycho.reporting.study_tables import metric_tables, pairwise_wins, significant
 from ptycho.reporting.tables import repeats, varied
+from ptycho.workflow.config import in_schema_order
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import label, wildcards_of
 
 
 @dataclass(frozen=True)
-class Picture:
+class CaptionedFigure:
     """A PNG with its caption."""
 
     path: Path
     caption: str
     """HTML."""
     wildcards: dict[str, str]
-    """Condition that it shows, see `ptycho.workflow.paths.wildcards_of`; of a quality plot split and metric."""
+    """Condition that it shows, see `ptycho.workflow.paths.wildcards_of`; split and metric of a quality plot."""
 
     @property
     def id(self) -> str:
@@ -48,13 +49,15 @@ class Picture:
         return base64.b64encode(self.path.read_bytes()).decode()
 
 
-def pictures(paths: Iterable[StrPath], caption: StrPath, reference_name: ReferenceName = "truth") -> list[Picture]:
-    """Caption pictures of one kind as Snakemake's report does.
+def figures(
+    paths: Iterable[StrPath], caption: StrPath, reference_name: ReferenceName = "truth"
+) -> list[CaptionedFigure]:
+    """Caption figures of one kind as Snakemake's report does.
 
     Parameters
     ----------
     paths : iterable of path
-        PNGs.
+        PNG files.
     caption : path
         reStructuredText with `{{ snakemake.wildcards.… }}` and `{{ snakemake.params.reference_name }}`.
     reference_name : {"truth", "reference"}
@@ -63,7 +66,7 @@ def pictures(paths: Iterable[StrPath], caption: StrPath, reference_name: Referen
     Raises
     ------
     jinja2.UndefinedError
-        If the caption asks for something that is not there.
+        If the caption uses an unknown variable.
     """
     template = jinja2.Template(Path(caption).read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined)
     captioned = []
@@ -71,37 +74,37 @@ def pictures(paths: Iterable[StrPath], caption: StrPath, reference_name: Referen
         quality = re.fullmatch(r"quality_(train|test)_(\w+)", path.stem)
         wildcards = wildcards_of(path) | ({"split": quality[1], "metric": quality[2]} if quality else {})
         text = template.render(snakemake={"wildcards": wildcards, "params": {"reference_name": reference_name}})
-        captioned.append(Picture(path, publish_parts(text, writer="html5")["body"], wildcards))
+        captioned.append(CaptionedFigure(path, publish_parts(text, writer="html5")["body"], wildcards))
     return captioned
 
 
-def by_split(quality: Iterable[Picture]) -> dict[str, dict[str, Picture]]:
-    """Arrange quality plots: split -> metric -> picture."""
-    arranged: dict[str, dict[str, Picture]] = {}
-    for picture in quality:
-        arranged.setdefault(picture.wildcards["split"], {})[picture.wildcards["metric"]] = picture
+def by_split(quality: Iterable[CaptionedFigure]) -> dict[str, dict[str, CaptionedFigure]]:
+    """Arrange quality plots: split -> metric -> figure."""
+    arranged: dict[str, dict[str, CaptionedFigure]] = {}
+    for figure in quality:
+        arranged.setdefault(figure.wildcards["split"], {})[figure.wildcards["metric"]] = figure
     return arranged
 
 
-def by_condition(unsorted: Iterable[Picture]) -> list[dict[str, Any]]:
-    """Group pictures by condition.
+def by_condition(unsorted: Iterable[CaptionedFigure]) -> list[dict[str, Any]]:
+    """Group figures by condition.
 
     Returns
     -------
     list of dict
-        `title`, `id` and `pictures` of each condition, ordered by split, object, view and dose.
+        `title`, `id` and `figures` of each condition, ordered by split, object, view and dose.
     """
     keys = ("split", "object", "view")
     ordered = sorted(
         unsorted,
-        key=lambda picture: [*(picture.wildcards.get(key, "") for key in keys), int(picture.wildcards["dose"])],
+        key=lambda figure: [*(figure.wildcards.get(key, "") for key in keys), int(figure.wildcards["dose"])],
     )
-    several_splits = len({picture.wildcards["split"] for picture in ordered}) > 1
+    several_splits = len({figure.wildcards["split"] for figure in ordered}) > 1
     in_title = ["object", "view", "dose", *(["split"] if several_splits else [])]
-    arranged: dict[str, list[Picture]] = {}
-    for picture in ordered:
-        arranged.setdefault(label(picture.wildcards, *in_title), []).append(picture)
-    return [{"title": title, "id": group[0].id, "pictures": group} for title, group in arranged.items()]
+    arranged: dict[str, list[CaptionedFigure]] = {}
+    for figure in ordered:
+        arranged.setdefault(label(figure.wildcards, *in_title), []).append(figure)
+    return [{"title": title, "id": group[0].id, "figures": group} for title, group in arranged.items()]
 
 
 def study_content(
@@ -137,12 +140,9 @@ def study_content(
     }
 
 
-def config_text(config: Mapping[str, Any], files: Iterable[StrPath]) -> str:
-    """Write a configuration as YAML: the text of a file that says exactly this, comments included, or a dump."""
-    for text in (Path(file).read_text(encoding="utf-8") for file in files):
-        if yaml.safe_load(text) == config:
-            return text
-    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+def config_text(config: Mapping[str, Any]) -> str:
+    """Write a study's merged config as YAML, with its keys in the order of the schema."""
+    return yaml.safe_dump(in_schema_order(config), sort_keys=False, allow_unicode=True)
 
 
 def warnings_in(summary: str) -> list[str]:
@@ -150,10 +150,10 @@ def warnings_in(summary: str) -> list[str]:
     return re.findall(r"^WARNING: (.*)$", summary, flags=re.MULTILINE)
 
 
-def without_pictures(document: str, on_page: Iterable[Picture]) -> str:
-    """Replace pictures of another page that this page holds by their identifiers; the page's script restores them."""
-    for picture in on_page:
-        document = document.replace(picture.encoded(), f"@@{picture.id}@@")
+def without_figures(document: str, on_page: Iterable[CaptionedFigure]) -> str:
+    """Replace figures of another page that this page holds, too, by their identifiers; its script restores them."""
+    for figure in on_page:
+        document = document.replace(figure.encoded(), f"@@{figure.id}@@")
     return document
 
 
@@ -170,7 +170,7 @@ def render(template: StrPath, **content: Any) -> str:
     Raises
     ------
     jinja2.UndefinedError
-        If the template asks for something that is not there.
+        If the template uses a variable that `content` lacks.
     """
     template = Path(template)
     environment = jinja2.Environment(

@@ -1,8 +1,7 @@
-"""Tables as text: metrics by condition and method, paired differences of methods, warnings."""
+"""Tables as text: metrics by condition and method, paired differences of methods."""
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,6 @@ from ptycho.reporting.headlines import HEADLINES
 
 FLUENCE = "fluence_photons_per_px"
 """Column of the fluence, incident photons per object pixel."""
-
-KNOWN_PROBE_LIMITS = {
-    "shift_px": (0.1, "shifted by {:.2f} px"),
-    "ramp_rad_per_px": (0.005, "tilted by a phase ramp of {:.4f} rad/px"),
-}
-"""Part of the gauge that a known probe fixes -> largest value without a warning, and the warning's words."""
 
 
 def repeats(metrics: pd.DataFrame) -> list[str]:
@@ -123,56 +116,6 @@ def difference_table(differences: pd.DataFrame, metric: str = "error") -> str:
     return table.to_string(index=False)
 
 
-def with_condition(metrics: pd.DataFrame, **condition: Any) -> pd.DataFrame:
-    """Add the condition to a table of metrics.
-
-    Parameters
-    ----------
-    metrics : DataFrame
-        Columns method, metric, value.
-    **condition
-        dose, view, split, seed, and object where there are several.
-
-    Returns
-    -------
-    DataFrame
-        Columns dose, view, split, method, object (where there are several), seed, metric, value.
-    """
-    columns = ["dose", "view", "split", "method", *(["object"] if "object" in condition else []), "seed"]
-    return metrics.assign(**condition)[[*columns, "metric", "value"]]
-
-
-def warnings_of(metrics: pd.DataFrame) -> list[str]:
-    """List the methods that were not registered, or whose shift or ramp exceeds what a known probe allows.
-
-    With a known probe, neither is a gauge: a shift is a bug, a ramp is slow phase that the method did not recover.
-
-    Parameters
-    ----------
-    metrics : DataFrame
-        As `with_condition` returns it, of any number of conditions; repetitions of one share a line.
-    """
-    several_splits, exceeded, unregistered = metrics["split"].nunique() > 1, [], []
-    for metric, (limit, words) in KNOWN_PROBE_LIMITS.items():
-        selected = metrics[metrics["metric"] == metric]
-        for (split, view, dose, method), rows in selected.groupby(["split", "view", "dose", "method"], sort=False):
-            where = f"{method}, {view} {dose}" + (f", {split} split" if several_splits else "")
-            beyond, missing = rows["value"] > limit, rows["value"].isna()
-            if beyond.any():
-                amount = words.format(rows["value"].max()) + " at most" * (len(rows) > 1)
-                unit = words.split()[-1]
-                exceeded.append(f"{where}: {amount}{_count_of(beyond)}; a known probe allows {limit} {unit}")
-            if missing.any() and metric == "shift_px":
-                count = _count_of(missing)
-                unregistered.append(f"{where}: could not be registered{count}: the log of compare says why")
-    return exceeded + unregistered
-
-
 def _cell(statistics: pd.Series) -> str:
     spread = "" if statistics["count"] < 2 else f" ±{statistics['std']:.1g}"
     return f"{statistics['mean']:.3g}{spread}"
-
-
-def _count_of(flags: pd.Series) -> str:
-    """', 2 of 4' of several repetitions; nothing of a single one."""
-    return f", {flags.sum()} of {len(flags)}" if len(flags) > 1 else ""

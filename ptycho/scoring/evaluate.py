@@ -3,25 +3,23 @@
 In a measured study the scan's object is not the truth but a reference reconstruction; it takes the truth's place here.
 """
 
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho.data.grouping import FIT, HOLDOUT, VALIDATION
 from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import Scan
-from ptycho.data.views import View, scored_region
+from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
 from ptycho.physics.forward import blocks, illumination, predict_intensity
-from ptycho.physics.noise import heldout_deviance
+from ptycho.physics.noise import blockwise_deviance
 from ptycho.scoring.frc import frc, ssnr_of_truth
 from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
+from ptycho.scoring.region import Region
 from ptycho.scoring.registration import AlignmentError, Gauge, align
 from ptycho.workflow.files import StrPath
 
@@ -32,54 +30,6 @@ MARGIN_PX = 32
 """Margin around the scored rectangle from which alignment shifts data in."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Region:
-    """The scored rectangle, half-open, in pixels of the object plane."""
-
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    @classmethod
-    def load(cls, path: StrPath) -> "Region":
-        """Read a region from JSON with the keys y0, y1, x0 and x1."""
-        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
-        return cls(*(numbers[key] for key in ("y0", "y1", "x0", "x1")))
-
-    def widened(self, margin: int, shape: tuple[int, ...]) -> "Region":
-        """Return the region with a margin [px] on every side, clipped to an object of (rows, columns)."""
-        return Region(
-            max(self.y0 - margin, 0),
-            min(self.y1 + margin, shape[0]),
-            max(self.x0 - margin, 0),
-            min(self.x1 + margin, shape[1]),
-        )
-
-    @property
-    def box(self) -> tuple[slice, slice]:
-        """Slices of this rectangle in the object plane."""
-        return (slice(self.y0, self.y1), slice(self.x0, self.x1))
-
-    def inside(self, outer: "Region") -> tuple[slice, slice]:
-        """Slices of this rectangle in an array that covers `outer`."""
-        return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
-
-
-def shared_region(scan: Scan, views: Sequence[View]) -> Region:
-    """Find the largest rectangle that is illuminated in every view of a scan.
-
-    Raises
-    ------
-    ptycho.workflow.files.ContractError
-        If no pixel is illuminated in every view, see `ptycho.data.views.scored_region`.
-    """
-    shape = scan.object.shape
-    exposures = [view.exposures for view in views]
-    illuminations = (illumination(scan.probe, scan.xcoords[kept], scan.ycoords[kept], shape) for kept in exposures)
-    return Region(*scored_region(illuminations))
 
 
 def heldout_blocks(
@@ -135,8 +85,7 @@ def load_on_grid(path: StrPath, shape: tuple[int, ...]) -> tuple[NDArray[np.comp
 def illumination_on(region: Region, scan: Scan, view: View) -> NDArray[np.float64]:
     """Illumination of a region by the fit and validation exposures of a view, (h, w) float64 [photon/px]."""
     exposures = view.of_role(FIT, VALIDATION)
-    shape = region.y1 - region.y0, region.x1 - region.x0
-    return illumination(scan.probe, scan.xcoords[exposures], scan.ycoords[exposures], shape, (region.y0, region.x0))
+    return illumination(scan.probe, scan.xcoords[exposures], scan.ycoords[exposures], region.shape, region.origin_px)
 
 
 def align_if_possible(
@@ -197,7 +146,7 @@ def score_method(
     """
     on_grid, metadata = load_on_grid(obj_path, scan.object.shape)
     holdout = view.of_role(HOLDOUT)
-    heldout = {"heldout_deviance": heldout_deviance(heldout_blocks(on_grid, scan, holdout))} if len(holdout) else {}
+    heldout = {"heldout_deviance": blockwise_deviance(heldout_blocks(on_grid, scan, holdout))} if len(holdout) else {}
     wide = region.widened(MARGIN_PX, scan.object.shape)
     truth, inner = scan.object[wide.box], region.inside(wide)
     cost = {"cpu_s": metadata["cpu_s"]} if "cpu_s" in metadata else {}
@@ -235,7 +184,7 @@ def compare(
     arrays : dict of (h, w) complex64
         "truth" (in a measured study the reference), and method -> aligned object, all on the scored rectangle.
     """
-    arrays = {"truth": scan.object[region.y0 : region.y1, region.x0 : region.x1]}
+    arrays = {"truth": scan.object[region.box]}
     rows = []
     for method, path in objects.items():
         values, arrays[method] = score_method(path, scan, view, region)

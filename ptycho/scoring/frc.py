@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
+TRUTH_THRESHOLD = 0.5
+"""FRC with the truth that counts as resolved."""
+
 TUKEY_TAPER = 0.25
 """Fraction of each side over which the Tukey window rises and falls, half of it at either end."""
 
@@ -57,7 +60,7 @@ def frc(image: NDArray[np.floating], truth: NDArray[np.floating]) -> tuple[NDArr
 
 
 def frc_crossing(
-    frequency: NDArray[np.floating], correlation: NDArray[np.floating], threshold: ArrayLike = 0.5
+    frequency: NDArray[np.floating], correlation: NDArray[np.floating], threshold: ArrayLike = TRUTH_THRESHOLD
 ) -> float:
     """Frequency at which an FRC first falls below a threshold.
 
@@ -96,7 +99,7 @@ def ssnr_of_truth(correlation: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     (n,) float64
-        FRC² / (1 - FRC²); infinite where the FRC is 1.
+        FRC² / (1 - FRC²); infinite where the FRC is 1. At `TRUTH_THRESHOLD` it is 1/3.
     """
     power = np.clip(correlation, 0, 1) ** 2
     with np.errstate(divide="ignore"):

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan
 from ptycho.data.views import View
-from ptycho.scoring.evaluate import MARGIN_PX, Region, align_if_possible, illumination_on, load_on_grid
+from ptycho.scoring.evaluate import MARGIN_PX, align_if_possible, illumination_on, load_on_grid
 from ptycho.scoring.frc import THRESHOLDS, frc, frc_crossing, half_thresholds, ssnr_of_halves
 from ptycho.scoring.metrics import PARTS
+from ptycho.scoring.region import Region
 from ptycho.workflow.files import StrPath
 
 WARNING = "A prior repeats itself in both halves: this shows repeatability, not accuracy; do not rank methods by it."

@@ -135,7 +135,7 @@ def ms_ssim(image: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
 
 
 def frc50(image: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
-    """Frequency at which the FRC of two (h, w) images first falls below 0.5, as a fraction of Nyquist.
+    """Frequency at which the FRC of two (h, w) images first falls below `TRUTH_THRESHOLD`, as a fraction of Nyquist.
 
     1.0 if it never does, NaN for a flat truth.
     """

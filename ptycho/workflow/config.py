@@ -13,8 +13,11 @@ from ptycho.workflow.files import StrPath
 from ptycho.workflow.retired import find_retired
 
 CONFIG = Path(__file__).parents[2] / "config"
+"""Folder of the study files."""
 DEFAULTS = CONFIG / "defaults.yaml"
+"""Every method's settings; a study file is laid over them."""
 SCHEMA = CONFIG / "schema" / "config.schema.yaml"
+"""Closed schema of the merged config."""
 
 REPLACED = ("views", "objects")
 """Keys that `--config` replaces as a whole, where Snakemake would merge: the user chooses the names in them."""
@@ -103,6 +106,25 @@ def with_numbers(value: Any) -> Any:
         parsed = yaml.safe_load(value)
         return parsed if isinstance(parsed, int | float) and not isinstance(parsed, bool) else value
     return value
+
+
+def in_schema_order(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with its keys, nested ones too, in the order of the schema; names of the user keep their own."""
+    schema = load_schema()
+    return _in_order(config, schema, schema["$defs"])
+
+
+def _in_order(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Any:
+    if not isinstance(value, Mapping) or not isinstance(schema, Mapping):
+        return value
+    if "$ref" in schema:
+        return _in_order(value, definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "oneOf" in schema:
+        branch = next((part for part in schema["oneOf"] if value.get("kind") in _kinds(part)), None)
+        return _in_order(value, branch, definitions)
+    properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+    keys = [*(key for key in properties if key in value), *(key for key in value if key not in properties)]
+    return {key: _in_order(value[key], properties.get(key, others), definitions) for key in keys}
 
 
 def check_config(config: dict[str, Any]) -> None:

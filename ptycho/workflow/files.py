@@ -18,7 +18,9 @@ StrPath: TypeAlias = str | os.PathLike[str]
 """A path as text or as a `pathlib.Path`."""
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+"""Errors of a full disk or an exceeded quota."""
 NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+"""Errors of a folder that cannot be written to."""
 HOST = platform.node()
 """Part of temporary names: process ids of other machines that share the disk mean nothing here."""
 MIN_FREE_BYTES = 200_000

@@ -13,7 +13,9 @@ CONDITION = re.compile(
     r"dose_(?P<dose>\d+)/(?:(?P<view>[A-Za-z0-9-]+)/)?"
     r"seed_(?P<seed>\d+)(?:/(?P<split>train|test)(?=[/._]))?(?:/?(?P<method>[a-z]+)(?=[/._]))?"
 )
+"""Where a path names a condition, or a part of one."""
 OBJECT = re.compile(r"results/[^/]+/object_(?P<object>[A-Za-z0-9-]+)/")
+"""Where a path names an object alone."""
 
 
 def wildcards_of(path: StrPath) -> dict[str, str]:
@@ -34,7 +36,7 @@ def label(wildcards: Mapping[str, Any], *keys: str) -> str:
     wildcards : mapping
         Values of object, dose, view, seed, split and method, or of some of them.
     *keys : str
-        The wildcards to name; without, all.
+        The wildcards to name; default: all.
     """
     words = {
         "method": method_name(wildcards.get("method", "")),

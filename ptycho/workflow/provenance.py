@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ptycho.workflow.files import StrPath, save_text
 
 ROOT = Path(__file__).parents[1]
+"""Folder of this package."""
 
 
 def module_path(name: str) -> Path | None:
@@ -202,7 +203,7 @@ def make_record(
     outputs: Iterable[StrPath],
     **job: Any,
 ) -> dict[str, Any]:
-    """Return the record of a job, which JSON can represent.
+    """Return the record of a job, JSON-serializable.
 
     It has no time stamp, so that the same work gives the same bytes; files have their own times.
 

@@ -5,6 +5,8 @@ from typing import Any
 
 KEYS = {
     "iterative": "lsqml",
+    "iterative.patience": "lsqml.early_stopping_patience",
+    "iterative.compact_below": "lsqml.compact_batching_below_overlap",
     "grouping.neighbours": "grouping.neighbors",
     "grouping.held_share": "grouping.holdout_fraction",
     "training.halve_after": "training.lr_patience",

@@ -46,18 +46,18 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def visible_gpus(devices: StrPath = "/dev", environment: Mapping[str, str] = os.environ) -> int:
+def visible_gpus(devices: StrPath = "/dev", environment: Mapping[str, str] | None = None) -> int:
     """Count the NVIDIA GPUs that jobs may use, without loading a library.
 
     Parameters
     ----------
     devices : path
         Folder of the device files `nvidia0`, `nvidia1`, … (Linux).
-    environment : mapping
-        Its `CUDA_VISIBLE_DEVICES` may restrict them.
+    environment : mapping, optional
+        Its `CUDA_VISIBLE_DEVICES` may restrict them; default: `os.environ`.
     """
     present = sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in Path(devices).glob("nvidia*"))
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    visible = (os.environ if environment is None else environment).get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return present
     chosen = [name for name in visible.split(",") if name.strip() and name.strip() != "-1"]

@@ -11,7 +11,9 @@ from ptycho.physics.forward import as_modes, predict_intensity, window_start
 from ptycho.workflow.files import ContractError, StrPath
 
 PROBE_KEYS = ("probeGuess", "probe")
+"""Keys under which a probe is found, in this order."""
 OBJECT_KEYS = ("objectGuess", "object")
+"""Keys under which an object is found, in this order."""
 MARGIN_PX = 2
 """Free pixels between the outermost windows and the edge of an object that a reader creates."""
 
@@ -22,6 +24,7 @@ def load_plain(file: StrPath | IO[bytes], path: StrPath) -> dict[str, NDArray[An
     Parameters
     ----------
     file : path or binary file
+        The NPZ.
     path : path
         Its name in messages.
 
@@ -80,7 +83,7 @@ def complete_scan(
     metadata : dict
         `dose` is added.
     obj : (H, W) complex, optional
-        Transmittance; without, an object of ones that holds every window.
+        Transmittance; default: an object of ones that holds every window.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def complete_scan(
     """
     n = diffraction.shape[-1]
     if obj is None:
-        obj = np.ones([int(window_start(axis, n).max()) + n + MARGIN_PX for axis in (ycoords, xcoords)])
+        obj = np.ones([int(window_start(axis, n).max()) + n + MARGIN_PX for axis in (ycoords, xcoords)], np.complex64)
     modes = as_modes(probe).astype(np.complex128)
     sample = np.unique(np.linspace(0, len(xcoords) - 1, 32).astype(int))
     predicted = predict_intensity(obj, modes, xcoords[sample], ycoords[sample]).sum()

@@ -13,8 +13,8 @@ INTRODUCTION = """\
 <!-- Made from config/schema/config.schema.yaml and config/defaults.yaml by `make reference`: change those. -->
 
 `config/defaults.yaml` holds every method's settings. A study file is laid over it: it says what is asked (`study`,
-`doses`, `views`, `methods`, `source` or `objects`) and what differs. `snakemake` takes `config/config.yaml`, and
-`--configfile config/other.yaml` another one in its place. A whole study is ten lines:
+`doses`, `views`, `methods`, `source`, and `objects` in place of `source.object`) and what differs. Without
+`--configfile` the study is `config/config.yaml`. A whole study is ten lines:
 
 ```yaml
 study: mine                         # results go to results/mine

@@ -1,4 +1,4 @@
-"""Scans in an older layout of the contract: other keys, intensities, frames along the last axis."""
+"""Scans in an NPZ of your own, or in an older layout of the contract: other keys, intensities, frames last."""
 
 import logging
 from pathlib import Path
@@ -7,25 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.formats.arrays import (
-    MARGIN_PX,
-    OBJECT_KEYS,
-    PROBE_KEYS,
-    complete_scan,
-    find_array,
-    load_plain,
-)
+from ptycho.data.formats.arrays import MARGIN_PX, OBJECT_KEYS, PROBE_KEYS, complete_scan, find_array, load_plain
 from ptycho.physics.forward import window_start
 from ptycho.workflow.files import ContractError, StrPath
 
 FRAME_KEYS = ("diffraction", "diff3d", "intensity")
+"""Keys under which frames are found, in this order."""
 QUANTITIES = ("auto", "amplitude", "intensity")
+"""What frames may hold; "auto": see `read_plain_npz`."""
 
 _logger = logging.getLogger(__name__)
 
 
-def read_legacy(path: StrPath, quantity: str = "auto") -> dict[str, Any]:
-    """Read a scan in an older layout and convert it to the data contract.
+def read_plain_npz(path: StrPath, quantity: str = "auto") -> dict[str, Any]:
+    """Read a scan in an NPZ of another layout and convert it to the data contract.
 
     Frames may be under `diffraction`, `diff3d` or `intensity`, in order (M, N, N) or (N, N, M), compressed or not.
     Every conversion is logged and listed in `metadata["conversion"]`.
@@ -73,15 +68,18 @@ def read_legacy(path: StrPath, quantity: str = "auto") -> dict[str, Any]:
         shift_y, shift_x = (MARGIN_PX - window_start(axis, n).min() for axis in (ycoords, xcoords))
         xcoords, ycoords = xcoords + shift_x, ycoords + shift_y
         conversion.append(f"no object: object of ones, positions shifted by ({shift_y}, {shift_x}) px (y, x)")
-    for step in conversion:
-        _logger.info("%s: %s", path, step)
     metadata = {"source": Path(path).name, "measured": True, "conversion": conversion}
     try:
-        return complete_scan(
+        arrays = complete_scan(
             diffraction=frames, xcoords=xcoords, ycoords=ycoords, probe=probe, obj=obj, metadata=metadata
         )
     except ValueError as error:
         raise ContractError(f"{path}: {error}") from None
+    given, scaled = (float(np.sum(np.abs(modes) ** 2, dtype=np.float64)) for modes in (probe, arrays["probeGuess"]))
+    conversion.append(f"probe scaled from Σ|P|² = {given:.6g} to {scaled:.6g}: it predicts the measured photons")
+    for step in conversion:
+        _logger.info("%s: %s", path, step)
+    return arrays
 
 
 def _check_span(path: StrPath, xcoords: NDArray[np.float64], ycoords: NDArray[np.float64]) -> None:

@@ -1,0 +1,119 @@
+"""Photon counts of a scan's exposures, read block by block, and their split into two independent sets."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.scan import Scan
+from ptycho.physics.forward import blocks, mean_transmittance
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Photon counts of exposures and their positions, read block by block."""
+
+    frames: Callable[[NDArray[np.int64]], NDArray[Any]]
+    """Takes (m,) int64 exposures, returns their (m, N, N) counts [photon]."""
+    xcoords: NDArray[np.float64]
+    """(M,) columns of the patch centers [px]."""
+    ycoords: NDArray[np.float64]
+    """(M,) rows of the patch centers [px]."""
+    block_size: int = 64
+    """Exposures per block."""
+
+    @classmethod
+    def of(cls, scan: Scan, chosen: NDArray[np.int64]) -> "Counts":
+        """Select exposures of a scan; a frame is read when it is needed.
+
+        Parameters
+        ----------
+        scan : Scan
+            Scan with M exposures.
+        chosen : (m,) int64
+            Indices of the exposures.
+
+        Returns
+        -------
+        Counts
+            Counts of the m exposures.
+
+        Raises
+        ------
+        ValueError
+            When frames are read: if one is not finite.
+        """
+
+        def frames(exposures: NDArray[np.int64]) -> NDArray[np.float64]:
+            counts = np.square(scan.diffraction[chosen[exposures]], dtype=np.float64)
+            finite = np.isfinite(counts).all(axis=(-2, -1))
+            if not finite.all():
+                raise ValueError(f"exposures {chosen[exposures][~finite].tolist()}: counts that are not finite numbers")
+            return counts
+
+        return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen])
+
+    def __len__(self) -> int:
+        return len(self.xcoords)
+
+    def select(self, chosen: NDArray[np.int64]) -> "Counts":
+        """Return the counts of some exposures, (m,) int64."""
+        positions = self.xcoords[chosen], self.ycoords[chosen], self.block_size
+        return Counts(lambda exposures: self.frames(chosen[exposures]), *positions)
+
+    def photons(self) -> float:
+        """Return the number of all photons, read block by block."""
+        return sum(float(np.sum(self.frames(np.arange(part.start, part.stop)))) for part in self.parts)
+
+    def mean_transmittance(self, probe: NDArray[np.complexfloating]) -> float:
+        """Return the mean amplitude transmittance under a (modes, N, N) probe; all frames are read."""
+        return mean_transmittance(self.photons(), len(self), probe)
+
+    @property
+    def parts(self) -> Iterator[slice]:
+        """Consecutive blocks of exposures."""
+        return blocks(len(self), self.block_size)
+
+
+def split_counts(counts: Counts, fraction: float, seed: int) -> tuple[Counts, Counts]:
+    """Split the photons into two independent sets of the same exposures.
+
+    Every exposure has a random generator of its own: its split does not depend on when it is read, or with which
+    others.
+
+    Parameters
+    ----------
+    counts : Counts
+        Photons to split; counts are rounded to integers.
+    fraction : float
+        Probability that a photon goes to the first set.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    first, second : Counts
+        Sets that are split anew whenever they are read; together they have all photons.
+
+    Raises
+    ------
+    ValueError
+        When frames are read: if a count is negative, or the fraction is outside [0, 1].
+    """
+
+    def split(exposures: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        frames = np.rint(counts.frames(exposures)).astype(np.int64)
+        first = [
+            np.random.default_rng([seed, int(exposure)]).binomial(frame, fraction)
+            for exposure, frame in zip(exposures, frames, strict=True)
+        ]
+        return frames, np.stack(first)
+
+    def second(exposures: NDArray[np.int64]) -> NDArray[np.int64]:
+        frames, first = split(exposures)
+        return frames - first
+
+    positions = counts.xcoords, counts.ycoords, counts.block_size
+    return Counts(lambda exposures: split(exposures)[1], *positions), Counts(second, *positions)

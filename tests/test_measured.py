@@ -1,0 +1,205 @@
+"""A small measured study without networks, from its scan to its tables; and which scripts the tests execute."""
+
+import bz2
+import io
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ptycho.data.npz import open_member
+from ptycho.data.object_files import load_reconstruction, paste
+from ptycho.data.scan import mean_counts, open_scan
+from ptycho.scoring.metrics import error
+from ptycho.scoring.registration import align
+from ptycho.workflow.provenance import file_digest
+from tests.conftest import write_scan
+from tests.workflow import ROOT, jobs, snakemake
+
+DOSE = 4000
+RESULTS = "results/measured"
+CONDITION = f"{RESULTS}/dose_{DOSE}/dense/seed_0"
+CONFIG = {
+    "study": "measured",
+    "doses": [DOSE],
+    "methods": ["lsqml", "tv"],
+    "halves": ["lsqml"],
+    "views": {"dense": 0.7},
+    "source": {"kind": "measured", "scan": "scan.npz", "seed": 5, "train_fraction": 0.5},
+    "grouping": {"n_groups": {"train": 20, "test": 20}},
+    "reference": {"epochs": 10, "modes": 1},
+    "lsqml": {"epochs": 5},
+    "tv": {"lambda_max": 64, "lambda_min": 4, "iterations": 5, "final_iterations": 10},
+}
+TARGETS = (
+    f"{RESULTS}/summary.txt",
+    f"{RESULTS}/data/sample.png",
+    f"{RESULTS}/data/dose_{DOSE}/seed_0/train.npz",
+    f"{CONDITION}/test/comparison.png",
+    f"{CONDITION}/test/frc.png",
+    f"{CONDITION}/test/half_frc.png",
+    "ablation",
+)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The folder of a study whose "measured" scan is a simulated one: 20 rows, so that both splits fit."""
+    folder = tmp_path_factory.mktemp("measured")
+    write_scan(folder / "scan.npz", columns=8, rows=20)
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    snakemake(folder, "--cores", "2", "--configfile", folder / "config.yaml", "--", *TARGETS)
+    return folder
+
+
+def counts_of(path):
+    """All photon counts of a scan."""
+    return np.rint(np.square(open_scan(path).diffraction[:], dtype=np.float64)).astype(int)
+
+
+def test_reference_and_study_share_the_photons_and_no_photon_is_lost(measured):
+    whole = counts_of(measured / "scan.npz")
+    reference, study = (counts_of(measured / RESULTS / f"data/half_{name}.npz") for name in ("reference", "study"))
+    np.testing.assert_array_equal(reference + study, whole)
+    assert reference.sum() == pytest.approx(whole.sum() / 2, abs=5 * np.sqrt(whole.sum()) / 2)
+
+
+def test_the_reference_is_close_to_the_object_that_was_measured(measured):
+    reference, metadata = load_reconstruction(measured / RESULTS / "data/reference.npz")
+    assert metadata["method"] == "lsqml, probe refined"
+    assert reference.refined.probe.shape == (1, 64, 64)
+    scan = open_scan(measured / "scan.npz")
+    obj, illumination = (
+        paste(array, reference.origin_px, scan.object.shape, fill=fill)
+        for array, fill in ((reference.object, 1), (reference.illumination, 0))
+    )
+    scanned = tuple(slice(int(axis.min()), int(axis.max())) for axis in (scan.ycoords, scan.xcoords))
+    aligned, gauge = align(obj, scan.object[:], illumination, scanned)
+    assert error(aligned, scan.object[:][scanned]) < 0.15
+    assert gauge.shift_px < 1  # object and probe may shift together
+    history = pd.read_csv(measured / RESULTS / "data/reference.csv")
+    assert list(history["epoch"]) == list(range(1, CONFIG["reference"]["epochs"] + 1))
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+def test_train_and_test_rows_are_apart_by_the_guard_band(measured):
+    sample = measured / RESULTS / "data/sample.npz"
+    is_test, y, chosen = (open_member(sample, key)[...] for key in ("is_test", "ycoords", "scan_index"))
+    guard = json.loads(str(np.load(sample)["metadata"]))["guard_px"]
+    assert y[is_test == 1].min() - y[is_test == 0].max() >= guard > 0
+    assert min(np.bincount(is_test)) >= 30
+    np.testing.assert_array_equal(y, open_scan(measured / "scan.npz").ycoords[chosen])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_scan_of_lower_dose_has_the_photons_that_were_asked_for(measured, split):
+    """Within the counting noise of binomial thinning, and of the same exposures."""
+    half = open_scan(measured / RESULTS / "data/half_study.npz")
+    scan = open_scan(measured / RESULTS / f"data/dose_{DOSE}/seed_0/{split}.npz")
+    fraction = DOSE / mean_counts(half.diffraction)
+    chosen = np.load(scan.path)["scan_index"]
+    expected = fraction * np.square(half.diffraction[chosen], dtype=np.float64).sum() / len(chosen)
+    noise = np.sqrt((1 - fraction) * expected / len(chosen))
+    assert mean_counts(scan.diffraction) == pytest.approx(expected, abs=5 * noise)
+    assert 0.8 * DOSE < mean_counts(scan.diffraction) < 1.25 * DOSE
+    assert (counts_of(scan.path) <= counts_of(half.path)[chosen]).all()
+
+
+def test_half_scans_have_half_of_the_photons_each_and_are_different(measured):
+    data = measured / RESULTS / f"data/dose_{DOSE}/seed_0"
+    whole, *halves = (counts_of(data / name) for name in ("test.npz", "halves/test_1.npz", "halves/test_2.npz"))
+    np.testing.assert_array_equal(sum(halves), whole)
+    assert halves[0].sum() == pytest.approx(whole.sum() / 2, abs=5 * np.sqrt(whole.sum()) / 2)
+    assert (halves[0] != halves[1]).any()
+
+
+def test_reconstructions_of_the_halves_agree_at_low_frequency(measured):
+    curves = pd.read_csv(measured / CONDITION / "test/half_frc.csv")
+    assert set(curves["method"]) == {"lsqml"}
+    assert set(curves["part"]) == {"amplitude", "phase"}
+    low = curves.query("0.05 < frequency < 0.2").groupby("part")["frc"].mean()
+    high = curves.query("frequency > 0.9").groupby("part")["frc"].mean()
+    assert (low > 0.5).all()
+    assert (high < 0.5).all()
+    crossings = pd.read_csv(measured / CONDITION / "test/half_crossings.csv")
+    assert set(crossings["threshold"]) == {"1/7", "half-bit", "1-bit"}
+    assert crossings["frequency"].between(0, 1).all()
+
+
+def test_methods_are_scored_against_the_reference(measured):
+    metrics = pd.read_csv(measured / RESULTS / "metrics.csv")
+    assert list(metrics["method"].unique()) == ["lsqml", "tv"]
+    assert set(metrics["dose"]) == {DOSE}
+    values = metrics.set_index(["method", "metric"])["value"]
+    assert values.notna().all()
+    assert values["tv", "error"] < values["lsqml", "error"] < 0.5
+    summary = (measured / RESULTS / "summary.txt").read_text(encoding="utf-8")
+    assert "aligned to the reference" in summary
+    assert "truth" not in summary
+    for name in ("comparison", "frc", "half_frc"):
+        assert (measured / CONDITION / f"test/{name}.png").stat().st_size > 500
+
+
+def test_the_ablation_of_tv_is_its_score(measured):
+    table = pd.read_csv(measured / RESULTS / "ablation.csv")
+    metrics = pd.read_csv(measured / RESULTS / "metrics.csv").query("method == 'tv'")
+    keys = ["dose", "view", "split", "method", "seed", "metric"]
+    both = table.merge(metrics, on=keys)
+    assert len(both) == len(table) == len(metrics)
+    np.testing.assert_allclose(both["value_x"], both["value_y"])
+    assert "tv" in (measured / RESULTS / "ablation.txt").read_text(encoding="utf-8")
+
+
+def test_the_siemens_star_is_converted_through_its_rule(tmp_path):
+    """With a file of its layout in the place of the one that is fetched."""
+    n, rng = 128, np.random.default_rng(0)
+    positions = np.stack(np.meshgrid(np.arange(0.0, 40, 10), np.arange(0.0, 40, 10)), axis=-1).reshape(-1, 2)
+    counts = rng.poisson(2.0, (len(positions), n, n)).astype(np.float32)
+    probe = np.exp(-((np.hypot(*np.indices((n, n)) - n / 2) / 10) ** 2)).astype(np.complex64)
+    buffer = io.BytesIO()
+    np.savez(buffer, data=counts[None], scan=positions[None].astype(np.float32), probe=probe[None, None, None, None])
+    data = tmp_path / "results/siemens/data"
+    data.mkdir(parents=True)
+    fetched, provenance = data / "siemens-star-small.npz.bz2", data / "siemens-star-small.provenance.json"
+    fetched.write_bytes(bz2.compress(buffer.getvalue()))
+    provenance.write_text("{}", encoding="utf-8")
+    options = ("--cores", "1", "--configfile", ROOT / "config/siemens.yaml", "--rerun-triggers", "mtime")
+    target = "results/siemens/data/measured.npz"
+    assert jobs(snakemake(tmp_path, "-n", *options, "--", target)) == {"convert": 1, "total": 1}
+    snakemake(tmp_path, *options, "--", target)
+    scan = open_scan(tmp_path / target)
+    assert (len(scan), scan.n_pixels) == (16, n)
+    np.testing.assert_allclose(np.square(scan.diffraction[:]), np.fft.fftshift(counts, axes=(-2, -1)), rtol=1e-6)
+    record = scan.metadata["provenance"]
+    assert record["inputs"] == {str(fetched.relative_to(tmp_path)): file_digest(fetched)}
+
+
+ELSEWHERE = {
+    "ablate": ("test_reruns.py", '"--", "ablation"'),
+    "compare_models": ("test_compare_models.py", "compare_models.py"),
+    "convert": ("test_measured.py", "siemens/data/measured.npz"),
+    "study_page": ("test_page.py", '"--", "report"'),
+    "workflow_report": ("test_page.py", '"--", "report"'),
+}
+"""Scripts that no study of a fixture executes: the file of the test that does, and a line of it."""
+NETWORK = {"fetch"}
+"""Scripts that need a network; `fetch_member`, which does the work, is in test_formats.py."""
+
+
+def executed_in(folder):
+    """Scripts that jobs have executed in a folder, by Snakemake's own records."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(".snakemake/metadata/*")]
+    return {re.search(r"scripts/(\w+)\.py", record["code"])[1] for record in records}
+
+
+def test_every_script_is_executed_by_a_test(study, every_method, measured):
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    executed = set.union(*(executed_in(folder) for folder in (study[0], every_method[0], measured)))
+    assert executed <= scripts
+    assert scripts - executed == set(ELSEWHERE) | NETWORK
+    for script, (file, line) in ELSEWHERE.items():
+        assert line in (ROOT / "tests" / file).read_text(encoding="utf-8"), script
