@@ -65,7 +65,6 @@ localrules:  # targets and light work: a cluster gets none of these
     workflow_report,
     study_page,
     report,
-    fetch,  # the nodes of a cluster may have no way to the package index
 
 
 rule all:

@@ -11,6 +11,7 @@ if MEASURED:
             log:
                 f"{LOGS}/fetch.log",
             retries: 2
+            localrule: True  # the nodes of a cluster may have no way to the package index
             conda:
                 "../envs/ptycho.yaml"
             threads: 1

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,15 @@ LIMIT_S = 30
 """Longest that it may take to end a run, on a machine that does other things as well."""
 COST = {"train_network": "train", "infer_network": "infer"}
 """Rules whose measurements have another name."""
-ALL_PHASES = ["simulate_scan", "view"] + 3 * ["train_network"] + 3 * ["infer_network"] + 2 * ["lsqml"] + 2 * ["compare"]
+PHASES = {
+    "phase_c": ["simulate_scan"],
+    "phase_d": ["view"],
+    "phase_e": 3 * ["train_network"],
+    "phase_f": 2 * ["lsqml"],
+    "inference": 3 * ["infer_network"],
+    "all": 2 * ["compare"],
+}
+"""Target -> rules during whose jobs the run is ended."""
 
 
 def seconds_of(rule, results):
@@ -67,14 +76,19 @@ def crash_seed():
 
 
 def catch(rule, folder, run, rng, seconds):
-    """Wait for a job of a rule, then for a random fraction of its time; return its process id, alive."""
-    while True:
-        wait_until(lambda: rule in jobs_in(folder).values(), run)
-        caught = [pid for pid, name in jobs_in(folder).items() if name == rule]
-        time.sleep(rng.uniform(0, seconds))
-        for pid in caught:
-            if pid in jobs_in(folder):
-                return pid
+    """Wait for a job of a rule, then for a random fraction of its time; return its process id, alive.
+
+    None if Snakemake ends before: then all jobs were faster than the random moments.
+    """
+    limit = time.monotonic() + 300
+    while run.poll() is None:
+        assert time.monotonic() < limit
+        waiting = [pid for pid, name in jobs_in(folder).items() if name == rule]
+        time.sleep(rng.uniform(0, seconds) if waiting else 0.01)
+        if pid := next((pid for pid in waiting if pid in jobs_in(folder)), None):
+            return pid
+    assert run.returncode == 0
+    return None
 
 
 def end(way, folder, run, pid):
@@ -102,11 +116,11 @@ def state_of(folder):
     }
 
 
-def run_with_kills(kills, folder, undisturbed, config, *targets):
-    """Run a study, or what targets need, and end it once for each of `kills`; compare the result with another study."""
-    rng = np.random.default_rng(crash_seed())
+def run_with_kills(kills, folder, study, target, rng):
+    """Run what a target needs, ending the run once for each of `kills`: a way and the rule that is then at work."""
+    undisturbed, config = study
     options = ("--cores", "2", "--configfile", config)
-    arguments = (*options, "--", *targets)
+    arguments, killed = (*options, "--", target), 0
     wanted = jobs(snakemake(folder, "-n", *arguments))
     finished, output = Counter(), folder / "snakemake.txt"
 
@@ -114,8 +128,8 @@ def run_with_kills(kills, folder, undisturbed, config, *targets):
         text = output.read_text(encoding="utf-8")
         finished.update(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", text))
 
-    for number, rule in enumerate(kills):
-        way, seconds = WAYS[number % len(WAYS)], seconds_of(rule, undisturbed / "results")
+    for way, rule in kills:
+        seconds = seconds_of(rule, undisturbed / "results")
         with (
             output.open("w", encoding="utf-8") as file,
             subprocess.Popen(
@@ -123,9 +137,10 @@ def run_with_kills(kills, folder, undisturbed, config, *targets):
             ) as run,
         ):
             try:
-                pid = catch(rule, folder, run, rng, seconds)
-                print(f"{way}, while {rule} was alive: {log_of(pid) or 'it had not opened its log'}")
-                end(way, folder, run, pid)
+                if pid := catch(rule, folder, run, rng, seconds):
+                    print(f"{way}, while {rule} was alive: {log_of(pid) or 'it had not opened its log'}")
+                    end(way, folder, run, pid)
+                    killed += 1
             finally:
                 for pid in processes_in(folder):
                     os.kill(pid, signal.SIGKILL)
@@ -141,28 +156,30 @@ def run_with_kills(kills, folder, undisturbed, config, *targets):
     assert {name: finished[name] for name in wanted if name != "total"} == {
         name: number for name, number in wanted.items() if name != "total"
     }  # no job that had finished was run again
-    assert_same_arrays(folder, undisturbed)
+    assert killed
 
 
 def test_a_study_killed_while_it_reconstructs_trains_and_infers(study, tmp_path):
-    undisturbed, config = study
     folder = tmp_path.resolve() / "killed"
-    shutil.copytree(undisturbed, folder)
+    shutil.copytree(study[0], folder)
     condition = folder / CONDITION
     for results in (condition / "pinn", condition / "test/pinn", condition / "test/lsqml"):
         shutil.rmtree(results)
     target = condition / "test/comparison_metrics.csv"
     target.unlink()
-    kills = ["lsqml", "train_network", "infer_network", "infer_network"]
-    run_with_kills(kills, folder, undisturbed, config, target.relative_to(folder))
+    kills = zip(WAYS, ["lsqml", "train_network", "infer_network", "infer_network"], strict=True)
+    run_with_kills(kills, folder, study, target.relative_to(folder), np.random.default_rng(crash_seed()))
+    assert_same_arrays(folder, study[0])
 
 
 @pytest.mark.long
 def test_a_study_killed_in_every_phase(study, tmp_path):
-    undisturbed, config = study
     folder = tmp_path.resolve() / "killed"
     folder.mkdir()
-    run_with_kills(ALL_PHASES, folder, undisturbed, config)
+    rng, ways = np.random.default_rng(crash_seed()), cycle(WAYS)
+    for target, rules in PHASES.items():
+        run_with_kills([(next(ways), rule) for rule in rules], folder, study, target, rng)
+    assert_same_arrays(folder, study[0])
 
 
 @pytest.mark.parametrize("moment", ["it computes", "it writes"])

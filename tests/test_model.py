@@ -22,14 +22,8 @@ from ptycho.model import training as training_module  # noqa: E402
 from ptycho.model.card import load_network  # noqa: E402
 from ptycho.model.inference import add_groups, check_fit, reconstruct_in_chunks  # noqa: E402
 from ptycho.model.networks import NetworkOptions, build_network, build_pinn  # noqa: E402
-from ptycho.model.training import (  # noqa: E402
-    TrainingError,
-    TrainingOptions,
-    TrainingRun,
-    prepare,
-    train,
-    transmittance_of,
-)
+from ptycho.model.task import prepare, transmittance_of  # noqa: E402
+from ptycho.model.training import TrainingError, TrainingOptions, TrainingRun, train  # noqa: E402
 
 TINY = NetworkOptions(filters=2, amplitude_max=1.2)
 BRIEF = TrainingOptions(

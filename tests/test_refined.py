@@ -15,7 +15,7 @@ from tests.conftest import PRIOR, error_of
 pytest.importorskip("tensorflow")
 
 from ptycho.model import refined as refined_module
-from ptycho.model import unet
+from ptycho.model import unet_training
 from ptycho.model.checkpoints import Backup
 from ptycho.model.refined import CHANNELS, Maps, RefinedOptions, RefinedRun, refine, refine_tile
 
@@ -60,7 +60,7 @@ def test_a_refinement_is_the_mean_of_whole_and_splits_and_repeats(scan, counts, 
     history = refined["refined"].history
     pd.testing.assert_frame_equal(again["refined"].history, history)
     assert list(history) == ["epoch", "loss", "validation_deviance", "learning_rate"]
-    assert len(history) <= unet.ROUNDS
+    assert len(history) <= unet_training.ROUNDS
     mean = (refined["whole"].object + refined["splits"].object) / 2
     np.testing.assert_allclose(refined["refined"].object, mean, atol=1e-6)
     assert np.abs(refined["whole"].object - refined["splits"].object).max() > 1e-3

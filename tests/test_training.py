@@ -26,13 +26,7 @@ tf = pytest.importorskip("tensorflow")
 
 from ptycho.model.card import load_network, make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup, training_key  # noqa: E402
-from ptycho.model.early_stopping import (  # noqa: E402
-    MAX_GROUPS,
-    Patience,
-    TrainingError,
-    ValidationDeviance,
-    split_groups,
-)
+from ptycho.model.early_stopping import MAX_GROUPS, Patience, TrainingError, ValidationDeviance, split_groups  # noqa: E402
 from ptycho.model.inference import probe_warning  # noqa: E402
 from ptycho.model.networks import NetworkOptions, build_network  # noqa: E402
 from ptycho.model.optimizer import cosine_rate  # noqa: E402

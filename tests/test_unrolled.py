@@ -25,17 +25,11 @@ from tests.conftest import PRIOR, error_of
 
 tf = pytest.importorskip("tensorflow")
 
-from ptycho.model import unet, unrolled  # noqa: E402
+from ptycho.model import unet, unet_training, unrolled  # noqa: E402
 from ptycho.model.ablation import ablate  # noqa: E402
 from ptycho.model.card import load_network, make_card, read_card, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
-from ptycho.model.unrolled import (  # noqa: E402
-    UnrolledModel,
-    UnrolledOptions,
-    apply_unrolled,
-    reconstruct_tiles,
-    train_unrolled,
-)
+from ptycho.model.unrolled import UnrolledModel, UnrolledOptions, apply_unrolled, reconstruct_tiles, train_unrolled  # noqa: E402
 
 OPTIONS = UnrolledOptions(
     stages=3,
@@ -81,8 +75,8 @@ def on_canvas(obj, likelihood):
 def test_the_training_loss_is_the_likelihood_that_the_stages_minimize(scan, counts):
     likelihood = Likelihood(replace(counts, block_size=20), scan.probe)
     obj = minimize(likelihood, np.full(likelihood.shape, 0.8, np.complex64), 0.0, 3)[0]
-    target = unet.target_of(likelihood, likelihood.origin_px)
-    loss = float(unet.canvas_deviance(tf.constant(obj), **target))
+    target = unet_training.target_of(likelihood, likelihood.origin_px)
+    loss = float(unet_training.canvas_deviance(tf.constant(obj), **target))
     assert loss == pytest.approx(2 * likelihood(obj)[0] / target["frames"].size, rel=1e-4)
 
 
@@ -104,7 +98,7 @@ def test_augmentation_turns_the_output_back():
         return x[..., :2]
 
     for turn, mirror in itertools.product(range(4), (False, True)):
-        output = unet._augmented(copy, tf.constant(features), tf.constant(turn), tf.constant(mirror))
+        output = unet_training._augmented(copy, tf.constant(features), tf.constant(turn), tf.constant(mirror))
         np.testing.assert_array_equal(output.numpy(), features[..., 0] + 1j * features[..., 1])
 
 
@@ -115,7 +109,9 @@ def test_the_same_seed_gives_the_same_network(scan, counts, trained):
     assert model.schedule == again.schedule
     assert list(history) == ["epoch", "loss", "validation_deviance", "learning_rate"]
     assert history["epoch"].is_monotonic_increasing
-    assert len(history) == min(history["validation_deviance"].argmin() + 1 + unet.PATIENCE, unet.ROUNDS)
+    assert len(history) == min(
+        history["validation_deviance"].argmin() + 1 + unet_training.PATIENCE, unet_training.ROUNDS
+    )
 
 
 @pytest.mark.parametrize("rounds", [1, 4])

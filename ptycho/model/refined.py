@@ -21,7 +21,8 @@ from ptycho.data.canvas import Canvas
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import Tile, canvas_of, cut_tiles
 from ptycho.model.checkpoints import Backup, State
-from ptycho.model.unet import Example, Trainer, UNetOptions, build_unet, correct, target_of
+from ptycho.model.unet import build_unet, correct
+from ptycho.model.unet_training import Example, Trainer, UNetOptions, target_of
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.features import preconditioned_gradient, stack_features
 from ptycho.reconstruction.likelihood import Likelihood

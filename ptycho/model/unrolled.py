@@ -20,7 +20,8 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import Tile, canvas_of, cut_tiles, fullest
 from ptycho.model.card import load_network, read_card
 from ptycho.model.checkpoints import Backup
-from ptycho.model.unet import Example, Trainer, UNetOptions, build_unet, correct, target_of
+from ptycho.model.unet import build_unet, correct
+from ptycho.model.unet_training import Example, Trainer, UNetOptions, target_of
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.schedule import Schedule

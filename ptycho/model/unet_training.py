@@ -1,0 +1,266 @@
+"""Training of a U-Net without truth: by the Poisson likelihood of photons that it does not see.
+
+The photons of an example are split into two independent sets. What is reconstructed from the first is the input; the
+likelihood of the second is the loss. Their noise is independent, so the network cannot learn it (Batson and Royer,
+Noise2Self, ICML 2019).
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ptycho.model.checkpoints import State, assign, values_of
+from ptycho.model.early_stopping import Patience
+from ptycho.model.losses import pixel_deviance
+from ptycho.model.optimizer import FusedAdam, cosine_rate
+from ptycho.model.unet import padded
+from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
+
+ROUNDS = 10
+"""Number of rounds of a training; each ends with a validation, and its state can be saved."""
+PATIENCE = 3
+"""Training stops after this many rounds without a lower validation deviance."""
+
+AUGMENTATION = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)]
+"""Specification of an augmentation: number of quarter turns, and whether features are mirrored."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetOptions:
+    """Architecture and training of a U-Net over a canvas."""
+
+    filters: int
+    """Features at full resolution; two and three times as many at the lower ones."""
+    steps: int
+    """Steps of Adam, one example per step."""
+    learning_rate: float
+    """Adam's rate at the start; it falls along a cosine, and is halved after a round without improvement."""
+
+
+@dataclass
+class Example:
+    """Canvas, input features, and the photons that the corrected canvas is to predict."""
+
+    start: NDArray[np.complex64]
+    """(H, W) canvas that the output is added to."""
+    features: NDArray[np.float32]
+    """(H, W, K) input of the network."""
+    target: dict[str, NDArray[Any]]
+    """Photons that the network does not see, see `target_of`."""
+
+
+def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """Return all exposures as one batch: `canvas_deviance`'s arguments after the canvas.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        Likelihood of the exposures.
+    origin_px : (int, int)
+        Row and column of the canvas's first pixel in the object plane.
+
+    Returns
+    -------
+    dict
+        top, left, frames and probes.
+    """
+    blocks = [likelihood.block(part) for part in likelihood.counts.parts]
+    return {
+        "top": (likelihood.top - origin_px[0]).astype(np.int32),
+        "left": (likelihood.left - origin_px[1]).astype(np.int32),
+        "frames": np.concatenate([frames for frames, _ in blocks]),
+        "probes": np.concatenate([probes for _, probes in blocks]),
+    }
+
+
+def canvas_deviance(
+    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, frames: tf.Tensor, probes: tf.Tensor
+) -> tf.Tensor:
+    """Mean Poisson deviance per pixel of exposures of a canvas: `Likelihood` as a TensorFlow graph.
+
+    Parameters
+    ----------
+    canvas : (H, W) complex64
+        Object.
+    top, left : (m,) int32
+        First row and column of each window on the canvas.
+    frames : (m, n, n) float32
+        Counts, zero frequency first [photon].
+    probes : (m, modes, n, n) complex64
+        Shifted probes, sample-centered [sqrt(photon)].
+
+    Returns
+    -------
+    () float32
+        Mean deviance.
+    """
+    n = tf.shape(frames)[-1]
+    span = tf.range(n)
+    rows, columns = top[:, None] + span, left[:, None] + span
+    windows = tf.gather(tf.reshape(canvas, [-1]), rows[:, :, None] * tf.shape(canvas)[1] + columns[:, None, :])
+    waves = tf.signal.fft2d(windows[:, None] * probes) / tf.cast(n, tf.complex64)
+    intensity = tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1) + BACKGROUND
+    return tf.reduce_mean(pixel_deviance(frames, intensity, BACKGROUND))
+
+
+def _augmented(network: keras.Model, features: tf.Tensor, turn: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:
+    """Apply a network to rotated and mirrored features, and undo both in its output, (H, W) complex64."""
+    turned = tf.cond(mirror, lambda: tf.transpose(features, (1, 0, 2)), lambda: features)
+    output = tf.image.rot90(network(tf.image.rot90(turned, turn)[None])[0], -turn % 4)
+    output = tf.cond(mirror, lambda: tf.transpose(output, (1, 0, 2)), lambda: output)
+    return tf.complex(output[..., 0], output[..., 1])
+
+
+class Trainer:
+    """Training of a U-Net on examples; the weights with the lowest validation deviance are kept.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Network, see `build_unet`.
+    examples, validation : list of Example
+        Examples to train on, and to validate on.
+    options : UNetOptions
+        Steps and learning rate.
+    seed : list of int
+        Seed of the order of the examples. Every round has a generator of its own, so that a resumed training continues
+        with the order of an uninterrupted one.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        examples: list[Example],
+        validation: list[Example],
+        options: UNetOptions,
+        seed: list[int],
+    ):
+        self.network, self.options, self.seed = network, options, seed
+        self.examples, self.validation = ([_tensors(example) for example in part] for part in (examples, validation))
+        self.optimizer = FusedAdam(options.learning_rate, clipnorm=1.0)
+        self.optimizer.build(network.trainable_variables)
+        self.rows: list[dict[str, Any]] = []
+        self.weights: list[NDArray[Any]] = []
+        self.patience = Patience(lr_patience=1, early_stopping_patience=PATIENCE)
+        shapes = tf.nest.map_structure(_any_size, self.examples[0])  # one graph for canvases of all sizes
+        self._loss = tf.function(self._make_loss, input_signature=[*shapes, *AUGMENTATION])
+        self._step = tf.function(self._make_step, input_signature=[*shapes, *AUGMENTATION])
+
+    def _make_loss(
+        self,
+        start: tf.Tensor,
+        features: tf.Tensor,
+        target: dict[str, tf.Tensor],
+        turn: tf.Tensor,
+        mirror: tf.Tensor,
+    ) -> tf.Tensor:
+        return canvas_deviance(start + _augmented(self.network, features, turn, mirror), **target)
+
+    def _make_step(
+        self,
+        start: tf.Tensor,
+        features: tf.Tensor,
+        target: dict[str, tf.Tensor],
+        turn: tf.Tensor,
+        mirror: tf.Tensor,
+    ) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = self._make_loss(start, features, target, turn, mirror)
+        weights = self.network.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return loss
+
+    def validate(self) -> float:
+        """Return the mean deviance of the validation examples."""
+        upright = tf.constant(0), tf.constant(False)
+        return float(np.mean([self._loss(*example, *upright) for example in self.validation]))
+
+    def run(self, label: str, save: Callable[[], None] = lambda: None) -> pd.DataFrame:
+        """Train for the remaining rounds; give the network the best weights.
+
+        Parameters
+        ----------
+        label : str
+            Name in the log.
+        save : callable
+            Function without arguments that is called after every round.
+
+        Returns
+        -------
+        DataFrame
+            epoch (passes over the examples), loss, validation_deviance, learning_rate.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not finite.
+        """
+        start, first = time.monotonic(), len(self.rows)
+        for number in range(first, ROUNDS):
+            if self.patience.over:
+                _logger.info("%s: early stopping, no improvement in %d rounds", label, PATIENCE)
+                break
+            row = self._round(label, number)
+            save()
+            remaining = (time.monotonic() - start) / (number + 1 - first) * (ROUNDS - number - 1)
+            numbers = f"loss {row['loss']:.5g}  validation {row['validation_deviance']:.5g}  {remaining:.0f} s left"
+            _logger.info("%s: round %d/%d  %s", label, number + 1, ROUNDS, numbers)
+        assign(self.network.weights, self.weights)
+        return pd.DataFrame(self.rows)
+
+    def _round(self, label: str, number: int) -> dict[str, Any]:
+        """Train for one round and validate; return the row that is appended to the history."""
+        steps = max(self.options.steps // ROUNDS, 1)
+        cosine = cosine_rate(self.options.learning_rate, ROUNDS * steps)
+        rng, losses = np.random.default_rng([*self.seed, number]), []
+        for step in range(steps):
+            rate = cosine(number * steps + step) / 2**self.patience.halvings
+            self.optimizer.learning_rate = rate
+            example = self.examples[rng.integers(len(self.examples))]
+            turn, mirror = tf.constant(int(rng.integers(4))), tf.constant(bool(rng.integers(2)))
+            losses.append(self._step(*example, turn, mirror))
+        loss, deviance = float(np.mean(losses)), self.validate()
+        if not np.isfinite([loss, deviance]).all():
+            raise ValueError(
+                f"{label}: the loss became {loss} in round {number + 1} of {ROUNDS}, the validation deviance "
+                f"{deviance}: lower the learning rate, or look for NaN in the data"
+            )
+        if self.patience.better(deviance):
+            self.weights = values_of(self.network.weights)
+        epoch = (number + 1) * steps / len(self.examples)
+        self.rows.append({"epoch": epoch, "loss": loss, "validation_deviance": deviance, "learning_rate": rate})
+        return self.rows[-1]
+
+    def state(self) -> State:
+        """Return facts and arrays for a backup."""
+        facts = {"rows": self.rows, "patience": self.patience.state()}
+        weights, optimizer = values_of(self.network.weights), values_of(self.optimizer.variables)
+        return facts, {"weights": weights, "optimizer": optimizer, "best": self.weights}
+
+    def restore(self, facts: dict[str, Any], arrays: dict[str, list[Any]]) -> None:
+        """Continue from a state."""
+        self.rows, self.patience = facts["rows"], Patience(**facts["patience"])
+        self.weights = arrays["best"]
+        assign(self.network.weights, arrays["weights"])
+        assign(self.optimizer.variables, arrays["optimizer"])
+
+
+def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
+    """Leave the first two axes open: rows and columns of a canvas, the number of exposures."""
+    open_axes = min(tensor.shape.rank, 2)
+    return tf.TensorSpec([None] * open_axes + tensor.shape[open_axes:], tensor.dtype)
+
+
+def _tensors(example: Example) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+    target = {name: tf.constant(array) for name, array in example.target.items()}
+    return tf.constant(padded(example.start)), tf.constant(padded(example.features)), target
