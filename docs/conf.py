@@ -101,6 +101,16 @@ def list_modules(app, page, source) -> None:
         source[0] = re.sub(r"<!-- modules: (\S+) -->", sections, source[0])
 
 
+OUTSIDE = {"](../../config/README.md)": "](config.md)", "](../../results/README.md)": "](results.md)"}
+
+
+def link_included_pages(app, page, source) -> None:
+    """Link the pages that include files from outside this folder, in place of these files."""
+    if page.startswith("reference/"):
+        for outside, inside in OUTSIDE.items():
+            source[0] = source[0].replace(outside, inside)
+
+
 class ProgramHelp(Directive):
     """Show what a program prints with --help; the arguments are those of Python."""
 
@@ -118,6 +128,7 @@ class ProgramHelp(Directive):
 def setup(app) -> None:
     """Register what is above."""
     app.connect("source-read", list_modules)
+    app.connect("source-read", link_included_pages)
     app.connect("object-description-transform", hide_paths)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before Napoleon
     app.connect("autodoc-process-docstring", adapt_docstring)
