@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
+from ptycho.physics.forward import shift_ramps
+
 TAPER_PX = 16
 """Margin in which an image fades to its mean before it is Fourier transformed, so that its edges do not ring."""
 
@@ -41,8 +43,8 @@ def resample(
     whole = np.rint(shift).astype(int)
     rest = shift - whole
     if rest.any():
-        f_y, f_x = frequencies(field.shape)
-        field = fft.ifft2(fft.fft2(taper(field)) * np.exp(2j * np.pi * (rest[0] * f_y + rest[1] * f_x)))
+        down, across = shift_ramps(-rest[0], -rest[1], field.shape)
+        field = fft.ifft2(fft.fft2(taper(field)) * (down * across))
     return crop(field, shape, whole)
 
 
