@@ -1,0 +1,278 @@
+"""Photon limit: the error that shot noise leaves in the best unbiased estimate of an object (Cramér-Rao bound).
+
+Known are probe and positions; the counts are Poisson with mean I = Σ|ψ|², summed over the modes of the probe. The
+Fisher information of the real and imaginary parts of the object's pixels, at the truth, is
+
+    F = Σ Jᵀ diag(1 / I) J over exposures,  J: δO ↦ 2 Re Σ ψ* FT(P δO) over modes.
+
+No unbiased estimate has a covariance below F⁻¹. F⁻¹ itself fits no memory, so errors with this covariance are drawn:
+w = Σ Jᵀ I^(-1/2) ξ with ξ standard normal has the covariance F, and F⁻¹ w, by conjugate gradients, the covariance F⁻¹.
+F is proportional to the dose, so that one draw serves all doses.
+
+X. Wei, H. P. Urbach and W. M. J. Coene, Phys. Rev. A 102, 043516 (2020), invert the matrix of a small object.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import fft
+
+from ptycho.data.scan import Scan
+from ptycho.data.views import FIT, VALIDATION, View
+from ptycho.physics.forward import (
+    as_modes,
+    blocks,
+    cut_patches,
+    illumination,
+    shift_probe,
+    split_position,
+    window_start,
+)
+from ptycho.scoring.metrics import METRICS
+from ptycho.scoring.region import Region
+
+PHOTON_LIMIT = "photon limit"
+"""What the bound is called in the column `method` of tables."""
+
+BOUND_METRICS = ("error", "frc50_amplitude", "frc50_phase")
+"""Metrics that the drawn errors are scored by."""
+
+MAX_SIDE_PX = 256
+"""Largest side of the rectangle in which errors are drawn; of a larger region, the middle."""
+
+TOLERANCE = 1.0e-3
+"""Residual, relative to that of 0 and weighted by the preconditioner, at which conjugate gradients end."""
+
+MAX_ITERATIONS = 1000
+"""Conjugate-gradient steps at most. Fewer give smaller errors: what is drawn stays a lower bound."""
+
+DAMPING = 1.0e-2
+"""Fraction of the median illumination that is added to it in the preconditioner."""
+
+_BLOCK_SIZE = 32
+
+_logger = logging.getLogger(__name__)
+
+
+class FisherInformation:
+    """Fisher information of the pixels of an object, for known probe and positions and Poisson counts.
+
+    Parameters
+    ----------
+    obj : (H, W) complex
+        Object at which the information is evaluated; holds all windows.
+    probe : (n, n) or (modes, n, n) complex
+        Illumination [sqrt(photon)].
+    positions : (xcoords, ycoords)
+        (M,) float64 patch centers [px].
+    origin_px : (int, int)
+        Row and column coordinate of the object's first pixel.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of the object.
+    illumination : (H, W) float64
+        Σ_j|P_j|² [photon/px]; four times its sum is the trace of the information, or more than it if modes mix.
+    """
+
+    def __init__(
+        self,
+        obj: NDArray[np.complexfloating],
+        probe: NDArray[np.complexfloating],
+        positions: tuple[NDArray[np.float64], NDArray[np.float64]],
+        origin_px: tuple[int, int] = (0, 0),
+    ) -> None:
+        (xcoords, ycoords), probe = positions, as_modes(probe)
+        self.shape, n = obj.shape, probe.shape[-1]
+        self.illumination = illumination(probe, xcoords, ycoords, obj.shape, origin_px)
+        self._top, self._left = (window_start(c, n) - o for c, o in zip((ycoords, xcoords), origin_px, strict=True))
+        rest_y, rest_x = (split_position(axis)[1][:, None] for axis in (ycoords, xcoords))
+        self._probes = shift_probe(probe, rest_y, rest_x).astype(np.complex64)
+        patches = cut_patches(obj, xcoords, ycoords, n, origin_px)
+        waves = fft.fft2(patches[:, None].astype(np.complex64) * self._probes, norm="ortho")
+        amplitude = np.linalg.norm(waves, axis=1, keepdims=True)
+        # 2 ψ / √I; where I is 0 the limit depends on the direction: as much information, in any direction
+        dark = np.full_like(waves, 2 / np.sqrt(waves.shape[1]))
+        self._directions = np.divide(2 * waves, amplitude, out=dark, where=amplitude > 0)
+
+    def __call__(self, change: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+        """Multiply by the information.
+
+        Parameters
+        ----------
+        change : (H, W) complex
+            Real and imaginary parts are the parameters.
+
+        Returns
+        -------
+        (H, W) complex128
+            Products with the rows of real and of imaginary parts [1 / the object's unit²].
+        """
+        product, n = np.zeros(self.shape, np.complex128), self._probes.shape[-1]
+        windows = np.lib.stride_tricks.sliding_window_view(change.astype(np.complex64), (n, n))
+        for block in blocks(len(self._top), _BLOCK_SIZE):
+            patches = windows[self._top[block], self._left[block]][:, None]
+            waves, directions = fft.fft2(patches * self._probes[block], norm="ortho"), self._directions[block]
+            self._add_adjoint(_real_product(directions, waves).sum(1), block, product)
+        return product
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.complex128]:
+        """Draw normal numbers, (H, W) complex128, whose covariance is the information."""
+        numbers, n = np.zeros(self.shape, np.complex128), self._probes.shape[-1]
+        for block in blocks(len(self._top), _BLOCK_SIZE):
+            noise = rng.standard_normal((len(self._top[block]), n, n), np.float32)
+            self._add_adjoint(noise, block, numbers)
+        return numbers
+
+    def _add_adjoint(self, values: NDArray[np.float32], block: slice, canvas: NDArray[np.complex128]) -> None:
+        """Add J^T I^(-1/2) of values at the detector, (m, n, n), to a canvas."""
+        waves, n = fft.ifft2(self._directions[block] * values[:, None], norm="ortho"), self._probes.shape[-1]
+        patches = (waves * self._probes[block].conj()).sum(1)
+        for patch, y, x in zip(patches, self._top[block], self._left[block], strict=True):
+            canvas[y : y + n, x : x + n] += patch
+
+
+def solve(
+    information: FisherInformation,
+    target: NDArray[np.complexfloating],
+    tolerance: float = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+) -> NDArray[np.complex128]:
+    """Solve F x = target by conjugate gradients with the inverse illumination as preconditioner.
+
+    Parameters
+    ----------
+    information : FisherInformation
+        F.
+    target : (H, W) complex
+        A vector in the range of F, such as `FisherInformation.draw` returns.
+    tolerance : float
+        Relative residual at which to end.
+    max_iterations : int
+        Number of steps at which to end; a warning is logged.
+
+    Returns
+    -------
+    (H, W) complex128
+        x. Directions without information, such as the global phase, are determined by the preconditioner alone.
+
+    Notes
+    -----
+    The norm of the iterates, weighted by the preconditioner, grows with every step: Steihaug, SIAM J. Numer. Anal. 20,
+    626 (1983).
+    """
+    flux = information.illumination
+    weight = 1 / (flux + DAMPING * np.median(flux[flux > 1.0e-3 * flux.max()]))
+    solution, residual = np.zeros(information.shape, np.complex128), np.array(target, np.complex128)
+    direction = weighted = weight * residual
+    power = first = _inner(residual, weighted)
+    for _ in range(max_iterations):
+        if power <= tolerance**2 * first:
+            return solution
+        product = information(direction)
+        step = power / _inner(direction, product)
+        solution += step * direction
+        residual -= step * product
+        weighted = weight * residual
+        previous, power = power, _inner(residual, weighted)
+        direction = weighted + power / previous * direction
+    _logger.warning(
+        "photon limit: residual %.1e after %d iterations, wanted %.0e: the bound is too low",
+        np.sqrt(power / first),
+        max_iterations,
+        tolerance,
+    )
+    return solution
+
+
+def draw_errors(
+    scan: Scan, view: View, region: Region, rngs: Iterable[np.random.Generator]
+) -> tuple[list[NDArray[np.complex128]], Region]:
+    """Draw errors of an unbiased estimate whose covariance is the inverse Fisher information at the truth.
+
+    Parameters
+    ----------
+    scan, view : Scan, View
+        Simulated scan, and its exposures: those that methods may use (fit and validation) count.
+    region : Region
+        Scored rectangle.
+    rngs : iterable of Generator
+        One for each draw.
+
+    Returns
+    -------
+    errors : list of (h, w) complex128
+        Errors at the dose of the scan. The global phase, of which nothing is known, is removed from each: the component
+        along i · truth.
+    tile : Region
+        Where they are: the region, or its middle with sides of at most `MAX_SIDE_PX`. Exposures whose windows are more
+        than a window away from it are left out.
+    """
+    tile, n = _middle(region), scan.n_pixels
+    exposures = view.of_role(FIT, VALIDATION)
+    top, left = (window_start(axis[exposures], n) for axis in (scan.ycoords, scan.xcoords))
+    near = (top > tile.y0 - 2 * n) & (top < tile.y1 + n) & (left > tile.x0 - 2 * n) & (left < tile.x1 + n)
+    exposures, top, left = exposures[near], top[near], left[near]
+    canvas = Region(int(top.min()), int(top.max()) + n, int(left.min()), int(left.max()) + n)
+    positions = scan.xcoords[exposures], scan.ycoords[exposures]
+    information = FisherInformation(scan.object[canvas.box], scan.probe, positions, canvas.origin_px)
+    truth = np.asarray(scan.object[tile.box], np.complex128)
+    errors = []
+    for rng in rngs:
+        error = solve(information, information.draw(rng))[tile.inside(canvas)]
+        errors.append(error - 1j * truth * _inner(1j * truth, error) / _inner(truth, truth))
+    return errors, tile
+
+
+def bound_table(
+    errors: Sequence[NDArray[np.complexfloating]],
+    truth: NDArray[np.complexfloating],
+    error_dose: float,
+    doses: Iterable[float],
+) -> pd.DataFrame:
+    """Score truth + error at several doses: the error falls with the square root of the dose.
+
+    Parameters
+    ----------
+    errors : sequence of (h, w) complex
+        As `draw_errors` returns them.
+    truth : (h, w) complex
+        The truth on the same pixels.
+    error_dose : float
+        Dose of the errors [photon/exposure].
+    doses : iterable of float
+        Doses to score [photon/exposure].
+
+    Returns
+    -------
+    DataFrame
+        Columns dose, method (`PHOTON_LIMIT`), seed (number of the draw), metric (`BOUND_METRICS`), value.
+    """
+    return pd.DataFrame(
+        {"dose": dose, "method": PHOTON_LIMIT, "seed": number, "metric": metric}
+        | {"value": METRICS[metric](truth + error * np.sqrt(error_dose / dose), truth)}
+        for dose in doses
+        for number, error in enumerate(errors)
+        for metric in BOUND_METRICS
+    )
+
+
+def _middle(region: Region) -> Region:
+    """Cut the middle of a region, at most `MAX_SIDE_PX` along either axis."""
+    height, width = (min(side, MAX_SIDE_PX) for side in region.shape)
+    y0, x0 = region.y0 + (region.shape[0] - height) // 2, region.x0 + (region.shape[1] - width) // 2
+    return Region(y0, y0 + height, x0, x0 + width)
+
+
+def _real_product(first: NDArray[np.complexfloating], second: NDArray[np.complexfloating]) -> NDArray[np.floating]:
+    """Re(first* second), element by element."""
+    return first.real * second.real + first.imag * second.imag
+
+
+def _inner(first: NDArray[np.complexfloating], second: NDArray[np.complexfloating]) -> float:
+    """Inner product of real and imaginary parts."""
+    return float(np.sum(_real_product(first, second)))
