@@ -12,7 +12,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 from ptycho.methods import METHODS
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import HEADLINES
-from ptycho.reporting.tables import FLUENCE, repeats, varied
+from ptycho.reporting.tables import varied
+from ptycho.scoring.metric_tables import FLUENCE, repeats
 
 MAX_TILES_IN_LEGEND = 8
 """A training figure names the best epoch of every tile up to this number of tiles."""

@@ -16,7 +16,8 @@ from docutils.core import publish_parts
 from ptycho.methods import method_name
 from ptycho.reporting.headlines import ReferenceName
 from ptycho.reporting.study_tables import metric_tables, pairwise_wins, significant
-from ptycho.reporting.tables import repeats, varied
+from ptycho.reporting.tables import varied
+from ptycho.scoring.metric_tables import repeats
 from ptycho.workflow.config import in_schema_order
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import label, wildcards_of

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ptycho.methods import method_name
 from ptycho.reporting.headlines import HEADLINES
-from ptycho.reporting.tables import FLUENCE, paired_differences
+from ptycho.reporting.tables import paired_differences
+from ptycho.scoring.metric_tables import FLUENCE
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import condition_of, wildcards_of
 

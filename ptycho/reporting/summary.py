@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ptycho.reporting.headlines import HEADLINES, ReferenceName
-from ptycho.reporting.tables import FLUENCE, difference_table, summary_table, varied
+from ptycho.reporting.tables import difference_table, summary_table, varied
+from ptycho.scoring.metric_tables import FLUENCE
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import condition_of
 

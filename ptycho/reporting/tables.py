@@ -7,14 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho.reporting.headlines import HEADLINES
-
-FLUENCE = "fluence_photons_per_px"
-"""Column of the fluence, incident photons per object pixel."""
-
-
-def repeats(metrics: pd.DataFrame) -> list[str]:
-    """List the columns that distinguish repetitions of a condition: seed and, where there are several, object."""
-    return [name for name in ("object", "seed") if name in metrics]
+from ptycho.scoring.metric_tables import FLUENCE, repeats
 
 
 def varied(metrics: pd.DataFrame) -> str:

@@ -4,11 +4,19 @@ from typing import Any
 
 import pandas as pd
 
+FLUENCE = "fluence_photons_per_px"
+"""Column of the fluence, incident photons per object pixel."""
+
 KNOWN_PROBE_LIMITS = {
     "shift_px": (0.1, "shifted by {:#.3g} px"),
     "ramp_rad_per_px": (0.005, "tilted by a phase ramp of {:#.3g} rad/px"),
 }
 """Part of the gauge that a known probe fixes -> largest value without a warning, and the warning's text."""
+
+
+def repeats(metrics: pd.DataFrame) -> list[str]:
+    """List the columns that distinguish repetitions of a condition: seed and, where there are several, object."""
+    return [name for name in ("object", "seed") if name in metrics]
 
 
 def with_condition(metrics: pd.DataFrame, **condition: Any) -> pd.DataFrame:

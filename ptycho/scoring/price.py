@@ -1,0 +1,143 @@
+"""The price of resolution: the dose at which a method's resolution reaches a fraction of Nyquist.
+
+Resolution is the frequency at which the Fourier ring correlation of the *phase* with the truth falls to 0.5. Within a
+study's doses it is interpolated linearly in the logarithm of the dose; nothing is extrapolated.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from ptycho.scoring.metric_tables import FLUENCE, repeats
+
+RESOLUTION = "frc50_phase"
+"""Metric that is the resolution [Nyquist]."""
+
+TARGETS = (0.25, 0.5, 0.75)
+"""Resolutions that a study's table gives the price of [Nyquist]."""
+
+REACHED, PARTLY, AT_LOWEST, NOT_REACHED, NO_VALUE = "reached", "partly reached", "at lowest dose", "not reached", "none"
+"""Values of the column `status`, see `price_table`."""
+
+
+class Crossing(NamedTuple):
+    """Where a curve of resolution against dose first reaches a target."""
+
+    log_dose: float
+    """Log10 of the dose; inf if no dose has the resolution, NaN if there is no curve."""
+    at_lowest: bool = False
+    """Whether the lowest dose has it already: the dose is an upper limit."""
+
+
+def first_crossing(doses: ArrayLike, resolutions: ArrayLike, target: float) -> Crossing:
+    """Find where a resolution is first reached, by interpolation in the logarithm of the dose.
+
+    Parameters
+    ----------
+    doses : (n,) float
+        Ascending [photon].
+    resolutions : (n,) float
+        Resolution at each dose [Nyquist]; doses without one, NaN, are left out.
+    target : float
+        Wanted resolution [Nyquist].
+    """
+    values = np.asarray(resolutions, np.float64)
+    known = np.isfinite(values)
+    log_doses, values = np.log10(np.asarray(doses, np.float64)[known]), values[known]
+    if not values.size:
+        return Crossing(np.nan)
+    enough = np.flatnonzero(values >= target)
+    if not enough.size:
+        return Crossing(np.inf)
+    if (after := int(enough[0])) == 0:
+        return Crossing(float(log_doses[0]), at_lowest=True)
+    pair = slice(after - 1, after + 1)
+    return Crossing(float(np.interp(target, values[pair], log_doses[pair])))
+
+
+def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[float] = TARGETS) -> pd.DataFrame:
+    """Find the dose at which every method reaches a resolution, in every view.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        Columns dose, view, split, method, object (where there are several), seed, metric, value.
+    fluence : DataFrame
+        Columns dose, view, split, fluence_photons_per_px.
+    targets : iterable of float
+        Resolutions [Nyquist].
+
+    Returns
+    -------
+    DataFrame
+        One row per split, view, method and target, in the order of `metrics`: split, view, method, resolution, and
+
+        - status: `REACHED` by all repetitions, `PARTLY` by some, `NOT_REACHED` by none, `AT_LOWEST` if all have it at
+          the lowest dose already, `NO_VALUE` if no repetition has a resolution;
+        - dose_photons: geometric mean of the dose per exposure over the repetitions that reach it, with the lowest dose
+          for those that have it there already; NaN if none does;
+        - fluence_photons_per_px: the same in photons per object pixel;
+        - sd_factor: the dose's standard deviation as a factor, 10 to the power of that of its log10; NaN for fewer than
+          two repetitions, and for `AT_LOWEST`;
+        - n_reached, n: repetitions that reach it, and all that have a resolution.
+
+    Raises
+    ------
+    ValueError
+        If the table has no resolution, or a target is outside (0, 1].
+    """
+    targets, rows = list(targets), metrics[metrics["metric"] == RESOLUTION]
+    if wrong := [target for target in targets if not 0 < target <= 1]:
+        raise ValueError(f"a resolution of {wrong[0]:g}; wanted a fraction of Nyquist in (0, 1]")
+    if rows.empty:
+        raise ValueError(f"no metric '{RESOLUTION}'; the table has {sorted(metrics['metric'].unique())}")
+    per_photon = (fluence[FLUENCE] / fluence["dose"]).groupby([fluence["split"], fluence["view"]]).mean()
+    table = []
+    for key, of_method in rows.groupby(["split", "view", "method"], sort=False):
+        split, view, method = (str(name) for name in key)
+        curves = of_method.pivot_table(index=repeats(metrics), columns="dose", values="value", dropna=False)
+        for target in targets:
+            price = _price(curves, target)
+            photons = price["dose_photons"] * per_photon.get((split, view), np.nan)
+            row = {"split": split, "view": view, "method": method, "resolution": target, **price, FLUENCE: photons}
+            table.append(row)
+    columns = [
+        "split",
+        "view",
+        "method",
+        "resolution",
+        "status",
+        "dose_photons",
+        FLUENCE,
+        "sd_factor",
+        "n_reached",
+        "n",
+    ]
+    return pd.DataFrame(table)[columns]
+
+
+def _price(curves: pd.DataFrame, target: float) -> dict[str, Any]:
+    """Summarize the doses at which the repetitions, a row each, reach a resolution; columns are ascending doses."""
+    found = [first_crossing(curves.columns, resolutions, target) for resolutions in curves.to_numpy(np.float64)]
+    found = [crossing for crossing in found if not np.isnan(crossing.log_dose)]
+    reached = [crossing.log_dose for crossing in found if crossing.log_dose < np.inf]
+    status = _status(found)
+    return {
+        "status": status,
+        "dose_photons": float(10 ** np.mean(reached)) if reached else np.nan,
+        "sd_factor": float(10 ** np.std(reached, ddof=1)) if len(reached) > 1 and status != AT_LOWEST else np.nan,
+        "n_reached": len(reached),
+        "n": len(found),
+    }
+
+
+def _status(found: Sequence[Crossing]) -> str:
+    if not found:
+        return NO_VALUE
+    missing = [crossing.log_dose == np.inf for crossing in found]
+    if any(missing):
+        return NOT_REACHED if all(missing) else PARTLY
+    return AT_LOWEST if all(crossing.at_lowest for crossing in found) else REACHED

@@ -1,0 +1,140 @@
+"""The price of resolution: doses interpolated in the logarithm, what is not reached, and what `ptycho plan` says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptycho.scoring.price import TARGETS, first_crossing, price_table
+
+DOSES = (1000, 10_000, 100_000)
+
+
+def metrics_of(curves, doses=DOSES, **columns):
+    """A table of metrics: method -> list of curves of frc50_phase, one per seed."""
+    rows = [
+        {"dose": dose, "view": "dense", "split": "test", "method": method, "seed": seed, "metric": "frc50_phase"}
+        | {"value": value}
+        for method, repetitions in curves.items()
+        for seed, curve in enumerate(repetitions)
+        for dose, value in zip(doses, curve, strict=True)
+    ]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def fluence_of(metrics, per_photon=0.012):
+    conditions = metrics[["dose", "view", "split", "seed"]].drop_duplicates()
+    return conditions.assign(fluence_photons_per_px=per_photon * conditions["dose"])
+
+
+def price_of(curves, target, doses=DOSES):
+    metrics = metrics_of({"tv": curves}, doses)
+    (row,) = price_table(metrics, fluence_of(metrics), [target]).to_dict("records")
+    return row
+
+
+@pytest.mark.parametrize(
+    ("resolutions", "target", "dose"),
+    [
+        ((0.2, 0.4, 0.8), 0.3, 10**3.5),  # half way between 1,000 and 10,000
+        ((0.2, 0.4, 0.8), 0.5, 10**4.25),
+        ((0.2, 0.4, 0.8), 0.4, 10_000),
+        ((0.2, 0.4, 0.8), 0.8, 100_000),
+        ((0.2, 0.4, 0.8), 0.81, np.inf),
+        ((0.2, 0.6, 0.3), 0.4, 10**3.5),  # the first crossing of a curve that falls again
+        ((0.6, 0.3, 0.8), 0.5, 1000),
+        ((0.2, np.nan, 0.8), 0.5, 10_000),  # half way between 1,000 and 100,000
+        ((np.nan, 0.6, 0.8), 0.5, 10_000),
+        ((np.nan, np.nan, np.nan), 0.5, np.nan),
+    ],
+)
+def test_the_first_crossing_is_linear_in_the_logarithm_of_the_dose(resolutions, target, dose):
+    assert 10 ** first_crossing(DOSES, resolutions, target).log_dose == pytest.approx(dose, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("resolutions", "at_lowest"), [((0.6, 0.3, 0.8), True), ((np.nan, 0.6, 0.8), True), ((0.4, 0.6, 0.8), False)]
+)
+def test_what_the_lowest_dose_has_already_is_marked(resolutions, at_lowest):
+    assert first_crossing(DOSES, resolutions, 0.5).at_lowest is at_lowest
+
+
+def test_repetitions_give_a_geometric_mean_and_a_factor():
+    row = price_of([(0.2, 0.4, 0.8), (0.1, 0.5, 0.9), (0.3, 0.6, 0.9)], 0.4)
+    logs = np.array([4.0, 3.75, 3 + 1 / 3])
+    assert row["status"] == "reached"
+    assert row["dose_photons"] == pytest.approx(10 ** logs.mean())
+    assert row["sd_factor"] == pytest.approx(10 ** logs.std(ddof=1))
+    assert (row["n_reached"], row["n"]) == (3, 3)
+    assert row["fluence_photons_per_px"] == pytest.approx(0.012 * row["dose_photons"])
+
+
+def test_one_repetition_has_no_factor():
+    row = price_of([(0.2, 0.4, 0.8)], 0.5)
+    assert row["dose_photons"] == pytest.approx(10**4.25)
+    assert np.isnan(row["sd_factor"])
+
+
+@pytest.mark.parametrize(
+    ("curves", "status", "dose", "reached", "n"),
+    [
+        ([(0.1, 0.2, 0.3), (0.1, 0.2, 0.4)], "not reached", np.nan, 0, 2),
+        ([(0.1, 0.2, 0.3), (0.1, 0.5, 0.6)], "partly reached", 10_000, 1, 2),
+        ([(0.5, 0.6, 0.7), (0.6, 0.6, 0.7)], "at lowest dose", 1000, 2, 2),
+        ([(0.5, 0.6, 0.7), (0.4, 0.5, 0.7)], "reached", 10**3.5, 2, 2),
+        ([(np.nan,) * 3, (0.1, 0.5, 0.6)], "reached", 10_000, 1, 1),
+        ([(np.nan,) * 3], "none", np.nan, 0, 0),
+    ],
+)
+def test_what_is_not_reached_or_reached_before_is_said(curves, status, dose, reached, n):
+    row = price_of(curves, 0.5)
+    assert (row["status"], row["n_reached"], row["n"]) == (status, reached, n)
+    assert row["dose_photons"] == pytest.approx(dose, nan_ok=True)
+    assert np.isnan(row["fluence_photons_per_px"]) == np.isnan(dose)
+
+
+@pytest.mark.parametrize(("value", "status"), [(0.7, "at lowest dose"), (0.3, "not reached")])
+def test_a_single_dose_is_enough_or_not(value, status):
+    assert price_of([(value,)], 0.5, doses=(1000,))["status"] == status
+
+
+def test_the_order_of_the_rows_and_of_the_doses_does_not_matter():
+    metrics = metrics_of({"tv": [(0.2, 0.4, 0.8)], "pinn": [(0.1, 0.2, 0.3)]})
+    table = price_table(metrics, fluence_of(metrics))
+    assert list(zip(table["method"], table["resolution"], strict=True)) == [
+        (method, target) for method in ("tv", "pinn") for target in TARGETS
+    ]
+    shuffled = metrics.sample(frac=1, random_state=0)
+    same = price_table(shuffled, fluence_of(metrics)).sort_values(["method", "resolution"], ignore_index=True)
+    pd.testing.assert_frame_equal(same, table.sort_values(["method", "resolution"], ignore_index=True))
+
+
+def test_views_splits_and_objects_are_kept_apart():
+    curves = {"tv": [(0.2, 0.4, 0.8)]}
+    parts = [
+        metrics_of(curves, object="a"),
+        metrics_of({"tv": [(0.4, 0.6, 0.8)]}, object="b"),
+        metrics_of(curves, object="a", view="sparse"),
+        metrics_of(curves, object="a", split="train"),
+    ]
+    metrics = pd.concat(parts, ignore_index=True)
+    fluence = metrics[["dose", "view", "split", "object", "seed"]].drop_duplicates()
+    factor = np.where(fluence["view"] == "dense", 0.01, 0.002)
+    table = price_table(metrics, fluence.assign(fluence_photons_per_px=factor * fluence["dose"]), [0.5])
+    table = table.set_index(["split", "view"])
+    assert list(table["n"]) == [2, 1, 1]
+    assert table.loc[("test", "dense"), "dose_photons"] == pytest.approx(10 ** ((4.25 + 3.5) / 2))
+    photons = table["fluence_photons_per_px"] / table["dose_photons"]
+    np.testing.assert_allclose(photons, [0.01, 0.002, 0.01])
+
+
+@pytest.mark.parametrize("target", [0, -0.1, 1.01, np.nan])
+def test_a_resolution_outside_of_nyquist_is_refused(target):
+    metrics = metrics_of({"tv": [(0.2, 0.4, 0.8)]})
+    with pytest.raises(ValueError, match=r"wanted a fraction of Nyquist in \(0, 1\]"):
+        price_table(metrics, fluence_of(metrics), [target])
+
+
+def test_a_table_without_resolution_is_refused():
+    metrics = metrics_of({"tv": [(0.2, 0.4, 0.8)]}, metric="error")
+    with pytest.raises(ValueError, match=r"no metric 'frc50_phase'; the table has \['error'\]"):
+        price_table(metrics, fluence_of(metrics))
