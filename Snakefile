@@ -60,6 +60,7 @@ localrules:  # targets and light work: a cluster gets none of these
     plot_frc,
     half_frc,
     plot_quality,
+    plot_price,
     plot_cost,
     ablation,
     workflow_report,
@@ -73,6 +74,7 @@ rule all:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
         QUALITY,
+        f"{RESULTS}/price.png",
         collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
         collect(f"{CONDITION}/{{split}}/frc.png", **CONDITIONS, split=SPLITS),
@@ -122,6 +124,7 @@ rule phase_g:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
         QUALITY,
+        f"{RESULTS}/price.png",
         collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
 
 

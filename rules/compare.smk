@@ -83,16 +83,47 @@ rule plot_frc:
         "../scripts/plot_frc.py"
 
 
+if not MEASURED:
+
+    rule photon_bound:
+        input:  # exposures are those of every dose and seed, and errors fall with the square root of the dose
+            scan=f"{RESULTS}/{OBJECT}data/dose_{DOSES[0]}/seed_{SEEDS[0]}/{{split}}.npz",
+            view=f"{RESULTS}/{OBJECT}dose_{DOSES[0]}/{{view}}/seed_{SEEDS[0]}/{{split}}.npz",
+            region=REGION,
+        output:
+            bound=f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.csv",
+            provenance=f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.provenance.json",
+        log:
+            f"{LOGS}/photon_bound/{OBJECT}{{view}}/{{split}}.log",
+        benchmark:
+            f"{COST}/photon_bound/{OBJECT}{{view}}/{{split}}.tsv"
+        conda:
+            "../envs/ptycho.yaml"
+        threads: 1
+        resources:
+            mem_mb=per_attempt(1000),
+            runtime=per_attempt(20),
+        params:
+            doses=DOSES,
+            draws=4,
+            code=code("photon_bound"),
+        script:
+            "../scripts/photon_bound.py"
+
+
 rule summarize:
     input:
         metrics=collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
         views=collect(f"{CONDITION}/{{split}}.json", **CONDITIONS, split=SPLITS),
         training=collect(f"{COST}/train/{UNDER}/{{method}}.tsv", **CONDITIONS, method=NETWORKS),
+        bounds=BOUNDS,
     output:
         metrics=f"{RESULTS}/metrics.csv",
         differences=f"{RESULTS}/differences.csv",
         fluence=f"{RESULTS}/fluence.csv",
         training=f"{RESULTS}/training.csv",
+        bound=f"{RESULTS}/bound.csv",
+        price=f"{RESULTS}/price.csv",
         summary=f"{RESULTS}/summary.txt",
         provenance=f"{RESULTS}/metrics.provenance.json",
     log:
@@ -116,6 +147,7 @@ rule plot_quality:
     input:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
+        bound=f"{RESULTS}/bound.csv",
     output:
         report(f"{RESULTS}/quality_{{split}}_{{metric}}.png", category="G study", caption="../report/quality.rst"),
     log:
@@ -130,6 +162,26 @@ rule plot_quality:
         code=code("plot_quality"),
     script:
         "../scripts/plot_quality.py"
+
+
+rule plot_price:
+    input:
+        price=f"{RESULTS}/price.csv",
+        fluence=f"{RESULTS}/fluence.csv",
+    output:
+        report(f"{RESULTS}/price.png", category="G study", caption="../report/price.rst"),
+    log:
+        f"{LOGS}/plot_price.log",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
+    params:
+        code=code("plot_price"),
+    script:
+        "../scripts/plot_price.py"
 
 
 rule plot_cost:

@@ -33,6 +33,8 @@ rule study_page:
         metrics=f"{RESULTS}/metrics.csv",
         fluence=f"{RESULTS}/fluence.csv",
         summary=f"{RESULTS}/summary.txt",
+        price=f"{RESULTS}/price.csv",
+        price_figure=f"{RESULTS}/price.png",
         numbers=collect(f"{CONDITION}/{{split}}.json", **FIRST, split=SPLITS),
         sample=collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
         views=collect(f"{CONDITION}/{{split}}.png", **{**FIRST, "dose": DOSES[0]}, split=SPLITS),

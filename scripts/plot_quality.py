@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-metrics, fluence = pd.read_csv(snakemake.input.metrics), pd.read_csv(snakemake.input.fluence)
+tables = (pd.read_csv(snakemake.input[name]) for name in ("metrics", "fluence", "bound"))
 metric, split = snakemake.wildcards.metric, snakemake.wildcards.split
-figure = plot_quality(metrics, fluence, metric=metric, split=split)
+figure = plot_quality(*tables, metric=metric, split=split)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho.reporting import page
+from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
 from ptycho.workflow import job, provenance
 from ptycho.workflow.files import save_text
@@ -30,7 +31,7 @@ def read(path):
     return Path(path).read_text(encoding="utf-8")
 
 
-metrics, fluence = pd.read_csv(files.metrics), pd.read_csv(files.fluence)
+metrics, fluence, prices = (pd.read_csv(path) for path in (files.metrics, files.fluence, files.price))
 quality = captioned(files.quality, "quality")
 conditions = list(chain.from_iterable(captioned([path], Path(path).stem) for path in files.conditions))
 figures = {
@@ -38,6 +39,7 @@ figures = {
     "views": captioned(files.views, "view"),
     "convergence": captioned(files.history, "history"),
     "cost": captioned(files.cost, "cost"),
+    "price": captioned([files.price_figure], "price"),
 }
 text = page.config_text(params.config)
 html = page.render(
@@ -46,6 +48,7 @@ html = page.render(
     **figures,
     reference_name=params.reference_name,
     quality=page.by_split(quality),
+    price_rows={split: price_rows(prices, split) for split in params.config["splits"]},
     images=page.by_condition(conditions),
     config_text=text,
     config_encoded=base64.b64encode(text.encode()).decode(),

@@ -10,6 +10,7 @@ from ptycho.reporting.study_tables import training_cost
 from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, view_warnings
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.metric_tables import warnings_of
+from ptycho.scoring.price import price_table
 from ptycho.workflow import job
 from ptycho.workflow.files import save_table, save_text
 from ptycho.workflow.provenance import record_of, save_record
@@ -18,15 +19,21 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-metrics = pd.concat([pd.read_csv(path) for path in snakemake.input.metrics], ignore_index=True)
+metrics, scores = (
+    pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    for paths in (snakemake.input.metrics, [*snakemake.input.metrics, *snakemake.input.bounds])
+)
 views = {path: json.loads(Path(path).read_text(encoding="utf-8")) for path in snakemake.input.views}
+fluence = fluence_table(views)
 tables = StudyTables(
     metrics=metrics,
     differences=paired_differences(metrics),
-    fluence=fluence_table(views),
+    fluence=fluence,
     training=training_cost(snakemake.input.training),
+    bound=scores[len(metrics) :],
+    price=price_table(scores, fluence),
 )
-for name in ("metrics", "differences", "fluence", "training"):
+for name in ("metrics", "differences", "fluence", "training", "bound", "price"):
     save_table(snakemake.output[name], getattr(tables, name))
 params, warnings = snakemake.params, warnings_of(metrics) + view_warnings(views)
 names = {"results": params.results, "reference_name": params.reference_name}

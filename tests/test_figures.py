@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from ptycho.methods import METHODS
 from ptycho.physics.samples import simulate_object
 from ptycho.reporting import curves, figures, frc_figures
+from ptycho.reporting.prices import plot_price, price_words
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -184,6 +186,84 @@ def test_quality_has_a_panel_per_view_and_a_line_per_method(tables, tmp_path):
     np.testing.assert_allclose(below["PINN"].get_xdata(), [1, 10])
     assert "n = 3: mean ± standard deviation over 3 seeds" in figure._supxlabel.get_text()
     assert len({to_hex(line.get_color()) for name, line in lines.items() if not name.startswith("_")}) == 3
+
+
+def test_the_photon_limit_is_drawn_in_the_panels_of_its_view_and_moves_no_axis(tables, tmp_path):
+    metrics, fluence = tables
+    dense = metrics[(metrics["view"] == "dense") & (metrics["method"] == "pinn")]
+    bound = pd.concat([dense.assign(value=dense["value"] + 5), dense.assign(metric="error")]).assign(method="x")
+    with_bound, without = curves.plot_quality(metrics, fluence, bound), curves.plot_quality(metrics, fluence)
+    rendered(with_bound, tmp_path)
+    for axes, other, abscissa in zip(
+        with_bound.axes, without.axes, [(1000, 10000), None, (10, 100), None], strict=True
+    ):
+        assert axes.get_ylim() == other.get_ylim()
+        limits = [line for line in axes.lines if line.get_label() == "photon limit (unbiased)"]
+        assert len(limits) == (abscissa is not None)
+        for line in limits:
+            np.testing.assert_allclose(line.get_xdata(), abscissa)
+            np.testing.assert_allclose(line.get_ydata(), [5.61, 5.81])
+    labels = [text.get_text() for text in with_bound.legends[0].get_texts()]
+    assert labels == ["PINN", "LSQML", "mystery", "photon limit (unbiased)"]
+
+
+@pytest.fixture
+def prices():
+    columns = ["status", "dose_photons", "fluence_photons_per_px", "sd_factor", "n_reached", "n"]
+    rows = {
+        ("dense", "pinn", 0.25): ("at lowest dose", 1000.0, 10.0, np.nan, 3, 3),
+        ("dense", "pinn", 0.5): ("reached", 4120.0, 41.2, 1.25, 3, 3),
+        ("dense", "tv", 0.25): ("partly reached", 2000.0, 20.0, 1.5, 2, 3),
+        ("dense", "tv", 0.5): ("not reached", np.nan, np.nan, np.nan, 0, 3),
+        ("sparse", "pinn", 0.25): ("reached", 3000.0, 3.0, 2.0, 3, 3),
+        ("sparse", "pinn", 0.5): ("none", np.nan, np.nan, np.nan, 0, 0),
+        ("sparse", "photon limit", 0.5): ("reached", 9000.0, 9.0, 1.1, 4, 4),
+    }
+    names = ["split", "view", "method", "resolution"]
+    return pd.DataFrame([dict(zip(names + columns, ("test", *key, *row), strict=True)) for key, row in rows.items()])
+
+
+def test_the_price_has_a_panel_per_view_and_says_what_is_not_reached(prices, tables, tmp_path):
+    figure = plot_price(prices, tables[1])
+    rendered(figure, tmp_path)
+    dense, sparse = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["dense view", "sparse view"]
+    assert dense.get_ylim() == sparse.get_ylim() == (250, 40000)
+    marks = {
+        (to_hex(line.get_color()), line.get_ydata()[0]): line.get_markerfacecolor()
+        for line in dense.lines
+        if line.get_linestyle() == "None" and line.get_marker() in "oD"
+    }
+    pinn, tv = METHODS["pinn"].color.lower(), METHODS["tv"].color.lower()
+    assert marks == {
+        (pinn, 500): "white",
+        (pinn, 4120): METHODS["pinn"].color,
+        (tv, 2000): "white",
+        (tv, 20000): "white",
+    }
+    bar = [container.lines[2][0].get_segments()[0][:, 1] for container in dense.containers]
+    np.testing.assert_allclose(bar, [(4120 / 1.25, 4120 * 1.25), (2000 / 1.5, 3000)])
+    (right,) = dense.child_axes
+    figure.draw_without_rendering()
+    np.testing.assert_allclose(right.get_ylim(), (2.5, 400))
+    assert {text.get_text() for text in dense.texts} == {"not reached", "reached at the lowest dose"}
+    assert "n = 3" in figure.get_supxlabel()
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["PINN", "TV-MAP", "photon limit (unbiased)"]
+
+
+def test_prices_are_written_in_words(prices):
+    assert [price_words(row) for row in prices.to_dict("records")] == [
+        *(
+            "≤ 1,000",
+            "4,100 ×/÷ 1.25",
+            "2,000 ×/÷ 1.50 (2 of 3)",
+            "not reached",
+            "3,000 ×/÷ 2.00",
+            "–",
+            "9,000 ×/÷ 1.10",
+        )
+    ]
 
 
 def test_error_bars_only_where_there_are_seeds(tables):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptycho.cli.main import main
 from ptycho.scoring.price import TARGETS, first_crossing, price_table
 
 DOSES = (1000, 10_000, 100_000)
@@ -138,3 +139,84 @@ def test_a_table_without_resolution_is_refused():
     metrics = metrics_of({"tv": [(0.2, 0.4, 0.8)]}, metric="error")
     with pytest.raises(ValueError, match=r"no metric 'frc50_phase'; the table has \['error'\]"):
         price_table(metrics, fluence_of(metrics))
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Tables of a study of two views and three methods, two seeds each."""
+    curves = {
+        "pinn": [(0.1, 0.2, 0.3)] * 2,
+        "tv": [(0.2, 0.4, 0.8), (0.3, 0.5, 0.8)],
+        "lsqml": [(0.1, 0.3, 0.5), (0.1, 0.3, 0.4)],
+    }
+    metrics = pd.concat([metrics_of(curves, view=view) for view in ("dense", "sparse")])
+    metrics.loc[(metrics["view"] == "sparse") & (metrics["method"] == "tv"), "value"] /= 2
+    fluence = fluence_of(metrics)
+    fluence.loc[fluence["view"] == "sparse", "fluence_photons_per_px"] /= 10
+    metrics.to_csv(tmp_path / "metrics.csv", index=False)
+    fluence.to_csv(tmp_path / "fluence.csv", index=False)
+    metrics_of({"photon limit": [(0.4, 0.6, 0.9)]}).to_csv(tmp_path / "bound.csv", index=False)
+    return tmp_path
+
+
+def plan(capsys, *arguments):
+    assert main(["plan", *map(str, arguments)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    return line
+
+
+def test_a_plan_answers_in_a_line_fewest_photons_first(results, capsys):
+    """TV-MAP, dense, reaches 0.5 at 10^4.25 and 10^4, their mean 10^4.125 and a factor of 10^(0.25/√2)."""
+    assert plan(capsys, results, "--resolution", 0.5, "--pixel-size", 8) == (
+        "0.5 of Nyquist (half period 16 nm), test split: "
+        "TV-MAP dense 13,000 photons per exposure (160 per object pixel, ×/÷ 1.50 over 2 repetitions); "
+        "not in all repetitions: LSQML sparse 100,000 photons per exposure (120 per object pixel, 1 of 2), "
+        "LSQML dense 100,000 photons per exposure (1,200 per object pixel, 1 of 2); "
+        "photon limit of an unbiased estimate: dense 3,200 photons per exposure (38 per object pixel); "
+        "not reached up to 100,000: PINN dense, PINN sparse, TV-MAP sparse"
+    )
+
+
+def test_a_plan_of_one_view_and_of_any_resolution(results, capsys):
+    line = plan(capsys, results, "--resolution", 0.3, "--view", "sparse")
+    assert line.startswith(
+        "0.3 of Nyquist, test split: LSQML sparse 10,000 photons per exposure (12 per object pixel, "
+    )
+    assert "TV-MAP sparse 26,000" in line  # 10^4.5 and 10^(4 + 0.05/0.15)
+    assert "dense" not in line
+    assert "half period" not in line
+
+
+def test_a_plan_of_what_no_method_reaches(results, capsys):
+    line = plan(capsys, results, "--resolution", 1, "--view", "dense")
+    assert line.startswith(
+        "1 of Nyquist, test split: no method reaches it in all repetitions; not reached up to 100,000: "
+    )
+
+
+def test_a_plan_needs_no_photon_limit(results, capsys):
+    (results / "bound.csv").unlink()
+    assert "photon limit" not in plan(capsys, results, "--resolution", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "none/metrics.csv: no such file; wanted the results of a study"),
+        ([".", "--view", "middle"], "--view middle; . has dense, sparse"),
+        ([".", "--split", "train"], "--split train; . has test"),
+        ([".", "--pixel-size", "0"], "--pixel-size 0; wanted a length above 0"),
+        ([".", "--resolution", "1.5"], "a resolution of 1.5; wanted a fraction of Nyquist"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_refused(results, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(results)
+    assert main(["plan", "--resolution", "0.5", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_study_without_resolution_has_no_plan(results, capsys):
+    pd.read_csv(results / "metrics.csv").assign(metric="error").to_csv(results / "metrics.csv", index=False)
+    (results / "bound.csv").unlink()
+    assert main(["plan", str(results), "--resolution", "0.5"]) == 2
+    assert "no metric 'frc50_phase'; the table has ['error']" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from ptycho.methods import METHODS
 from tests.workflow import CONDITION, ROOT, config_file, copy_of_code, jobs, output_of, run_in, snakemake
 
-TABLES = {"summarize", "plot_quality", "plot_cost", "all", "total"}
+TABLES = {"photon_bound", "summarize", "plot_quality", "plot_price", "plot_cost", "all", "total"}
 """What is made of all conditions, and made again with every one that is added."""
 PARTS = {
     "unrolled": {"steps", "no-slow-phase", "no-background", "no-minibatch-epochs"}

@@ -8,6 +8,7 @@ from ptycho.reporting.page import warnings_in
 from ptycho.reporting.study_tables import read_benchmark, training_cost
 from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, view_warnings
 from ptycho.reporting.tables import paired_differences
+from ptycho.scoring.price import price_table
 
 
 def numbers(**counts):
@@ -34,8 +35,14 @@ def tables_of(errors):
     seeds = metrics["seed"].unique()
     views = {f"results/x/dose_1000/dense/seed_{seed}/test.json": numbers() for seed in seeds}
     training = pd.DataFrame({"method": "pinn", "cpu_s": [5.2, 6.4], "peak_mb": 700.0})
+    fluence = fluence_table(views)
     return StudyTables(
-        metrics=metrics, differences=paired_differences(metrics), fluence=fluence_table(views), training=training
+        metrics=metrics,
+        differences=paired_differences(metrics),
+        fluence=fluence,
+        training=training,
+        bound=metrics.iloc[:0],
+        price=price_table(metrics.assign(metric="frc50_phase"), fluence, [0.1, 0.25]),
     )
 
 
@@ -47,6 +54,10 @@ def test_a_summary_of_one_repetition_has_no_differences():
     assert "paired differences of methods:" not in text
     assert "Training of pinn: 5 to 6 CPU-seconds per condition" in text
     assert warnings_in(text) == ["a, b"]
+    lines = [line.split() for line in text.splitlines()]
+    assert ["split", "view", "resolution", "PINN", "TV-MAP"] in lines
+    assert ["test", "dense", "0.25", "not", "reached", "not", "reached"] in lines
+    assert ["test", "dense", "0.1", "≤", "1,000", "≤", "1,000"] in lines
     assert text.endswith("\n")
 
 

@@ -71,7 +71,8 @@ def study_tables(metrics):
         [{"dose": 1000, "view": "dense", "split": "test", "seed": 0, "overlap": 0.7, "fluence_photons_per_px": 37.0}]
     )
     training = pd.DataFrame({"method": ["pinn", "pinn"], "cpu_s": [4.0, 6.0]})
-    return StudyTables(metrics=metrics, differences=differences, fluence=fluence, training=training)
+    tables = {"differences": differences, "fluence": fluence, "training": training}
+    return StudyTables(metrics=metrics, **tables, bound=metrics.iloc[:0], price=pd.DataFrame())
 
 
 @pytest.mark.parametrize("name", ["truth", "reference"])

@@ -47,6 +47,8 @@ def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     assert counts["train_unrolled"] == counts["infer_unrolled"] == counts["tv"] == conditions
     assert counts["lsqml"] == counts["compare"] == counts["simulate_scan"] == conditions
     assert counts["view"] == 2 * conditions
+    assert counts["photon_bound"] == 2  # of a view, for all doses
+    assert counts["plot_price"] == 1
     assert not list(tmp_path.glob("results/**/*.npz"))
 
 
@@ -116,13 +118,14 @@ def test_both_splits_are_one_key_away(tmp_path):
     assert counts["compare"] == 2
     assert counts["lsqml"] == 2
     assert counts["train_network"] == 1
-    assert counts["region"] == 2
+    assert counts["region"] == counts["photon_bound"] == 2
 
 
 def test_several_objects_have_folders_of_their_own(tmp_path):
     run = snakemake(tmp_path, "-n", "--cores", "1", "--configfile", ROOT / "config/seeds.yaml")
     counts, conditions = jobs(run), 2 * 3 * 2 * 3
     assert counts["sample"] == counts["region"] == counts["plot_sample"] == 2
+    assert counts["photon_bound"] == 2 * 2
     assert counts["compare"] == counts["train_unrolled"] == counts["lsqml"] == conditions
     assert counts["simulate_scan"] == 2 * 3 * 2 * 3
     assert "results/seeds/object_lines/dose_1000/dense/seed_2/test/comparison_metrics.csv" in output_of(run)
@@ -141,7 +144,8 @@ def test_the_measured_study_has_jobs_of_its_own(tmp_path):
     counts = dry_run(tmp_path, ROOT / "config/siemens.yaml")
     own = {"fetch", "convert", "split_photons", "reference", "split_measured", "reduce_dose", "half_scans", "half_frc"}
     assert own | {"train_network", "lsqml", "lsqml_half", "compare"} <= set(counts)
-    assert not {"sample", "simulate_scan"} & set(counts)
+    assert not {"sample", "simulate_scan", "photon_bound"} & set(counts)
+    assert counts["plot_price"] == 1
 
 
 def test_an_ablation_needs_a_method_with_parts(tmp_path):
@@ -178,10 +182,17 @@ def test_the_tiny_study_runs_to_its_tables_and_figures(study):
     assert set(table.loc[lost, "metric"]) <= {"shift_px", "shift_y_px", "shift_x_px"}
     assert not lost[table["method"] == "lsqml"].any()
     assert np.isfinite(table.loc[~lost, "value"]).all()
-    for name in ("quality_test_error.png", "cost_test.png", "summary.txt", "data/sample.png"):
+    for name in ("quality_test_error.png", "price.png", "cost_test.png", "summary.txt", "data/sample.png"):
         assert (results / name).stat().st_size > 500
     for name in ("train.png", "test.png", "test/comparison.png", "test/frc.png", "pinn/history.png"):
         assert (study[0] / CONDITION / name).stat().st_size > 500
+    bound = pd.read_csv(results / "bound.csv")
+    assert list(bound.columns) == list(table.columns)
+    assert set(bound["metric"]) == {"error", "frc50_amplitude", "frc50_phase"}
+    assert bound["value"].between(0, 1).all()
+    price = pd.read_csv(results / "price.csv")
+    assert list(price["method"]) == ["pinn"] * 3 + ["lsqml"] * 3 + ["photon limit"] * 3
+    assert set(price["status"]) <= {"at lowest dose", "not reached"}  # there is one dose
     lsqml = table[table["method"] == "lsqml"].set_index("metric")["value"]
     assert lsqml["shift_px"] < 0.1  # the probe is known: nothing to shift
     assert lsqml["error"] < 0.5

@@ -14,9 +14,13 @@ from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.tables import varied
 from ptycho.scoring.metric_tables import FLUENCE, repeats
+from ptycho.scoring.photon_bound import PHOTON_LIMIT
 
 MAX_TILES_IN_LEGEND = 8
 """A training figure names the best epoch of every tile up to this number of tiles."""
+
+BOUND_STYLE = {"label": "photon limit (unbiased)", "color": "#777777", "marker": "h", "linestyle": (0, (1, 1))}
+"""Matplotlib's options for the line of `ptycho.scoring.photon_bound`."""
 
 _OTHER_STYLES = (("#000000", "X"), ("#999999", "*"))  # of methods that METHODS does not list
 _LOSS_COLOR, _DEVIANCE_COLOR = "#0072B2", "#D55E00"
@@ -106,7 +110,12 @@ def plot_tv_weight(history: pd.DataFrame, tv_weight: float) -> Figure:
 
 
 def plot_quality(
-    metrics: pd.DataFrame, fluence: pd.DataFrame, *, metric: str = "ssim_phase", split: str = "test"
+    metrics: pd.DataFrame,
+    fluence: pd.DataFrame,
+    bound: pd.DataFrame | None = None,
+    *,
+    metric: str = "ssim_phase",
+    split: str = "test",
 ) -> Figure:
     """Plot quality against dose (top) and fluence (bottom): a panel per view, a line per method.
 
@@ -116,6 +125,8 @@ def plot_quality(
         Columns dose, view, split, method, object (where there are several), seed, metric, value.
     fluence : DataFrame
         Columns dose, view, split, object (where there are several), seed, fluence_photons_per_px.
+    bound : DataFrame, optional
+        The photon limit, columns as in `metrics`; its mean is drawn if it has the metric.
     metric, split : str
         What to plot.
 
@@ -123,7 +134,8 @@ def plot_quality(
     -------
     Figure
         Mean over the repetitions, ± one standard deviation where there is more than one; their number is stated.
-        The lower panels repeat the lines of the other views faintly, to compare views at equal fluence.
+        The lower panels repeat the lines of the other views faintly, to compare views at equal fluence. Axes end where
+        the methods do; the photon limit may lie above.
 
     Raises
     ------
@@ -139,6 +151,7 @@ def plot_quality(
         missing = rows.loc[rows[FLUENCE].isna(), ["dose", "view"]].drop_duplicates().to_dict("records")
         raise ValueError(f"no fluence for {missing} in split '{split}'")
     statistics = _statistics(rows, "value", FLUENCE).sort_values("dose")
+    limit = metrics.iloc[:0] if bound is None else bound[(bound["metric"] == metric) & (bound["split"] == split)]
     views, methods = list(dict.fromkeys(rows["view"])), list(dict.fromkeys(rows["method"]))
     figure = new_figure(4.2 * len(views) + 0.6, 7.0)
     panels = figure.subplots(2, len(views), sharex="row", sharey=True, squeeze=False)
@@ -158,9 +171,11 @@ def plot_quality(
     for axes in panels.ravel():  # the deviance grows with the dose
         axes.set(xscale="log", yscale="log" if metric == "heldout_deviance" else "linear")
         axes.grid(alpha=0.3)
+    _draw_bound(panels, views, limit, statistics)
     for axes in panels[:, 0]:
         axes.set_ylabel(_metric_label(metric))
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     figure.supxlabel(_sample_size(rows, statistics["count"], split), fontsize="small")
     return figure
 
@@ -221,6 +236,8 @@ def line_style(method: str, methods: Sequence[str]) -> dict[str, Any]:
     """
     if method in METHODS:
         return METHODS[method].style
+    if method == PHOTON_LIMIT:
+        return BOUND_STYLE
     color, marker = _OTHER_STYLES[[m for m in methods if m not in METHODS].index(method) % len(_OTHER_STYLES)]
     return {"label": method, "color": color, "marker": marker, "linestyle": ":"}
 
@@ -238,6 +255,19 @@ def _draw_line(axes: Axes, line: pd.DataFrame, abscissa: str, style: dict[str, A
         axes.errorbar(
             repeated[abscissa], repeated["mean"], repeated["std"], fmt="none", color=style["color"], capsize=3
         )
+
+
+def _draw_bound(panels: np.ndarray, views: Sequence[str], bound: pd.DataFrame, statistics: pd.DataFrame) -> None:
+    """Draw the photon limit in the panels of its view, against dose and against fluence; the limits stay."""
+    fluences = statistics.groupby(["view", "dose"])[FLUENCE].mean()
+    style = {**BOUND_STYLE, "marker": "", "linestyle": "-", "linewidth": 1.2, "zorder": 0}
+    for (top, bottom), view in zip(panels.T, views, strict=True):
+        line = bound[bound["view"] == view].groupby("dose")["value"].mean()
+        line = line[[(view, dose) in fluences.index for dose in line.index]]
+        for axes, abscissa in ((top, line.index), (bottom, [fluences[view, dose] for dose in line.index])):
+            axes.set_ylim(axes.get_ylim())
+            if len(line):
+                axes.plot(abscissa, line, **style)
 
 
 def _draw_best_within_time(axes: Axes, statistics: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ptycho.reporting.headlines import HEADLINES, ReferenceName
+from ptycho.reporting.prices import price_text
 from ptycho.reporting.tables import difference_table, summary_table, varied
 from ptycho.scoring.metric_tables import FLUENCE
 from ptycho.workflow.files import StrPath
@@ -26,6 +27,10 @@ class StudyTables:
     """As `fluence_table` returns it."""
     training: pd.DataFrame
     """As `ptycho.reporting.study_tables.training_cost` returns it."""
+    bound: pd.DataFrame
+    """The photon limit of `ptycho.scoring.photon_bound`, columns as in `metrics`; empty in a measured study."""
+    price: pd.DataFrame
+    """As `ptycho.scoring.price.price_table` returns it."""
 
 
 def fluence_table(views: Mapping[StrPath, Mapping[str, Any]]) -> pd.DataFrame:
@@ -108,6 +113,7 @@ def summary_text(
         summary_table(tables.metrics, tables.fluence),
         "",
         *(("Error, paired differences of methods:", difference_table(tables.differences), "") if repeated else ()),
+        *_price_lines(tables.price),
         *(
             f"Training of {method}: {seconds.min():.0f} to {seconds.max():.0f} CPU-seconds per condition"
             for method, seconds in training
@@ -116,11 +122,19 @@ def summary_text(
         "",
         f"Files in {results}/:",
         "  metrics.csv, differences.csv           every metric; paired differences of methods",
+        "  price.csv, price.png                   dose at which each method reaches a resolution; also: ptycho plan",
         "  quality_*.png, cost_*.png              quality against dose and fluence; error against CPU time",
         f"  **/comparison.png                      {reference_name} and every method under one condition",
         "  report.html                            all of this on one page: append -- report to the study's command",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _price_lines(price: pd.DataFrame) -> list[str]:
+    if price.empty:
+        return []
+    title = "Dose [photons per exposure] at which the FRC of phase falls to 0.5 at a resolution [Nyquist]:"
+    return [title, price_text(price), ""]
 
 
 def _improving(direction: str, metrics: pd.DataFrame) -> str:

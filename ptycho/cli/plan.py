@@ -1,0 +1,50 @@
+"""Say in a line which method, view and dose reach a resolution, from the results of a study.
+
+Resolution is the frequency at which the Fourier ring correlation of the phase with the truth falls to 0.5, as a
+fraction of Nyquist. Doses are interpolated between those of the study, and never extrapolated.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to a parser."""
+    parser.add_argument("results", type=Path, help="results of a study, such as results/default")
+    parser.add_argument(
+        "--resolution", type=float, required=True, metavar="FRACTION", help="fraction of Nyquist, above 0 and at most 1"
+    )
+    parser.add_argument(
+        "--pixel-size", type=float, metavar="NM", help="side of an object pixel, for the half period [nm]"
+    )
+    parser.add_argument("--view", help="answer for this view alone")
+    parser.add_argument("--split", help="split that is scored (default: test, or the only one)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the answer."""
+    import pandas as pd
+
+    from ptycho.reporting.prices import plan_text
+    from ptycho.scoring.price import price_table
+
+    if options.pixel_size is not None and not options.pixel_size > 0:
+        raise ValueError(f"--pixel-size {options.pixel_size:g}; wanted a length above 0 [nm]")
+    tables = {}
+    for name in ("metrics", "fluence"):
+        path = options.results / f"{name}.csv"
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; wanted the results of a study that has been scored")
+        tables[name] = pd.read_csv(path)
+    bound = options.results / "bound.csv"
+    metrics = pd.concat([tables["metrics"], *([pd.read_csv(bound)] if bound.is_file() else [])], ignore_index=True)
+    price = price_table(metrics, tables["fluence"], [options.resolution])
+    splits = list(dict.fromkeys(price["split"]))
+    split = options.split or ("test" if "test" in splits else splits[0])
+    for column, wanted in (("split", split), ("view", options.view)):
+        known = sorted(set(price[column]))
+        if wanted is not None and wanted not in known:
+            raise ValueError(f"--{column} {wanted}; {options.results} has {', '.join(known)}")
+        price = price if wanted is None else price[price[column] == wanted]
+    print(plan_text(price, tables["fluence"]["dose"].max(), options.pixel_size))
+    return 0

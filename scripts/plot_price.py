@@ -1,0 +1,17 @@
+"""Plot the dose at which every method reaches a resolution."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ptycho.reporting.figures import save
+from ptycho.reporting.prices import plot_price
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+job.log_to(snakemake.log[0])
+figure = plot_price(pd.read_csv(snakemake.input.price), pd.read_csv(snakemake.input.fluence))
+save(figure, snakemake.output[0], record_of(snakemake, __file__))
