@@ -194,15 +194,16 @@ def test_the_photon_limit_is_drawn_in_the_panels_of_its_view_and_moves_no_axis(t
     bound = pd.concat([dense.assign(value=dense["value"] + 5), dense.assign(metric="error")]).assign(method="x")
     with_bound, without = curves.plot_quality(metrics, fluence, bound), curves.plot_quality(metrics, fluence)
     rendered(with_bound, tmp_path)
-    for axes, other, abscissa in zip(
-        with_bound.axes, without.axes, [(1000, 10000), None, (10, 100), None], strict=True
-    ):
+    of_panel = [(1000, 10000), None, (10, 100), None]
+    for axes, other, ends in zip(with_bound.axes, without.axes, of_panel, strict=True):
         assert axes.get_ylim() == other.get_ylim()
         limits = [line for line in axes.lines if line.get_label() == "photon limit (unbiased)"]
-        assert len(limits) == (abscissa is not None)
+        assert len(limits) == (ends is not None)
         for line in limits:
-            np.testing.assert_allclose(line.get_xdata(), abscissa)
-            np.testing.assert_allclose(line.get_ydata(), [5.61, 5.81])
+            (left, *_, right), (first, *_, last) = line.get_data()
+            np.testing.assert_allclose((left, right, first, last), (*ends, 5.61, 5.81))
+            middle = np.interp(np.sqrt(ends[0] * ends[1]), *line.get_data())  # of a power law
+            assert middle == pytest.approx(np.sqrt(5.61 * 5.81), rel=1e-5)
     labels = [text.get_text() for text in with_bound.legends[0].get_texts()]
     assert labels == ["PINN", "LSQML", "mystery", "photon limit (unbiased)"]
 

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from ptycho.data.views import FIT, HOLDOUT, View
+from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
 from ptycho.physics.forward import illumination, predict_intensity
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.reconstruction.optimize import minimize
 from ptycho.scoring import photon_bound
 from ptycho.scoring.evaluate import illumination_on
 from ptycho.scoring.photon_bound import FisherInformation, bound_table, draw_errors, solve
 from ptycho.scoring.region import Region, shared_region
-from tests.conftest import DOSE, view_of
+from tests.conftest import DOSE, view_of, write_scan
 
 SIDE, N = 11, 8
 POSITIONS = np.meshgrid([4.0, 5.3, 6.8], [4.2, 5.6, 7.0])
@@ -135,6 +138,23 @@ def test_errors_cover_the_region_and_exceed_one_over_the_illumination(scan, draw
     assert 1 < np.mean(np.abs(error) ** 2) / floor < 3
     truth = scan.object[region.box]
     assert abs(np.sum((1j * truth).conj() * error).real) < 1e-6 * np.linalg.norm(truth) * np.linalg.norm(error)
+
+
+def test_maximum_likelihood_attains_the_limit_where_photons_are_many(tmp_path):
+    """Without a prior, started at the truth, of counts that another program than the bound's has drawn."""
+    scan = write_scan(tmp_path / "bright.npz", dose=10_000_000)
+    view = view_of(scan)
+    region = shared_region(scan, [view])
+    errors, _ = draw_errors(scan, view, region, map(np.random.default_rng, range(2)))
+    likelihood = Likelihood(Counts.of(scan, view.of_role(FIT, VALIDATION)), scan.probe)
+    likelihood.background = 1e-6
+    (top, left), (height, width) = likelihood.origin_px, likelihood.shape
+    canvas = Region(top, top + height, left, left + width)
+    estimate, *_ = minimize(likelihood, scan.object[canvas.box].astype(np.complex64), 0.0, 300)
+    truth = scan.object[region.box].astype(complex)
+    error = estimate[region.inside(canvas)] - truth
+    error -= 1j * truth * np.sum((1j * truth).conj() * error).real / np.sum(np.abs(truth) ** 2)
+    assert np.linalg.norm(error) == pytest.approx(np.mean([np.linalg.norm(drawn) for drawn in errors]), rel=0.05)
 
 
 def test_holdout_exposures_bring_no_information(scan, drawn):

@@ -258,16 +258,22 @@ def _draw_line(axes: Axes, line: pd.DataFrame, abscissa: str, style: dict[str, A
 
 
 def _draw_bound(panels: np.ndarray, views: Sequence[str], bound: pd.DataFrame, statistics: pd.DataFrame) -> None:
-    """Draw the photon limit in the panels of its view, against dose and against fluence; the limits stay."""
-    fluences = statistics.groupby(["view", "dose"])[FLUENCE].mean()
+    """Draw the photon limit in the panels of its view, against dose and against fluence; the axes' limits stay.
+
+    Between doses it is a power law, as it is in theory.
+    """
     style = {**BOUND_STYLE, "marker": "", "linestyle": "-", "linewidth": 1.2, "zorder": 0}
     for (top, bottom), view in zip(panels.T, views, strict=True):
         line = bound[bound["view"] == view].groupby("dose")["value"].mean()
-        line = line[[(view, dose) in fluences.index for dose in line.index]]
-        for axes, abscissa in ((top, line.index), (bottom, [fluences[view, dose] for dose in line.index])):
+        if line.empty:
+            continue
+        of_view = statistics[statistics["view"] == view]
+        per_photon = float((of_view[FLUENCE] / of_view["dose"]).mean())
+        doses = np.geomspace(line.index.min(), line.index.max(), 100 if len(line) > 1 else 1)
+        values = np.exp(np.interp(np.log(doses), np.log(line.index), np.log(line)))
+        for axes, factor in ((top, 1.0), (bottom, per_photon)):
             axes.set_ylim(axes.get_ylim())
-            if len(line):
-                axes.plot(abscissa, line, **style)
+            axes.plot(doses * factor, values, **(style if len(line) > 1 else {**style, "marker": "_"}))
 
 
 def _draw_best_within_time(axes: Axes, statistics: pd.DataFrame) -> None:

@@ -199,6 +199,7 @@ def _draw_prices(
 def _draw_zones(axes: Axes, low: float, high: float) -> None:
     for edge, end, text in ((high, high * _ZONE, "not reached"), (low, low / _ZONE, "reached at the lowest dose")):
         axes.axhspan(min(edge, end), max(edge, end), color="#EEEEEE", zorder=0)
+        axes.axhline(edge, color="#999999", linewidth=0.8, zorder=0)
         at = edge * (end / edge) ** 0.85
         axes.text(0.02, at, text, transform=axes.get_yaxis_transform(), va="center", fontsize="small", color="#666666")
 

@@ -190,7 +190,11 @@ def solve(
 
 
 def draw_errors(
-    scan: Scan, view: View, region: Region, rngs: Iterable[np.random.Generator]
+    scan: Scan,
+    view: View,
+    region: Region,
+    rngs: Iterable[np.random.Generator],
+    tolerance: float = TOLERANCE,
 ) -> tuple[list[NDArray[np.complex128]], Region]:
     """Draw errors of an unbiased estimate whose covariance is the inverse Fisher information at the truth.
 
@@ -202,6 +206,8 @@ def draw_errors(
         Scored rectangle.
     rngs : iterable of Generator
         One for each draw.
+    tolerance : float
+        Relative residual at which conjugate gradients end.
 
     Returns
     -------
@@ -223,7 +229,7 @@ def draw_errors(
     truth = np.asarray(scan.object[tile.box], np.complex128)
     errors = []
     for rng in rngs:
-        error = solve(information, information.draw(rng))[tile.inside(canvas)]
+        error = solve(information, information.draw(rng), tolerance)[tile.inside(canvas)]
         errors.append(error - 1j * truth * _inner(1j * truth, error) / _inner(truth, truth))
     return errors, tile
 
