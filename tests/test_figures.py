@@ -12,7 +12,7 @@ from PIL import Image
 from ptycho.methods import METHODS
 from ptycho.physics.samples import simulate_object
 from ptycho.reporting import curves, figures, frc_figures
-from ptycho.reporting.prices import plot_price, price_words
+from ptycho.reporting.prices import plot_price, price_rows, price_words
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -332,3 +332,14 @@ def test_a_sample_is_an_object_and_that_of_a_measured_study_a_reference(truth):
     for name, label in (("truth", "object amplitude"), ("reference", "reference amplitude")):
         figure = figures.plot_sample(truth, probe, positions, reference_name=name)
         assert label in [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_prices_have_a_row_for_each_view_and_resolution(prices):
+    rows = price_rows(prices, "test")
+    conditions = [("dense", 0.25), ("dense", 0.5), ("sparse", 0.25), ("sparse", 0.5)]
+    assert [(row["view"], row["resolution"]) for row in rows] == conditions
+    assert rows[1]["cells"] == {
+        "PINN": {"text": "4,100 ×/÷ 1.25", "fluence": "41"},
+        "TV-MAP": {"text": "not reached", "fluence": ""},
+    }
+    assert price_rows(prices, "train") == []

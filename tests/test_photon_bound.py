@@ -131,7 +131,7 @@ def drawn(scan):
 
 
 def test_errors_cover_the_region_and_exceed_one_over_the_illumination(scan, drawn):
-    """1 / Σ|P|² a pixel is the trace of the inverse if all information were shared equally; it is never less."""
+    """(F⁻¹)ₖₖ ≥ 1 / Fₖₖ, and those of a pixel's two parts add up to 4 Σ|P|²: its error² is at least 1 / Σ|P|²."""
     view, region, (error,), tile = drawn
     assert tile == region
     floor = np.mean(1 / illumination_on(region, scan, view))

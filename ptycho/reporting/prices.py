@@ -49,7 +49,8 @@ def price_rows(price: pd.DataFrame, split: str) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `view`, `resolution` [Nyquist] and `cells`: method (label) -> `text`, and `fluence` [photons per object pixel].
+        `view`, `resolution` [Nyquist] and `cells`: method (label) -> `text` and `fluence` [photons per object pixel], a
+        text that is empty where the resolution is not reached.
     """
     selected = price[price["split"] == split]
     return [
@@ -57,7 +58,10 @@ def price_rows(price: pd.DataFrame, split: str) -> list[dict[str, Any]]:
             "view": view,
             "resolution": resolution,
             "cells": {
-                method_name(row["method"]): {"text": price_words(row), "fluence": row[FLUENCE]}
+                method_name(row["method"]): {
+                    "text": price_words(row),
+                    "fluence": rounded(row[FLUENCE]) if np.isfinite(row[FLUENCE]) else "",
+                }
                 for row in rows.to_dict("records")
             },
         }
