@@ -90,14 +90,15 @@ class FisherInformation:
         self.shape, n = obj.shape, probe.shape[-1]
         self.illumination = illumination(probe, xcoords, ycoords, obj.shape, origin_px)
         self._top, self._left = (window_start(c, n) - o for c, o in zip((ycoords, xcoords), origin_px, strict=True))
-        rest_y, rest_x = (split_position(axis)[1][:, None] for axis in (ycoords, xcoords))
-        self._probes = shift_probe(probe, rest_y, rest_x).astype(np.complex64)
-        patches = cut_patches(obj, xcoords, ycoords, n, origin_px)
-        waves = fft.fft2(patches[:, None].astype(np.complex64) * self._probes, norm="ortho")
-        amplitude = np.linalg.norm(waves, axis=1, keepdims=True)
+        self._probes, self._directions = np.empty((2, len(xcoords), *probe.shape), np.complex64)
         # 2 ψ / √I; where I is 0 the limit depends on the direction: as much information, in any direction
-        dark = np.full_like(waves, 2 / np.sqrt(waves.shape[1]))
-        self._directions = np.divide(2 * waves, amplitude, out=dark, where=amplitude > 0)
+        self._directions[:] = 2 / np.sqrt(len(probe))
+        for block in blocks(len(xcoords), _BLOCK_SIZE):
+            x, y, probes = xcoords[block], ycoords[block], self._probes[block]
+            probes[:] = shift_probe(probe, *(split_position(axis)[1][:, None] for axis in (y, x)))
+            waves = fft.fft2(cut_patches(obj, x, y, n, origin_px)[:, None] * probes, norm="ortho")
+            amplitude = np.linalg.norm(waves, axis=1, keepdims=True)
+            np.divide(2 * waves, amplitude, out=self._directions[block], where=amplitude > 0, casting="same_kind")
 
     def __call__(self, change: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
         """Multiply by the information.
