@@ -208,6 +208,14 @@ def test_the_photon_limit_is_drawn_in_the_panels_of_its_view_and_moves_no_axis(t
     assert labels == ["PINN", "LSQML", "mystery", "photon limit (unbiased)"]
 
 
+def test_a_measured_study_has_no_photon_limit(tables, tmp_path):
+    metrics, fluence = tables
+    metrics.iloc[:0].to_csv(tmp_path / "bound.csv", index=False)
+    figure = curves.plot_quality(metrics, fluence, pd.read_csv(tmp_path / "bound.csv"))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["PINN", "LSQML", "mystery"]
+
+
 @pytest.fixture
 def prices():
     columns = ["status", "dose_photons", "fluence_photons_per_px", "sd_factor", "n_reached", "n"]
