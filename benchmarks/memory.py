@@ -1,10 +1,11 @@
-"""Peak memory of jobs against the number of groups: training, inference, merge, and reconstruction in tiles.
+"""Peak memory of jobs against the size of the scan: inference, merge, training, and methods that work in tiles.
 
 Every number is the peak resident set of one process, VmHWM as Linux counts it: the peak that wait4 reports of a child
-is never below its parent's. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
+is never below its parent's. The network has the default size, but random weights and few iterations of error reduction:
+memory does not depend on them, time does. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
 
-    python benchmarks/memory.py --groups 1000 5216 100000 --output docs/results/memory
-    python benchmarks/memory.py --groups --tiled 1000 5216 20000
+    python benchmarks/memory.py --exposures 1000 4000 16000 --train-groups 1000 --output docs/results/memory
+    python benchmarks/memory.py --exposures --tiled 1000 5216 20000
 """
 
 import argparse
@@ -18,38 +19,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scans import make_scan, make_sparse, make_view
+from scans import make_scan, make_sparse, make_view, redundancy, save_untrained
 
-from ptycho.data.npz import open_member
-from ptycho.data.scan import open_scan
+from ptycho.data.scan import Scan, open_scan
+from ptycho.data.tiles import TilingOptions
+from ptycho.data.views import VALIDATION, open_view
 from ptycho.workflow import job
+from ptycho.workflow.config import load_config
 
+CONFIG = load_config(Path(__file__).parent.parent / "config" / "config.yaml")
 TRAINED = ("pinn", "baseline")
 TILED = ("tv", "unrolled", "refined")
 """Methods that reconstruct large scans tile by tile; a job of `unrolled` trains and reconstructs."""
-TILE_PX = 512
 TV_WEIGHT = 8.0
 LARGE = 640_000
 """Exposures of a 10 GB scan of 64 px patterns."""
+BYTES_PER_PX = 24
+"""Of a canvas: sum and weight."""
 
 
-def open_container(folder: Path):
-    """Open the scan and the view in a folder as groups."""
-    from ptycho.data.views import open_view
-    from ptycho.loader import open_groups
+def infer(folder: Path) -> None:
+    """Apply a trained model to all tiles of a view, as the rule infer_network does, in one chunk."""
+    from ptycho.data.canvas import save_parts
+    from ptycho.data.chunks import run_of
+    from ptycho.loader import open_tiles
+    from ptycho.model.inference import load_model, reconstruct_tiles
 
-    return open_groups(open_scan(folder / "scan.npz"), open_view(folder / "view.npz"))
-
-
-def infer(folder: Path, n_groups: int) -> None:
-    """Apply a network to one chunk of at most `n_groups` groups."""
-    from ptycho.model.card import load_network
-    from ptycho.model.inference import add_groups
-
-    container = open_container(folder)
-    groups = range(min(n_groups, len(container)))
-    canvas = add_groups(load_network(folder / "model.keras"), container, groups, 4, folder=folder)
-    canvas.save(folder / "canvas.npz", run={"groups": len(groups)}, groups=[groups.start, groups.stop])
+    scan, view, path = open_scan(folder / "scan.npz"), open_view(folder / "view.npz"), folder / "model.keras"
+    container, model = open_tiles(scan, view), load_model(path)
+    batch_size = CONFIG["inference"]["batch_size"]
+    parts = reconstruct_tiles(model, container, view.tiles, range(len(container)), batch_size)
+    metadata = {"run": run_of(path, folder / "view.npz", len(container)), "groups": [0, len(container)]}
+    save_parts(folder / "chunk.npz", parts, lambda: metadata | {"chosen": model.chosen})
 
 
 def merge(folder: Path) -> None:
@@ -57,26 +58,20 @@ def merge(folder: Path) -> None:
     from ptycho.data.chunks import merge_chunks
     from ptycho.data.object_files import save_reconstruction
 
-    save_reconstruction(folder / "object.npz", merge_chunks([folder / "canvas.npz"], folder=folder))
+    save_reconstruction(folder / "object.npz", merge_chunks([folder / "chunk.npz"], folder=folder))
 
 
-def train_network(method: str, folder: Path, filters: int) -> None:
-    """Train a network for one epoch, with every 20th exposure for validation."""
+def train_network(method: str, folder: Path) -> None:
+    """Train a network of the default size for as many steps as there are rounds."""
+    from ptycho.loader import open_groups
     from ptycho.model.networks import NetworkOptions
     from ptycho.model.training import TrainingOptions, TrainingRun, train
+    from ptycho.model.unet_training import ROUNDS
 
-    options = TrainingOptions(
-        epochs=1,
-        batch_size=4,
-        learning_rate=1e-3,
-        lr_patience=3,
-        early_stopping_patience=8,
-        trainable_probe=False,
-    )
-    container = open_container(folder)
-    run = TrainingRun(validation=np.arange(0, container.nn_indices.max() + 1, 20), max_spread_px=48, seed=0)
-    network, _ = train(method, container, NetworkOptions(filters=filters, amplitude_max=1.2), options, run)
-    network.save(folder / "model.keras")
+    view = open_view(folder / "view.npz")
+    container = open_groups(open_scan(folder / "scan.npz"), view)
+    options = NetworkOptions(**CONFIG["network"]), TrainingOptions(**CONFIG["training"] | {"steps": ROUNDS})
+    train(method, container, *options, TrainingRun(validation=view.of_role(VALIDATION), seed=0))
 
 
 def reconstruct_tiled(method: str, folder: Path) -> None:
@@ -87,7 +82,7 @@ def reconstruct_tiled(method: str, folder: Path) -> None:
     scan = open_scan(folder / "scan.npz")
     counts, fit_fraction = Counts.of(scan, np.arange(len(scan))), 0.8
     one_weight = {"lambda_max": TV_WEIGHT, "lambda_min": TV_WEIGHT, "iterations": 2, "final_iterations": 2}
-    prior = TVOptions(**one_weight, fit_fraction=fit_fraction, tile_px=TILE_PX)
+    prior = TVOptions(**one_weight, fit_fraction=fit_fraction, tile_px=CONFIG["tv"]["tile_px"])
     unet = {"filters": 8, "steps": 10, "learning_rate": 1e-3, "tile_px": 96, "fit_fraction": fit_fraction}
     if method == "tv":
         run_tv(folder, counts, scan.probe, prior)
@@ -116,30 +111,29 @@ def run_refined(folder: Path, counts, probe, prior, unet: dict) -> None:
 
 
 def run_unrolled(folder: Path, counts, probe, prior, unet: dict) -> None:
-    """Train the unrolled network, reconstruct tile by tile and merge."""
-    from ptycho.data.canvas import merge, parts_of, save_parts
-    from ptycho.data.tiles import cut_tiles
-    from ptycho.model.unrolled import UnrolledOptions, reconstruct_tiles, train_unrolled
+    """Train the unrolled network, reconstruct the tiles of the view, and merge them."""
+    from ptycho.model.card import make_card, save_network
+    from ptycho.model.unrolled import UnrolledOptions, train_unrolled
 
     schedule = {"stages": 2, "minibatch_epochs": 2, "iterations": 2, "phase_iterations": 2}
     schedule |= {"final_iterations": 2, "post_iterations": 2}
     model, _ = train_unrolled(counts, probe, UnrolledOptions(**unet, **schedule, tiles=6), prior, seed=0)
-    tiles = cut_tiles(counts.xcoords, counts.ycoords, TILE_PX, probe.shape[-1])
-    save_parts(folder / "tiles.npz", reconstruct_tiles(model, counts, probe, tiles), dict)
-    merge(parts_of(folder / "tiles.npz"), folder, synchronized=True)
+    facts = {"n_pixels": probe.shape[-1], "channels": 1, "transmittance": model.schedule.transmittance}
+    card = make_card("unrolled", probe, **facts, schedule=model.schedule.as_dict())
+    save_network(folder / "model.keras", model.network, card, probe)
+    infer(folder)
+    merge(folder)
 
 
-def run_task(task: str, folder: Path, number: int) -> None:
+def run_task(task: str, folder: Path) -> None:
     """Run one job in this process and print its peak memory [kB]."""
     job.limit_threads(1)
-    if task == "infer":
-        infer(folder, number)
-    elif task == "merge":
-        merge(folder)
+    if task in TRAINED:
+        train_network(task, folder)
     elif task in TILED:
         reconstruct_tiled(task, folder)
     else:
-        train_network(task, folder, number)
+        {"infer": infer, "merge": merge}[task](folder)
     print(Path("/proc/self/status").read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0])
 
 
@@ -149,7 +143,7 @@ def children_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(task: str, folder: Path, number: int = 0) -> dict:
+def measure(task: str, folder: Path) -> dict:
     """Run a job in a process of its own.
 
     Parameters
@@ -157,16 +151,14 @@ def measure(task: str, folder: Path, number: int = 0) -> dict:
     task : str
         "infer", "merge", or a method of `TRAINED` or `TILED`.
     folder : Path
-        With `scan.npz`, and what else the job reads.
-    number : int
-        Groups (inference) or filters (training).
+        With `scan.npz`, `view.npz`, and what else the job reads.
 
     Returns
     -------
     dict
         peak_mb, cpu_s, wall_s.
     """
-    command = [sys.executable, __file__, "--task", task, str(folder), str(number)]
+    command = [sys.executable, __file__, "--task", task, str(folder)]
     start, cpu_s = time.perf_counter(), children_cpu_s()
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
@@ -181,25 +173,38 @@ def noted(row: dict) -> dict:
     return row
 
 
-def measure_networks(options: argparse.Namespace, folder: Path) -> dict[str, list[dict]]:
-    """Measure training and inference for every number of groups; a first PINN is trained in any case."""
-    training, inference = [], []
-    for n_groups in sorted(options.groups):
-        scan = make_scan(folder / "scan.npz", min(n_groups, options.exposures or n_groups), options.n)
-        make_view(folder / "view.npz", scan, n_groups)
-        for method in TRAINED if n_groups in options.train_groups else () if training else TRAINED[:1]:
-            row = {"method": method, "groups": n_groups, **measure(method, folder, options.filters)}
-            training.append(noted(row))
-        row = {"groups": n_groups, "exposures": len(scan), **measure("infer", folder, n_groups)}
-        row["canvas_px"] = open_member(folder / "canvas.npz", "weight").memmap.size
-        inference.append(noted({**row, "merge_peak_mb": measure("merge", folder)["peak_mb"]}))
-    return {"training": training, "inference": inference}
+def canvas_px(scan: Scan) -> int:
+    """Pixels of the box around all windows of a scan."""
+    return int(np.prod([np.ptp(axis) + scan.n_pixels for axis in (scan.xcoords, scan.ycoords)]))
+
+
+def measure_inference(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
+    """Measure inference and merge for every size of scan and of tiles."""
+    for count in sorted(options.exposures):
+        scan = make_scan(folder / "scan.npz", count, options.n)
+        save_untrained(folder / "model.keras", scan, options.filters, options.physics_iterations)
+        for tile_px in options.tile_px:
+            view = make_view(folder / "view.npz", scan, TilingOptions(tile_px=tile_px, halo_px=options.halo_px))
+            sizes = {"tiles": len(view.tiles), "largest_tile": max(len(tile.exposures) for tile in view.tiles)}
+            row = {"exposures": count, "tile_px": tile_px, **sizes, "redundancy": redundancy(view)}
+            row |= measure("infer", folder)
+            yield noted({**row, "canvas_px": canvas_px(scan), "merge_peak_mb": measure("merge", folder)["peak_mb"]})
+
+
+def measure_training(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
+    """Measure training for every number of groups, on a scan of half as many exposures."""
+    for n_groups in sorted(options.train_groups):
+        scan = make_scan(folder / "scan.npz", n_groups // 2, options.n)
+        make_view(folder / "view.npz", scan, TilingOptions(tile_px=512, halo_px=None), n_groups)
+        for method in TRAINED:
+            yield noted({"method": method, "groups": n_groups, "exposures": len(scan), **measure(method, folder)})
 
 
 def measure_tiled(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
     """Measure every method that works in tiles for every number of exposures."""
     for count in sorted(options.tiled):
-        make_scan(folder / "scan.npz", count, options.n)
+        scan = make_scan(folder / "scan.npz", count, options.n)
+        make_view(folder / "view.npz", scan, TilingOptions(tile_px=CONFIG["inference"]["tile_px"], halo_px=None))
         for method in TILED:
             yield noted({"method": method, "exposures": count, **measure(method, folder)})
 
@@ -216,37 +221,38 @@ def measure_opening(folder: Path) -> dict:
 
 def run(options: argparse.Namespace) -> dict:
     """Measure everything that was asked for."""
-    results = {"n_pixels": options.n, "filters": options.filters}
+    settings = {"n_pixels": options.n, "filters": options.filters, "physics_iterations": options.physics_iterations}
+    results = {**settings, "halo_px": options.halo_px}
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
         folder = Path(name)
-        results |= measure_networks(options, folder)
+        results["inference"] = list(measure_inference(options, folder))
+        results["training"] = list(measure_training(options, folder))
         results["tiled"] = list(measure_tiled(options, folder))
         if options.open:
             results["opening"] = measure_opening(folder)
-    if len(rows := results["inference"]) > 1:
-        growth = (rows[-1]["peak_mb"] - rows[0]["peak_mb"]) * 1e6
-        results["growth_bytes_per_group"] = growth / (rows[-1]["groups"] - rows[0]["groups"])
     return results
 
 
 def plot(results: dict, path: Path) -> None:
-    """Draw peak memory against the number of groups."""
+    """Draw peak memory of inference and merge against the number of exposures."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     rows, n = results["inference"], results["n_pixels"]
-    groups = [row["groups"] for row in rows]
-    axes.semilogx(groups, [row["peak_mb"] for row in rows], "o-", label="inference, one chunk of all groups")
-    axes.semilogx(groups, [row["merge_peak_mb"] for row in rows], "s-", label="merge of that chunk")
-    axes.semilogx(groups, [row["canvas_px"] * 24e-6 for row in rows], "--", color="gray", label="canvas, in a file")
-    for method, marker in zip(TRAINED, "^v", strict=True):
-        trained = [row for row in results["training"] if row["method"] == method]
-        line = [row["groups"] for row in trained], [row["peak_mb"] for row in trained]
-        axes.semilogx(*line, f"{marker}-", label=f"training, {method}")
-    axes.semilogx(groups, [16 * n * n * count / 1e6 for count in groups], ":", color="gray", label="grouped frames")
-    axes.set(xlabel="groups of four patterns", ylabel="peak resident memory [MB]", ylim=(0, 1300))
-    axes.set_title(f"N = {n}, one thread")
+    for tile_px, marker in zip(sorted({row["tile_px"] for row in rows}), "os^v", strict=False):
+        chosen = [row for row in rows if row["tile_px"] == tile_px]
+        counts = [row["exposures"] for row in chosen]
+        axes.semilogx(
+            counts, [row["peak_mb"] for row in chosen], f"{marker}-", label=f"inference, tiles of {tile_px:g} px"
+        )
+    axes.semilogx(counts, [row["merge_peak_mb"] for row in chosen], "D-", color="gray", label="merge")
+    axes.semilogx(counts, [row["canvas_px"] * BYTES_PER_PX / 1e6 for row in chosen], "--", color="gray", label="canvas")
+    frames = [4 * n * n * count / 1e6 for count in counts]
+    axes.semilogx(counts, frames, ":", color="gray", label="frames of the scan")
+    top = 1.4 * max(row["peak_mb"] for row in rows)
+    axes.set(xlabel="exposures", ylabel="peak resident memory [MB]", ylim=(0, top))
+    axes.set_title(f"N = {n}, one thread, one chunk, halo {results['halo_px']:g} px")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
@@ -255,32 +261,22 @@ def plot(results: dict, path: Path) -> None:
 def main() -> None:
     """Parse the command line, run, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--groups", type=int, nargs="*", default=[1000, 5216], help="numbers of groups (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--train-groups", type=int, nargs="*", default=[], help="which of these to train with as well (default: none)"
-    )
-    parser.add_argument(
-        "--exposures",
-        type=int,
-        help="largest number of exposures, with more groups by oversampling (default: no limit)",
-    )
-    parser.add_argument(
-        "--tiled", type=int, nargs="*", default=[], help="numbers of exposures reconstructed in tiles (default: none)"
-    )
-    parser.add_argument("--n", type=int, default=64, help="side of a pattern [px] (default: %(default)s)")
-    parser.add_argument(
-        "--filters", type=int, default=12, help="features of the network at full resolution (default: %(default)s)"
-    )
-    parser.add_argument("--open", action="store_true", help="also measure how long it takes to open a 10 GB scan")
-    parser.add_argument("--scratch", help="folder for temporary scans (default: the system's)")
-    parser.add_argument("--output", type=Path, help="write OUTPUT.json and OUTPUT.png")
-    parser.add_argument("--task", nargs=3, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--exposures", type=int, nargs="*", default=[1000, 4000, 16000], help="sizes of scans (default: %(default)s)")
+    add("--tile-px", type=float, nargs="+", default=[96, 512], help="sizes of tiles [px] (default: %(default)s)")
+    add("--halo-px", type=float, default=32, help="width of the halo [px] (default: %(default)s)")
+    add("--train-groups", type=int, nargs="*", default=[], help="numbers of groups to train with (default: none)")
+    add("--tiled", type=int, nargs="*", default=[], help="exposures reconstructed in tiles (default: none)")
+    add("--n", type=int, default=64, help="side of a pattern [px] (default: %(default)s)")
+    add("--filters", type=int, default=CONFIG["network"]["filters"], help="features (default: %(default)s)")
+    add("--physics-iterations", type=int, default=2, help="of error reduction (default: %(default)s)")
+    add("--open", action="store_true", help="also measure how long it takes to open a 10 GB scan")
+    add("--scratch", help="folder for temporary scans (default: the system's)")
+    add("--output", type=Path, help="write OUTPUT.json and OUTPUT.png")
+    add("--task", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
-        task, folder, number = options.task
-        run_task(task, Path(folder), int(number))
+        run_task(options.task[0], Path(options.task[1]))
         return
     results = run(options)
     print(json.dumps(results, indent=2))

@@ -49,15 +49,15 @@ def cost_of(task: Callable[[], object]) -> tuple[float, int]:
 def run(options: argparse.Namespace) -> dict:
     """Reconstruct the selected conditions."""
     job.limit_threads(1)
-    from ptycho.model.unrolled import UnrolledModel, apply_unrolled
+    from ptycho.model.inference import load_model
 
     prior, rows = TVOptions(**load_study_config(options)["tv"]), []
     for condition in selected_conditions(options, options.results, "unrolled/model.keras"):
         scan, view = condition.open()
-        counts, model = Counts.of(scan, usable_exposures(view)), UnrolledModel.load(condition.model_path("unrolled"))
+        counts, model = Counts.of(scan, usable_exposures(view)), load_model(condition.model_path("unrolled"))
 
         def unrolled(model=model, counts=counts, probe=scan.probe):
-            apply_unrolled(model, counts, probe)
+            model.reconstruct(counts, probe)
 
         def tv(counts=counts, probe=scan.probe, seed=condition.labels["seed"]):
             reconstruct(counts, probe, prior, seed=seed)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho.data.grouping import group_neighbors
+from ptycho.data.grouping import group_around, group_neighbors, sort_groups
 from ptycho.data.scan import Scan, ScanWriter, open_scan
-from ptycho.data.views import FIT, View, save_view
+from ptycho.data.tiles import TilingOptions, cut_view
+from ptycho.data.views import FIT, VALIDATION, View, save_view
 from ptycho.physics.forward import blocks, predict_intensity
 from ptycho.physics.probes import scale_to, zone_plate_probe
 
@@ -19,6 +20,8 @@ COLUMNS = 32
 DOSE = 10_000
 N_DISTINCT = 256
 """Different patterns in a scan; they repeat, since memory and time do not depend on what they show."""
+VALIDATION_STEP = 20
+"""Every 20th exposure is for validation."""
 ZEROS = bytes(1 << 26)
 
 
@@ -97,10 +100,32 @@ def make_sparse(path: Path, count: int, n: int) -> Path:
     return path
 
 
-def make_view(path: Path, scan: Scan, n_groups: int) -> None:
-    """Write a view of all exposures with `n_groups` groups of four."""
-    points = np.stack([scan.ycoords, scan.xcoords], axis=1)
-    options = {"neighbors": 7, "n_groups": n_groups, "max_spread_px": 48, "rng": np.random.default_rng(0)}
-    groups, exposures = group_neighbors(points, 4, **options), np.arange(len(scan))
+def make_view(path: Path, scan: Scan, tiling: TilingOptions, n_groups: int = 100) -> View:
+    """Write and return a view of all exposures: groups of 16 as in the default study, tiles, every 20th to validate."""
+    points, exposures = np.stack([scan.ycoords, scan.xcoords], axis=1), np.arange(len(scan))
     role = np.full(len(scan), FIT, np.int8)
-    save_view(path, View(exposures=exposures, role=role, nn_indices=groups, metadata={"groups": len(groups)}))
+    role[::VALIDATION_STEP] = VALIDATION
+    fit, validation = exposures[role == FIT], exposures[role == VALIDATION]
+    options = {"neighbors": 20, "n_groups": n_groups, "max_spread": 6, "rng": np.random.default_rng(0)}
+    groups = fit[group_neighbors(points[fit], 16, **options)]
+    groups = np.concatenate([groups, group_around(points, validation, fit, 16)])
+    tiles = cut_view(scan.xcoords, scan.ycoords, exposures, tiling, scan.n_pixels)
+    view = View(exposures=exposures, role=role, nn_indices=sort_groups(points, groups), tiles=tiles, metadata={})
+    save_view(path, view)
+    return view
+
+
+def redundancy(view: View) -> float:
+    """How often an exposure is reconstructed: exposures of all tiles over those of the view that are used."""
+    return sum(len(tile.exposures) for tile in view.tiles) / len(view.of_role(FIT, VALIDATION))
+
+
+def save_untrained(path: Path, scan: Scan, filters: int, physics_iterations: int) -> None:
+    """Write a PINN with random weights: speed and memory do not depend on them."""
+    from ptycho.model.card import make_card, save_network
+    from ptycho.model.networks import Estimator, build_network
+
+    estimator = Estimator(physics_iterations=physics_iterations, transmittance=1.0, n_pixels=scan.n_pixels)
+    facts = {"n_pixels": scan.n_pixels, "channels": 16, "transmittance": 1.0, "estimator": estimator.as_dict()}
+    card = make_card("pinn", scan.probe, **facts)
+    save_network(path, build_network(estimator, filters), card, scan.probe)

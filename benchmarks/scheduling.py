@@ -1,20 +1,22 @@
 """Two one-thread trainings side by side against one training with two threads.
 
-Three processes hold the same PINN and the same batch. The two with one thread train together, then the one with two
+Three processes train the same PINN on the same groups. The two with one thread train together, then the one with two
 threads alone, in turns, so that other load on the machine affects both; medians are reported. `ratio` is the steps per
 second of the two together over those of the one; `load` is CPU time over wall time of each process. Prints JSON.
 
-    python benchmarks/scheduling.py --filters 12 --batch 16
+    python benchmarks/scheduling.py
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
-from training_speed import clocks, example
+from training_speed import Steps, clocks, size_parser
 
 from ptycho.workflow import job
 
@@ -25,14 +27,16 @@ ARRANGEMENTS = {"two of one thread": (1, 1), "one of two threads": (2,)}
 def work(options: argparse.Namespace) -> None:
     """Train `options.steps` steps for every line on stdin; answer each with wall and CPU time [s]."""
     job.limit_threads(options.threads)
-    _, model, batch = example(options, 2)
-    model.train_on_batch(batch, batch["diffraction"])
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = clocks()
-        for _ in range(options.steps):
-            model.train_on_batch(batch, batch["diffraction"])
-        print(json.dumps(np.subtract(clocks(), start).tolist()), flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        steps = Steps("pinn", Path(name), options)
+        steps.update()
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            start = clocks()
+            for _ in range(options.steps):
+                steps.prepare()
+                steps.update()
+            print(json.dumps(np.subtract(clocks(), start).tolist()), flush=True)
 
 
 def start_worker(threads: int) -> subprocess.Popen:
@@ -76,14 +80,7 @@ def run(options: argparse.Namespace) -> dict:
 
 def main() -> None:
     """Parse the command line, run, print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=64, help="side of a pattern [px] (default: %(default)s)")
-    parser.add_argument(
-        "--filters", type=int, default=12, help="features of the network at full resolution (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch", type=int, default=16, help="patterns in a batch, in groups of four (default: %(default)s)"
-    )
+    parser = size_parser(__doc__)
     parser.add_argument("--steps", type=int, default=20, help="training steps in a turn (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each arrangement (default: %(default)s)")
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)

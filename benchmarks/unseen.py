@@ -23,11 +23,11 @@ METHODS = ("unrolled", "lsqml", "tv")
 
 def transfer(source: Condition, target: Condition, path: Path) -> None:
     """Reconstruct the target's test view with the source's network and save the object."""
-    from ptycho.model.unrolled import UnrolledModel, apply_unrolled
+    from ptycho.model.inference import load_model
 
     scan, view = target.open()
-    model = UnrolledModel.load(source.model_path("unrolled"))
-    save_reconstruction(path, apply_unrolled(model, Counts.of(scan, usable_exposures(view)), scan.probe))
+    model = load_model(source.model_path("unrolled"))
+    save_reconstruction(path, model.reconstruct(Counts.of(scan, usable_exposures(view)), scan.probe))
 
 
 def run(options: argparse.Namespace) -> dict:

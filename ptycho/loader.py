@@ -14,8 +14,7 @@ from ptycho.backend import tensorflow
 from ptycho.data.lazy import GroupedArray, LazyArray, TransformedArray
 from ptycho.data.scan import Scan
 from ptycho.data.views import View
-from ptycho.physics.forward import split_position
-from ptycho.physics.probes import first_mode
+from ptycho.physics.forward import as_modes, split_position
 
 TARGETS = ("diffraction", "object")
 """What a network can learn to predict: the measured amplitudes, or the true patches."""
@@ -42,11 +41,11 @@ class PtychoDataContainer:
     coords_nominal, coords_true : (B, 1, 2, C)
         Intended and actual positions in the group, order [x, y] [px].
     nn_indices : (B, ...) int
-        Exposures of each group, stored as given.
+        Exposures of each group, stored as given; -1 where a group has fewer than C.
     global_offsets, local_offsets : (B, 1, 2, 1 or C)
         Position of the group, and of its exposures relative to it, order [x, y] [px].
-    probeGuess : (N, N) complex
-        Probe [sqrt(photon)].
+    probeGuess : (N, N) or (modes, N, N) complex
+        Probe [sqrt(photon)], stored as given.
 
     Raises
     ------
@@ -114,8 +113,46 @@ class PtychoDataContainer:
 
     @property
     def probe_array(self) -> NDArray[np.complexfloating]:
-        """(N, N) complex probe [sqrt(photon)], as a NumPy array."""
-        return np.asarray(self._probe_np)
+        """(modes, N, N) complex probe [sqrt(photon)], as a NumPy array; a single mode, too."""
+        return as_modes(self._probe_np)
+
+    def members(self, group: int) -> NDArray[np.int64]:
+        """Return the (m,) exposures of a group, m ≤ C: the first m of its frames and offsets are theirs.
+
+        Raises
+        ------
+        ValueError
+            If the container does not know the exposures.
+        """
+        if self.nn_indices is None:
+            raise ValueError("this container does not know the exposures of its groups (nn_indices is None)")
+        indices = np.asarray(self.nn_indices[group])
+        return indices[indices >= 0]
+
+    def positions(self, group: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return columns and rows of the patch centers of a group's (m,) exposures in the object plane [px]."""
+        positions = np.asarray(self.global_offsets[group] + self.local_offsets[group], np.float64)[0]
+        x, y = positions[:, : len(self.members(group))]
+        return x, y
+
+    def group_frames(self, group: int, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read some of a group's frames.
+
+        Parameters
+        ----------
+        group : int
+            The group.
+        which : (k,) int64
+            Which of its exposures, from 0 on; only these are read from a file.
+
+        Returns
+        -------
+        (k, N, N) float32
+            Amplitudes, sqrt(counts).
+        """
+        if isinstance(self._X_np, GroupedArray):
+            return self._X_np.gather(self.members(group)[which])
+        return np.moveaxis(np.asarray(self._X_np[group], np.float32)[..., which], -1, 0)
 
     def _tensor(self, array: Any, dtype: str) -> Any:
         tf = tensorflow()
@@ -158,7 +195,7 @@ class PtychoDataContainer:
 
     @property
     def probe(self) -> Any:
-        """(N, N) complex64 tensor [sqrt(photon)]."""
+        """(N, N) or (modes, N, N) complex64 tensor [sqrt(photon)], as given."""
         return self._tensor(self._probe_np, "complex64")
 
     def batch(
@@ -258,23 +295,41 @@ def group_offsets(
     xcoords, ycoords : (M,) float64
         Patch centers [px].
     nn_indices : (B, C) int
-        Exposures of each group.
+        Exposures of each group; -1 where a group has fewer than C.
 
     Returns
     -------
     global_offsets : (B, 1, 2, 1) float64
         The pixel nearest to the mean position, order [x, y] [px]: integers, so that sub-pixel parts are preserved.
     local_offsets : (B, 1, 2, C) float64
-        Position minus global offset, order [x, y] [px].
+        Position minus global offset, order [x, y] [px]; 0 where there is no exposure.
     """
-    positions = np.stack([xcoords[nn_indices], ycoords[nn_indices]], axis=1)[:, None]
-    center = split_position(positions.mean(axis=-1, keepdims=True))[0].astype(np.float64)
-    return center, positions - center
+    members = (nn_indices >= 0)[:, None, None]
+    positions = np.where(members, np.stack([xcoords[nn_indices], ycoords[nn_indices]], axis=1)[:, None], 0)
+    mean = positions.sum(axis=-1, keepdims=True) / members.sum(axis=-1, keepdims=True)
+    center = split_position(mean)[0].astype(np.float64)
+    return center, np.where(members, positions - center, 0)
 
 
 def open_groups(scan: Scan, view: View) -> PtychoDataContainer:
-    """Open a view of a scan as a container; no frame is read."""
-    nn_indices = view.nn_indices
+    """Open the groups of a view, to train on and to validate with, as a container; no frame is read."""
+    return _open(scan, view.nn_indices)
+
+
+def open_tiles(scan: Scan, view: View) -> PtychoDataContainer:
+    """Open the tiles of a view, to apply networks to, as a container of T groups; no frame is read.
+
+    C is the size of the largest tile. Smaller ones end in frames of zeros at offset 0, and in -1 in `nn_indices`;
+    `members` gives a tile's exposures. `local_offsets` are exact; `coords_nominal` are rounded to float32.
+    """
+    sizes = [len(tile.exposures) for tile in view.tiles]
+    nn_indices = np.full((len(sizes), max(sizes, default=1)), -1, np.int64)
+    for row, tile in zip(nn_indices, view.tiles, strict=True):
+        row[: len(tile.exposures)] = tile.exposures
+    return _open(scan, nn_indices)
+
+
+def _open(scan: Scan, nn_indices: NDArray[np.int64]) -> PtychoDataContainer:
     global_offsets, local_offsets = group_offsets(scan.xcoords, scan.ycoords, nn_indices)
     coords = local_offsets.astype(np.float32)
     truth = GroupedArray(scan.patches, nn_indices, scan.n_pixels, np.dtype(np.complex64))
@@ -289,5 +344,5 @@ def open_groups(scan: Scan, view: View) -> PtychoDataContainer:
         nn_indices=nn_indices,
         global_offsets=global_offsets,
         local_offsets=local_offsets,
-        probeGuess=first_mode(scan.probe),
+        probeGuess=scan.probe[0] if len(scan.probe) == 1 else scan.probe,
     )

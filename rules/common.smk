@@ -101,11 +101,6 @@ def per_attempt(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
-def grouping_of(split):
-    """How exposures of a split are grouped: the other split's number of groups is left out."""
-    return {**config["grouping"], "n_groups": config["grouping"]["n_groups"][split]}
-
-
 def source_of(wildcards):
     """What is simulated, with one of the study's objects."""
     chosen = {"object": config["objects"][wildcards.object]} if OBJECTS else {}
@@ -127,7 +122,7 @@ def ablation_metrics(wildcards):
 
 def chunk_files(wildcards):
     """All chunk files of one reconstruction."""
-    count = config["inference"]["tile_chunks" if wildcards.method == "unrolled" else "chunks"]
+    count = config["inference"]["chunks"]
     return collect(
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{count}.npz",
         **wildcards,

@@ -1,4 +1,4 @@
-"""Inference: networks over a view in chunks, of groups or of tiles, each a partial canvas; the merge adds them."""
+"""Inference: trained models over the tiles of a view in chunks, a canvas per tile; the merge adds them."""
 
 
 rule infer_network:
@@ -13,7 +13,7 @@ rule infer_network:
     benchmark:
         f"{COST}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
     wildcard_constraints:
-        method="pinn|baseline",
+        method=TRAINED,
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -50,29 +50,3 @@ rule merge:
         code=code("merge"),
     script:
         "../scripts/merge.py"
-
-
-rule infer_unrolled:
-    input:
-        scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
-        model=f"{CONDITION}/{{method}}/model.keras",
-    output:
-        f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
-    log:
-        f"{LOGS}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.log",
-    benchmark:
-        f"{COST}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
-    wildcard_constraints:
-        method="unrolled",
-    conda:
-        "../envs/ptycho.yaml"
-    threads: 1
-    resources:
-        mem_mb=per_attempt(1500),
-        runtime=per_attempt(10),
-    params:
-        tile_px=config["inference"]["tile_px"],
-        code=code("infer_unrolled"),
-    script:
-        "../scripts/infer_unrolled.py"

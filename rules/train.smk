@@ -24,7 +24,6 @@ rule train_network:
     params:
         network=config["network"],
         training=config["training"],
-        max_spread_px=config["grouping"]["max_spread_px"],
         code=code("train_network"),
     script:
         "../scripts/train_network.py"

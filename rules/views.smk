@@ -19,7 +19,9 @@ rule view:
         runtime=per_attempt(10),
     params:
         overlap=lambda wildcards: config["views"][wildcards.view],
-        grouping=lambda wildcards: grouping_of(wildcards.split),
+        grouping=config["grouping"],
+        tile_px=config["inference"]["tile_px"],
+        halo_px=config["inference"]["halo_px"],
         seed=config["source"]["seed"],
         code=code("view"),
     script:

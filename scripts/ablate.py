@@ -15,12 +15,12 @@ from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.model.ablation import ablate
-from ptycho.model.unrolled import UnrolledModel
+from ptycho.model.inference import load_model
 from ptycho.reconstruction.counts import Counts
 from ptycho.workflow.provenance import record_of
 
 scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 paths, record = {Path(path).stem: path for path in snakemake.output}, record_of(snakemake, __file__)
-for part, result in ablate(UnrolledModel.load(snakemake.input.model), counts, scan.probe):
+for part, result in ablate(load_model(snakemake.input.model), counts, scan.probe):
     save_reconstruction(paths[part], result, method=f"unrolled/{part}", provenance=record)

@@ -59,20 +59,27 @@ def make_parser() -> argparse.ArgumentParser:
         type=positive,
         default=1000,
         metavar="B",
-        help="groups in a chunk (default: 1000); results do not depend on it",
+        help="tiles in a chunk (default: 1000); results do not depend on it",
     )
     add("--baseline-chunk-size", type=positive, default=1000, metavar="B", help="the same for the Baseline")
-    add("--batch-size", type=positive, default=16, metavar="B", help="groups in a batch (default: 16)")
+    add(
+        "--batch-size", type=positive, default=16, metavar="B", help="exposures that are computed at once (default: 16)"
+    )
     add(
         "--n-test-groups",
         type=positive,
         metavar="B",
-        help="groups to reconstruct, from the first one on (default: as many as exposures, or all of a grouped file)",
+        help="tiles of the scan, or groups of a grouped file, to reconstruct, from the first one on (default: all)",
     )
-    add("--gridsize", type=positive, help="patterns along the side of a group (default: the model's)")
-    add("--neighbors", type=positive, default=7, metavar="K", help="nearest neighbors to choose from (default: 7)")
-    add("--max-spread-px", type=positive, metavar="PX", help="largest extent of a group (default: 3/4 of N)")
-    add("--seed", type=int, default=0, help="seed of the draw of groups and holdout exposures (default: 0)")
+    add(
+        "--tile-px",
+        type=positive,
+        default=512,
+        metavar="PX",
+        help="largest extent of a tile's positions (default: 512)",
+    )
+    add("--halo-px", type=positive, metavar="PX", help="width of the halo around a tile (default: N)")
+    add("--seed", type=int, default=0, help="seed of the draw of holdout exposures (default: 0)")
     add("--threads", type=positive, default=2, help="number of threads (default: 2)")
     return parser
 
@@ -96,54 +103,49 @@ def record_for(options, models) -> dict:
     return make_record(
         __file__,
         config=config,
-        seeds={"groups": seed},
+        seeds={"holdout": seed},
         inputs=filter(None, [options.test_data, *models.values(), options.iterative]),
         outputs=[options.output_dir / name for name in (*names, *(f"{method}/object.npz" for method in methods))],
     )
 
 
 def load_models(options) -> tuple[dict, dict]:
-    """Return the files of the models, and the networks, by method."""
+    """Return the files of the models, and the models, by method."""
     folders = {"pinn": options.pinn_dir, "baseline": options.baseline_dir}
     files = {method: model_file(folder) for method, folder in folders.items() if folder is not None}
     with job.captured_stderr():
-        from ptycho.model.card import load_network
+        from ptycho.model.inference import load_model
 
-        return files, {method: load_network(path) for method, path in files.items()}
+        return files, {method: load_model(path) for method, path in files.items()}
 
 
-def open_data(options, network):
-    """Open the test data, in groups that fit a network."""
+def open_data(options):
+    """Open the test data as tiles."""
     from ptycho.data.grouped_files import open_test_data
-    from ptycho.model.inference import gridsize_of
 
-    return open_test_data(
-        options.test_data,
-        options.gridsize or gridsize_of(network),
-        n_groups=options.n_test_groups,
-        neighbors=options.neighbors,
-        max_spread_px=options.max_spread_px,
-        seed=options.seed,
-    )
+    tiling = {"tile_px": options.tile_px, "halo_px": options.halo_px}
+    return open_test_data(options.test_data, n_groups=options.n_test_groups, seed=options.seed, **tiling)
 
 
-def reconstruct(options, networks, scan, view, record) -> dict[str, Path]:
-    """Reconstruct with every network, import the iterative reconstruction; return the object files by method."""
+def reconstruct(options, files, models, test_data, record) -> dict[str, Path]:
+    """Reconstruct with every model, import the iterative reconstruction; return the object files by method."""
     from ptycho.data.formats.images import import_object
-    from ptycho.data.object_files import Reconstruction, save_reconstruction
-    from ptycho.loader import open_groups
-    from ptycho.model.inference import reconstruct_in_chunks
+    from ptycho.data.object_files import save_reconstruction
+    from ptycho.loader import open_tiles
+    from ptycho.model.inference import probe_warning, reconstruct_in_chunks
 
-    container, objects = open_groups(scan, view), {}
+    scan, view = test_data
+    container, objects = open_tiles(scan, view), {}
     print(f"{options.test_data}: {len(scan)} exposures, {container}", flush=True)
     sizes = {"pinn": options.pinn_chunk_size, "baseline": options.baseline_chunk_size}
-    for method, network in networks.items():
+    for method, model in models.items():
+        if warning := probe_warning(files[method], scan.probe):
+            print(f"WARNING: {warning}", flush=True)
         objects[method] = options.output_dir / method / "object.npz"
         folder = objects[method].parent
         folder.mkdir(parents=True, exist_ok=True)
-        batches = sizes[method], options.batch_size
-        canvas = reconstruct_in_chunks(network, container, *batches, folder=folder, label=method)
-        result = Reconstruction(object=canvas.mean(), illumination=canvas.weight, origin_px=canvas.origin_px)
+        print(f"{method}: {files[method]}", flush=True)
+        result = reconstruct_in_chunks(model, container, view.tiles, sizes[method], options.batch_size, folder)
         save_reconstruction(objects[method], result, method=method, provenance=record)
     if options.iterative:
         objects["iterative"] = options.output_dir / "iterative" / "object.npz"
@@ -186,10 +188,10 @@ def run(options) -> None:
 
     for path in filter(None, (options.test_data, options.iterative)):
         keys_of(path)  # fail before TensorFlow is imported
-    files, networks = load_models(options)
-    scan, view = open_data(options, networks["pinn"])
+    files, models = load_models(options)
+    scan, view = open_data(options)
     record = record_for(options, files)
-    objects = reconstruct(options, networks, scan, view, record)
+    objects = reconstruct(options, files, models, (scan, view), record)
     score(options, objects, scan, view, record)
 
 

@@ -1,6 +1,5 @@
-"""Apply a network to one chunk of a view's groups, and save the partial canvas."""
+"""Apply a trained model to one chunk of a view's tiles, and save their canvases."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho.workflow import job
@@ -11,19 +10,22 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.data.canvas import save_parts
 from ptycho.data.chunks import chunk_bounds, run_of
 from ptycho.data.scan import open_scan
 from ptycho.data.views import open_view
-from ptycho.loader import open_groups
-from ptycho.model.card import load_network
-from ptycho.model.inference import add_groups
+from ptycho.loader import open_tiles
+from ptycho.model.inference import load_model, probe_warning, reconstruct_tiles
 from ptycho.workflow.provenance import record_of
 
-container = open_groups(open_scan(snakemake.input.scan), open_view(snakemake.input.view))
+scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+path, container = snakemake.input.model, open_tiles(scan, view)
+if warning := probe_warning(path, scan.probe):
+    print(f"WARNING: {warning}")
 start, stop = chunk_bounds(len(container), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
-network, folder = load_network(snakemake.input.model), Path(snakemake.output[0]).parent
-clock = job.CpuClock()
-canvas = add_groups(network, container, range(start, stop), snakemake.params.batch_size, folder=folder)
-run = run_of(snakemake.input.model, snakemake.input.view, len(container))
-metadata = {"run": run, "groups": [start, stop], "cpu_s": clock.seconds}
-canvas.save(snakemake.output[0], **metadata, provenance=record_of(snakemake, __file__))
+model = load_model(path)
+provenance, clock = record_of(snakemake, __file__), job.CpuClock()
+parts = reconstruct_tiles(model, container, view.tiles, range(start, stop), snakemake.params.batch_size)
+run = run_of(path, snakemake.input.view, len(container))
+metadata = {"run": run, "groups": [start, stop], "chosen": model.chosen, "provenance": provenance}
+save_parts(snakemake.output[0], parts, lambda: {**metadata, "cpu_s": clock.seconds})

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho.reporting.figures import save
-from ptycho.reporting.prices import plot_price
+from ptycho.reporting.price_figure import plot_price
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho.data.sample_files import open_sample
-from ptycho.data.views import select_view
+from ptycho.data.selection import select_view
 from ptycho.physics.forward import illumination
 from ptycho.physics.probes import diameter_px
 from ptycho.scoring.region import scored_region

@@ -25,14 +25,14 @@ method, seed, params = snakemake.wildcards.method, int(snakemake.wildcards.seed)
 view = open_view(snakemake.input.view)
 container = open_groups(open_scan(snakemake.input.scan), view)
 print(container)
-config = {"network": params.network, "training": params.training, "max_spread_px": params.max_spread_px}
+config = {"network": params.network, "training": params.training}
 origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)
-packages = versions("tensorflow", "keras", "numpy")
+packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.model).with_name("backup")
 backup = Backup(folder, training_key(method=method, made_with=packages, **origin))
-run = TrainingRun(validation=view.of_role(VALIDATION), max_spread_px=params.max_spread_px, seed=seed, backup=backup)
+run = TrainingRun(validation=view.of_role(VALIDATION), seed=seed, backup=backup)
 options = NetworkOptions(**params.network), TrainingOptions(**params.training)
-network, history = train(method, container, *options, run)
+model, history = train(method, container, *options, run)
 kept = history.loc[history["validation_deviance"].idxmin()]
 epochs, deviance = history["epoch"].iloc[-1], kept["validation_deviance"]
 print(f"kept epoch {kept['epoch']:.2f} of {epochs:.2f}, validation deviance {deviance:.5g}")
@@ -41,10 +41,11 @@ card = make_card(
     container.probe_array,
     n_pixels=container.n_pixels,
     channels=container.channels,
-    transmittance=network.get_layer("inverse_diffraction").transmittance,
+    transmittance=model.estimator.transmittance,
+    estimator=model.estimator.as_dict(),
     kept=kept.to_dict(),
     provenance=record_of(snakemake, __file__),
 )
-save_network(snakemake.output.model, network, card)
+save_network(snakemake.output.model, model.network, card, container.probe_array)
 save_table(snakemake.output.history, history)
 backup.remove()

@@ -36,6 +36,6 @@ facts = {"schedule": schedule.as_dict(), "provenance": record_of(snakemake, __fi
 card = make_card(
     "unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, transmittance=schedule.transmittance, **facts
 )
-save_network(snakemake.output.model, model.network, card)
+save_network(snakemake.output.model, model.network, card, scan.probe)
 save_table(snakemake.output.history, history)
 backup.remove()

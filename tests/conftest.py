@@ -9,9 +9,10 @@ import pytest
 from filelock import FileLock
 
 from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import GroupingOptions, make_view
 from ptycho.methods import METHODS
-from ptycho.physics.probes import scale_to, zone_plate_probe
+from ptycho.physics.probes import add_modes, scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
 from ptycho.reconstruction.counts import Counts
@@ -22,6 +23,7 @@ from ptycho.workflow.job import limit_threads
 from tests.workflow import CONDITION, config_file, snakemake
 
 DOSE = 20_000
+ONE_TILE = TilingOptions(tile_px=512, halo_px=None)
 PRIOR = TVOptions(lambda_max=64, lambda_min=1, iterations=10, final_iterations=20, fit_fraction=0.8, tile_px=512)
 # With oneDNN's kernels, two runs in one process may differ in the last bit.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -37,16 +39,18 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -slow[item.path])
 
 
-def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0):
+def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0, modes=1):
     """Write and open a small simulated scan that keeps every convention of the real ones.
 
-    `truth` replaces the object that is stored, not the one that is measured; `slope` is a phase ramp [rad/column].
+    `truth` replaces the object that is stored, not the one that is measured; `slope` is a phase ramp [rad/column];
+    each of `modes` after the first has a fifth of all photons.
     """
     probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism_rad=0.6, coma_rad=0.4)
     raster = RasterOptions(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
     x, y, shape = raster_positions(raster, n, n + 1, np.random.default_rng(0))
     obj = simulate_object("dead_leaves", shape, np.random.default_rng(1))
     obj = (obj * np.exp(1j * slope * np.arange(shape[1]))).astype(np.complex64)
+    probe = probe if modes == 1 else add_modes(probe, modes, fraction=0.2)
     x, y, probe = x[: columns * rows], y[: columns * rows], scale_to(probe, dose)
     stored = obj if truth is None else np.full_like(obj, truth)
     fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": stored, "metadata": {"dose": dose}}
@@ -56,11 +60,11 @@ def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.
     return open_scan(path)
 
 
-def view_of(scan, gridsize=2, n_groups=24):
+def view_of(scan, gridsize=2, n_groups=24, tiling=ONE_TILE):
     options = GroupingOptions(
-        gridsize=gridsize, neighbors=7, n_groups=n_groups, max_spread_px=3 * scan.n_pixels // 4, holdout_fraction=0.05
+        gridsize=gridsize, neighbors=max(7, gridsize**2 + 4), n_groups=n_groups, max_spread=6, holdout_fraction=0.05
     )
-    return make_view(scan, 0.7, options, np.random.default_rng(3))
+    return make_view(scan, 0.7, options, tiling, np.random.default_rng(3))
 
 
 def error_of(reconstruction, scan):

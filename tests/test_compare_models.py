@@ -12,7 +12,8 @@ import pytest
 from ptycho.cli.view import images_of
 from ptycho.data.grouped_files import open_test_data
 from ptycho.loader import open_groups
-from ptycho.model.networks import NetworkOptions, build_network
+from ptycho.model.card import make_card, save_network
+from ptycho.model.networks import Estimator, build_network
 from ptycho.physics.forward import illumination
 from ptycho.scoring.region import shared_region
 from tests.conftest import view_of, write_scan
@@ -27,13 +28,19 @@ def compare_models(*arguments, **options):
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 
+def save_model(path, probe, n=64):
+    """Save an untrained network, with the card that a training writes."""
+    estimator = Estimator(physics_iterations=2, transmittance=0.8, n_pixels=n)
+    facts = {"n_pixels": n, "channels": 4, "transmittance": 0.8, "estimator": estimator.as_dict()}
+    save_network(path, build_network(estimator, 2), make_card("pinn", probe, **facts), probe)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A scan wide enough to be scored, and an untrained network."""
     folder = tmp_path_factory.mktemp("cli")
     scan = write_scan(folder / "test.npz", columns=9, rows=9)
-    network = build_network(64, 4, scan.probe[0], NetworkOptions(filters=2, amplitude_max=1.2), transmittance=0.8)
-    network.save(folder / "model.keras")
+    save_model(folder / "model.keras", scan.probe)
     return folder, scan
 
 
@@ -46,13 +53,14 @@ def test_two_models_and_an_iterative_reconstruction_on_a_scan(files, tmp_path):
         iterative=tmp_path / "truth.npz",
         test_data=folder / "test.npz",
         output_dir=tmp_path / "out",
-        **{"pinn-chunk-size": 13, "baseline-chunk-size": 1000, "n-test-groups": 60, "gridsize": 2},
+        **{"pinn-chunk-size": 1, "baseline-chunk-size": 1000, "n-test-groups": 3, "tile-px": 40, "halo-px": 12},
     )
     assert run.returncode == 0, run.stderr
     assert "100%" in run.stderr  # the progress bar
+    assert "WARNING" not in run.stdout  # the probe is that of the card
     table = pd.read_csv(tmp_path / "out/comparison_metrics.csv")
     assert list(table.columns) == ["dose", "view", "split", "method", "seed", "metric", "value"]
-    values = table.pivot_table(index="metric", columns="method", values="value")
+    values = table.query("metric != 'cpu_s'").pivot_table(index="metric", columns="method", values="value")
     assert set(values.columns) == {"pinn", "baseline", "iterative"}
     assert values.loc["error", "iterative"] < 1e-3  # the truth itself
     assert (values["pinn"] - values["baseline"]).abs().max() < 1e-4  # one network, two chunk sizes
@@ -74,15 +82,23 @@ def test_one_model_on_a_grouped_file(files, tmp_path):
     assert "heldout_deviance" not in set(table["metric"])  # no exposure is holdout
 
 
+def test_a_model_of_another_probe_is_warned_of(files, tmp_path):
+    folder, scan = files
+    save_model(tmp_path / "model.keras", 2 * scan.probe)
+    run = compare_models(pinn_dir=tmp_path, test_data=folder / "test.npz", output_dir=tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    assert "model.keras: the data's probe is not the one of the training: 2e+04 photons, not 8e+04" in run.stdout
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"pinn_dir": "nowhere"}, "nowhere: no model.keras there"),
         ({"test_data": "nothing.npz"}, "nothing.npz: no such file"),
         ({"pinn-chunk-size": 0}, "--pinn-chunk-size: '0' is not a positive integer"),
-        ({"gridsize": 1}, r"the model takes groups of (64, 64, 4)"),
-        ({"pinn_dir": "zip"}, "not a model that can be loaded"),
-        ({"pinn_dir": "text"}, "not a model that can be loaded"),
+        ({"pinn_dir": "small"}, "small.keras: trained on patterns of 32 px; these have 64 px"),
+        ({"pinn_dir": "zip"}, "zip.keras: no 'ptycho.json' in it"),
+        ({"pinn_dir": "text"}, "text.keras: not a saved model"),
     ],
 )
 def test_a_mistake_is_explained_in_one_line(files, tmp_path, changes, message):
@@ -90,7 +106,8 @@ def test_a_mistake_is_explained_in_one_line(files, tmp_path, changes, message):
     with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
         archive.writestr("x", "no model")
     (tmp_path / "text.keras").write_text("no model")
-    if changes.get("pinn_dir") in ("zip", "text"):
+    save_model(tmp_path / "small.keras", files[1].probe[..., :32, :32], n=32)
+    if changes.get("pinn_dir") in ("small", "zip", "text"):
         changes = {"pinn_dir": tmp_path / f"{changes['pinn_dir']}.keras"}
     run = compare_models(**options | changes)
     assert run.returncode == 2
@@ -99,11 +116,11 @@ def test_a_mistake_is_explained_in_one_line(files, tmp_path, changes, message):
     assert "Traceback" not in run.stderr
 
 
-def test_few_groups_are_scored_where_they_are(files, tmp_path):
-    scan, view = open_test_data(files[0] / "test.npz", 2, n_groups=30, neighbors=7, max_spread_px=None, seed=0)
-    assert len(view.nn_indices) == 30
+def test_few_tiles_are_scored_where_they_are(files):
+    scan, view = open_test_data(files[0] / "test.npz", n_groups=2, tile_px=40, halo_px=8, seed=0)
+    assert len(view.tiles) == 2
     region = shared_region(scan, [view])
-    used = np.unique(view.nn_indices)
+    used = np.unique(np.concatenate([tile.exposures for tile in view.tiles]))
     incident = illumination(scan.probe, scan.xcoords[used], scan.ycoords[used], scan.object.shape)
     scored = incident[region.y0 : region.y1, region.x0 : region.x1]
     assert scored.min() > 0.05 * np.median(incident[incident > 1e-3 * incident.max()])
@@ -112,6 +129,7 @@ def test_few_groups_are_scored_where_they_are(files, tmp_path):
 
 def test_the_help_names_every_option():
     text = compare_models("--help").stdout
-    for option in ("--pinn_dir", "--baseline_dir", "--iterative", "--test_data", "--output_dir", "--n-test-groups"):
+    options = "--pinn_dir --baseline_dir --iterative --test_data --output_dir --n-test-groups --tile-px --halo-px"
+    for option in options.split():
         assert option in text
     assert "examples:" in text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import GroupingOptions
 from ptycho.physics.simulate import RasterOptions
 from ptycho.reconstruction.lsqml import LSQMLOptions
@@ -23,7 +24,7 @@ from ptycho.workflow.config import (
     with_numbers,
 )
 from ptycho.workflow.config_reference import write_reference
-from ptycho.workflow.retired import DROPPED, KEYS, accept_old_kinds
+from ptycho.workflow.retired import DROPPED, KEYS, MEANINGS, accept_old_kinds
 from tests.workflow import config_file, output_of, snakemake
 
 ROOT = Path(__file__).parent.parent
@@ -93,13 +94,16 @@ def changed(path, value):
     ("path", "value", "message"),
     [
         (
-            "training.epocs",
+            "training.stepps",
             3,
-            r"training: .*'epocs'.*allowed keys: batch_size, early_stopping_patience, epochs, learning_rate",
+            r"training: .*'stepps'.*allowed keys: fit_fraction, learning_rate, loss, steps",
         ),
         ("doses", [-5], r"doses\[0\]: -5 .*minimum of 1"),
         ("doses", ["1e3"], r"doses\[0\]: '1e3' is not of type 'integer'"),
         ("views.dense", 1.2, r"views\.dense: 1\.2 .*maximum of 1"),
+        ("grouping.max_spread", 0, r"grouping\.max_spread: 0 .*minimum of 0"),
+        ("grouping.neighbors", 65, r"grouping\.neighbors: 65 .*maximum of 64"),
+        ("inference.halo_px", -1, r"inference\.halo_px: -1 .*minimum of 0"),
         ("inference.chunks", 0, r"inference\.chunks: 0 .*minimum of 1"),
         ("methods", ["pinn", "magic"], r"methods\[1\]: 'magic' is not one of .*'lsqml'"),
         ("splits", [], "splits"),
@@ -109,7 +113,7 @@ def changed(path, value):
             r"source\.object\.kind: 'cheese'; wanted one of dead_leaves, lines, siemens, file",
         ),
         ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
-        ("grouping.gridsize", 3, r"grouping\.neighbors: 7 is too few for groups of 9"),
+        ("grouping.gridsize", 5, r"grouping\.neighbors: 20 is too few for groups of 25"),
         ("tv.lambda_min", 2000, r"tv\.lambda_min: 2000 is more than tv\.lambda_max, 1024"),
         ("study", "../up", "study: '../up' does not match"),
     ],
@@ -121,8 +125,8 @@ def test_an_invalid_value_is_named_with_what_is_allowed(path, value, message):
 
 def test_a_missing_key_is_named():
     config = copy.deepcopy(DEFAULT)
-    del config["training"]["epochs"]
-    with pytest.raises(ConfigError, match="'epochs' is a required property"):
+    del config["training"]["steps"]
+    with pytest.raises(ConfigError, match="'steps' is a required property"):
         check_config(config)
 
 
@@ -131,6 +135,12 @@ def test_a_missing_key_is_named():
 )
 def test_options_and_schema_have_the_same_names(section, options):
     assert set(load_schema()["properties"][section]["properties"]) == {field.name for field in fields(options)}
+
+
+def test_options_of_tiles_have_the_names_of_the_schema():
+    inference = load_schema()["properties"]["inference"]["properties"]
+    assert {field.name for field in fields(TilingOptions)} == set(inference) - {"chunks", "batch_size"}
+    check_config(changed("inference.halo_px", 12.5))
 
 
 def test_options_of_networks_and_raster_have_the_names_of_the_schema():
@@ -174,13 +184,13 @@ def test_numbers_that_snakemake_left_as_text_are_parsed():
 
 
 def test_the_command_line_replaces_views_and_changes_single_settings():
-    given = {"views": {"mid": "0.5"}, "training": {"epochs": "7"}}
+    given = {"views": {"mid": "0.5"}, "training": {"steps": "7"}}
     merged = copy.deepcopy(DEFAULT)
     merged["views"] |= given["views"]  # as Snakemake merges
     merged["training"] |= given["training"]
     config = with_command_line(merged, given)
     assert config["views"] == {"mid": 0.5}
-    assert config["training"] == {**DEFAULT["training"], "epochs": 7}
+    assert config["training"] == {**DEFAULT["training"], "steps": 7}
 
 
 @pytest.mark.parametrize(
@@ -239,11 +249,22 @@ def test_an_old_key_is_answered_with_its_present_name(old):
     *parents, key = old.split(".")
     part = config
     for parent in parents:
-        part = part.setdefault(parent, {})
+        part[parent] = part[parent] if isinstance(part.get(parent), dict) else {}
+        part = part[parent]
     part[key] = 1
     message = f"`{old}` is called `{new}` now" if new else f"`{old}` is gone: {DROPPED[old]}"
     with pytest.raises(ConfigError, match=message):
         check_config(config)
+
+
+def test_a_key_whose_value_means_something_else_now_is_explained():
+    with pytest.raises(ConfigError, match=r"`grouping\.max_spread` now, in units of the median distance"):
+        check_config(changed("grouping.max_spread_px", 48))
+    with pytest.raises(ConfigError, match=r"`grouping\.n_groups` now, one number for both splits"):
+        check_config(changed("grouping.n_groups", {"train": 250, "test": 240}))
+    with pytest.raises(ConfigError, match=r"`training\.steps` now, steps of one group, not passes"):
+        check_config(changed("training.epochs", 2))
+    assert set(MEANINGS) <= set(KEYS.values())
 
 
 def test_every_new_name_is_one_of_the_schema():

@@ -12,7 +12,8 @@ from PIL import Image
 from ptycho.methods import METHODS
 from ptycho.physics.samples import simulate_object
 from ptycho.reporting import curves, figures, frc_figures
-from ptycho.reporting.prices import plot_price, price_rows, price_words
+from ptycho.reporting.price_figure import plot_price
+from ptycho.reporting.prices import price_rows, price_words
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -152,6 +153,10 @@ def test_a_view_shows_roles_and_illumination(tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fit: 40", "validation: 6", "holdout: 4"]
     positions, illumination = figure.axes[:2]
     assert illumination.get_ylim() == positions.get_ylim() == (99.5, 39.5)  # row 0 is at the top
+    tiled = figures.plot_view(
+        exposures, rng.random((60, 100)), rng.uniform(0.6, 0.8, 50), borders_px=([50.0], [30.0, 60.0])
+    )
+    assert len(tiled.axes[0].lines) == len(positions.lines) + 3
 
 
 @pytest.fixture

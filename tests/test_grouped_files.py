@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ptycho.data.grouped_files import open_grouped, open_test_data
-from ptycho.loader import open_groups
+from ptycho.data.views import FIT, HOLDOUT, VALIDATION
+from ptycho.loader import open_groups, open_tiles
 from ptycho.scoring.region import shared_region
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
@@ -65,12 +66,32 @@ def test_without_the_object_its_patches_are_averaged(grouped, tmp_path, scan):
     np.testing.assert_allclose(truth, whole, atol=1e-5)
 
 
+def test_the_groups_of_a_file_are_its_tiles(grouped):
+    path, container = grouped
+    scan, view = open_grouped(path)
+    tiles = open_tiles(scan, view)
+    np.testing.assert_array_equal(tiles.nn_indices, view.nn_indices)
+    np.testing.assert_allclose(tiles.frames[3:9], container.frames[3:9])
+    assert all((tile.weight((3, 4), (0, 0)) == 1).all() for tile in view.tiles)
+
+
 def test_the_first_groups_of_a_file_are_opened(grouped):
-    options = {"neighbors": 7, "max_spread_px": None, "seed": 0}
-    scan, view = open_test_data(grouped[0], 2, n_groups=5, **options)
-    assert len(open_groups(scan, view)) == 5
-    with pytest.raises(ContractError, match=r"groups of 4 patterns; wanted 1 \(gridsize 1\)"):
-        open_test_data(grouped[0], 1, n_groups=5, **options)
+    scan, view = open_test_data(grouped[0], n_groups=5, tile_px=20, halo_px=None, seed=0)
+    assert len(open_groups(scan, view)) == len(open_tiles(scan, view)) == 5
+    assert view.exposures.tolist() == list(range(20))
+    assert len(open_test_data(grouped[0], n_groups=None, tile_px=20, halo_px=None, seed=0)[1].tiles) == len(grouped[1])
+
+
+def test_the_first_tiles_of_a_scan_are_opened_with_the_holdout_exposures_in_their_cores(scan):
+    options = {"tile_px": 20, "halo_px": 9, "seed": 0}
+    whole = open_test_data(scan.path, n_groups=None, **options)[1]
+    part = open_test_data(scan.path, n_groups=3, **options)[1]
+    assert [tile.core for tile in part.tiles] == [tile.core for tile in whole.tiles[:3]]
+    used = np.unique(np.concatenate([tile.exposures for tile in part.tiles]))
+    assert part.of_role(FIT, VALIDATION).tolist() == used.tolist()
+    held = whole.of_role(HOLDOUT)
+    inside = [any(tile.has_in_core(scan.xcoords[[i]], scan.ycoords[[i]])[0] for tile in part.tiles) for i in held]
+    assert part.of_role(HOLDOUT).tolist() == held[inside].tolist()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +100,7 @@ def test_the_first_groups_of_a_file_are_opened(grouped):
         ({"X": None}, "no key"),
         ({"global_offsets": None}, "no key 'global_offsets'"),
         ({"X": np.zeros((24, 64, 4), np.float32)}, r"'X' has shape .*wanted \(B, N, N, C\)"),
-        ({"local_offsets": np.zeros((24, 1, 2, 3))}, r"'local_offsets' has shape .*wanted \(24, 1, 2, 4\)"),
+        ({"local_offsets": np.zeros((26, 1, 2, 3))}, r"'local_offsets' has shape .*wanted \(26, 1, 2, 4\)"),
     ],
 )
 def test_a_malformed_grouped_file_is_refused_with_what_is_wanted(grouped, tmp_path, change, message):

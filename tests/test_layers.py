@@ -1,107 +1,75 @@
-"""Layers, losses and the optimizer by themselves, each against its NumPy twin, Keras or a closed form."""
+"""The layer, the losses and the optimizer by themselves, each against NumPy, Keras or a closed form."""
 
 import numpy as np
 import pytest
 
-from ptycho.loader import open_groups
 from ptycho.physics import noise
 from ptycho.physics.forward import predict_intensity
-from ptycho.physics.probes import first_mode
-from tests.conftest import view_of
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
-from ptycho.model import layers, losses  # noqa: E402
-from ptycho.model.convolutions import UpConvolution, count_flops  # noqa: E402
-from ptycho.model.optimizer import FusedAdam, compile_model, cosine_rate  # noqa: E402
+from ptycho.model import losses  # noqa: E402
+from ptycho.model.layers import FIRST_LOGIT, Blend  # noqa: E402
+from ptycho.model.optimizer import FusedAdam, cosine_rate  # noqa: E402
+from ptycho.model.unet_training import target_of  # noqa: E402
+
+N = 8
+X, Y = np.array([6.3, 9.0, 7.7]), np.array([5.6, 6.49, 9.0])
 
 
-def test_the_detector_agrees_with_the_forward_model(scan):
-    container = open_groups(scan, view_of(scan))
-    detector = layers.Detector(64)
-    detector.set_probe(container.probe_array)
-    patches = tf.constant(container.Y[:5])
-    ours = np.moveaxis(detector(patches, container.coords_nominal[:5]).numpy(), -1, 1)
-    exposures = np.asarray(container.nn_indices[:5]).ravel()
-    reference = predict_intensity(scan.object[:], scan.probe, scan.xcoords[exposures], scan.ycoords[exposures])
-    assert np.abs(ours.reshape(reference.shape) - reference).max() < 1e-4 * reference.max()
+def noise_of(shape, seed):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def test_consistent_patches_pass_the_canvas_unchanged(scan):
-    container = open_groups(scan, view_of(scan))
-    canvas = layers.GroupCanvas(64, 48)
-    canvas.set_probe(container.probe_array)
-    patches = tf.constant(container.Y[:6])
-    np.testing.assert_allclose(canvas(patches, container.coords_nominal[:6]).numpy(), patches.numpy(), atol=1e-5)
+def blend(features, output):
+    return Blend(3)(tf.constant(features), tf.constant(output, tf.float32)).numpy()
 
 
-def test_the_canvas_weights_patches_by_the_intensity_of_the_probe(scan):
-    canvas = layers.GroupCanvas(64, 48)
-    weight = np.random.default_rng(0).random((64, 64)) + 0.5
-    canvas.set_probe(np.sqrt(weight))
-    weight = weight / weight.max() + 1e-3
-    patches = np.stack([np.ones((64, 64)), np.full((64, 64), 3.0)], -1)[None].astype(np.complex64)
-    positions = np.array([[[[0.2, 10.0], [-5.0, 0.0]]]], np.float32)  # second: 10 px right, 5 px below the first
-    out = canvas(tf.constant(patches), tf.constant(positions)).numpy()[0]
-    y, x = 40, 30  # of the first patch; (35, 20) of the second
-    expected = (weight[y, x] + 3 * weight[y - 5, x - 10]) / (weight[y, x] + weight[y - 5, x - 10])
-    np.testing.assert_allclose(out[y, x, 0], expected, rtol=1e-5)
-    np.testing.assert_allclose(out[y - 5, x - 10, 1], expected, rtol=1e-5)
-    np.testing.assert_allclose(out[2, 2, 0], 1, rtol=1e-5)
+def test_without_outputs_the_blend_is_nearly_the_first_estimate():
+    """Three estimates and zero: the softmax of logits (3, 0, 0, 0)."""
+    features = noise_of((1, 4, 5, 7), 0)
+    first = np.exp(FIRST_LOGIT) / (np.exp(FIRST_LOGIT) + 3)
+    assert first > 0.85
+    expected = first * features[..., :2] + (1 - first) / 3 * (features[..., 2:4] + features[..., 4:6])
+    np.testing.assert_allclose(blend(features, np.zeros((1, 4, 5, 6))), expected, atol=1e-6)
 
 
-def test_the_inverse_diffraction_of_a_flat_object_is_flat(scan):
-    probe = first_mode(scan.probe)
-    flat = np.full((64, 64), 0.8, np.complex64)
-    amplitude = np.sqrt(predict_intensity(flat, probe, np.array([32.0]), np.array([32.0])))
-    layer = layers.InverseDiffraction(64, transmittance=0.8)
-    layer.set_probe(probe)
-    out = layer(tf.constant(np.moveaxis(amplitude, 0, -1)[None].astype(np.float32))).numpy()
-    assert out.shape == (1, 64, 64, 3)
-    np.testing.assert_allclose(out[..., :2], 0, atol=2e-3)
+def test_logits_choose_an_estimate_or_none_pixel_by_pixel():
+    features, output = noise_of((1, 2, 2, 7), 0), np.zeros((1, 2, 2, 6), np.float32)
+    correction = noise_of((1, 2, 2, 2), 1)
+    output[..., :2] = correction
+    for (row, column), choice in zip(np.ndindex(2, 2), range(4), strict=True):
+        output[0, row, column, 2 + choice] = 40
+    blended = blend(features, output)
+    for (row, column), choice in zip(np.ndindex(2, 2), (0, 1, 2, None), strict=True):
+        chosen = 0 if choice is None else features[0, row, column, 2 * choice : 2 * choice + 2]
+        np.testing.assert_allclose(blended[0, row, column], correction[0, row, column] + chosen, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [2, 5])
-def test_an_up_convolution_is_upsample_concatenate_convolve(size):
-    coarse, fine = keras.Input((size, size, 3)), keras.Input((2 * size, 2 * size, 2))
-    ours = UpConvolution(4)
-    plain = keras.layers.Conv2D(4, 3, padding="same", activation="leaky_relu")
-    doubled = keras.layers.Concatenate()([keras.layers.UpSampling2D()(coarse), fine])
-    both = keras.Model([coarse, fine], [ours([coarse, fine]), plain(doubled)])
-    rng = np.random.default_rng(0)
-    weights = [rng.normal(size=w.shape).astype(np.float32) for w in ours.get_weights()]
-    ours.set_weights(weights)
-    plain.set_weights(weights)
-    images = [rng.normal(size=(2, side, side, c)).astype(np.float32) for side, c in ((size, 3), (2 * size, 2))]
-    first, second = both(images)
-    np.testing.assert_allclose(first, second, atol=1e-5)
-
-
-def test_operations_of_convolutions_are_counted():
-    coarse, fine = keras.Input((4, 4, 3)), keras.Input((8, 8, 2))
-    x = keras.layers.Conv2D(5, 3, padding="same")(UpConvolution(4)([coarse, fine]))
-    model = keras.Model([coarse, fine], x)
-    assert count_flops(model) == 2 * 9 * 64 * (5 * 4 + 4 * 5)
-    assert count_flops(model, folded=True) == 2 * 64 * (9 * 2 * 4 + 4 * 3 * 4 + 9 * 4 * 5)
+def test_the_blend_comes_back_from_its_config():
+    layer = Blend(3, name="blend")
+    again = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert type(again) is Blend
+    assert again.get_config() == layer.get_config()
+    features, output = noise_of((1, 4, 5, 7), 0), noise_of((1, 4, 5, 6), 1)
+    np.testing.assert_array_equal(again(features, output).numpy(), layer(features, output).numpy())
 
 
 def test_the_fused_step_is_that_of_adam():
-    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(32, 3)).astype(np.float32), rng.normal(size=(32, 1)).astype(np.float32)
-    schedule = keras.optimizers.schedules.CosineDecay(0.05, 20)
-    start, results = None, []
-    for fused in (True, False):
-        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
-        start = start or model.get_weights()
-        model.set_weights(start)
-        if fused:
-            compile_model(model, "mse", schedule)
-        else:
-            model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse")
-        model.fit(x, y, batch_size=8, epochs=4, shuffle=False, verbose=0)
-        results.append(model.get_weights())
+    start = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 4), (4,))]
+    gradients = [[rng.normal(size=array.shape).astype(np.float32) for array in start] for _ in range(20)]
+    results = []
+    for optimizer in (FusedAdam(0.05, clipnorm=1.0), keras.optimizers.Adam(0.05, clipnorm=1.0)):
+        variables = [keras.Variable(array) for array in start]
+        optimizer.build(variables)
+        for step, gradient in enumerate(gradients):
+            optimizer.learning_rate = cosine_rate(0.05, 20)(step)
+            optimizer.apply_gradients(zip(map(tf.constant, gradient), variables, strict=True))
+        results.append([np.array(variable) for variable in variables])
     for fused, plain, before in zip(*results, start, strict=True):
         assert np.abs(fused - before).max() > 0.01
         np.testing.assert_allclose(fused, plain, atol=1e-5)
@@ -114,49 +82,6 @@ def test_the_learning_rate_falls_to_a_fiftieth_along_a_cosine():
     steps = np.arange(40)
     closed_form = 0.3 * (0.02 + 0.98 * (1 + np.cos(np.pi * steps / 40)) / 2)
     np.testing.assert_allclose([rate(int(step)) for step in steps], closed_form, rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_trainable_probe_is_refined(scan):
-    """From a probe that is out of focus and too dim; the true patches are given, the likelihood does the rest."""
-    container = open_groups(scan, view_of(scan))
-    true = container.probe_array
-    bend = np.add.outer(np.fft.fftfreq(64) ** 2, np.fft.fftfreq(64) ** 2)
-    wrong = np.complex64(0.9 * np.fft.ifft2(np.fft.fft2(true) * np.exp(30j * bend)))
-    detector, loss = layers.Detector(64, trainable_probe=True), losses.PoissonDeviance()
-    detector.set_probe(wrong)
-    optimizer = FusedAdam(0.1)
-    patches, positions, frames = container.Y[:12], container.coords_nominal[:12], container.X[:12]
-    for _ in range(60):
-        with tf.GradientTape() as tape:
-            value = loss(frames, detector(patches, positions))
-        weights = detector.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(value, weights), weights, strict=True))
-
-    def distance(probe):
-        return np.linalg.norm(probe - true * np.exp(1j * np.angle(np.vdot(true, probe)))) / np.linalg.norm(true)
-
-    refined = np.array(detector.probe_real) + 1j * np.array(detector.probe_imag)
-    assert distance(refined) < 0.5 * distance(wrong)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        UpConvolution(4),
-        layers.InverseDiffraction(64, transmittance=0.7),
-        layers.GroupCanvas(64, 20),
-        layers.Detector(64, trainable_probe=True),
-        layers.Regroup(64, 4),
-        layers.ComplexPatches(),
-    ],
-    ids=lambda layer: type(layer).__name__,
-)
-def test_layers_come_back_from_their_config(layer):
-    again = keras.layers.deserialize(keras.layers.serialize(layer))
-    assert type(again) is type(layer)
-    assert again.get_config() == layer.get_config()
-    assert [w.shape for w in again.weights] == [w.shape for w in layer.weights]
 
 
 def test_the_poisson_deviance_agrees_with_its_numpy_twin():
@@ -172,27 +97,45 @@ def test_the_poisson_deviance_agrees_with_its_numpy_twin():
     assert float(tf.reduce_mean(per_pixel)) == pytest.approx(noise.poisson_deviance(counts, mean), rel=1e-4)
 
 
-def test_the_loss_of_the_pinn_is_the_mean_deviance_of_squared_amplitudes():
-    rng = np.random.default_rng(1)
-    mean = rng.uniform(0.1, 50, (3, 8, 8, 4))
-    counts = rng.poisson(mean)
-    loss = losses.PoissonDeviance()(np.sqrt(counts).astype(np.float32), mean.astype(np.float32))
-    assert float(loss) == pytest.approx(noise.poisson_deviance(counts, mean), rel=1e-4)
-
-
 def test_the_poisson_deviance_has_its_closed_form_and_vanishes_at_the_counts():
-    amplitude = np.sqrt(np.array([[[[4.0], [0.0]]]], np.float32))
-    value = losses.PoissonDeviance()(amplitude, np.array([[[[2.0], [3.0]]]], np.float32)).numpy()
-    np.testing.assert_allclose(value, (2 * (2 - 4 + 4 * np.log(2)) + 2 * 3) / 2, rtol=1e-5)
-    np.testing.assert_allclose(losses.PoissonDeviance()(amplitude, amplitude**2 + 1e-6).numpy(), 0, atol=1e-5)
+    counts, mean = tf.constant([4.0, 0.0]), tf.constant([2.0, 3.0])
+    value = losses.pixel_deviance(counts, mean, BACKGROUND).numpy()
+    np.testing.assert_allclose(value, [2 * (2 - 4 + 4 * np.log(2)), 2 * 3], rtol=1e-5)
+    np.testing.assert_allclose(losses.pixel_deviance(counts, counts + 1e-6, BACKGROUND).numpy(), 0, atol=1e-5)
 
 
-def test_the_complex_distance_is_the_mean_of_differences():
-    rng = np.random.default_rng(0)
-    a, b = rng.random((2, 3, 8, 8, 2)).astype(np.float32)
-    p, q = rng.uniform(-2, 2, (2, 3, 8, 8, 2)).astype(np.float32)
-    loss = losses.ComplexDistance(np.ones((8, 8)).tolist())
-    value = loss(np.concatenate([a, p], -1), np.concatenate([b, q], -1)).numpy()
-    np.testing.assert_allclose(value, np.abs(a * np.exp(1j * p) - b * np.exp(1j * q)).mean(), rtol=1e-3)
-    again = keras.losses.deserialize(keras.losses.serialize(loss))
-    np.testing.assert_array_equal(again.weight, loss.weight)
+@pytest.fixture(params=[1, 3], ids=["one mode", "three modes"])
+def canvas(request):
+    """Likelihood of noisy counts, what the losses compare a canvas with, and a canvas with a margin of a pixel."""
+    probe = (noise_of((request.param, N, N), 0) + 1j * noise_of((request.param, N, N), 1)).astype(np.complex64)
+    obj = (noise_of((20, 22), 2) + 1j * noise_of((20, 22), 3)).astype(np.complex64)
+    frames = np.random.default_rng(4).poisson(predict_intensity(obj, probe, X, Y)).astype(float)
+    likelihood = Likelihood(Counts(frames.__getitem__, X, Y, 2), probe)
+    origin = likelihood.origin_px[0] - 1, likelihood.origin_px[1] - 1
+    shape = likelihood.shape[0] + 2, likelihood.shape[1] + 3
+    guess = (noise_of(shape, 5) + 1j * noise_of(shape, 6)).astype(np.complex64)
+    return likelihood, target_of(likelihood, origin), guess, frames, origin
+
+
+def test_the_deviance_of_a_canvas_is_twice_the_likelihood_per_pixel(canvas):
+    likelihood, target, guess, frames, _ = canvas
+    (height, width) = likelihood.shape
+    inside = guess[1 : 1 + height, 1 : 1 + width]
+    value = float(losses.canvas_deviance(tf.constant(guess), **target))
+    assert value == pytest.approx(2 * likelihood(inside)[0] / frames.size, rel=1e-5)
+
+
+def test_the_amplitude_error_of_a_canvas_is_that_of_the_forward_model(canvas):
+    likelihood, target, guess, frames, origin = canvas
+    predicted = predict_intensity(guess, likelihood.probe, X, Y, origin) + BACKGROUND
+    expected = np.abs(np.sqrt(predicted) - np.sqrt(frames)).mean()
+    assert float(losses.canvas_amplitude_error(tf.constant(guess), **target)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_distance_of_canvases_is_the_weighted_mean_of_squared_differences():
+    first, second = ((noise_of((6, 7), seed) + 1j * noise_of((6, 7), seed + 1)).astype(np.complex64) for seed in (0, 2))
+    weight = noise_of((6, 7), 4) ** 2
+    expected = np.average(np.abs(first - second) ** 2, weights=weight)
+    value = losses.canvas_distance(*map(tf.constant, (first, second, weight)))
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    assert float(losses.canvas_distance(*map(tf.constant, (first, first, weight)))) == 0

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ import pytest
 from ptycho import loader
 from ptycho.data.lazy import GroupedArray
 from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import GroupingOptions, make_view, open_view, save_view
-from ptycho.loader import PtychoDataContainer, group_offsets, open_groups
+from ptycho.loader import PtychoDataContainer, group_offsets, open_groups, open_tiles
 
 N, COUNT = 16, 60
+TILING = TilingOptions(tile_px=12, halo_px=5)
+GROUPS = 90 + 1  # one more for the validation exposure
 
 
 # fmt: off
@@ -57,8 +61,8 @@ def files(tmp_path_factory):
     with ScanWriter(folder / "scan.npz", COUNT, N, **fields) as scan:
         scan.write(frames)
     scan = open_scan(folder / "scan.npz")
-    options = GroupingOptions(gridsize=2, neighbors=7, n_groups=90, max_spread_px=16, holdout_fraction=0.05)
-    save_view(folder / "view.npz", make_view(scan, 0.4, options, np.random.default_rng(1)))
+    options = GroupingOptions(gridsize=2, neighbors=7, n_groups=90, max_spread=6, holdout_fraction=0.05)
+    save_view(folder / "view.npz", make_view(scan, 0.4, options, TILING, np.random.default_rng(1)))
     return scan, open_view(folder / "view.npz"), frames, obj
 
 
@@ -71,10 +75,11 @@ from ptycho.data.scan import open_scan
 read = []
 old = MappedArray.__getitem__
 MappedArray.__getitem__ = lambda self, index: (read.append(self.shape), old(self, index))[1]
+from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import open_view
 from ptycho.loader import open_groups
 container = open_groups(open_scan({str(scan)!r}), open_view({str(view)!r}))
-assert len(container) == 90, len(container)
+assert len(container) == {GROUPS}, len(container)
 assert not [shape for shape in read if len(shape) == 3 and shape[0] == {COUNT}], read
 print([name for name in ("tensorflow", "keras", "torch", "matplotlib") if name in sys.modules])
 """
@@ -103,10 +108,91 @@ def test_the_public_arrays_are_those_that_the_container_holds(files):
     container = open_groups(*files[:2])
     assert container.frames is container._X_np
     assert container.offsets is container._coords_nominal_np
-    np.testing.assert_array_equal(container.probe_array, container._probe_np)
+    assert container._probe_np.shape == (N, N)  # as the contract has it
     assert isinstance(container.probe_array, np.ndarray)
-    np.testing.assert_array_equal(container.probe_array, files[0].probe[0])
+    np.testing.assert_array_equal(container.probe_array, files[0].probe)
     assert (container.n_pixels, container.channels) == (N, 4)
+
+
+def test_all_modes_of_the_probe_are_in_the_container(files):
+    scan, view, *_ = files
+    modes = np.concatenate([scan.probe, 0.5 * scan.probe])
+    container = open_groups(replace(scan, probe=modes), view)
+    np.testing.assert_array_equal(container.probe_array, modes)
+    assert container.probe.shape == (2, N, N)
+
+
+def test_tiles_have_their_own_frames_then_zeros(files):
+    scan, view, frames, _ = files
+    container = open_tiles(scan, view)
+    sizes = [len(tile.exposures) for tile in view.tiles]
+    assert len(set(sizes)) > 1  # some are padded
+    assert container.frames.shape == (len(sizes), N, N, max(sizes))
+    for number, (tile, size) in enumerate(zip(view.tiles, sizes, strict=True)):
+        np.testing.assert_array_equal(container.members(number), tile.exposures)
+        np.testing.assert_array_equal(container.frames[number][..., :size], np.moveaxis(frames[tile.exposures], 0, -1))
+        assert not container.frames[number][..., size:].any()
+        assert not container.local_offsets[number, ..., size:].any()
+        positions = container.global_offsets[number, 0] + container.local_offsets[number, 0, :, :size]
+        np.testing.assert_allclose(positions[0], scan.xcoords[tile.exposures], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(positions[1], scan.ycoords[tile.exposures], rtol=0, atol=1e-9)
+        inside = abs(container.global_offsets[number, 0, :, 0] - positions.mean(axis=1))
+        assert (inside <= 0.5).all()  # the mean of its own exposures, whatever the padding
+    truth = np.asarray(container._Y_I_np)
+    assert np.isfinite(truth).all()
+    assert np.isfinite(np.asarray(container._Y_phi_np)).all()
+    assert container.batch(slice(0, 2))[0]["positions"].shape == (2, 1, 2, max(sizes))
+
+
+def test_a_tile_reads_its_own_frames_once(files):
+    scan, view, *_ = files
+    read = []
+
+    def gather(exposures):
+        read.append(exposures)
+        return scan.diffraction[exposures]
+
+    frames = replace(open_tiles(scan, view).frames, gather=gather)
+    frames[1:2]
+    np.testing.assert_array_equal(read.pop(), view.tiles[1].exposures)
+    frames[0:2]
+    np.testing.assert_array_equal(read.pop(), np.union1d(view.tiles[0].exposures, view.tiles[1].exposures))
+    assert not read
+
+
+@pytest.mark.parametrize("opened", [open_groups, open_tiles])
+def test_positions_and_frames_of_a_group_are_those_of_its_exposures(files, opened):
+    """From a file, where only the frames that are wanted are read, and from arrays in memory; padding is left out."""
+    scan, view, frames, _ = files
+    container, read = opened(scan, view), []
+
+    def gather(exposures):
+        read.append(exposures.tolist())
+        return scan.diffraction[exposures]
+
+    in_memory = opened(scan, view)
+    in_memory._X_np = np.asarray(in_memory._X_np[:])
+    container._X_np = replace(container._X_np, gather=gather)
+    for group in (0, 1, len(container) - 1):
+        members = container.members(group)
+        x, y = container.positions(group)
+        np.testing.assert_allclose(x, scan.xcoords[members], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(y, scan.ycoords[members], rtol=0, atol=1e-9)
+        for which in (np.arange(len(members)), np.array([2, 0])):
+            read.clear()
+            for source in (container, in_memory):
+                amplitudes = source.group_frames(group, which)
+                np.testing.assert_array_equal(amplitudes, frames[members[which]])
+                assert amplitudes.dtype == np.float32
+            assert read == [members[which].tolist()]
+
+
+def test_a_container_without_indices_does_not_know_its_members(files):
+    container = open_groups(*files[:2])
+    np.testing.assert_array_equal(container.members(3), files[1].nn_indices[3])
+    container.nn_indices = None
+    with pytest.raises(ValueError, match="does not know the exposures"):
+        container.members(3)
 
 
 def test_tensors_come_from_the_backend(files, monkeypatch):
@@ -123,7 +209,7 @@ def test_offsets_are_whole_pixels_plus_positions(files):
     scan, view, *_ = files
     container = open_groups(scan, view)
     whole = container.global_offsets
-    assert whole.shape == (90, 1, 2, 1)
+    assert whole.shape == (GROUPS, 1, 2, 1)
     assert (whole == np.rint(whole)).all()
     positions = whole + container.local_offsets
     np.testing.assert_allclose(positions[:, 0, 0], scan.xcoords[view.nn_indices])  # order [x, y]
@@ -131,9 +217,9 @@ def test_offsets_are_whole_pixels_plus_positions(files):
 
 
 def test_offsets_worked_out_by_hand():
-    center, local = group_offsets(np.array([10.0, 13.5]), np.array([20.25, 20.0]), np.array([[0, 1]]))
-    assert center.tolist() == [[[[12.0], [20.0]]]]
-    assert local.tolist() == [[[[-2.0, 1.5], [0.25, 0.0]]]]
+    center, local = group_offsets(np.array([10.0, 13.5]), np.array([20.25, 20.0]), np.array([[0, 1], [0, -1]]))
+    assert center.tolist() == [[[[12.0], [20.0]]], [[[10.0], [20.0]]]]
+    assert local.tolist() == [[[[-2.0, 1.5], [0.25, 0.0]]], [[[0.0, 0.0], [0.25, 0.0]]]]
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -142,15 +228,15 @@ def test_the_stream_gives_every_group_once_with_its_own_data(files, shuffle):
     for targets, channels in (("diffraction", 4), ("object", 8)):
         dataset = container.as_tf_dataset(32, shuffle=shuffle, seed=1, targets=targets)
         batches = list(dataset)
-        assert [len(target) for _, target in batches] == [32, 32, 26]
+        assert [len(target) for _, target in batches] == [32, 32, GROUPS - 64]
         assert int(dataset.cardinality()) == 3
         positions = np.concatenate([inputs["positions"] for inputs, _ in batches])
         frames = np.concatenate([inputs["diffraction"] for inputs, _ in batches])
         target = np.concatenate([target for _, target in batches])
-        assert target.shape == (90, N, N, channels)
+        assert target.shape == (GROUPS, N, N, channels)
         order = [int(np.flatnonzero((container.offsets == p).all((1, 2, 3)))[0]) for p in positions]
-        assert sorted(order) == list(range(90))
-        assert (order == list(range(90))) is not shuffle
+        assert sorted(order) == list(range(GROUPS))
+        assert (order == list(range(GROUPS))) is not shuffle
         np.testing.assert_array_equal(frames, container.frames[np.array(order)])
         if targets == "object":
             np.testing.assert_array_equal(target[..., :4], container._Y_I_np[np.array(order)])
@@ -161,7 +247,7 @@ def test_the_order_depends_on_seed_and_pass(files):
     container = open_groups(*files[:2])
 
     def passes(seed):
-        dataset = container.as_tf_dataset(90, shuffle=True, seed=seed)
+        dataset = container.as_tf_dataset(GROUPS, shuffle=True, seed=seed)
         return [next(iter(dataset))[1].numpy() for _ in range(2)]
 
     first, second = passes(0)
@@ -170,7 +256,7 @@ def test_the_order_depends_on_seed_and_pass(files):
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
     assert (first != other).any()
-    resumed = next(iter(container.as_tf_dataset(90, shuffle=True, seed=0, first_pass=1)))[1].numpy()
+    resumed = next(iter(container.as_tf_dataset(GROUPS, shuffle=True, seed=0, first_pass=1)))[1].numpy()
     np.testing.assert_array_equal(resumed, second)
 
 
@@ -187,5 +273,5 @@ def test_tensors_are_accepted_and_truth_may_be_missing(files):
     assert "without truth" in repr(copy)
     with pytest.raises(ValueError, match="has none"):
         copy.as_tf_dataset(8, targets="object")
-    with pytest.raises(ValueError, match="90 groups in X but 3 in coords_nominal"):
+    with pytest.raises(ValueError, match=f"{GROUPS} groups in X but 3 in coords_nominal"):
         PtychoDataContainer(copy.X, None, None, None, None, np.zeros((3, 1, 2, 4)), None, None, None, None, None)

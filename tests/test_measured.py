@@ -29,7 +29,7 @@ CONFIG = {
     "halves": ["lsqml"],
     "views": {"dense": 0.7},
     "source": {"kind": "measured", "scan": "scan.npz", "seed": 5, "train_fraction": 0.5},
-    "grouping": {"n_groups": {"train": 20, "test": 20}},
+    "grouping": {"n_groups": 20},
     "reference": {"epochs": 10, "modes": 1},
     "lsqml": {"epochs": 5},
     "tv": {"lambda_max": 64, "lambda_min": 4, "iterations": 5, "final_iterations": 10},

@@ -16,7 +16,7 @@ from ptycho.workflow.paths import condition_of, label, wildcards_of
 
 ROOT = Path(__file__).parent.parent
 CONFIG = {"doses": [1000], "seeds": [0, 1], "views": {"dense": 0.7}, "methods": ["pinn", "tv"]}
-CONFIG |= {"splits": ["test"], "inference": {"chunks": 2, "tile_chunks": 1}}
+CONFIG |= {"splits": ["test"], "inference": {"chunks": 2}}
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def test_after_a_run_there_is_nothing_to_do(study):
 
 
 @pytest.mark.slow
-def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
-    counts, _ = dry_run(study, config_file(tmp_path, training__epochs=2))
+def test_more_steps_rerun_training_and_what_depends_on_it(study, tmp_path):
+    counts, _ = dry_run(study, config_file(tmp_path, training__steps=30))
     assert {rule: counts[rule] for rule in ("train_network", "infer_network", "merge", "compare")} == {
         "train_network": 1,
         "infer_network": 2,
@@ -52,7 +52,7 @@ def test_more_epochs_rerun_training_and_what_depends_on_it(study, tmp_path):
 def test_a_method_is_added_by_its_name_and_taken_apart_by_an_ablation(study, every_method, tmp_path):
     config, table = config_file(tmp_path, methods=list(METHODS)), f"{CONDITION}/test/comparison_metrics.csv"
     counts, _ = dry_run(study, config, "--", table)
-    new = {"tv": 1, "train_network": 1, "infer_network": 2, "train_unrolled": 1, "infer_unrolled": 1, "refined": 1}
+    new = {"tv": 1, "train_network": 1, "infer_network": 4, "train_unrolled": 1, "refined": 1}
     new |= {"merge": 2, "compare": 1}
     assert counts == {**new, "total": sum(new.values())}
     errors = pd.read_csv(every_method[0] / table).query("metric == 'error'").set_index("method")["value"]
@@ -219,6 +219,6 @@ def test_the_summary_lists_every_file_and_its_state(study, tmp_path):
     assert set(now["plan"]) == {"no update"}
     assert now.loc[model, "rule"] == "train_network"
     assert (now["status"] == "ok").all()
-    changed = plans(config_file(tmp_path, training__epochs=2))
+    changed = plans(config_file(tmp_path, training__steps=30))
     assert changed.loc[model, "plan"] == "update pending"
     assert changed.loc[f"{CONDITION}/test.npz", "plan"] == "no update"

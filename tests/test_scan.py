@@ -11,7 +11,7 @@ import pytest
 
 from ptycho.data.npz import open_member, save_arrays
 from ptycho.data.scan import ScanWriter, mean_counts, open_scan, split_rows
-from ptycho.data.views import ViewError
+from ptycho.data.selection import ViewError
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 

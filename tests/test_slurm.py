@@ -151,7 +151,7 @@ def test_a_failed_job_is_tried_again_with_more_memory_and_time(slurm, cluster_st
 def test_the_profile_groups_chunks_and_leaves_resources_to_the_rules(tmp_path):
     profile, rules = read_file(PROFILE / "config.yaml"), rules_of(tmp_path, ROOT / "config/config.yaml")
     assert "set-resources" not in profile
-    assert set(profile["groups"]) == {"infer_network", "infer_unrolled"} < set(rules)
+    assert set(profile["groups"]) == {"infer_network"} < set(rules)
     assert set(profile["groups"].values()) == set(profile["group-components"])
     assert not any(rules[name]["local"] for name in profile["groups"])
     assert profile["retries"] > 0  # with more memory and time: test_workflow.py

@@ -84,13 +84,13 @@ def test_overlap_and_fluence_are_collected_by_condition():
 def test_views_that_lack_groups_or_photons_are_warned_of():
     place = "results/x/dose_5/dense/seed_0"
     views = {
-        f"{place}/test.json": numbers(groups=12),
-        f"{place}/train.json": numbers(exposures_without_photons=3),
+        f"{place}/test.json": numbers(groups=12, exposures_without_photons=3),  # nothing is trained on it
+        f"{place}/train.json": numbers(groups=12),
         "results/x/dose_5/sparse/seed_0/test.json": numbers(),
     }
     assert view_warnings(views) == [
-        "test, dense 5: only 12 of 40 requested groups exist",
-        "train, dense 5: 3 of 80 exposures have no photons; was the shutter open?",
+        "test, dense 5: 3 of 80 exposures have no photons; was the shutter open?",
+        "train, dense 5: only 12 of 40 requested groups were found",
     ]
 
 

@@ -100,10 +100,12 @@ def test_views_with_too_few_groups_or_photons_are_warned_of():
     numbers = {"counts": counts, "overlap": {"between_exposures": {"linear": 0.7}}}
     numbers |= {"fluence_photons_per_px": 37.0, "mean_detected_photons": 600.0}
     views = {"results/x/dose_1000/dense/seed_0/test.json": numbers}
-    groups, photons = view_warnings(views)
-    assert groups == "test, dense 1000: only 20 of 40 requested groups exist"
+    (photons,) = view_warnings(views)  # nothing is trained on the test split
     assert photons.startswith("test, dense 1000: 9 of 49 exposures have no photons")
     row = fluence_table(views).iloc[0]
     assert (row["dose"], row["view"], row["seed"], row["split"], row["overlap"]) == (1000, "dense", 0, "test", 0.7)
-    counts |= {"groups": 40, "exposures_without_photons": 0}
-    assert view_warnings(views) == []
+    counts["exposures_without_photons"] = 0
+    train = {"results/x/dose_1000/dense/seed_0/train.json": numbers}
+    assert view_warnings(train) == ["train, dense 1000: only 20 of 40 requested groups were found"]
+    counts["groups"] = 40
+    assert view_warnings(train | views) == []

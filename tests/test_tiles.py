@@ -5,7 +5,18 @@ import pytest
 
 from ptycho.data.canvas import Canvas, merge
 from ptycho.data.chunks import chunk_bounds
-from ptycho.data.tiles import canvas_of, cut_tiles, fullest
+from ptycho.data.tiles import (
+    WHOLE_PLANE,
+    Tile,
+    TilingOptions,
+    borders_of,
+    canvas_of,
+    cut_tiles,
+    cut_view,
+    fullest,
+    pack_tiles,
+    unpack_tiles,
+)
 
 N = 16
 
@@ -38,6 +49,47 @@ def test_every_exposure_is_in_one_core_and_halos_have_their_width():
         near = (y >= top - 12) & (y < bottom + 12) & (x >= left - 12) & (x < right + 12)
         np.testing.assert_array_equal(tile.exposures, np.flatnonzero(near))
     assert (cores == 1).all()
+
+
+def test_tiles_of_some_exposures_have_the_indices_of_the_scan():
+    x, y = positions()
+    used = np.arange(0, len(x), 3)
+    whole = cut_tiles(x[used], y[used], 50, 12)
+    tiles = cut_view(x, y, used, TilingOptions(tile_px=50, halo_px=12), 64)
+    assert [tile.core for tile in tiles] == [tile.core for tile in whole]
+    cores = np.concatenate([tile.exposures[tile.has_in_core(x[tile.exposures], y[tile.exposures])] for tile in tiles])
+    assert sorted(cores) == used.tolist()  # each in the core of one
+    for tile, part in zip(tiles, whole, strict=True):
+        np.testing.assert_array_equal(tile.exposures, used[part.exposures])
+
+
+@pytest.mark.parametrize(("halo_px", "wanted"), [(None, 64), (0, 0), (7.5, 7.5)])
+def test_the_halo_is_as_wide_as_a_pattern_unless_it_is_given(halo_px, wanted):
+    x, y = positions()
+    tiles = cut_view(x, y, np.arange(len(x)), TilingOptions(tile_px=50, halo_px=halo_px), 64)
+    assert {tile.halo_px for tile in tiles} == {wanted}
+
+
+@pytest.mark.parametrize("size", [50, 500])
+def test_packed_tiles_are_unpacked_as_they_were(size):
+    tiles = cut_tiles(*positions(), size, 12)
+    packed = pack_tiles(tiles)
+    assert packed["tile_starts"][-1] == len(packed["tile_exposures"]) == sum(len(tile.exposures) for tile in tiles)
+    again = unpack_tiles(**packed)
+    assert [(tile.core, tile.halo_px) for tile in again] == [(tile.core, tile.halo_px) for tile in tiles]
+    for tile, copy in zip(tiles, again, strict=True):
+        np.testing.assert_array_equal(copy.exposures, tile.exposures)
+    assert unpack_tiles(**pack_tiles([])) == []
+
+
+def test_borders_are_where_cores_meet():
+    x, y = np.array([0.0, 90, 0, 90]), np.array([0.0, 0, 40, 40])
+    assert borders_of(cut_tiles(x, y, 50, 0)) == ([], [45.0])
+    assert borders_of([Tile(np.arange(4), WHOLE_PLANE, 0.0)]) == ([], [])
+
+
+def test_a_tile_of_the_whole_plane_has_the_weight_one_everywhere():
+    assert (Tile(np.arange(4), WHOLE_PLANE, 0.0).weight((5, 4), (-2, 3)) == 1).all()
 
 
 def test_a_small_scan_is_one_tile_of_weight_one():

@@ -1,15 +1,11 @@
 """The unrolled network: its schedule, its training without truth, its application tile by tile, its ablation."""
 
 import itertools
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ptycho.data.canvas import save_parts
-from ptycho.data.chunks import chunk_bounds, merge_chunks
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import cut_tiles
 from ptycho.methods import METHODS
@@ -20,16 +16,17 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, total_variation
 from ptycho.reconstruction.schedule import Schedule
-from ptycho.workflow.files import ContractError
 from tests.conftest import PRIOR, error_of
 
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import unet, unet_training, unrolled  # noqa: E402
 from ptycho.model.ablation import ablate  # noqa: E402
-from ptycho.model.card import load_network, make_card, read_card, save_network  # noqa: E402
+from ptycho.model.card import make_card, read_card, read_probe, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
-from ptycho.model.unrolled import UnrolledModel, UnrolledOptions, apply_unrolled, reconstruct_tiles, train_unrolled  # noqa: E402
+from ptycho.model.inference import load_model  # noqa: E402
+from ptycho.model.losses import canvas_deviance  # noqa: E402
+from ptycho.model.unrolled import UnrolledModel, UnrolledOptions, train_unrolled  # noqa: E402
 
 OPTIONS = UnrolledOptions(
     stages=3,
@@ -76,7 +73,7 @@ def test_the_training_loss_is_the_likelihood_that_the_stages_minimize(scan, coun
     likelihood = Likelihood(replace(counts, block_size=20), scan.probe)
     obj = minimize(likelihood, np.full(likelihood.shape, 0.8, np.complex64), 0.0, 3)[0]
     target = unet_training.target_of(likelihood, likelihood.origin_px)
-    loss = float(unet_training.canvas_deviance(tf.constant(obj), **target))
+    loss = float(canvas_deviance(tf.constant(obj), **target))
     assert loss == pytest.approx(2 * likelihood(obj)[0] / target["frames"].size, rel=1e-4)
 
 
@@ -130,30 +127,20 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 def test_one_file_holds_network_and_schedule(scan, counts, model, tmp_path):
     path, facts = tmp_path / "model.keras", {"n_pixels": 64, "channels": 1, "transmittance": 0.7}
     card = make_card("unrolled", scan.probe, **facts, schedule=model.schedule.as_dict())
-    save_network(path, model.network, card)
-    loaded = UnrolledModel.load(path)
+    save_network(path, model.network, card, scan.probe)
+    loaded = load_model(path)
+    assert isinstance(loaded, UnrolledModel)
     assert loaded.schedule == model.schedule
     assert_same_weights(loaded.network, model.network)
     assert read_card(path)["method"] == "unrolled"
-    first, second = (apply_unrolled(each, counts, scan.probe) for each in (model, loaded))
+    np.testing.assert_array_equal(read_probe(path), scan.probe)
+    first, second = (each.reconstruct(counts, scan.probe) for each in (model, loaded))
     np.testing.assert_array_equal(first.object, second.object)
-    assert first.chosen == {"tv_weight": model.schedule.tv_weight}
-    code = "import sys; from ptycho.model.card import load_network; print(load_network(sys.argv[1]).name)"
-    command = [sys.executable, "-c", code, path]  # in a process that has not imported what the network is made of
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "network"
-
-
-def test_a_model_of_another_method_is_refused(scan, model, tmp_path):
-    path = tmp_path / "model.keras"
-    card = make_card("pinn", scan.probe, n_pixels=64, channels=4, transmittance=0.7)
-    save_network(path, model.network, card)
-    assert load_network(path).name == "network"
-    with pytest.raises(ContractError, match=r"model\.keras: a model of method 'pinn'; wanted 'unrolled'"):
-        UnrolledModel.load(path)
+    assert first.chosen == loaded.chosen == {"tv_weight": model.schedule.tv_weight}
 
 
 def test_the_network_does_no_harm(scan, counts, model, likelihood):
-    with_network, schedule = apply_unrolled(model, counts, scan.probe), model.schedule
+    with_network, schedule = model.reconstruct(counts, scan.probe), model.schedule
     without = schedule.after(likelihood, schedule.before(likelihood)[-1])
     error_with, shift = error_of(with_network, scan)
     assert error_with < 1.01 * error_of(on_canvas(without, likelihood), scan)[0]  # its gain is in the study's results
@@ -223,32 +210,9 @@ def test_minibatch_epochs_are_used_only_where_they_lower_the_validation_deviance
         assert error_with < 0.8 * error_without
 
 
-def test_chunks_of_tiles_add_up_to_the_same_object(scan, counts, model, tmp_path):
-    """Also if tiles differ in their global phase: they are synchronized from tile to tile, whatever the chunks."""
-    tiles = cut_tiles(counts.xcoords, counts.ycoords, 20, 16)
-    assert len(tiles) >= 6
-    parts, phases = reconstruct_tiles(model, counts, scan.probe, tiles), np.exp(2j * np.arange(len(tiles)))
-    parts = [replace(part, total=phase * part.total) for part, phase in zip(parts, phases, strict=True)]
-    merged = {}
-    for chunks in (1, 2, 3, len(tiles) + 1):
-        paths = [tmp_path / f"{i + 1}of{chunks}.npz" for i in range(chunks)]
-        for i, path in enumerate(paths):
-            bounds = chunk_bounds(len(tiles), i, chunks)
-            metadata = {"run": {"groups": len(tiles)}, "groups": bounds}
-            save_parts(path, iter(parts[slice(*bounds)]), lambda metadata=metadata: metadata)
-        merged[chunks] = merge_chunks(paths[::-1])
-    whole = merged[1]
-    at_once = apply_unrolled(model, counts, scan.probe)
-    assert error_of(whole, scan)[0] < 1.3 * error_of(at_once, scan)[0]
-    bright = whole.illumination > 1e-3 * whole.illumination.max()
-    for result in merged.values():
-        difference = np.abs(result.object - whole.object)[bright].max()
-        assert difference <= 1e-6 * np.abs(whole.object).max()
-
-
 def test_patterns_of_another_size_are_refused_and_other_photons_warned_of(scan, counts, model, log):
     with pytest.raises(ValueError, match="trained on patterns of 64 px, but these have 32 px"):
-        apply_unrolled(model, counts, scan.probe[..., :32, :32])
+        model.reconstruct(counts, scan.probe[..., :32, :32])
     model.schedule.check(scan.probe)
     assert not log.records
     model.schedule.check(2 * scan.probe)
@@ -257,7 +221,7 @@ def test_patterns_of_another_size_are_refused_and_other_photons_warned_of(scan, 
 
 
 def test_an_ablation_leaves_out_one_part_at_a_time(scan, counts, model, likelihood):
-    whole, schedule = apply_unrolled(model, counts, scan.probe).object, model.schedule
+    whole, schedule = model.reconstruct(counts, scan.probe).object, model.schedule
     parts = dict(ablate(model, counts, scan.probe))
     assert set(parts) == set(METHODS["unrolled"].parts)
     assert all(part.origin_px == likelihood.origin_px for part in parts.values())

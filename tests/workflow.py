@@ -19,8 +19,12 @@ from ptycho.workflow.config import load_config, read_file
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 TINY = ROOT / "config/tiny.yaml"
-SMALLER = {"methods": ["pinn", "lsqml"], "views": {"dense": 0.7}}
-"""What the shared study asks for, less than `TINY`: one network, one solver, one view."""
+SMALLER = {
+    "methods": ["pinn", "lsqml"],
+    "views": {"dense": 0.7},
+    "inference": {"chunks": 2, "tile_px": 45, "halo_px": 16},
+}
+"""What the shared study asks for, less than `TINY`: one network, one solver, one view; four tiles in two chunks."""
 CONDITION = "results/tiny/dose_100000/dense/seed_0"
 """The condition of the shared study."""
 

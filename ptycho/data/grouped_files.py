@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from ptycho.data.canvas import Canvas
 from ptycho.data.npz import MappedArray, keys_of, open_member
 from ptycho.data.scan import Scan, check_scan, open_scan
-from ptycho.data.views import FIT, HOLDOUT, GroupingOptions, View, make_view, median_overlap
+from ptycho.data.tiles import WHOLE_PLANE, Tile, TilingOptions
+from ptycho.data.views import FIT, HOLDOUT, View, whole_view
 from ptycho.physics.forward import as_modes, blocks, window_start
-from ptycho.physics.probes import diameter_px
 from ptycho.workflow.files import ContractError, StrPath
+
+HOLDOUT_FRACTION = 0.05
+"""Fraction of a test scan's exposures that is holdout."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
     scan : Scan
         B·C exposures in the order of the groups.
     view : View
-        All of them, with the role fit.
+        All of them, with the role fit. Its groups are also its tiles, with the weight 1 everywhere.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
     x, y = _positions(path, local, count, channels)
     probe = as_modes(open_member(path, "probeGuess")[...]).astype(np.complex64)
     obj, origin = _read_truth(path, keys, probe[0], (x, y))
-    exposures = np.arange(count * channels)
+    nn_indices = np.arange(count * channels).reshape(count, channels)
     scan = Scan(
         path=path,
         diffraction=_Frames(groups, np.dtype(np.float32)),
@@ -97,8 +100,8 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
         metadata={"source": str(path), "dose": float(np.sum(np.abs(probe) ** 2, dtype=np.float64))},
     )
     check_scan(scan)
-    role = np.full(len(exposures), FIT, np.int8)
-    return scan, View(exposures=exposures, role=role, nn_indices=exposures.reshape(count, channels), metadata={})
+    role, tiles = np.full(nn_indices.size, FIT, np.int8), [Tile(group, WHOLE_PLANE, 0.0) for group in nn_indices]
+    return scan, View(exposures=nn_indices.ravel(), role=role, nn_indices=nn_indices, tiles=tiles, metadata={})
 
 
 def _positions(path: Path, local: str, count: int, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -112,66 +115,59 @@ def _positions(path: Path, local: str, count: int, channels: int) -> tuple[NDArr
 
 
 def open_test_data(
-    path: StrPath, gridsize: int, *, n_groups: int | None, neighbors: int, max_spread_px: float | None, seed: int
+    path: StrPath, *, n_groups: int | None, tile_px: float, halo_px: float | None, seed: int
 ) -> tuple[Scan, View]:
-    """Open a test scan with all its exposures as one view, or a grouped file.
+    """Open a test scan with all its exposures as one view, or a grouped file, to apply networks to.
 
     Parameters
     ----------
     path : path
         NPZ of a scan or of groups.
-    gridsize : int
-        C = gridsize² exposures in a group; the groups of a grouped file must have this size.
     n_groups : int or None
-        The first groups, from the top of a scan or in the order of a grouped file. None: as many groups as the scan
-        has exposures, or all of the file.
-    neighbors : int
-        K, the number of nearest neighbors to choose from; for a scan.
-    max_spread_px : float or None
-        Largest extent of a group [px]; None: three quarters of N. For a scan.
+        The first covering groups: tiles from the top of a scan, or groups in the order of a grouped file. None: all.
+    tile_px : float
+        Largest extent of a tile's core [px]; for a scan.
+    halo_px : float or None
+        Width of the halo of a tile [px]; None: N. For a scan.
     seed : int
-        Seed of the draw of groups and roles; for a scan.
+        Seed of the draw of roles; for a scan.
 
     Returns
     -------
     scan : Scan
         The scan, or one exposure per frame of the groups.
     view : View
-        Its groups; a twentieth of a scan's exposures is `holdout`.
+        Its tiles; a twentieth of a scan's exposures is `holdout`. The view of a scan has no groups to train on.
 
     Raises
     ------
     ContractError
-        If the file is neither, or has groups of another size.
-    ptycho.data.views.ViewError, ptycho.data.grouping.GroupingError
-        If exposures are too few.
+        If the file is neither.
+    ptycho.data.selection.ViewError
+        If exposures are too few, or none has a photon.
     """
     if is_grouped(path):
         scan, view = open_grouped(path)
-        if (size := view.nn_indices.shape[1]) != gridsize**2:
-            raise ContractError(f"{path}: groups of {size} patterns; wanted {gridsize**2} (gridsize {gridsize})")
-        return scan, _first_groups(scan, view, n_groups)
-    scan = open_scan(path)
-    options = GroupingOptions(
-        gridsize=gridsize,
-        neighbors=neighbors,
-        n_groups=max(n_groups or 0, len(scan)),
-        max_spread_px=max_spread_px or 3 * scan.n_pixels // 4,
-        holdout_fraction=0.05,
+    else:
+        scan, tiling = open_scan(path), TilingOptions(tile_px=tile_px, halo_px=halo_px)
+        view = whole_view(scan, tiling, HOLDOUT_FRACTION, np.random.default_rng(seed))
+    return scan, view if n_groups is None else _first_tiles(scan, view, n_groups)
+
+
+def _first_tiles(scan: Scan, view: View, count: int) -> View:
+    """Restrict a view to its first tiles, their exposures, and the holdout exposures in their cores."""
+    tiles = view.tiles[:count]
+    x, y = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
+    in_core = np.any([tile.has_in_core(x, y) for tile in tiles], axis=0)
+    used = np.isin(view.exposures, np.concatenate([tile.exposures for tile in tiles]))
+    kept = used | ((view.role == HOLDOUT) & in_core)
+    return replace(
+        view,
+        exposures=view.exposures[kept],
+        role=view.role[kept],
+        nn_indices=view.nn_indices[:count],
+        tiles=tiles,
     )
-    points = np.stack([scan.ycoords, scan.xcoords], axis=1)
-    overlap = median_overlap(points, diameter_px(scan.probe))
-    view = make_view(scan, overlap, options, np.random.default_rng(seed))
-    return scan, _first_groups(scan, view, n_groups)
-
-
-def _first_groups(scan: Scan, view: View, n_groups: int | None) -> View:
-    """Restrict a view to its first groups, their exposures, and the holdout exposures among these."""
-    groups = view.nn_indices[:n_groups]
-    used = np.unique(groups)
-    last = scan.ycoords[used].max()
-    kept = np.isin(view.exposures, used) | ((view.role == HOLDOUT) & (scan.ycoords[view.exposures] <= last))
-    return replace(view, exposures=view.exposures[kept], role=view.role[kept], nn_indices=groups)
 
 
 def _read_truth(

@@ -1,15 +1,21 @@
 """Which exposures are neighbors: distances, groups of neighbors, measured overlap."""
 
-from collections.abc import Iterable
-from itertools import combinations
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
-SEEDS_AT_ONCE = 4096
-"""Number of seed exposures whose groups are drawn together."""
+CHOICES_AT_ONCE = 4096
+"""Number of choices of neighbors that are made together, in whole rounds."""
+IDLE_ROUNDS = 1000
+"""Rounds without a new group after which no more are drawn; up to as many choices for a seed, all are made."""
+MAX_ROUNDS = 20_000
+"""Largest number of rounds."""
+MAX_NEIGHBORS = 64
+"""Largest K: the number of choices, at most 64 choose 32, fits int64, also twice."""
 
 
 class GroupingError(ValueError):
@@ -43,13 +49,16 @@ def group_neighbors(
     *,
     neighbors: int,
     n_groups: int,
-    max_spread_px: float,
+    max_spread: float,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Draw groups: a seed exposure and size - 1 of its nearest neighbors (K choose C oversampling).
 
     Every exposure is the seed of about the same number of groups. No exposure is twice in a group, and no group twice
-    in the result. A group is ordered by (y, x) and extends at most `max_spread_px` along either axis.
+    in the result. A group is ordered by (y, x). Of no more exposures than a group needs, the one group is all of them.
+
+    In a round, every exposure is the seed of one group: the choice of neighbors has a random rank among all choices,
+    which is shifted from round to round. No choice comes twice, and none but the drawn ones are ever listed.
 
     Parameters
     ----------
@@ -58,57 +67,141 @@ def group_neighbors(
     size : int
         C, exposures in a group.
     neighbors : int
-        K, the number of nearest neighbors of the seed that are candidates.
+        K, the number of nearest neighbors of the seed that are candidates; at most `MAX_NEIGHBORS`.
     n_groups : int
-        Wanted number of groups; fewer are returned only if no more exist.
+        Wanted number of groups. Fewer are returned if no more exist. With more than `IDLE_ROUNDS` choices for a seed,
+        fewer are also returned after `IDLE_ROUNDS` rounds without a new group, or `MAX_ROUNDS` rounds in all.
+    max_spread : float
+        Largest extent of a group along either axis, in units of the median distance of nearest neighbors.
 
     Returns
     -------
     (B, C) int64
-        Exposures of each group, ordered by mean y: consecutive groups lie in a strip of the scan.
+        Exposures of each group, ordered by mean y: consecutive groups lie in a strip of the scan. (1, M) for M < C.
 
     Raises
     ------
     GroupingError
-        If there are fewer exposures than a group needs, or none are near enough.
+        If there are no exposures, the number of neighbors is too small or too large, or no group is narrow enough.
     """
-    if len(points) < size:
-        raise GroupingError(f"{len(points)} exposures are too few for groups of {size}")
-    if size - 1 > neighbors:
-        raise GroupingError(f"groups of {size} need at least {size - 1} neighbors to choose from, not {neighbors}")
+    _check_sizes(len(points), size, neighbors)
+    if len(points) <= size:
+        return sort_members(points, np.arange(len(points))[None])
+    spacing = float(np.median(nearest_distances(points)))
     nearest = np.reshape(KDTree(points).query(points, k=min(neighbors + 1, len(points)))[1], (len(points), -1))
-    choices = np.array(list(combinations(range(1, nearest.shape[1]), size - 1)), np.int64)
-    first = rng.integers(len(choices), size=len(points))
     drawn: dict[bytes, NDArray[np.int64]] = {}
-    for shift in rng.permutation(len(choices)):
-        for block in np.array_split(rng.permutation(len(points)), -(-len(points) // SEEDS_AT_ONCE)):
-            chosen = choices[(first[block] + shift) % len(choices)]
-            members = np.column_stack([block, np.take_along_axis(nearest[block], chosen, axis=1)])
-            for group in _allowed(points, members, max_spread_px):
-                drawn.setdefault(group.tobytes(), group)
-                if len(drawn) == n_groups:
-                    return _by_mean_y(points, drawn.values())
+    idle = 0
+    for members in _draw_rounds(nearest, size - 1, rng):
+        before = len(drawn)
+        for group in _allowed(points, members, max_spread * spacing):
+            drawn.setdefault(group.tobytes(), group)
+            if len(drawn) == n_groups:
+                return sort_groups(points, np.stack(list(drawn.values())))
+        idle = 0 if len(drawn) > before else idle + 1
+        if idle == IDLE_ROUNDS:
+            break
     if not drawn:
         raise GroupingError(
-            f"no group of {size} among {len(points)} exposures spreads at most {max_spread_px:.1f} px: "
-            f"the median distance of neighbors is {np.median(nearest_distances(points)):.1f} px"
+            f"no group of {size} among {len(points)} exposures spreads at most {max_spread:g} times the median "
+            f"distance of neighbors, {spacing:.1f} px"
         )
-    return _by_mean_y(points, drawn.values())
+    return sort_groups(points, np.stack(list(drawn.values())))
+
+
+def group_around(
+    points: NDArray[np.float64], seeds: NDArray[np.int64], others: NDArray[np.int64], size: int
+) -> NDArray[np.int64]:
+    """Group each seed with the size - 1 nearest of other exposures.
+
+    Parameters
+    ----------
+    points : (M, 2) float64
+        Positions (y, x) [px].
+    seeds : (m,) int64
+        Each is in one group.
+    others : (k,) int64
+        Candidates for the rest of the groups, at least size - 1; none is a seed.
+    size : int
+        C, exposures in a group.
+
+    Returns
+    -------
+    (m, C) int64
+        One group for each seed, its exposures ordered by (y, x).
+    """
+    if size == 1:
+        return np.reshape(seeds, (-1, 1))
+    nearest = KDTree(points[others]).query(points[seeds], k=size - 1)[1]
+    return sort_members(points, np.column_stack([seeds, others[np.reshape(nearest, (len(seeds), -1))]]))
+
+
+def sort_members(points: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order the exposures of each of (B, C) groups by (y, x)."""
+    y, x = points[groups, 0], points[groups, 1]
+    return np.take_along_axis(groups, np.lexsort((x, y), axis=1), axis=1)
+
+
+def sort_groups(points: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order (B, C) groups by mean y, from the top of the scan to its bottom."""
+    return groups[np.argsort(points[groups, 0].mean(axis=1), kind="stable")]
+
+
+def unrank_combinations(ranks: NDArray[np.int64], n: int, k: int) -> NDArray[np.int64]:
+    """Return the k-combinations of range(n) that have the given ranks (combinatorial number system).
+
+    Parameters
+    ----------
+    ranks : (m,) int64
+        At least 0 and less than n choose k, which must fit int64.
+
+    Returns
+    -------
+    (m, k) int64
+        Each row descending; the combination c_k > … > c_1 has the rank Σ_i (c_i choose i).
+    """
+    chosen, rest = np.empty((len(ranks), k), np.int64), np.array(ranks, np.int64)
+    for i in range(k, 0, -1):
+        counts = np.array([math.comb(c, i) for c in range(n)], np.int64)
+        chosen[:, k - i] = np.searchsorted(counts, rest, side="right") - 1
+        rest -= counts[chosen[:, k - i]]
+    return chosen
+
+
+def _check_sizes(n_exposures: int, size: int, neighbors: int) -> None:
+    if not n_exposures:
+        raise GroupingError("no exposures to group")
+    if size - 1 > neighbors:
+        raise GroupingError(f"groups of {size} need at least {size - 1} neighbors to choose from, not {neighbors}")
+    if neighbors > MAX_NEIGHBORS:
+        raise GroupingError(f"{neighbors} neighbors to choose from; wanted at most {MAX_NEIGHBORS}")
+
+
+def _draw_rounds(nearest: NDArray[np.int64], k: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Yield (M, 1 + k) groups, one for every seed, until every choice of k of its neighbors or enough were drawn.
+
+    Parameters
+    ----------
+    nearest : (M, 1 + K) int64
+        The nearest exposures of each, itself first.
+    """
+    count, candidates = len(nearest), nearest.shape[1] - 1
+    n_choices = math.comb(candidates, k)
+    n_rounds = min(n_choices, MAX_ROUNDS)
+    first, shifts = rng.integers(n_choices, size=count), rng.choice(n_choices, n_rounds, replace=False)
+    at_once = max(CHOICES_AT_ONCE // count, 1)
+    for start in range(0, n_rounds, at_once):
+        ranks = (first + shifts[start : start + at_once, None]) % n_choices
+        chosen = 1 + unrank_combinations(ranks.ravel(), candidates, k).reshape(*ranks.shape, k)
+        for choice in chosen:
+            seeds = rng.permutation(count)
+            yield np.column_stack([seeds, np.take_along_axis(nearest, choice, axis=1)[seeds]])
 
 
 def _allowed(points: NDArray[np.float64], members: NDArray[np.int64], max_spread_px: float) -> NDArray[np.int64]:
     """Return the rows of (m, C) exposures that are near enough and distinct, each ordered by (y, x)."""
-    y, x = points[members, 0], points[members, 1]
-    members = np.take_along_axis(members, np.lexsort((x, y), axis=1), axis=1)
-    spread = np.maximum(np.ptp(y, axis=1), np.ptp(x, axis=1))
+    members = members[np.ptp(points[members], axis=1).max(axis=1) <= max_spread_px]
     duplicate = (np.diff(np.sort(members, axis=1), axis=1) == 0).any(axis=1)
-    return members[(spread <= max_spread_px) & ~duplicate]
-
-
-def _by_mean_y(points: NDArray[np.float64], drawn: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return groups from the top of the scan to its bottom, (B, C)."""
-    groups = np.stack(list(drawn))
-    return groups[np.argsort(points[groups, 0].mean(axis=1), kind="stable")]
+    return sort_members(points, members[~duplicate])
 
 
 def measure_overlap(

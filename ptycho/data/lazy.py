@@ -28,14 +28,14 @@ class LazyArray(Protocol):
 
 @dataclass(frozen=True)
 class GroupedArray:
-    """(B, N, N, C) frames of groups, gathered when indexed by a slice or an index array.
+    """(B, N, N, C) frames of groups, gathered when indexed by a number, a slice or an index array.
 
     Parameters
     ----------
     gather : callable
         Takes (m,) int64 exposures, returns their (m, N, N) frames.
     nn_indices : (B, C) int64
-        Exposures of each group.
+        Exposures of each group; -1, at the end of smaller groups, gives a frame of zeros.
     n_pixels : int
         N, side of a frame.
     dtype : dtype
@@ -61,9 +61,12 @@ class GroupedArray:
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Gather groups; an exposure that several of them share is read once."""
         indices = self.nn_indices[index]
-        exposures, inverse = np.unique(indices, return_inverse=True)
-        frames = self.gather(exposures)[inverse.reshape(indices.shape)]
-        return np.ascontiguousarray(np.moveaxis(frames, -3, -1), dtype=self.dtype)
+        members = indices >= 0
+        exposures, inverse = np.unique(indices[members], return_inverse=True)
+        groups = np.zeros((*indices.shape[:-1], self.n_pixels, self.n_pixels, indices.shape[-1]), self.dtype)
+        if exposures.size:
+            np.moveaxis(groups, -1, -3)[members] = self.gather(exposures)[inverse]
+        return groups
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)

@@ -3,12 +3,29 @@
 Tiles depend on the positions and a size only, so that any partition of the work, in any order, gives the same object.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
+
+WHOLE_PLANE = ((-np.inf, np.inf), (-np.inf, np.inf))
+"""Core of a tile that has the weight 1 everywhere."""
+TILE_KEYS = ("tile_exposures", "tile_starts", "tile_cores", "halo_px")
+"""Arrays that tiles are stored as, see `pack_tiles`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TilingOptions:
+    """How a view is cut into tiles."""
+
+    tile_px: float
+    """Largest extent of a core's patch centers along an axis [px]."""
+    halo_px: float | None
+    """Width of the halo [px]; None: N, the side of a pattern."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +33,16 @@ class Tile:
     """A part of a scan."""
 
     exposures: NDArray[np.int64]
-    """(m,) exposures of core and halo, ascending."""
+    """(m,) exposures of core and halo, ascending: in a view, indices into its scan."""
     core: tuple[tuple[float, float], tuple[float, float]]
     """(low, high) of the core's patch centers along y and along x [px]; infinite at the border of the scan."""
     halo_px: float
     """Width of the halo around the core [px]."""
+
+    def has_in_core(self, xcoords: NDArray[np.float64], ycoords: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which of (m,) patch centers [px] are in the core."""
+        (top, bottom), (left, right) = self.core
+        return (ycoords >= top) & (ycoords < bottom) & (xcoords >= left) & (xcoords < right)
 
     def weight(self, shape: tuple[int, int], origin_px: tuple[int, int]) -> NDArray[np.float64]:
         """Return (H, W) weights of a canvas: 1 in the core, falling linearly to 0 across the halo.
@@ -70,6 +92,69 @@ def cut_tiles(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], tile_p
             if (inside[0] & inside[1]).any():
                 tiles[row, column] = Tile(np.flatnonzero(near[0] & near[1]), (y, x), halo_px)
     return [tiles[cell] for cell in _adjacent_order(list(tiles))]
+
+
+def cut_view(
+    xcoords: NDArray[np.float64],
+    ycoords: NDArray[np.float64],
+    exposures: NDArray[np.int64],
+    options: TilingOptions,
+    n: int,
+) -> list[Tile]:
+    """Cut some exposures of a scan into tiles, see `cut_tiles`; their indices are those of the scan.
+
+    Parameters
+    ----------
+    xcoords, ycoords : (M,) float64
+        Patch centers of the scan [px].
+    exposures : (m,) int64
+        Exposures that are used, ascending.
+    options : TilingOptions
+        Size of tiles and halo.
+    n : int
+        N, side of a pattern [px].
+    """
+    halo_px = float(n if options.halo_px is None else options.halo_px)
+    tiles = cut_tiles(xcoords[exposures], ycoords[exposures], options.tile_px, halo_px)
+    return [replace(tile, exposures=exposures[tile.exposures]) for tile in tiles]
+
+
+def borders_of(tiles: Sequence[Tile]) -> tuple[list[float], list[float]]:
+    """Return where the cores of tiles meet: along y and along x [px], ascending."""
+    y, x = ({edge for tile in tiles for edge in tile.core[axis] if np.isfinite(edge)} for axis in (0, 1))
+    return sorted(y), sorted(x)
+
+
+def pack_tiles(tiles: Sequence[Tile]) -> dict[str, NDArray[Any]]:
+    """Return T tiles as flat arrays.
+
+    Returns
+    -------
+    dict
+        `tile_exposures` (sum,) int64: the exposures of one tile after the other; `tile_starts` (T + 1,) int64: where
+        each begins, and the end; `tile_cores` (T, 2, 2) float64 [px]; `halo_px` (T,) float64.
+    """
+    exposures = [tile.exposures for tile in tiles]
+    return {
+        "tile_exposures": np.concatenate(exposures) if tiles else np.zeros(0, np.int64),
+        "tile_starts": np.cumsum([0, *map(len, exposures)]),
+        "tile_cores": np.array([tile.core for tile in tiles], np.float64).reshape(-1, 2, 2),
+        "halo_px": np.array([tile.halo_px for tile in tiles], np.float64),
+    }
+
+
+def unpack_tiles(
+    tile_exposures: NDArray[np.int64],
+    tile_starts: NDArray[np.int64],
+    tile_cores: NDArray[np.float64],
+    halo_px: NDArray[np.float64],
+) -> list[Tile]:
+    """Return the tiles of arrays that `pack_tiles` made."""
+    parts = np.split(tile_exposures, tile_starts[1:-1]) if len(halo_px) else []
+    return [
+        Tile(exposures, ((float(top), float(bottom)), (float(left), float(right))), float(halo))
+        for exposures, ((top, bottom), (left, right)), halo in zip(parts, tile_cores, halo_px, strict=True)
+    ]
 
 
 def _adjacent_order(cells: list[tuple[int, int]]) -> list[tuple[int, int]]:

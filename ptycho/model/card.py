@@ -7,12 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-import ptycho.model.convolutions  # noqa: F401 - registers a layer that saved models name
-import ptycho.model.layers  # noqa: F401 - the same
+import ptycho.model.layers  # noqa: F401 - registers a layer that saved models name
 from ptycho.workflow.files import ContractError, StrPath, replacing
 from ptycho.workflow.provenance import CARD, array_digest, versions
+
+PROBE = "probe.npy"
+"""Member of the archive with the probe of the training."""
 
 
 def make_card(
@@ -51,12 +53,29 @@ def make_card(
     }
 
 
-def save_network(path: StrPath, network: keras.Model, card: dict[str, Any]) -> None:
-    """Write a `.keras` file with its card; it is complete or absent."""
+def save_network(path: StrPath, network: keras.Model, card: dict[str, Any], probe: ArrayLike) -> None:
+    """Write a `.keras` file with its card and the probe of the training; it is complete or absent."""
     with replacing(path) as temporary:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(CARD, json.dumps(card, indent=2))
+            with archive.open(PROBE, "w") as member:
+                np.lib.format.write_array(member, np.asarray(probe, np.complex64), allow_pickle=False)
+
+
+def read_probe(path: StrPath) -> NDArray[np.complex64]:
+    """Read the probe of a saved model's training, (modes, N, N) [sqrt(photon)].
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the file is not an archive, or has no probe.
+    """
+    try:
+        with zipfile.ZipFile(Path(path)) as archive, archive.open(PROBE) as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ContractError(f"{path}: no '{PROBE}' that can be read ({error})") from None
 
 
 def read_card(path: StrPath) -> dict[str, Any]:

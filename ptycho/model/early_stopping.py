@@ -9,49 +9,15 @@ and Royer, Noise2Self, ICML 2019).
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho.loader import PtychoDataContainer
-from ptycho.physics.forward import blocks
-from ptycho.physics.noise import poisson_deviance
-
-FIT_FRACTION = 0.8
-"""Fraction of a validation group's photons that is the network's input."""
 MAX_GROUPS = 64
 """Largest number of validation groups: enough for a comparison, cheap to compute."""
 
 
 class TrainingError(ValueError):
     """A network cannot be trained; the message says why."""
-
-
-def amplitudes_of(container: PtychoDataContainer, groups: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Read the frames of some groups, (b, N, N, C).
-
-    Parameters
-    ----------
-    container : PtychoDataContainer
-        Groups of a scan.
-    groups : (b,) int64
-        Indices of the groups to read.
-
-    Raises
-    ------
-    TrainingError
-        If frames are not finite; the message names the exposures.
-    """
-    frames = container.frames[groups]
-    broken = ~np.isfinite(frames).all(axis=(1, 2))
-    if broken.any():
-        exposures = np.unique(container.nn_indices[groups][broken])
-        raise TrainingError(
-            f"diffraction is not finite in {len(exposures)} exposures of groups {groups[0]} to {groups[-1]}: "
-            f"{', '.join(map(str, exposures[:8]))}{', …' * (len(exposures) > 8)}"
-        )
-    return frames
 
 
 def split_groups(nn_indices: ArrayLike, validation: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -90,61 +56,6 @@ def split_groups(nn_indices: ArrayLike, validation: ArrayLike) -> tuple[NDArray[
     first = np.unique(nn_indices[rows, columns], return_index=True)[1]
     groups = np.unique(rows[first])
     return fit, groups[np.unique(np.linspace(0, len(groups) - 1, MAX_GROUPS).round().astype(int))]
-
-
-class ValidationDeviance:
-    """Poisson deviance per pixel of validation exposures, for photons that are not in the network's input.
-
-    Parameters
-    ----------
-    container : PtychoDataContainer
-        Groups of a scan; the truth is not read.
-    groups : (k,) int64
-        Validation groups; their frames are read once and kept.
-    validation : (m,) int64
-        Validation exposures; the others of a group do not count.
-    model : keras.Model
-        Network with the forward model, see `ptycho.model.networks.build_pinn`.
-    batch_size : int
-        Groups that are predicted at once.
-    seed : int
-        Seed of the split of the photons.
-    """
-
-    def __init__(
-        self,
-        container: PtychoDataContainer,
-        groups: NDArray[np.int64],
-        validation: NDArray[np.int64],
-        model: keras.Model,
-        *,
-        batch_size: int,
-        seed: int,
-    ):
-        counts = np.rint(np.square(amplitudes_of(container, groups), dtype=np.float64)).astype(np.int64)
-        seen = np.random.default_rng(seed).binomial(counts, FIT_FRACTION)
-        positions = np.asarray(container.offsets[groups], np.float32)
-        self.inputs = {"diffraction": np.sqrt(seen / FIT_FRACTION).astype(np.float32), "positions": positions}
-        self.chosen = np.isin(container.nn_indices[groups], validation)
-        self.counts = _frames(counts - seen)[self.chosen]
-        self.batch_size, self.predict = min(batch_size, len(groups)), tf.function(model, reduce_retracing=True)
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __call__(self) -> float:
-        """Return the deviance for the model's present weights."""
-        predicted = []
-        for block in blocks(len(self.chosen), self.batch_size):
-            index = np.arange(block.start, block.start + self.batch_size) % len(self.chosen)  # full batches: one graph
-            mean = self.predict({name: tf.constant(array[index]) for name, array in self.inputs.items()})
-            predicted.append(_frames(mean.numpy())[: block.stop - block.start])
-        return poisson_deviance(self.counts, (1 - FIT_FRACTION) * np.concatenate(predicted)[self.chosen].astype(float))
-
-
-def _frames(grouped: NDArray[Any]) -> NDArray[Any]:
-    """Bring the channels of (B, N, N, C) groups forward: (B, C, N, N)."""
-    return np.moveaxis(grouped, -1, 1)
 
 
 @dataclass

@@ -1,206 +1,161 @@
-"""Inference: a network's patches of all groups on a canvas, batch by batch."""
+"""Inference: trained models over the tiles of a view, each a canvas with a core and a halo, in any number of chunks."""
 
-import logging
-import math
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptycho.data.canvas import Canvas
+from ptycho.data.object_files import Reconstruction
+from ptycho.data.tiles import Tile, canvas_of
 from ptycho.loader import PtychoDataContainer
-from ptycho.model.layers import ComplexPatches, InverseDiffraction
-from ptycho.physics.forward import blocks
-from ptycho.workflow.files import StrPath
+from ptycho.model.card import load_network, read_card, read_probe
+from ptycho.model.group_examples import group_counts
+from ptycho.model.networks import CanvasModel, Estimator
+from ptycho.model.unrolled import UnrolledModel
+from ptycho.physics.forward import as_modes, blocks
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.schedule import Schedule
+from ptycho.workflow.files import ContractError, StrPath
+from ptycho.workflow.job import CpuClock
 
-_logger = logging.getLogger(__name__)
+
+class Model(Protocol):
+    """A trained model of any method."""
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """Numbers that the method has chosen in training, for the reconstruction's `chosen`."""
+        ...
+
+    def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
+        """Reconstruct exposures on one canvas."""
+        ...
 
 
-def gridsize_of(network: keras.Model) -> int:
-    """Side of a network's groups: gridsize² patterns."""
-    return math.isqrt(network.input_shape[-1])
-
-
-def check_fit(network: keras.Model, container: PtychoDataContainer) -> None:
-    """Check that a network and the data have the same N and C.
+def load_model(path: StrPath) -> Model:
+    """Load the trained model of a method: network and what its card says is around it.
 
     Raises
     ------
-    ValueError
-        If they differ.
+    ptycho.workflow.files.ContractError
+        If the file is not a saved model, or its card describes none that this version knows.
     """
-    wanted, given = tuple(network.input_shape[1:]), tuple(container.frames.shape[1:])
-    if wanted != given:
-        raise ValueError(f"the model takes groups of {wanted} (N, N, C), but the data's are {given}")
+    card = read_card(path)
+    try:
+        if "schedule" in card:
+            return UnrolledModel(load_network(path), Schedule(**card["schedule"]))
+        if "estimator" in card:
+            return CanvasModel(load_network(path), Estimator(**card["estimator"]))
+    except TypeError as error:
+        raise ContractError(f"{path}: a model of another version of ptycho ({error}): train it again") from error
+    raise ContractError(f"{path}: a network of one pattern at a time (ptycho 0.2 or older): train it again")
 
 
-def probe_warning(network: keras.Model, container: PtychoDataContainer, tolerance: float = 0.01) -> str | None:
-    """Return a warning if the data's probe is not that of the training, which the first layer stores; else None.
+def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: float = 0.01) -> str | None:
+    """Return a warning if a probe is not that of a model's training; else None.
 
     A probe with another shape or other photons is not refused, since no probe is known exactly. The error of the object
     is about that of the probe.
 
     Parameters
     ----------
-    network : keras.Model
-        Trained network.
-    container : PtychoDataContainer
-        Data with a probe.
+    path : path
+        Saved model.
+    probe : (modes, N, N) complex
+        Probe of the data [sqrt(photon)].
     tolerance : float
         Largest 1 - |<P, Q>| / (‖P‖ ‖Q‖) without a warning, and largest relative difference of the photons.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the patterns have another size, or the file has no probe.
     """
-    layer = next((layer for layer in getattr(network, "layers", ()) if isinstance(layer, InverseDiffraction)), None)
-    if layer is None:
-        return None
-    trained = np.array(layer.probe_real) + 1j * np.array(layer.probe_imag, np.float64)
-    probe = np.asarray(container.probe_array, np.complex128)
-    trained_photons, photons = (float(np.sum(np.abs(p) ** 2)) for p in (trained, probe))
+    trained, probe = (as_modes(each).astype(np.complex128) for each in (read_probe(path), probe))
+    if trained.shape[-1] != probe.shape[-1]:
+        raise ContractError(f"{path}: trained on patterns of {trained.shape[-1]} px; these have {probe.shape[-1]} px")
+    start = f"{path}: the data's probe is not the one of the training: "
+    if trained.shape != probe.shape:
+        return start + f"(modes, N, N) = {probe.shape}, not {trained.shape}"
+    trained_photons, photons = (float(np.sum(np.abs(each) ** 2)) for each in (trained, probe))
     correlation = float(np.abs(np.vdot(trained, probe)) / np.sqrt(max(trained_photons * photons, 1e-300)))
     differences = []
     if 1 - correlation > tolerance:
         differences.append(f"another shape (correlation {correlation:.3f})")
     if not abs(photons / max(trained_photons, 1e-300) - 1) <= tolerance:
         differences.append(f"{photons:.4g} photons, not {trained_photons:.4g}")
-    return "the data's probe is not the one of the training: " + " and ".join(differences) if differences else None
+    return start + " and ".join(differences) if differences else None
 
 
-def add_groups(
-    network: keras.Model,
+def reconstruct_tiles(
+    model: Model,
     container: PtychoDataContainer,
+    tiles: Sequence[Tile],
     groups: range,
     batch_size: int,
-    *,
-    folder: StrPath | None = None,
-    label: str = "groups",
-) -> Canvas:
-    """Add the patches of some groups, weighted by the probe's intensity, to a canvas around them.
-
-    The next batch is read while the network computes. The last batch is padded, so that one compiled function serves
-    all; results do not depend on the batch size.
+) -> Iterator[Canvas]:
+    """Reconstruct tiles one by one; synchronize their canvases when they are merged.
 
     Parameters
     ----------
-    network : keras.Model
-        Patterns to patches, see `ptycho.model.networks.build_network`.
+    model : Model
+        Trained model.
     container : PtychoDataContainer
-        Groups of a scan.
+        Its groups are the tiles, see `ptycho.loader.open_tiles`.
+    tiles : sequence of Tile
+        All tiles of the view.
     groups : range
-        Indices of the groups; may be empty.
+        Indices of the tiles to reconstruct; may be empty.
     batch_size : int
-        Groups that are predicted at once.
-    folder : path, optional
-        Folder for a canvas in files, of which only the rows in use are in memory; default: in memory.
-    label : str
-        Name in the progress bar.
+        Exposures that are read and computed at once; results do not depend on it.
 
-    Returns
-    -------
-    Canvas
-        Patches over the bounding box of these groups' windows.
-
-    Raises
+    Yields
     ------
-    ValueError
-        If the network was built for another N or C.
+    Canvas
+        The tile's object, weighted by its illumination and by the distance from the core.
     """
-    check_fit(network, container)
-    if warning := probe_warning(network, container):
-        _logger.warning("%s", warning)
-    if not len(groups):
-        return Canvas.empty((0, 0), (0, 0))
-    xcoords, ycoords = _positions(container, groups)
-    n = container.n_pixels
-    canvas = Canvas.around(xcoords.ravel(), ycoords.ravel(), n, folder)
-    weight = np.abs(container.probe_array) ** 2
-    predict = compiled(network)
-
-    def read(block: slice) -> NDArray[np.float32]:
-        frames = container.frames[groups.start + block.start : groups.start + block.stop]
-        return np.pad(frames, ((0, batch_size - len(frames)), (0, 0), (0, 0), (0, 0)))
-
-    with tqdm(total=len(groups), desc=label, unit="group", mininterval=1) as progress:
-        for block, frames in _read_ahead(read, blocks(len(groups), batch_size)):
-            count = block.stop - block.start
-            patches = predict(frames).numpy()[:count].reshape(-1, n, n)
-            canvas.add(patches, np.broadcast_to(weight, patches.shape), xcoords[block].ravel(), ycoords[block].ravel())
-            progress.update(count)
-    return canvas
-
-
-def _positions(container: PtychoDataContainer, groups: range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return columns and rows of the patch centers of some groups, (B, C) each [px]."""
-    part = slice(groups.start, groups.stop)
-    positions = (container.global_offsets[part] + container.local_offsets[part])[:, 0]
-    return positions[:, 0], positions[:, 1]
-
-
-@lru_cache(maxsize=4)
-def compiled(network: keras.Model) -> Callable[[NDArray[np.float32]], tf.Tensor]:
-    """Compile a network, once: (B, n, n, C) patterns to (B, C, n, n) complex64 patches."""
-    join = ComplexPatches()
-
-    @tf.function(reduce_retracing=True)
-    def predict(frames: tf.Tensor) -> tf.Tensor:
-        return tf.transpose(join(network(frames, training=False)), (0, 3, 1, 2))
-
-    return predict
-
-
-def _read_ahead(
-    read: Callable[[slice], NDArray[np.float32]], parts: Iterable[slice]
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield (part, read(part)); the next part is read in the background."""
-    parts = iter(parts)
-    with ThreadPoolExecutor(1) as reader:
-        part = next(parts)
-        pending = reader.submit(read, part)
-        for following in parts:
-            ready, pending = pending.result(), reader.submit(read, following)
-            yield part, ready
-            part = following
-        yield part, pending.result()
+    for number in tqdm(groups, desc="tiles", unit="tile"):
+        part = model.reconstruct(group_counts(container, number, batch_size), container.probe_array)
+        yield canvas_of(tiles[number], part.object, part.illumination, part.origin_px)
 
 
 def reconstruct_in_chunks(
-    network: keras.Model,
+    model: Model,
     container: PtychoDataContainer,
+    tiles: Sequence[Tile],
     chunk_size: int,
     batch_size: int,
-    *,
     folder: StrPath | None = None,
-    label: str = "groups",
-) -> Canvas:
-    """Add all groups of a container to a canvas in chunks: what the rules of the workflow do, in one process.
+) -> Reconstruction:
+    """Reconstruct all tiles in chunks: what the rules of the workflow do, in one process.
 
     Parameters
     ----------
-    network : keras.Model
-        Patterns to patches, see `ptycho.model.networks.build_network`.
-    container : PtychoDataContainer
-        Groups of a scan.
+    model, container, tiles, batch_size
+        As for `reconstruct_tiles`.
     chunk_size : int
-        Groups with a canvas of their own, which is then added to the whole.
-    batch_size : int
-        Groups that are predicted at once.
+        Tiles with a progress bar of their own.
     folder : path, optional
-        Folder for canvases in files; default: in memory.
-    label : str
-        Name in the progress bar.
+        Folder for the canvas in files; default: in memory.
 
     Returns
     -------
-    Canvas
-        Patches over the bounding box of all windows; it does not depend on the sizes of chunks and batches.
+    Reconstruction
+        Object over the bounding box of all windows; it does not depend on the sizes of chunks and batches.
     """
-    groups = range(len(container))
-    xcoords, ycoords = _positions(container, groups)
-    whole = Canvas.around(xcoords.ravel(), ycoords.ravel(), container.n_pixels, folder)
-    for number, block in enumerate(blocks(len(container), chunk_size), start=1):
-        name = f"{label}, chunk {number}"
-        whole.include(add_groups(network, container, groups[block], batch_size, folder=folder, label=name))
-    return whole
+    positions = [container.positions(number) for number in range(len(container))]
+    x, y = (np.concatenate(axis) for axis in zip(*positions, strict=True))
+    clock, whole = CpuClock(), Canvas.around(x, y, container.n_pixels, folder)
+    for block in blocks(len(container), chunk_size):
+        for canvas in reconstruct_tiles(model, container, tiles, range(len(container))[block], batch_size):
+            whole.include(canvas, synchronized=True)
+    return Reconstruction(
+        object=whole.mean(),
+        illumination=whole.weight,
+        origin_px=whole.origin_px,
+        cpu_s=clock.seconds,
+        chosen=model.chosen,
+    )

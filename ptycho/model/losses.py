@@ -1,16 +1,8 @@
-"""Losses: Poisson likelihood of counts (PINN), probe-weighted distance to the truth (Baseline)."""
+"""Losses of a canvas as TensorFlow graphs: of photon counts (without truth), and of the true object."""
 
-from typing import Any
-
-import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike
 
-from ptycho.model.layers import PACKAGE
-
-FLOOR = 1.0e-6
-"""Smallest mean count in the loss [photon]."""
+from ptycho.reconstruction.likelihood import BACKGROUND
 
 
 def pixel_deviance(counts: tf.Tensor, intensity: tf.Tensor, floor: float) -> tf.Tensor:
@@ -36,32 +28,63 @@ def pixel_deviance(counts: tf.Tensor, intensity: tf.Tensor, floor: float) -> tf.
     return 2 * (intensity - counts + counts * tf.math.log(tf.maximum(counts, floor) / intensity))
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class PoissonDeviance(keras.losses.Loss):
-    """Mean over the last axis of the Poisson deviance of amplitude² counts: their likelihood up to a constant."""
-
-    def call(self, amplitude: tf.Tensor, intensity: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(pixel_deviance(tf.square(amplitude), tf.maximum(intensity, FLOOR), FLOOR), axis=-1)
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class ComplexDistance(keras.losses.Loss):
-    """|O - T| of complex patches, weighted by the probe's intensity: only illuminated pixels count.
+def canvas_deviance(
+    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, frames: tf.Tensor, probes: tf.Tensor
+) -> tf.Tensor:
+    """Mean Poisson deviance per pixel of exposures of a canvas: `Likelihood` as a TensorFlow graph.
 
     Parameters
     ----------
-    weight : (N, N) nested lists of float
-        Intensity of the probe, divided by its mean.
+    canvas : (H, W) complex64
+        Object.
+    top, left : (m,) int32
+        First row and column of each window on the canvas.
+    frames : (m, n, n) float32
+        Counts, zero frequency first [photon].
+    probes : (m, modes, n, n) complex64
+        Shifted probes, sample-centered [sqrt(photon)].
+
+    Returns
+    -------
+    () float32
+        Mean deviance.
     """
+    return tf.reduce_mean(pixel_deviance(frames, _canvas_intensity(canvas, top, left, probes), BACKGROUND))
 
-    def __init__(self, weight: ArrayLike, name: str = "complex_distance", **kwargs: Any):
-        super().__init__(name=name, **kwargs)
-        self.weight = np.asarray(weight, np.float32)
 
-    def call(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        (a, p), (b, q) = tf.split(target, 2, axis=-1), tf.split(output, 2, axis=-1)
-        square = tf.square(a - b) + 4 * a * b * tf.square(tf.sin((p - q) / 2))
-        return tf.reduce_mean(tf.sqrt(square + 1.0e-6) * self.weight[..., None], axis=-1)
+def _canvas_intensity(canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, probes: tf.Tensor) -> tf.Tensor:
+    """Predict the counts of exposures, all modes together, plus `BACKGROUND`, (m, n, n)."""
+    n = tf.shape(probes)[-1]
+    span = tf.range(n)
+    rows, columns = top[:, None] + span, left[:, None] + span
+    windows = tf.gather(tf.reshape(canvas, [-1]), rows[:, :, None] * tf.shape(canvas)[1] + columns[:, None, :])
+    waves = tf.signal.fft2d(windows[:, None] * probes) / tf.cast(n, tf.complex64)
+    return tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1) + BACKGROUND
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weight": self.weight.tolist()}
+
+def canvas_amplitude_error(
+    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, frames: tf.Tensor, probes: tf.Tensor
+) -> tf.Tensor:
+    """Mean absolute error of the predicted amplitudes [sqrt(photon)]; parameters as for `canvas_deviance`."""
+    intensity = _canvas_intensity(canvas, top, left, probes)
+    return tf.reduce_mean(tf.abs(tf.sqrt(intensity) - tf.sqrt(frames)))
+
+
+def canvas_distance(canvas: tf.Tensor, truth: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Weighted mean of |O - T|²: what teaches a supervised network.
+
+    Parameters
+    ----------
+    canvas, truth : (H, W) complex64
+        Object, and what it should be.
+    weight : (H, W) float32
+        Weight of each pixel.
+
+    Returns
+    -------
+    () float32
+        Σ w |O - T|² / Σ w.
+    """
+    difference = canvas - truth
+    square = tf.math.real(difference) ** 2 + tf.math.imag(difference) ** 2
+    return tf.reduce_sum(weight * square) / tf.reduce_sum(weight)

@@ -1,135 +1,149 @@
-"""Network of PINN and Baseline, from the patterns of a group to amplitude and phase, and the models that train it."""
+"""Networks of PINN and Baseline: from a cheap physical estimate on a group's canvas to its object.
 
-from dataclasses import dataclass
+The overlap of a group's exposures has shaped what the network sees: their diffraction patterns are stitched on one
+canvas by a few iterations of error reduction. PINN and Baseline share all of this; they differ in what teaches them.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 from numpy.typing import NDArray
 
-from ptycho.model.convolutions import UpConvolution
-from ptycho.model.layers import ComplexPatches, Detector, GroupCanvas, InverseDiffraction, Regroup
+from ptycho.data.object_files import Reconstruction
+from ptycho.model.layers import Blend
+from ptycho.model.unet import correct, unet_output
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.error_reduction import error_reduction
+from ptycho.reconstruction.features import stack_features
+from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.workflow.job import CpuClock
 
-SIZES = (64, 128, 256)
-"""Sides of the patterns [px] for which a network can be built."""
+METHODS = ("pinn", "baseline")
+"""Methods with these networks."""
+EARLY = 5
+"""The network also sees the object after a fraction of the iterations, 1 / EARLY: smoother, with less noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Architecture of a network."""
+    """Architecture of a network and of the estimate that it sees."""
 
     filters: int
-    """Features at full resolution; twice as many at the next level, four times as many at the others."""
-    amplitude_max: float
-    """Largest amplitude of the output."""
+    """Features at full resolution; two and three times as many at the lower ones."""
+    physics_iterations: int
+    """Iterations of error reduction after the first, see `ptycho.reconstruction.error_reduction`."""
 
 
-def build_network(
-    n: int, channels: int, probe: NDArray[np.complexfloating], options: NetworkOptions, *, transmittance: float
-) -> keras.Model:
-    """Build a network that applies the same weights to every pattern of a group.
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """The physical estimate that a network sees, as features on a canvas."""
 
-    `InverseDiffraction` brings a pattern to the sample plane. An encoder with two decoders, joined level by level,
-    turns that first estimate into amplitude and phase.
+    physics_iterations: int
+    """Iterations of error reduction after the first."""
+    transmittance: float
+    """Mean amplitude transmittance of the training data: the flat object that the iterations start from."""
+    n_pixels: int
+    """N, side of the patterns [px]."""
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Iterations whose objects the network sees, from the last to the first (0)."""
+        return tuple(sorted({self.physics_iterations, self.physics_iterations // EARLY, 0}, reverse=True))
+
+    @property
+    def n_features(self) -> int:
+        """Number of features: real and imaginary part of each object, and the illumination."""
+        return 2 * len(self.kept) + 1
+
+    def features(self, likelihood: Likelihood, fraction: float = 1.0) -> NDArray[np.float32]:
+        """Iterate, and return the network's input.
+
+        Parameters
+        ----------
+        likelihood : Likelihood
+            Likelihood of the photons to reconstruct from.
+        fraction : float
+            Fraction that they are of all photons.
+
+        Returns
+        -------
+        (H, W, `n_features`) float32
+            Objects minus the mean transmittance, and the logarithm of the illumination.
+        """
+        flat = np.full(likelihood.shape, self.transmittance, np.complex64)
+        objects = error_reduction(likelihood, flat, self.physics_iterations, self.kept)
+        return stack_features((obj - flat for obj in objects), likelihood.illumination() / fraction)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-serializable values."""
+        return asdict(self)
+
+
+def build_network(estimator: Estimator, filters: int) -> keras.Model:
+    """Build a network over canvases of any size.
+
+    A U-Net chooses between the estimates, pixel by pixel, and adds a correction, see `ptycho.model.layers.Blend`.
 
     Parameters
     ----------
-    n : int
-        Side of the patterns [px], one of `SIZES`; every doubling adds a level.
-    channels : int
-        C, patterns in a group.
-    probe : (n, n) complex
-        Illumination [sqrt(photon)].
-    options : NetworkOptions
-        Features and largest amplitude.
-    transmittance : float
-        Mean amplitude transmittance of the training data: the normalization, which is saved with the model.
+    estimator : Estimator
+        What the network sees.
+    filters : int
+        Features at full resolution, see `NetworkOptions`.
 
     Returns
     -------
     keras.Model
-        (B, n, n, C) float32 amplitudes to (B, n, n, 2C) float32: C amplitudes, then C phases [rad].
-
-    Raises
-    ------
-    ValueError
-        If n is not one of `SIZES`.
+        (1, H, W, `n_features`) features to (1, H, W, 2): real and imaginary part of the object minus the mean
+        transmittance.
     """
-    if n not in SIZES:
-        raise ValueError(f"patterns of {n} px; wanted one of {SIZES}")
-    widths = [options.filters * 2 ** min(level, 2) for level in range(3 + SIZES.index(n))]
-    inputs = keras.Input((n, n, channels), name="diffraction")
-    first_estimate = InverseDiffraction(n, transmittance, name="inverse_diffraction")
-    x = first_estimate(inputs)
-    first_estimate.set_probe(probe)
-    levels = []
-    for level, width in enumerate(widths):
-        x = _convolve(x, width, 1 if level == 0 else 2)
-        levels.append(x)
-        x = layers.MaxPooling2D()(x)
-    x = _convolve(x, widths[-1], 2)
-    amplitude = layers.Activation("sigmoid")(_decode(x, levels, widths))
-    phase = layers.Activation("tanh")(_decode(x, levels, widths))
-    amplitude = layers.Rescaling(options.amplitude_max, name="amplitude")(Regroup(n, channels)(amplitude))
-    phase = layers.Rescaling(float(np.pi), name="phase")(Regroup(n, channels)(phase))
-    return keras.Model(inputs, layers.Concatenate(name="patches")([amplitude, phase]), name="network")
+    n_estimates = len(estimator.kept)
+    inputs = keras.Input((None, None, estimator.n_features), name="features")
+    output = unet_output(inputs, filters, 2 + n_estimates + 1)
+    return keras.Model(inputs, Blend(n_estimates, name="blend")(inputs, output), name="network")
 
 
-def _convolve(x: keras.KerasTensor, width: int, times: int) -> keras.KerasTensor:
-    options = {"padding": "same", "activation": "leaky_relu", "kernel_initializer": "he_normal"}
-    for _ in range(times):
-        x = layers.Conv2D(width, 3, **options)(x)
-    return x
+@dataclass(frozen=True)
+class CanvasModel:
+    """Trained network of PINN or Baseline, and the estimate that it sees."""
 
+    network: keras.Model
+    """Features to an object, see `build_network`."""
+    estimator: Estimator
+    """What the network sees."""
 
-def _decode(x: keras.KerasTensor, levels: list[keras.KerasTensor], widths: list[int]) -> keras.KerasTensor:
-    for level, width in zip(reversed(levels), reversed(widths), strict=True):
-        x = UpConvolution(width)([x, level])
-    small = keras.initializers.RandomNormal(stddev=0.01)
-    return layers.Conv2D(1, 3, padding="same", kernel_initializer=small)(x)
+    @property
+    def chosen(self) -> dict[str, float]:
+        """Nothing is chosen in training."""
+        return {}
 
+    def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
+        """Reconstruct exposures on one canvas.
 
-def build_pinn(
-    network: keras.Model, probe: NDArray[np.complexfloating], max_spread_px: int, *, trainable_probe: bool
-) -> keras.Model:
-    """Append the forward model to a network: amplitudes and positions in, mean counts out; no truth is used.
+        Parameters
+        ----------
+        counts : Counts
+            Exposures to reconstruct: a group of any size.
+        probe : (modes, N, N) complex
+            Known illumination [sqrt(photon)].
 
-    Parameters
-    ----------
-    network : keras.Model
-        Patterns to patches, see `build_network`.
-    probe : (n, n) complex
-        Illumination [sqrt(photon)].
-    max_spread_px : int
-        Largest extent of a group's positions along an axis [px].
-    trainable_probe : bool
-        Refine the probe while training.
-
-    Returns
-    -------
-    keras.Model
-        {"diffraction": (B, n, n, C), "positions": (B, 1, 2, C)} to (B, n, n, C) mean counts.
-    """
-    n, channels = network.input_shape[1], network.input_shape[-1]
-    inputs = container_inputs(n, channels)
-    canvas = GroupCanvas(n, max_spread_px, name="canvas")
-    detector = Detector(n, trainable_probe, name="detector")
-    patches = canvas(ComplexPatches(name="complex")(network(inputs["diffraction"])), inputs["positions"])
-    model = keras.Model(inputs, detector(patches, inputs["positions"]), name="pinn")
-    canvas.set_probe(probe)
-    detector.set_probe(probe)
-    return model
-
-
-def build_baseline(network: keras.Model) -> keras.Model:
-    """Give a network the inputs of a container's stream, of which it uses the patterns alone."""
-    inputs = container_inputs(network.input_shape[1], network.input_shape[-1])
-    return keras.Model(inputs, network(inputs["diffraction"]), name="baseline")
-
-
-def container_inputs(n: int, channels: int) -> dict[str, keras.KerasTensor]:
-    """Return inputs as `PtychoDataContainer.as_tf_dataset` streams them."""
-    return {
-        "diffraction": keras.Input((n, n, channels), name="diffraction"),
-        "positions": keras.Input((1, 2, channels), name="positions"),
-    }
+        Raises
+        ------
+        ValueError
+            If the network was trained on patterns of another size.
+        """
+        if probe.shape[-1] != self.estimator.n_pixels:
+            raise ValueError(
+                f"patterns of {probe.shape[-1]} px; the network was trained on {self.estimator.n_pixels} px"
+            )
+        clock, likelihood = CpuClock(), Likelihood(counts, probe)
+        flat = np.full(likelihood.shape, self.estimator.transmittance, np.complex64)
+        obj = correct(self.network, flat, self.estimator.features(likelihood))
+        return Reconstruction(
+            object=obj,
+            illumination=likelihood.illumination(),
+            origin_px=likelihood.origin_px,
+            cpu_s=clock.seconds,
+        )

@@ -45,19 +45,3 @@ def cosine_rate(learning_rate: float, steps: int) -> Callable[[int], float]:
     """
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.02)
     return lambda step: float(schedule(step))
-
-
-def compile_model(model: keras.Model, loss: keras.Loss, learning_rate: float) -> None:
-    """Compile a model with `FusedAdam`, whose variables are created at once: else the first step is traced twice.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Model to fit.
-    loss : keras.Loss
-        Loss to minimize.
-    learning_rate : float
-        Rate at the start; see `cosine_rate` for the others.
-    """
-    model.compile(optimizer=FusedAdam(learning_rate), loss=loss, jit_compile=False)
-    model.optimizer.build(model.trainable_variables)

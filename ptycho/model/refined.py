@@ -22,7 +22,7 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import Tile, canvas_of, cut_tiles
 from ptycho.model.checkpoints import Backup, State
 from ptycho.model.unet import build_unet, correct
-from ptycho.model.unet_training import Example, Trainer, UNetOptions, target_of
+from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOptions, target_of
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.features import preconditioned_gradient, stack_features
 from ptycho.reconstruction.likelihood import Likelihood
@@ -221,7 +221,7 @@ def refine_tile(counts: Counts, probe: NDArray[np.complexfloating], run: Refined
         examples += [splits[-1].example(tile, target, probe, rest_fraction) for tile in tiles]
     validation = [splits[0].example(tile, validation_counts, probe, VALIDATION_FRACTION) for tile in tiles]
     network = build_unet(CHANNELS, options.filters, "refined")
-    history = attempt.train(Trainer(network, examples, validation, options, [run.seed, 1]))
+    history = attempt.train(Trainer(network, TrainingSet.of(examples, validation), options, [run.seed, 1]))
     whole = Maps.of(likelihood, 1.0, transmittance, run).correct(network)
     mean = np.mean([maps.correct(network) for maps in splits], axis=0)
     illumination, origin = likelihood.illumination(), likelihood.origin_px

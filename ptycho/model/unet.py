@@ -13,24 +13,23 @@ MULTIPLE = 2 ** (LEVELS - 1)
 """The sides of the U-Net's input are multiples of this [px]."""
 
 
-def build_unet(channels: int, filters: int, name: str) -> keras.Model:
-    """Build a residual U-Net over a canvas of any size.
+def unet_output(inputs: keras.KerasTensor, filters: int, channels: int) -> keras.KerasTensor:
+    """Apply a U-Net to features.
 
     Parameters
     ----------
-    channels : int
-        Number of input features.
+    inputs : (B, H, W, K) tensor
+        Features; H and W are multiples of `MULTIPLE`.
     filters : int
-        Features at full resolution, see `UNetOptions`.
-    name : str
-        Name of the model.
+        Features at full resolution; two and three times as many at the lower ones.
+    channels : int
+        Channels of the output.
 
     Returns
     -------
-    keras.Model
-        (1, H, W, channels) features to a correction, (1, H, W, 2): real and imaginary part.
+    (B, H, W, channels) tensor
+        Output; almost zero before a training.
     """
-    inputs = keras.Input((None, None, channels))
 
     def convolve(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
         for _ in range(2):
@@ -46,7 +45,28 @@ def build_unet(channels: int, filters: int, name: str) -> keras.Model:
     for level, width in zip(reversed(levels), reversed(widths[:-1]), strict=True):
         x = convolve(layers.Concatenate()([layers.UpSampling2D()(x), level]), width)
     small = keras.initializers.RandomNormal(stddev=1.0e-3)
-    return keras.Model(inputs, layers.Conv2D(2, 3, padding="same", kernel_initializer=small)(x), name=name)
+    return layers.Conv2D(channels, 3, padding="same", kernel_initializer=small)(x)
+
+
+def build_unet(channels: int, filters: int, name: str) -> keras.Model:
+    """Build a residual U-Net over a canvas of any size.
+
+    Parameters
+    ----------
+    channels : int
+        Number of input features.
+    filters : int
+        Features at full resolution, see `unet_output`.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        (1, H, W, channels) features to a correction, (1, H, W, 2): real and imaginary part.
+    """
+    inputs = keras.Input((None, None, channels))
+    return keras.Model(inputs, unet_output(inputs, filters, 2), name=name)
 
 
 def padded(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Training of a U-Net without truth: by the Poisson likelihood of photons that it does not see.
+"""Training of a U-Net over canvases: without truth by the likelihood of photons that it does not see, or with truth.
 
 The photons of an example are split into two independent sets. What is reconstructed from the first is the input; the
 likelihood of the second is the loss. Their noise is independent, so the network cannot learn it (Batson and Royer,
@@ -17,12 +17,12 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ptycho.model.checkpoints import State, assign, values_of
+from ptycho.model.checkpoints import Backup, State, assign, values_of
 from ptycho.model.early_stopping import Patience
-from ptycho.model.losses import pixel_deviance
+from ptycho.model.losses import canvas_deviance
 from ptycho.model.optimizer import FusedAdam, cosine_rate
 from ptycho.model.unet import padded
-from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
+from ptycho.reconstruction.likelihood import Likelihood
 
 ROUNDS = 10
 """Number of rounds of a training; each ends with a validation, and its state can be saved."""
@@ -49,14 +49,38 @@ class UNetOptions:
 
 @dataclass
 class Example:
-    """Canvas, input features, and the photons that the corrected canvas is to predict."""
+    """Canvas, input features, and what the corrected canvas is compared with."""
 
     start: NDArray[np.complex64]
     """(H, W) canvas that the output is added to."""
     features: NDArray[np.float32]
     """(H, W, K) input of the network."""
     target: dict[str, NDArray[Any]]
-    """Photons that the network does not see, see `target_of`."""
+    """Arguments of the loss after the canvas; of `canvas_deviance`: photons that the network does not see."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """What a network is trained on, and what it is validated with."""
+
+    draw: Callable[[np.random.Generator], Example]
+    """Returns the example of a step; all that is random in it comes from the generator."""
+    count: int
+    """Examples in a pass, for the history's `epoch`."""
+    validation: list[Example]
+    """Their `canvas_deviance` decides which weights are kept."""
+    loss: Callable[..., tf.Tensor]
+    """Takes a corrected canvas, (H, W) complex64, and an example's target; returns the loss of a step."""
+
+    @classmethod
+    def of(cls, examples: list[Example], validation: list[Example]) -> "TrainingSet":
+        """Draw from a list of examples, whose targets are photons."""
+        return cls(
+            draw=lambda rng: examples[rng.integers(len(examples))],
+            count=len(examples),
+            validation=validation,
+            loss=canvas_deviance,
+        )
 
 
 def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, NDArray[Any]]:
@@ -83,36 +107,6 @@ def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, N
     }
 
 
-def canvas_deviance(
-    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, frames: tf.Tensor, probes: tf.Tensor
-) -> tf.Tensor:
-    """Mean Poisson deviance per pixel of exposures of a canvas: `Likelihood` as a TensorFlow graph.
-
-    Parameters
-    ----------
-    canvas : (H, W) complex64
-        Object.
-    top, left : (m,) int32
-        First row and column of each window on the canvas.
-    frames : (m, n, n) float32
-        Counts, zero frequency first [photon].
-    probes : (m, modes, n, n) complex64
-        Shifted probes, sample-centered [sqrt(photon)].
-
-    Returns
-    -------
-    () float32
-        Mean deviance.
-    """
-    n = tf.shape(frames)[-1]
-    span = tf.range(n)
-    rows, columns = top[:, None] + span, left[:, None] + span
-    windows = tf.gather(tf.reshape(canvas, [-1]), rows[:, :, None] * tf.shape(canvas)[1] + columns[:, None, :])
-    waves = tf.signal.fft2d(windows[:, None] * probes) / tf.cast(n, tf.complex64)
-    intensity = tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1) + BACKGROUND
-    return tf.reduce_mean(pixel_deviance(frames, intensity, BACKGROUND))
-
-
 def _augmented(network: keras.Model, features: tf.Tensor, turn: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:
     """Apply a network to rotated and mirrored features, and undo both in its output, (H, W) complex64."""
     turned = tf.cond(mirror, lambda: tf.transpose(features, (1, 0, 2)), lambda: features)
@@ -127,44 +121,33 @@ class Trainer:
     Parameters
     ----------
     network : keras.Model
-        Network, see `build_unet`.
-    examples, validation : list of Example
-        Examples to train on, and to validate on.
+        Network, see `ptycho.model.unet.build_unet`.
+    training_set : TrainingSet
+        What it is trained on, and validated with.
     options : UNetOptions
         Steps and learning rate.
     seed : list of int
-        Seed of the order of the examples. Every round has a generator of its own, so that a resumed training continues
-        with the order of an uninterrupted one.
+        Seed of the examples. Every round has a generator of its own, so that a resumed training continues with the
+        examples of an uninterrupted one.
     """
 
-    def __init__(
-        self,
-        network: keras.Model,
-        examples: list[Example],
-        validation: list[Example],
-        options: UNetOptions,
-        seed: list[int],
-    ):
-        self.network, self.options, self.seed = network, options, seed
-        self.examples, self.validation = ([_tensors(example) for example in part] for part in (examples, validation))
+    def __init__(self, network: keras.Model, training_set: TrainingSet, options: UNetOptions, seed: list[int]):
+        self.network, self.examples, self.options, self.seed = network, training_set, options, seed
+        self.validation = [_tensors(example) for example in training_set.validation]
         self.optimizer = FusedAdam(options.learning_rate, clipnorm=1.0)
         self.optimizer.build(network.trainable_variables)
         self.rows: list[dict[str, Any]] = []
         self.weights: list[NDArray[Any]] = []
         self.patience = Patience(lr_patience=1, early_stopping_patience=PATIENCE)
-        shapes = tf.nest.map_structure(_any_size, self.examples[0])  # one graph for canvases of all sizes
-        self._loss = tf.function(self._make_loss, input_signature=[*shapes, *AUGMENTATION])
-        self._step = tf.function(self._make_step, input_signature=[*shapes, *AUGMENTATION])
+        # one graph for canvases of all sizes
+        example = tf.nest.map_structure(_any_size, _tensors(training_set.draw(np.random.default_rng(seed))))
+        validation = tf.nest.map_structure(_any_size, self.validation[0])
+        self._step = tf.function(self._make_step, input_signature=[*example, *AUGMENTATION])
+        self._deviance = tf.function(self._make_deviance, input_signature=validation)
 
-    def _make_loss(
-        self,
-        start: tf.Tensor,
-        features: tf.Tensor,
-        target: dict[str, tf.Tensor],
-        turn: tf.Tensor,
-        mirror: tf.Tensor,
-    ) -> tf.Tensor:
-        return canvas_deviance(start + _augmented(self.network, features, turn, mirror), **target)
+    def _make_deviance(self, start: tf.Tensor, features: tf.Tensor, target: dict[str, tf.Tensor]) -> tf.Tensor:
+        upright = tf.constant(0), tf.constant(False)
+        return canvas_deviance(start + _augmented(self.network, features, *upright), **target)
 
     def _make_step(
         self,
@@ -175,15 +158,14 @@ class Trainer:
         mirror: tf.Tensor,
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = self._make_loss(start, features, target, turn, mirror)
+            loss = self.examples.loss(start + _augmented(self.network, features, turn, mirror), **target)
         weights = self.network.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
         return loss
 
     def validate(self) -> float:
         """Return the mean deviance of the validation examples."""
-        upright = tf.constant(0), tf.constant(False)
-        return float(np.mean([self._loss(*example, *upright) for example in self.validation]))
+        return float(np.mean([self._deviance(*example) for example in self.validation]))
 
     def run(self, label: str, save: Callable[[], None] = lambda: None) -> pd.DataFrame:
         """Train for the remaining rounds; give the network the best weights.
@@ -218,6 +200,20 @@ class Trainer:
         assign(self.network.weights, self.weights)
         return pd.DataFrame(self.rows)
 
+    def resume(self, label: str, backup: Backup | None) -> pd.DataFrame:
+        """Continue from a backup if there is one, and save the state there after every round; see `run`."""
+        if backup is None:
+            return self.run(label)
+        if state := backup.load():
+            self.restore(*state)
+            _logger.info("resumes after round %d: %s", len(self.rows), backup.path)
+
+        def save() -> None:
+            facts, arrays = self.state()
+            backup.save(facts, **arrays)
+
+        return self.run(label, save)
+
     def _round(self, label: str, number: int) -> dict[str, Any]:
         """Train for one round and validate; return the row that is appended to the history."""
         steps = max(self.options.steps // ROUNDS, 1)
@@ -226,7 +222,7 @@ class Trainer:
         for step in range(steps):
             rate = cosine(number * steps + step) / 2**self.patience.halvings
             self.optimizer.learning_rate = rate
-            example = self.examples[rng.integers(len(self.examples))]
+            example = _tensors(self.examples.draw(rng))
             turn, mirror = tf.constant(int(rng.integers(4))), tf.constant(bool(rng.integers(2)))
             losses.append(self._step(*example, turn, mirror))
         loss, deviance = float(np.mean(losses)), self.validate()
@@ -237,7 +233,7 @@ class Trainer:
             )
         if self.patience.better(deviance):
             self.weights = values_of(self.network.weights)
-        epoch = (number + 1) * steps / len(self.examples)
+        epoch = (number + 1) * steps / self.examples.count
         self.rows.append({"epoch": epoch, "loss": loss, "validation_deviance": deviance, "learning_rate": rate})
         return self.rows[-1]
 

@@ -15,18 +15,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ptycho.data.canvas import Canvas
 from ptycho.data.object_files import Reconstruction
-from ptycho.data.tiles import Tile, canvas_of, cut_tiles, fullest
-from ptycho.model.card import load_network, read_card
+from ptycho.data.tiles import cut_tiles, fullest
 from ptycho.model.checkpoints import Backup
 from ptycho.model.unet import build_unet, correct
-from ptycho.model.unet_training import Example, Trainer, UNetOptions, target_of
+from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOptions, target_of
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.schedule import Schedule
 from ptycho.reconstruction.tv import TVOptions, choose_tv_weight
-from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.job import CpuClock
 
 VALIDATION_FRACTION = 0.08
@@ -36,6 +33,8 @@ VALIDATION_TILES = 12
 MINIBATCH_GAIN = 0.01
 """Fraction by which mini-batch epochs must lower the validation deviance to be used: a smaller gain does
 not predict the error."""
+BLOCK_SIZE = 64
+"""Exposures per block in an inference, whatever the batch size: mini-batches are drawn within blocks."""
 
 _logger = logging.getLogger(__name__)
 
@@ -74,19 +73,38 @@ class UnrolledModel:
     schedule: Schedule
     """Parameters of the optimization."""
 
-    @classmethod
-    def load(cls, path: StrPath) -> "UnrolledModel":
-        """Read a `.keras` file with a schedule in its card.
+    @property
+    def chosen(self) -> dict[str, float]:
+        """Weight of the prior."""
+        return {"tv_weight": self.schedule.tv_weight}
+
+    def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
+        """Reconstruct exposures on one canvas; `chosen` of the result has `tv_weight`.
+
+        Parameters
+        ----------
+        counts : Counts
+            Exposures to reconstruct: a group of any size.
+        probe : (modes, N, N) complex
+            Known illumination [sqrt(photon)].
 
         Raises
         ------
-        ptycho.workflow.files.ContractError
-            If the file is not a saved model, or a model of another method.
+        ValueError
+            If the network was trained on patterns of another size, or with another number of photons.
         """
-        card = read_card(path)
-        if "schedule" not in card:
-            raise ContractError(f"{path}: a model of method '{card['method']}'; wanted 'unrolled'")
-        return cls(load_network(path), Schedule(**card["schedule"]))
+        counts = replace(counts, block_size=BLOCK_SIZE)
+        clock, likelihood, schedule = CpuClock(), Likelihood(counts, probe), self.schedule
+        schedule.check(probe)
+        ends = schedule.before(likelihood)
+        obj = schedule.after(likelihood, correct(self.network, ends[-1], schedule.features(likelihood, ends)))
+        return Reconstruction(
+            object=obj,
+            illumination=likelihood.illumination(),
+            origin_px=likelihood.origin_px,
+            cpu_s=clock.seconds,
+            chosen=self.chosen,
+        )
 
 
 @dataclass
@@ -212,82 +230,12 @@ def train_unrolled(
     if options.minibatch_epochs and options.stages > 1:
         schedule = _choose_minibatch_epochs(part, probe, schedule, options.minibatch_epochs, prior.fit_fraction, seed)
     network = build_unet(schedule.n_features, options.filters, "network")
-    trainer = Trainer(network, *_examples(counts, probe, options, schedule, seed), options, [seed, 0])
-    if backup and (state := backup.load()):
-        trainer.restore(*state)
-        _logger.info("resumes after round %d: %s", len(trainer.rows), backup.path)
-
-    def save() -> None:
-        if backup:
-            facts, arrays = trainer.state()
-            backup.save(facts, **arrays)
-
-    history = trainer.run("unrolled", save)
-    return UnrolledModel(network, schedule), history
+    training_set = TrainingSet.of(*_examples(counts, probe, options, schedule, seed))
+    trainer = Trainer(network, training_set, options, [seed, 0])
+    return UnrolledModel(network, schedule), trainer.resume("unrolled", backup)
 
 
 def _numbers_of(options: UnrolledOptions) -> dict[str, int]:
     """Return the options that are fields of a schedule, too."""
     shared = {field.name for field in fields(Schedule)} & {field.name for field in fields(options)}
     return {name: getattr(options, name) for name in shared}
-
-
-def apply_unrolled(model: UnrolledModel, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
-    """Reconstruct exposures with a trained network, all on one canvas.
-
-    Parameters
-    ----------
-    model : UnrolledModel
-        Trained network and its schedule.
-    counts : Counts
-        Exposures to reconstruct.
-    probe : (modes, N, N) complex
-        Known illumination [sqrt(photon)].
-
-    Returns
-    -------
-    Reconstruction
-        Object on the canvas around the exposures' windows; `chosen` has `tv_weight`.
-
-    Raises
-    ------
-    ValueError
-        If the network was trained on patterns of another size.
-    """
-    clock, likelihood, schedule = CpuClock(), Likelihood(counts, probe), model.schedule
-    schedule.check(probe)
-    ends = schedule.before(likelihood)
-    obj = schedule.after(likelihood, correct(model.network, ends[-1], schedule.features(likelihood, ends)))
-    return Reconstruction(
-        object=obj,
-        illumination=likelihood.illumination(),
-        origin_px=likelihood.origin_px,
-        cpu_s=clock.seconds,
-        chosen={"tv_weight": schedule.tv_weight},
-    )
-
-
-def reconstruct_tiles(
-    model: UnrolledModel, counts: Counts, probe: NDArray[np.complexfloating], tiles: list[Tile]
-) -> Iterator[Canvas]:
-    """Reconstruct tiles; synchronize their canvases when they are merged.
-
-    Parameters
-    ----------
-    model : UnrolledModel
-        Trained network and its schedule.
-    counts : Counts
-        Exposures of the scan.
-    probe : (modes, N, N) complex
-        Known illumination [sqrt(photon)].
-    tiles : list of Tile
-        Tiles of the scan, see `ptycho.data.tiles.cut_tiles`; may be empty.
-
-    Yields
-    ------
-    Canvas
-        One canvas per tile.
-    """
-    for tile in tqdm(tiles, desc="unrolled", unit="tile"):
-        part = apply_unrolled(model, counts.select(tile.exposures), probe)
-        yield canvas_of(tile, part.object, part.illumination, part.origin_px)

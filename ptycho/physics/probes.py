@@ -86,7 +86,7 @@ def scale_to(probe: NDArray[np.complexfloating], photons: float) -> NDArray[np.c
 
 
 def first_mode(probe: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
-    """Return the strongest mode, (N, N), scaled to the photons of all modes: the probe of the networks."""
+    """Return the strongest mode, (N, N), scaled to the photons of all modes."""
     modes = as_modes(probe)
     power = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
     return scale_to(modes[power.argmax()], power.sum())

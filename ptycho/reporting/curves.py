@@ -13,8 +13,7 @@ from ptycho.methods import METHODS
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.tables import varied
-from ptycho.scoring.metric_tables import FLUENCE, repeats
-from ptycho.scoring.photon_bound import PHOTON_LIMIT
+from ptycho.scoring.metric_tables import FLUENCE, PHOTON_LIMIT, repeats
 
 MAX_TILES_IN_LEGEND = 8
 """A training figure names the best epoch of every tile up to this number of tiles."""

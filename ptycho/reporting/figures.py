@@ -228,6 +228,7 @@ def plot_view(
     overlaps: NDArray[np.floating],
     *,
     origin_px: Sequence[int] = (0, 0),
+    borders_px: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> Figure:
     """Plot an overlap view: exposures by role, illumination, and overlap with the nearest neighbor.
 
@@ -241,6 +242,8 @@ def plot_view(
         Linear overlap of each exposure with its nearest neighbor.
     origin_px : (int, int)
         Row and column of the illumination's first pixel.
+    borders_px : (sequence of float, sequence of float)
+        Where the cores of tiles meet: along y and along x.
     """
     figure = new_figure(14.0, 4.4)
     scatter, image, histogram = figure.subplots(1, 3)
@@ -248,6 +251,9 @@ def plot_view(
     for role, (x, y) in positions.items():
         color, marker = _ROLE_STYLES[role]
         scatter.plot(x, y, marker, color=color, markersize=5, label=f"{role}: {len(np.asarray(x))}")
+    for draw, borders in zip((scatter.axhline, scatter.axvline), borders_px, strict=True):
+        for border in borders:
+            draw(border, color="#999999", linewidth=0.6, zorder=0)
     scatter.set(xlim=image.get_xlim(), ylim=image.get_ylim(), aspect="equal", title="exposures")
     figure.legend(loc="outside upper left", ncols=3)
     image.set_title("illumination")

@@ -230,8 +230,7 @@ def _is_of_study(path: Path, config: Mapping[str, Any]) -> bool:
     wildcards, chunk = wildcards_of(path), re.fullmatch(r"\d+of(\d+)", path.stem)
     if "infer" in path.parts[0] and wildcards.get("split", config["splits"][0]) not in config["splits"]:
         return False
-    chunks = config["inference"]["tile_chunks" if wildcards.get("method") == "unrolled" else "chunks"]
-    if chunk and int(chunk[1]) != chunks:
+    if chunk and int(chunk[1]) != config["inference"]["chunks"]:
         return False
     allowed = {
         "dose": set(map(str, config["doses"])),

@@ -57,7 +57,7 @@ def fluence_table(views: Mapping[StrPath, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def view_warnings(views: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
-    """List the views with fewer groups than requested, or with exposures that have no photons.
+    """List the views with fewer groups to train on than requested, or with exposures that have no photons.
 
     Parameters
     ----------
@@ -68,8 +68,10 @@ def view_warnings(views: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
     for path, numbers in views.items():
         condition, counts = condition_of(path), numbers["counts"]
         where = f"{Path(path).stem}, {condition['view']} {condition['dose']}"
-        if counts["groups"] < counts["groups_wanted"]:
-            warnings.append(f"{where}: only {counts['groups']} of {counts['groups_wanted']} requested groups exist")
+        if Path(path).stem == "train" and counts["groups"] < counts["groups_wanted"]:
+            warnings.append(
+                f"{where}: only {counts['groups']} of {counts['groups_wanted']} requested groups were found"
+            )
         if empty := counts.get("exposures_without_photons"):
             warnings.append(
                 f"{where}: {empty} of {counts['exposures']} exposures have no photons; was the shutter open?"

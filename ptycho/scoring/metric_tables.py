@@ -4,6 +4,8 @@ from typing import Any
 
 import pandas as pd
 
+PHOTON_LIMIT = "photon limit"
+"""What the bound is called in the column `method` of tables."""
 FLUENCE = "fluence_photons_per_px"
 """Column of the fluence, incident photons per object pixel."""
 

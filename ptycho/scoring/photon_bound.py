@@ -31,11 +31,9 @@ from ptycho.physics.forward import (
     split_position,
     window_start,
 )
+from ptycho.scoring.metric_tables import PHOTON_LIMIT
 from ptycho.scoring.metrics import METRICS
 from ptycho.scoring.region import Region
-
-PHOTON_LIMIT = "photon limit"
-"""What the bound is called in the column `method` of tables."""
 
 BOUND_METRICS = ("error", "frc50_amplitude", "frc50_phase")
 """Metrics that the drawn errors are scored by."""

@@ -136,7 +136,9 @@ def check_config(config: dict[str, Any]) -> None:
         Lists every invalid key, what was found and what is allowed.
     """
     if retired := find_retired(config):
-        raise ConfigError("this config was written for ptycho 0.1:\n" + "\n".join(f"  - {line}" for line in retired))
+        raise ConfigError(
+            "this config was written for an older version of ptycho:\n" + "\n".join(f"  - {line}" for line in retired)
+        )
     validator = jsonschema.Draft202012Validator(load_schema())
     problems = [_explain(error) for error in sorted(validator.iter_errors(config), key=lambda error: error.json_path)]
     if not problems:

@@ -116,6 +116,8 @@ def _allowed(part: dict[str, Any]) -> str:
     if part["type"] == "object":
         values = part["additionalProperties"]
         return "names: " + (_allowed(values) if "type" in values else "as `source.object`")
+    if isinstance(part["type"], list):
+        return " or ".join(_allowed(part | {"type": kind}) for kind in part["type"] if kind != "null") + " or `null`"
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = ", ".join(f"{sign} {part[key]}" for key, sign in bounds.items() if key in part)
@@ -123,6 +125,8 @@ def _allowed(part: dict[str, Any]) -> str:
 
 
 def _yaml(value: Any) -> str:
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)

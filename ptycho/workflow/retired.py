@@ -1,4 +1,4 @@
-"""Config keys of ptycho 0.1 and their present names: the only module that knows old names."""
+"""Config keys of older versions and their present names: the only module that knows old names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,8 +9,6 @@ KEYS = {
     "iterative.compact_below": "lsqml.compact_batching_below_overlap",
     "grouping.neighbours": "grouping.neighbors",
     "grouping.held_share": "grouping.holdout_fraction",
-    "training.halve_after": "training.lr_patience",
-    "training.patience": "training.early_stopping_patience",
     "lsqml.patience": "lsqml.early_stopping_patience",
     "lsqml.compact_below": "lsqml.compact_batching_below_overlap",
     "tv.strongest": "tv.lambda_max",
@@ -23,10 +21,31 @@ KEYS = {
     "refined.deals": "refined.n_splits",
     "refined.fit_share": "refined.fit_fraction",
     "source.reference": "reference",
+    "grouping.max_spread_px": "grouping.max_spread",
+    "grouping.n_groups.train": "grouping.n_groups",
+    "grouping.n_groups.test": "grouping.n_groups",
+    "training.epochs": "training.steps",
 }
 """Old key -> new key, as dotted paths."""
 
-DROPPED = {"network.bfloat16": "it was never measured"}
+MEANINGS = {
+    "grouping.max_spread": "in units of the median distance of neighboring exposures, not in pixels",
+    "grouping.n_groups": "one number for both splits",
+    "training.steps": "steps of one group, not passes over all groups",
+}
+"""New key -> what its value means now, where that has changed with the name."""
+
+DROPPED = {
+    "network.bfloat16": "it was never measured",
+    "inference.tile_chunks": "`inference.chunks` counts for every trained network",
+    "network.amplitude_max": "the transmittance that a network can return has no limit",
+    "training.batch_size": "a step of Adam is one group",
+    "training.trainable_probe": "it was never used: the probe of the scan counts",
+    **dict.fromkeys(
+        ("training.halve_after", "training.lr_patience", "training.patience", "training.early_stopping_patience"),
+        "a training has ten rounds; it stops after three without a lower validation deviance",
+    ),
+}
 """Keys without a successor, and the reason."""
 
 OBJECT_KINDS = {"leaves": "dead_leaves"}
@@ -35,7 +54,10 @@ OBJECT_KINDS = {"leaves": "dead_leaves"}
 
 def find_retired(config: Mapping[str, Any]) -> list[str]:
     """Return a message for every old key in a config: its present name, or why it was dropped."""
-    messages = [f"`{old}` is called `{new}` now" for old, new in KEYS.items() if _has(config, old)]
+    meanings = {new: f", {meaning}" for new, meaning in MEANINGS.items()}
+    messages = [
+        f"`{old}` is called `{new}` now{meanings.get(new, '')}" for old, new in KEYS.items() if _has(config, old)
+    ]
     return messages + [f"`{old}` is gone: {reason}" for old, reason in DROPPED.items() if _has(config, old)]
 
 

@@ -1,0 +1,131 @@
+"""Examples of groups: what a network sees of one group's photons, and what its object is compared with."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.loader import PtychoDataContainer
+from ptycho.model.early_stopping import TrainingError
+from ptycho.model.networks import Estimator
+from ptycho.model.unet import padded
+from ptycho.model.unet_training import Example, target_of
+from ptycho.physics.forward import mean_transmittance
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
+
+TRANSMITTANCE_GROUPS = 64
+"""Largest number of groups that the mean transmittance is computed from; they are spread over the scan."""
+DIM = 0.05
+"""Illumination at which a pixel of the truth counts half, as a fraction of one exposure's peak."""
+
+
+def group_counts(container: PtychoDataContainer, group: int, block_size: int = 64) -> Counts:
+    """Return the counts of a group's exposures; a frame is read when it is needed.
+
+    Parameters
+    ----------
+    container : PtychoDataContainer
+        Groups of a scan.
+    group : int
+        The group.
+    block_size : int
+        Exposures that are read and computed at once.
+
+    Raises
+    ------
+    TrainingError
+        When frames are read: if one is not finite; the message names the exposures.
+    """
+    xcoords, ycoords = container.positions(group)
+
+    def frames(which: NDArray[np.int64]) -> NDArray[np.float64]:
+        counts = np.square(container.group_frames(group, which), dtype=np.float64)
+        finite = np.isfinite(counts).all(axis=(-2, -1))
+        if not finite.all():
+            broken = container.members(group)[which][~finite].tolist()
+            raise TrainingError(f"exposures {broken}: diffraction that is not finite")
+        return counts
+
+    return Counts(frames, xcoords, ycoords, block_size)
+
+
+def transmittance_of(container: PtychoDataContainer, groups: NDArray[np.int64]) -> float:
+    """Mean amplitude transmittance of groups, sqrt(detected / incident photons).
+
+    Parameters
+    ----------
+    container : PtychoDataContainer
+        Groups of a scan.
+    groups : (b,) int64
+        Indices of the groups, of which at most `TRANSMITTANCE_GROUPS` are read.
+
+    Raises
+    ------
+    TrainingError
+        If frames are not finite.
+    """
+    chosen = groups[np.unique(np.linspace(0, len(groups) - 1, TRANSMITTANCE_GROUPS).round().astype(int))]
+    counts = [group_counts(container, group) for group in chosen.tolist()]
+    return mean_transmittance(sum(part.photons() for part in counts), sum(map(len, counts)), container.probe_array)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupExamples:
+    """Examples of the groups of a container."""
+
+    container: PtychoDataContainer
+    """Groups of the train split."""
+    estimator: Estimator
+    """What the network sees."""
+    fit_fraction: float
+    """Fraction of a group's photons that the network sees; the rest is predicted."""
+
+    def _split(self, group: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
+        """Split a group's photons into those that the network sees and the rest."""
+        counts = group_counts(self.container, group)
+        frames = np.rint(counts.frames(np.arange(len(counts)))).astype(np.int64)
+        fit = rng.binomial(frames, self.fit_fraction)
+        return replace(counts, frames=fit.__getitem__), replace(counts, frames=(frames - fit).__getitem__)
+
+    def _example(self, likelihood: Likelihood, target: dict[str, NDArray[Any]]) -> Example:
+        start = np.full(likelihood.shape, self.estimator.transmittance, np.complex64)
+        return Example(start, self.estimator.features(likelihood, self.fit_fraction), target)
+
+    def photons(self, group: int, rng: np.random.Generator, predicted: NDArray[np.int64] | None = None) -> Example:
+        """Make an example whose target is the rest of the group's photons, for `ptycho.model.losses.canvas_deviance`.
+
+        Parameters
+        ----------
+        group : int
+            The group.
+        rng : Generator
+            Source of the split.
+        predicted : (m,) int64, optional
+            Which of the group's exposures are predicted, from 0 on; default: all.
+        """
+        fit, rest = self._split(group, rng)
+        rest = rest if predicted is None else rest.select(predicted)
+        likelihood = Likelihood(fit, self.container.probe_array, self.fit_fraction)
+        target = Likelihood(rest, self.container.probe_array, 1 - self.fit_fraction, cache_bytes=0)
+        return self._example(likelihood, target_of(target, likelihood.origin_px))
+
+    def truth(self, group: int, rng: np.random.Generator) -> Example:
+        """Make an example whose target is the true object, for `ptycho.model.losses.canvas_distance`.
+
+        Parameters
+        ----------
+        group : int
+            The group.
+        rng : Generator
+            Source of the split: the network sees as many photons as with `photons`.
+        """
+        fit, _ = self._split(group, rng)
+        likelihood = Likelihood(fit, self.container.probe_array, self.fit_fraction)
+        (y, x), (height, width) = likelihood.origin_px, likelihood.shape
+        truth = np.asarray(self.container.YY_full[y : y + height, x : x + width], np.complex64)
+        illumination = likelihood.illumination()
+        dim = DIM * float(np.max(np.sum(np.abs(likelihood.probe) ** 2, axis=0)))
+        target = {"truth": truth, "weight": (illumination / (illumination + dim)).astype(np.float32)}
+        return self._example(likelihood, {name: padded(array) for name, array in target.items()})

@@ -1,0 +1,178 @@
+"""Error reduction on a canvas: the update is a gradient, the first iterate a closed form, the momentum a gain."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptycho.physics.forward import (
+    diffract,
+    illumination,
+    inverse_diffract,
+    predict_intensity,
+    shift_probe,
+    split_position,
+    window_start,
+)
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.error_reduction import REGULARIZATION, error_reduction
+from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
+
+N = 16
+X, Y = np.array([9.3, 14.0, 11.7, 17.45, 10.2]), np.array([8.6, 10.49, 15.0, 17.2, 12.51])
+"""Positions between pixels [px]."""
+SHAPE, ORIGIN = (24, 24), (1, 1)
+"""Box around their windows, worked out by hand."""
+
+
+def complex_noise(shape, seed):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=shape) + 1j * rng.normal(size=shape)
+
+
+def probe_of(modes):
+    """A spot a quarter of the window wide, without symmetry, that lights the whole detector."""
+    square = (np.arange(N) - N // 2) ** 2
+    spot = np.exp(-np.add.outer(square, square) / 24)
+    return (3 * spot * complex_noise((modes, N, N), 1)).astype(np.complex64)
+
+
+def counts_of(frames, block_size=64):
+    return Counts(frames.__getitem__, X, Y, block_size)
+
+
+@pytest.fixture(params=[1, 3], ids=["one mode", "three modes"])
+def problem(request):
+    """Probe, noisy counts, and an object that does not explain them."""
+    probe = probe_of(request.param)
+    frames = (
+        np.random.default_rng(2).poisson(predict_intensity(complex_noise(SHAPE, 3), probe, X, Y, ORIGIN)).astype(float)
+    )
+    return probe, frames, complex_noise(SHAPE, 4).astype(np.complex64)
+
+
+def amplitude_error(obj, probe, frames, origin, positions=(X, Y)):
+    """Σ (√I - √y)², by the forward model, in double precision; the floor belongs to I."""
+    predicted = predict_intensity(obj.astype(np.complex128), probe, *positions, origin)
+    return np.sum((np.sqrt(predicted + BACKGROUND) - np.sqrt(frames)) ** 2)
+
+
+def test_the_update_is_zero_where_the_counts_are_those_predicted(problem):
+    probe, _, _ = problem
+    obj = complex_noise(SHAPE, 5).astype(np.complex64)
+    likelihood = Likelihood(counts_of(predict_intensity(obj, probe, X, Y, ORIGIN) + BACKGROUND), probe)
+    scale = np.abs(obj).max() * likelihood.illumination().max()
+    assert np.abs(likelihood.amplitude_update(obj)).max() < 1e-5 * scale
+    assert np.abs(likelihood.amplitude_update(1.1 * obj)).max() > 1e-2 * scale
+
+
+def test_the_update_is_minus_half_the_gradient_of_the_squared_error_of_amplitudes(problem):
+    """d/dε E(O + ε D) = Re⟨D, dE/dRe O + i dE/dIm O⟩, and -2 times the update is that gradient."""
+    probe, frames, obj = problem
+    likelihood = Likelihood(counts_of(frames), probe)
+    assert (likelihood.shape, likelihood.origin_px) == (SHAPE, ORIGIN)
+    gradient = -2 * likelihood.amplitude_update(obj).astype(np.complex128)
+    single = np.zeros((2, *SHAPE), complex)
+    single[0, 9, 13], single[1, 14, 8] = 1, 1j
+    for direction in (*single, complex_noise(SHAPE, 6)):
+        step = 1e-5 * direction
+        error = [amplitude_error(obj + sign * step, probe, frames, ORIGIN) for sign in (1, -1)]
+        slope = (error[0] - error[1]) / 2e-5
+        assert slope == pytest.approx(np.vdot(direction, gradient).real, rel=1e-3)
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 5])
+def test_the_update_does_not_depend_on_the_size_of_blocks(problem, block_size):
+    probe, frames, obj = problem
+    whole = Likelihood(counts_of(frames), probe).amplitude_update(obj)
+    for cache_bytes in (0, 1 << 28):
+        likelihood = Likelihood(counts_of(frames, block_size), probe, cache_bytes=cache_bytes)
+        np.testing.assert_allclose(likelihood.amplitude_update(obj), whole, atol=1e-6 * np.abs(whole).max())
+
+
+def test_from_a_flat_object_the_first_iterate_is_the_stitched_inverse_diffraction(problem):
+    """(Σ P* F⁻¹(√y F(tP) / |F(tP)|) + r t) / (Σ |P|² + r), with r a fraction of the peak: written out here."""
+    probe, frames, _ = problem
+    likelihood, flat = Likelihood(counts_of(frames), probe), 0.8
+    total, peak = np.zeros(SHAPE, complex), np.max(np.sum(np.abs(probe) ** 2, axis=0))
+    for frame, x, y in zip(frames, X, Y, strict=True):
+        shifted = shift_probe(probe, split_position(y)[1], split_position(x)[1])
+        waves = diffract(flat * shifted)
+        intensity = np.sum(np.abs(waves) ** 2, axis=0)
+        waves *= np.sqrt(frame / (intensity + BACKGROUND))
+        row, column = window_start(y, N) - ORIGIN[0], window_start(x, N) - ORIGIN[1]
+        total[row : row + N, column : column + N] += (inverse_diffract(waves) * shifted.conj()).sum(0)
+    light, rest = illumination(probe, X, Y, SHAPE, ORIGIN), REGULARIZATION * peak
+    expected = (total + rest * flat) / (light + rest)
+    first = error_reduction(likelihood, np.full(SHAPE, flat, np.complex64), 0, (0,))
+    assert len(first) == 1
+    np.testing.assert_allclose(first[0], expected, atol=2e-5 * np.abs(expected).max())
+    assert np.abs(expected - flat).max() > 0.1
+
+
+def test_iterates_are_returned_in_the_order_in_which_they_are_wanted(problem):
+    probe, frames, obj = problem
+    likelihood = Likelihood(counts_of(frames), probe)
+    by_number = {k: error_reduction(likelihood, obj, k, (k,))[0] for k in (0, 1, 2, 5)}
+    kept = error_reduction(likelihood, obj, 5, (5, 1, 0, 2))
+    for number, iterate in zip((5, 1, 0, 2), kept, strict=True):
+        np.testing.assert_array_equal(iterate, by_number[number])
+    assert len({iterate.tobytes() for iterate in kept}) == 4
+    assert kept[0].dtype == np.complex64
+
+
+def plain(likelihood, obj, iterations):
+    """Error reduction without momentum, as many updates as `error_reduction` makes."""
+    peak = np.max(np.sum(np.abs(likelihood.probe) ** 2, axis=0))
+    for _ in range(iterations + 1):
+        obj = obj + likelihood.amplitude_update(obj) / (likelihood.illumination() + REGULARIZATION * peak)
+    return obj.astype(np.complex64)
+
+
+def test_iterations_lower_the_error_and_momentum_lowers_it_further(scan):
+    """On noiseless counts of the scan's own object."""
+    positions, probe = (scan.xcoords, scan.ycoords), scan.probe
+    frames = predict_intensity(scan.object[:], probe, *positions)
+    likelihood = Likelihood(Counts(frames.__getitem__, *positions), probe)
+    flat = np.full(likelihood.shape, 0.8, np.complex64)
+    kept = error_reduction(likelihood, flat, 16, (0, 2, 4, 8, 16))
+    errors = [amplitude_error(obj, probe, frames, likelihood.origin_px, positions) for obj in kept]
+    assert (np.diff(errors) < 0).all()
+    assert errors[-1] < 0.05 * errors[0]
+    for number, error, gain in zip((4, 16), (errors[2], errors[4]), (0.95, 0.3), strict=True):
+        obj = plain(likelihood, flat, number)
+        assert error < gain * amplitude_error(obj, probe, frames, likelihood.origin_px, positions)
+    # the control: the first iterate has no momentum yet
+    np.testing.assert_allclose(plain(likelihood, flat, 0), kept[0], atol=1e-5)
+
+
+def test_a_part_of_the_photons_gives_the_same_estimate(problem):
+    """The likelihood of a split knows its fraction, so that the object has no other scale."""
+    probe, frames, obj = problem
+    whole, part = Likelihood(counts_of(frames), probe), Likelihood(counts_of(0.3 * frames), probe, 0.3)
+    first, second = (error_reduction(likelihood, obj, 3, (3,))[0] for likelihood in (whole, part))
+    np.testing.assert_allclose(first, second, atol=1e-2 * np.abs(first).max())
+
+
+def test_a_global_phase_of_the_probe_does_not_show_in_the_estimate(scan, counts):
+    """Nobody can measure it. Photons where none is predicted must not take their phase from rounding errors."""
+    turned = (scan.probe * np.exp(0.7j)).astype(np.complex64)
+    estimates = []
+    for probe in (scan.probe, turned):
+        likelihood = Likelihood(counts, probe)
+        flat = np.full(likelihood.shape, 0.8, np.complex64)
+        estimates.append(error_reduction(likelihood, flat, 8, (8, 0)))
+    lit = likelihood.illumination() > 0.1 * likelihood.illumination().max()
+    for first, second in zip(*estimates, strict=True):
+        assert np.abs(first - second)[lit].max() < 1e-4
+
+
+@pytest.mark.parametrize("block_size", [1, 5, 16])
+def test_estimates_do_not_depend_on_the_size_of_blocks_by_one_bit(scan, counts, block_size):
+    """A difference in the last bit grows in the iterations and in the network, beyond what the law of chunks allows."""
+    flat = np.full(Likelihood(counts, scan.probe).shape, 0.8, np.complex64)
+    whole, parts = (
+        error_reduction(Likelihood(each, scan.probe), flat, 4, (4,))[0]
+        for each in (counts, replace(counts, block_size=block_size))
+    )
+    np.testing.assert_array_equal(parts, whole)
