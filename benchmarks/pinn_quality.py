@@ -164,11 +164,11 @@ def main() -> None:
         "--gridsize", type=int, default=4, help="square root of the patterns in a group (default: %(default)s)"
     )
     parser.add_argument("--groups", type=int, default=1200, help="training groups (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=400, help="steps of Adam, a group each (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=350, help="steps of Adam, a group each (default: %(default)s)")
     parser.add_argument(
         "--filters", type=int, default=16, help="features of the network at full resolution (default: %(default)s)"
     )
-    parser.add_argument("--physics-iterations", type=int, default=24, help="of error reduction (default: %(default)s)")
+    parser.add_argument("--physics-iterations", type=int, default=30, help="of error reduction (default: %(default)s)")
     parser.add_argument(
         "--learning-rate", type=float, default=2e-3, help="Adam's step at the start (default: %(default)s)"
     )

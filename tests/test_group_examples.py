@@ -15,7 +15,7 @@ tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import training as training_module  # noqa: E402
 from ptycho.model.early_stopping import TrainingError, split_groups  # noqa: E402
-from ptycho.model.group_examples import DIM, GroupExamples, group_counts, transmittance_of  # noqa: E402
+from ptycho.model.group_examples import HALF_WEIGHT, GroupExamples, group_counts, transmittance_of  # noqa: E402
 from ptycho.model.losses import canvas_deviance  # noqa: E402
 from ptycho.model.networks import Estimator, NetworkOptions  # noqa: E402
 from ptycho.model.training import TrainingOptions, TrainingRun, train  # noqa: E402
@@ -122,7 +122,7 @@ def test_the_true_target_is_the_object_at_the_canvas(scan):
     whole = cut_patches(scan.object[:], scan.xcoords[members], scan.ycoords[members], 64)
     np.testing.assert_array_equal(patches, whole)
     incident = illumination(scan.probe, scan.xcoords[members], scan.ycoords[members], seen.shape, seen.origin_px)
-    half = DIM * np.sum(np.abs(scan.probe) ** 2, axis=0).max()
+    half = HALF_WEIGHT * np.sum(np.abs(scan.probe) ** 2, axis=0).max()
     weight = example.target["weight"][:height, :width]
     np.testing.assert_allclose(weight, incident / (incident + half), atol=1e-4)
     photons = examples.photons(GROUP, np.random.default_rng(0))

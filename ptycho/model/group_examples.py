@@ -17,7 +17,7 @@ from ptycho.reconstruction.likelihood import Likelihood
 
 TRANSMITTANCE_GROUPS = 64
 """Largest number of groups that the mean transmittance is computed from; they are spread over the scan."""
-DIM = 0.05
+HALF_WEIGHT = 0.05
 """Illumination at which a pixel of the truth counts half, as a fraction of one exposure's peak."""
 
 
@@ -126,6 +126,6 @@ class GroupExamples:
         (y, x), (height, width) = likelihood.origin_px, likelihood.shape
         truth = np.asarray(self.container.YY_full[y : y + height, x : x + width], np.complex64)
         illumination = likelihood.illumination()
-        dim = DIM * float(np.max(np.sum(np.abs(likelihood.probe) ** 2, axis=0)))
-        target = {"truth": truth, "weight": (illumination / (illumination + dim)).astype(np.float32)}
+        half = HALF_WEIGHT * float(np.max(np.sum(np.abs(likelihood.probe) ** 2, axis=0)))
+        target = {"truth": truth, "weight": (illumination / (illumination + half)).astype(np.float32)}
         return self._example(likelihood, {name: padded(array) for name, array in target.items()})

@@ -6,7 +6,6 @@ noise is independent, so the network cannot learn it (Batson and Royer, Noise2Se
 the distance to the truth.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,8 +25,6 @@ from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOption
 
 LOSSES: dict[str, Callable[..., tf.Tensor]] = {"poisson": canvas_deviance, "mae": canvas_amplitude_error}
 """Losses of the PINN."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +107,10 @@ def train(
     Raises
     ------
     TrainingError
-        If the method or its loss is unknown, data or loss are not finite, there is no group to train or to validate
-        on, or the Baseline finds no truth.
+        If the method or its loss is unknown, data are not finite, there is no group to train or to validate on, or the
+        Baseline finds no truth.
+    ValueError
+        If the loss is not finite.
     """
     if method not in METHODS:
         raise TrainingError(f"method '{method}'; wanted one of {METHODS}")

@@ -91,7 +91,7 @@ class UnrolledModel:
         Raises
         ------
         ValueError
-            If the network was trained on patterns of another size, or with another number of photons.
+            If the network was trained on patterns of another size.
         """
         counts = replace(counts, block_size=BLOCK_SIZE)
         clock, likelihood, schedule = CpuClock(), Likelihood(counts, probe), self.schedule

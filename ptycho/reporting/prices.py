@@ -104,7 +104,9 @@ def plan_text(price: pd.DataFrame, highest_dose: float, pixel_size_nm: float | N
             groups["photon limit of an unbiased estimate"].append(f"{row['view']} {_photons(row)}")
         else:
             groups["not in all repetitions" if row["status"] == PARTLY else ""].append(f"{name} {_photons(row)}")
-    answers = "; ".join(groups.pop("")) or "no method reaches it in all repetitions"
+    answers = "; ".join(groups.pop("")) or (
+        "no method reaches it" + " in all repetitions" * (max(row["n"] for row in rows) > 1)
+    )
     others = [f"{title}: {', '.join(names)}" for title, names in groups.items() if names]
     return f"{resolution:g} of Nyquist{size}, {split} split: " + "; ".join([answers, *others])
 
