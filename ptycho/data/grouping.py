@@ -22,6 +22,25 @@ class GroupingError(ValueError):
     """Exposures cannot be grouped as requested; the message gives the numbers."""
 
 
+def central_exposures(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Choose the exposures nearest to the middle of a scan: those in a square around it.
+
+    Parameters
+    ----------
+    points : (M, 2) float64
+        Positions [px].
+    count : int
+        Number of exposures; all are chosen if there are no more.
+
+    Returns
+    -------
+    (min(count, M),) int64
+        Indices, ascending. A larger count chooses these and others.
+    """
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    return np.sort(np.argsort(np.abs(points - middle).max(axis=1), kind="stable")[:count])
+
+
 def linear_overlap(distance_px: ArrayLike, diameter: float) -> NDArray[np.float64]:
     """Linear overlap o = 1 - distance / diameter of two beams (Bunk et al., Ultramicroscopy 108, 2008)."""
     return np.asarray(1 - np.asarray(distance_px) / diameter)

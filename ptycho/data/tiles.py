@@ -23,7 +23,7 @@ class TilingOptions:
     """How a view is cut into tiles."""
 
     tile_px: float
-    """Largest extent of a core's patch centers along an axis [px]."""
+    """Largest extent of a core's patch centers along an axis [px]; 0: a tile for each exposure, see `single_tiles`."""
     halo_px: float | None
     """Width of the halo [px]; None: N, the side of a pattern."""
 
@@ -114,9 +114,22 @@ def cut_view(
     n : int
         N, side of a pattern [px].
     """
+    if not options.tile_px:
+        return single_tiles(exposures)
     halo_px = float(n if options.halo_px is None else options.halo_px)
     tiles = cut_tiles(xcoords[exposures], ycoords[exposures], options.tile_px, halo_px)
     return [replace(tile, exposures=exposures[tile.exposures]) for tile in tiles]
+
+
+def single_tiles(exposures: NDArray[np.int64]) -> list[Tile]:
+    """Make a tile of each exposure alone: no pattern informs another, and the illumination alone weights their objects.
+
+    Parameters
+    ----------
+    exposures : (m,) int64
+        Exposures that are used, in the order in which phases are matched: neighbors in a scan should follow each other.
+    """
+    return [Tile(exposure, WHOLE_PLANE, 0.0) for exposure in exposures[:, None]]
 
 
 def borders_of(tiles: Sequence[Tile]) -> tuple[list[float], list[float]]:

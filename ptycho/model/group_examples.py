@@ -111,6 +111,24 @@ class GroupExamples:
         target = Likelihood(rest, self.container.probe_array, 1 - self.fit_fraction, cache_bytes=0)
         return self._example(likelihood, target_of(target, likelihood.origin_px))
 
+    def all_photons(self, group: int, rng: np.random.Generator) -> Example:
+        """Make an example whose target is all of the group's photons, also those that the network sees.
+
+        Their noise is not independent of the network's input: this is how a self-supervised network is trained without
+        a split of the photons, and here for comparison.
+
+        Parameters
+        ----------
+        group : int
+            The group.
+        rng : Generator
+            Source of the split: the network sees as many photons as with `photons`.
+        """
+        fit, _ = self._split(group, rng)
+        likelihood = Likelihood(fit, self.container.probe_array, self.fit_fraction)
+        target = Likelihood(group_counts(self.container, group), self.container.probe_array, cache_bytes=0)
+        return self._example(likelihood, target_of(target, likelihood.origin_px))
+
     def truth(self, group: int, rng: np.random.Generator) -> Example:
         """Make an example whose target is the true object, for `ptycho.model.losses.canvas_distance`.
 

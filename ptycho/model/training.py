@@ -15,6 +15,7 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ptycho.data.grouping import central_exposures
 from ptycho.loader import PtychoDataContainer
 from ptycho.model.checkpoints import Backup
 from ptycho.model.early_stopping import TrainingError, split_groups
@@ -25,6 +26,8 @@ from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOption
 
 LOSSES: dict[str, Callable[..., tf.Tensor]] = {"poisson": canvas_deviance, "mae": canvas_amplitude_error}
 """Losses of the PINN."""
+TARGETS: dict[str, Callable[..., Example]] = {"unseen": GroupExamples.photons, "all": GroupExamples.all_photons}
+"""Photons of a group that the PINN predicts, and the examples that hold them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,10 @@ class TrainingOptions:
     """Fraction of the photons that the network sees in training; the rest is predicted."""
     loss: str
     """Loss of the PINN, one of `LOSSES`."""
+    target: str = "unseen"
+    """Photons that the PINN predicts, one of `TARGETS`."""
+    exposures: int | None = None
+    """Exposures to train on, validation included, see `groups_within`; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +61,37 @@ class TrainingRun:
     """Stores the state after every round, from which the same training resumes; default: no backup."""
 
 
+def groups_within(container: PtychoDataContainer, exposures: int | None) -> NDArray[np.int64]:
+    """Return the groups all of whose exposures are among some around the middle of the scan, (b,) int64.
+
+    Parameters
+    ----------
+    container : PtychoDataContainer
+        Groups of the train split.
+    exposures : int or None
+        Number of exposures, of those that are in any group, see `ptycho.data.grouping.central_exposures`; None: all.
+    """
+    if exposures is None:
+        return np.arange(len(container))
+    indices = np.asarray(container.nn_indices)
+    known = indices >= 0
+    positions = np.asarray(container.global_offsets + container.local_offsets)[:, 0].swapaxes(1, 2)
+    members, first = np.unique(indices[known], return_index=True)
+    central = members[central_exposures(positions[known][first], exposures)]
+    return np.flatnonzero((np.isin(indices, central) | ~known).all(axis=1))
+
+
 def _training_set(
-    method: str, examples: GroupExamples, groups: NDArray[np.int64], validation: list[Example], loss: str
+    method: str, examples: GroupExamples, groups: NDArray[np.int64], validation: list[Example], options: TrainingOptions
 ) -> TrainingSet:
-    make, function = (examples.photons, LOSSES[loss]) if method == "pinn" else (examples.truth, canvas_distance)
+    make, loss = (TARGETS[options.target], LOSSES[options.loss])
+    if method == "baseline":
+        make, loss = GroupExamples.truth, canvas_distance
 
     def draw(rng: np.random.Generator) -> Example:
-        return make(int(groups[rng.integers(len(groups))]), rng)
+        return make(examples, int(groups[rng.integers(len(groups))]), rng)
 
-    return TrainingSet(draw=draw, count=len(groups), validation=validation, loss=function)
+    return TrainingSet(draw=draw, count=len(groups), validation=validation, loss=loss)
 
 
 def _validation(
@@ -107,8 +136,8 @@ def train(
     Raises
     ------
     TrainingError
-        If the method or its loss is unknown, data are not finite, there is no group to train or to validate on, or the
-        Baseline finds no truth.
+        If the method, its loss or target is unknown, data are not finite, there is no group to train or to validate
+        on, or the Baseline finds no truth.
     ValueError
         If the loss is not finite.
     """
@@ -116,10 +145,13 @@ def train(
         raise TrainingError(f"method '{method}'; wanted one of {METHODS}")
     if training.loss not in LOSSES:
         raise TrainingError(f"loss '{training.loss}'; wanted one of {tuple(LOSSES)}")
+    if training.target not in TARGETS:
+        raise TrainingError(f"target '{training.target}'; wanted one of {tuple(TARGETS)}")
     if method == "baseline" and container.YY_full is None:
         raise TrainingError("the Baseline learns from the truth, but this container has none (YY_full is None)")
     keras.utils.set_random_seed(run.seed)
-    groups, validation_groups = split_groups(container.nn_indices, run.validation)
+    within = groups_within(container, training.exposures)
+    groups, validation_groups = (within[part] for part in split_groups(container.nn_indices[within], run.validation))
     estimator = Estimator(
         physics_iterations=network.physics_iterations,
         transmittance=transmittance_of(container, groups),
@@ -129,6 +161,6 @@ def train(
     validation = _validation(examples, validation_groups, run.validation, run.seed)
     built = build_network(estimator, network.filters)
     options = UNetOptions(filters=network.filters, steps=training.steps, learning_rate=training.learning_rate)
-    training_set = _training_set(method, examples, groups, validation, training.loss)
+    training_set = _training_set(method, examples, groups, validation, training)
     trainer = Trainer(built, training_set, options, [run.seed, 0])
     return CanvasModel(built, estimator), trainer.resume(method, run.backup)
