@@ -44,10 +44,14 @@ METRICS = (
 )
 REPRODUCED = 0.5
 """Share of a published effect from which on it counts as reproduced."""
+IN_PART = 0.1
+"""Share from which on it counts as reproduced in part."""
 GAUSSIAN = {"kind": "gaussian", "n_pixels": 64, "fwhm_px": 16.0}
 """An ideal probe: smooth, without phase, and as wide as the zone plate's (29 px hold 90 % of the photons)."""
 SINGLE = {"grouping.gridsize": 1, "inference.tile_px": 0}
 """One pattern at a time, in training and in inference."""
+LONGER = {"training.steps": 5600}
+"""As many patterns in training as 350 groups of 16 hold."""
 
 FRC50_PX = {"poisson-all": {100: 21, 1000: 45, 10_000: 72, 100_000: 165}, "mae-all": {10_000: 52, 100_000: 71}}
 """Published FRC50 [px], for doses [photon/exposure]; the size of the image is not known here."""
@@ -146,7 +150,7 @@ def verdict(ours: float, published: float) -> str:
     share = ours / published
     if np.isnan(share):
         return "not measured"
-    return "reproduced" if share >= REPRODUCED else "reproduced in part" if share > 0 else "not reproduced"
+    return "reproduced" if share >= REPRODUCED else "reproduced in part" if share >= IN_PART else "not reproduced"
 
 
 def judge_dose(scores: pd.DataFrame) -> Iterator[str]:
@@ -170,11 +174,18 @@ def judge_dose(scores: pd.DataFrame) -> Iterator[str]:
 
 
 def judge_overlap(scores: pd.DataFrame) -> Iterator[str]:
-    """Compare what overlap gains for each probe, and what structure gains for one pattern."""
+    """Compare what one pattern loses with a structured probe, and what overlap and structure gain.
+
+    That little is lost is reproduced if no more than the published loss, divided by `REPRODUCED`, is.
+    """
     own = {variant: mean(scores, "ssim_amplitude", variant=variant) for variant in SSIM_AMPLITUDE}
+    ours, published = (values["several-zone-plate"] - values["single-zone-plate"] for values in (own, SSIM_AMPLITUDE))
+    word = "not measured" if np.isnan(ours) else verdict(published, max(ours, 1e-3))
+    word = "not reproduced" if word == "reproduced in part" else word
+    numbers = f"SSIM of the amplitude {-ours:+.3f} against {-published:+.3f}"
+    yield f"small loss with one pattern, structured probe: {word}, {numbers}"
     effects = {
         "gain by overlap, ideal probe": ("several-gaussian", "single-gaussian"),
-        "gain by overlap, structured probe": ("several-zone-plate", "single-zone-plate"),
         "gain by structure, one pattern": ("single-zone-plate", "single-gaussian"),
     }
     for name, (high, low) in effects.items():
@@ -298,6 +309,8 @@ CLAIMS = {
             "single-zone-plate": SINGLE,
             "several-gaussian": {"source.probe": GAUSSIAN},
             "single-gaussian": {**SINGLE, "source.probe": GAUSSIAN},
+            "single-zone-plate-longer": {**SINGLE, **LONGER},
+            "single-gaussian-longer": {**SINGLE, **LONGER, "source.probe": GAUSSIAN},
         },
         draw_overlap,
         judge_overlap,
