@@ -96,7 +96,7 @@ def changed(path, value):
         (
             "training.stepps",
             3,
-            r"training: .*'stepps'.*allowed keys: fit_fraction, learning_rate, loss, steps",
+            r"training: .*'stepps'.*allowed keys: exposures, fit_fraction, learning_rate, loss, steps, target",
         ),
         ("doses", [-5], r"doses\[0\]: -5 .*minimum of 1"),
         ("doses", ["1e3"], r"doses\[0\]: '1e3' is not of type 'integer'"),
