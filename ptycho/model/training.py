@@ -26,8 +26,8 @@ from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOption
 
 LOSSES: dict[str, Callable[..., tf.Tensor]] = {"poisson": canvas_deviance, "mae": canvas_amplitude_error}
 """Losses of the PINN."""
-TARGETS: dict[str, Callable[..., Example]] = {"unseen": GroupExamples.photons, "all": GroupExamples.all_photons}
-"""Photons of a group that the PINN predicts, and the examples that hold them."""
+TARGETS = {"unseen": "photons", "all": "all_photons"}
+"""Photons of a group that the PINN predicts -> method of `GroupExamples` that makes examples of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,12 @@ def groups_within(container: PtychoDataContainer, exposures: int | None) -> NDAr
 def _training_set(
     method: str, examples: GroupExamples, groups: NDArray[np.int64], validation: list[Example], options: TrainingOptions
 ) -> TrainingSet:
-    make, loss = (TARGETS[options.target], LOSSES[options.loss])
+    make, loss = getattr(examples, TARGETS[options.target]), LOSSES[options.loss]
     if method == "baseline":
-        make, loss = GroupExamples.truth, canvas_distance
+        make, loss = examples.truth, canvas_distance
 
     def draw(rng: np.random.Generator) -> Example:
-        return make(examples, int(groups[rng.integers(len(groups))]), rng)
+        return make(int(groups[rng.integers(len(groups))]), rng)
 
     return TrainingSet(draw=draw, count=len(groups), validation=validation, loss=loss)
 
