@@ -8,7 +8,7 @@ from ptycho.reconstruction.likelihood import Likelihood
 REGULARIZATION = 0.05
 """Added to the illumination that divides an update, as a fraction of an exposure's peak: dim pixels hardly change."""
 MOMENTUM = 0.9
-"""Fraction of the last change that an iteration goes ahead by: with it, a sixth of the iterations suffices."""
+"""Fraction of the last change that an iteration goes ahead by."""
 
 
 def error_reduction(
