@@ -82,12 +82,13 @@ class GroupExamples:
     fit_fraction: float
     """Fraction of a group's photons that the network sees; the rest is predicted."""
 
-    def _split(self, group: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
-        """Split a group's photons into those that the network sees and the rest."""
+    def _split(self, group: int, rng: np.random.Generator) -> tuple[Likelihood, Counts]:
+        """Split a group's photons: return the likelihood of those that the network sees, and the rest."""
         counts = group_counts(self.container, group)
         frames = np.rint(counts.frames(np.arange(len(counts)))).astype(np.int64)
         fit = rng.binomial(frames, self.fit_fraction)
-        return replace(counts, frames=fit.__getitem__), replace(counts, frames=(frames - fit).__getitem__)
+        seen = Likelihood(replace(counts, frames=fit.__getitem__), self.container.probe_array, self.fit_fraction)
+        return seen, replace(counts, frames=(frames - fit).__getitem__)
 
     def _example(self, likelihood: Likelihood, target: dict[str, NDArray[Any]]) -> Example:
         start = np.full(likelihood.shape, self.estimator.transmittance, np.complex64)
@@ -105,9 +106,8 @@ class GroupExamples:
         predicted : (m,) int64, optional
             Which of the group's exposures are predicted, from 0 on; default: all.
         """
-        fit, rest = self._split(group, rng)
+        likelihood, rest = self._split(group, rng)
         rest = rest if predicted is None else rest.select(predicted)
-        likelihood = Likelihood(fit, self.container.probe_array, self.fit_fraction)
         target = Likelihood(rest, self.container.probe_array, 1 - self.fit_fraction, cache_bytes=0)
         return self._example(likelihood, target_of(target, likelihood.origin_px))
 
@@ -124,8 +124,7 @@ class GroupExamples:
         rng : Generator
             Source of the split: the network sees as many photons as with `photons`.
         """
-        fit, _ = self._split(group, rng)
-        likelihood = Likelihood(fit, self.container.probe_array, self.fit_fraction)
+        likelihood, _ = self._split(group, rng)
         target = Likelihood(group_counts(self.container, group), self.container.probe_array, cache_bytes=0)
         return self._example(likelihood, target_of(target, likelihood.origin_px))
 
@@ -139,8 +138,7 @@ class GroupExamples:
         rng : Generator
             Source of the split: the network sees as many photons as with `photons`.
         """
-        fit, _ = self._split(group, rng)
-        likelihood = Likelihood(fit, self.container.probe_array, self.fit_fraction)
+        likelihood, _ = self._split(group, rng)
         (y, x), (height, width) = likelihood.origin_px, likelihood.shape
         truth = np.asarray(self.container.YY_full[y : y + height, x : x + width], np.complex64)
         illumination = likelihood.illumination()
