@@ -35,9 +35,9 @@ from ptycho.workflow import job
 FILES = "train.npz", "test.npz"
 
 
-def momentum(value: float) -> Callable[[], AbstractContextManager]:
-    """Change the momentum of error reduction."""
-    return lambda: patch.object(error_reduction_module, "MOMENTUM", value)
+def constant(name: str, value: float) -> Callable[[], AbstractContextManager]:
+    """Change a constant of error reduction."""
+    return lambda: patch.object(error_reduction_module, name, value)
 
 
 def likelihood_gradient() -> AbstractContextManager:
@@ -62,7 +62,10 @@ def no_choice() -> AbstractContextManager:
 VARIANTS: dict[str, tuple[dict, Callable[[], AbstractContextManager]]] = {
     "pinn": ({}, nullcontext),
     "baseline": ({}, nullcontext),
-    "no-momentum": ({}, momentum(0.0)),
+    "no-momentum": ({}, constant("MOMENTUM", 0.0)),
+    "no-slow-phase-gain": ({}, constant("SLOW_PHASE_GAIN", 0.0)),
+    "no-smoothness": ({}, constant("SMOOTHNESS", 0.0)),
+    "twice-smoothness": ({}, constant("SMOOTHNESS", 4.0)),
     "no-iterations": ({"physics_iterations": 0}, nullcontext),
     "half-iterations": ({"physics_iterations": 15}, nullcontext),
     "twice-iterations": ({"physics_iterations": 60}, nullcontext),
@@ -72,6 +75,7 @@ VARIANTS: dict[str, tuple[dict, Callable[[], AbstractContextManager]]] = {
     "groups-of-4": ({"gridsize": 2, "neighbors": 7}, nullcontext),
     "groups-of-36": ({"gridsize": 6, "neighbors": 40, "max_spread": 9}, nullcontext),
     "half-photons": ({"fit_fraction": 0.5}, nullcontext),
+    "twice-steps": ({"steps": 700}, nullcontext),
     "twice-filters": ({"filters": 32}, nullcontext),
     "tiles-of-64-px": ({"tile_px": 64, "halo_px": 32}, nullcontext),
 }

@@ -1,6 +1,7 @@
 """Error reduction on a canvas: the update is a gradient, the first iterate a closed form, the momentum a gain."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ptycho.physics.forward import (
     split_position,
     window_start,
 )
+from ptycho.reconstruction import error_reduction as error_reduction_module
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.error_reduction import REGULARIZATION, error_reduction
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
@@ -146,12 +148,62 @@ def test_iterations_lower_the_error_and_momentum_lowers_it_further(scan):
     np.testing.assert_allclose(plain(likelihood, flat, 0), kept[0], atol=1e-5)
 
 
-def test_a_part_of_the_photons_gives_the_same_estimate(problem):
-    """The likelihood of a split knows its fraction, so that the object has no other scale."""
+def test_a_part_of_the_photons_gives_the_same_estimate(problem, monkeypatch):
+    """The likelihood of a split knows its fraction, so that the object has no other scale, but for the prior."""
+    monkeypatch.setattr(error_reduction_module, "SMOOTHNESS", 0.0)
     probe, frames, obj = problem
     whole, part = Likelihood(counts_of(frames), probe), Likelihood(counts_of(0.3 * frames), probe, 0.3)
     first, second = (error_reduction(likelihood, obj, 3, (3,))[0] for likelihood in (whole, part))
     np.testing.assert_allclose(first, second, atol=1e-2 * np.abs(first).max())
+
+
+def error_of(obj, truth):
+    """Relative distance from the truth after one complex factor."""
+    factor = np.vdot(obj, truth) / np.vdot(obj, obj)
+    return np.linalg.norm(factor * obj - truth) / np.linalg.norm(truth)
+
+
+def inner_error(scan, frames, iterations=30):
+    """Distance of an estimate from a scan's object where it is well illuminated."""
+    positions = scan.xcoords, scan.ycoords
+    likelihood = Likelihood(Counts(frames.__getitem__, *positions), scan.probe)
+    flat = np.full(likelihood.shape, 0.9, np.complex64)
+    (estimate,) = error_reduction(likelihood, flat, iterations, (iterations,))
+    (top, left), (height, width) = likelihood.origin_px, likelihood.shape
+    truth = scan.object[top : top + height, left : left + width]
+    lit = likelihood.illumination() > 0.3 * likelihood.illumination().max()
+    return error_of(estimate[lit], truth[lit])
+
+
+@pytest.fixture(scope="module")
+def long_scan():
+    """Exposures in a row, ten diameters of the beam long, of an object whose phase varies slowly along it."""
+    rng, probe = np.random.default_rng(5), probe_of(1)
+    x, y = np.meshgrid(np.arange(10, 90, 2.5), np.arange(10, 18, 2.5))
+    x, y = (axis.ravel() + rng.uniform(-0.5, 0.5, axis.size) for axis in (x, y))
+    obj = np.exp(1j * np.cos(np.pi * np.arange(100) / 100) * np.ones((28, 1)))
+    return SimpleNamespace(xcoords=x, ycoords=y, probe=probe, object=obj.astype(np.complex64))
+
+
+def test_slow_phases_take_fewer_iterations_than_without_their_gain(long_scan, monkeypatch):
+    frames = predict_intensity(long_scan.object, long_scan.probe, long_scan.xcoords, long_scan.ycoords)
+    error = inner_error(long_scan, frames)
+    monkeypatch.setattr(error_reduction_module, "SLOW_PHASE_GAIN", 0.0)
+    assert error < 0.5 * inner_error(long_scan, frames)
+
+
+@pytest.mark.parametrize(("photons", "gain"), [(100, (0.3, 0.8)), (1e6, (0.99, 1.01))], ids=["few", "many"])
+def test_the_prior_helps_where_photons_are_few_and_does_not_show_where_they_are_many(
+    long_scan, monkeypatch, photons, gain
+):
+    predicted = predict_intensity(long_scan.object, long_scan.probe, long_scan.xcoords, long_scan.ycoords)
+    factor = photons / predicted.sum(axis=(1, 2)).mean()
+    scan = SimpleNamespace(**{**vars(long_scan), "probe": (np.sqrt(factor) * long_scan.probe).astype(np.complex64)})
+    frames = np.random.default_rng(6).poisson(factor * predicted).astype(float)
+    error = inner_error(scan, frames)
+    monkeypatch.setattr(error_reduction_module, "SMOOTHNESS", 0.0)
+    low, high = gain
+    assert low < error / inner_error(scan, frames) < high
 
 
 def test_a_global_phase_of_the_probe_does_not_show_in_the_estimate(scan, counts):
