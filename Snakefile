@@ -49,6 +49,7 @@ localrules:  # targets and light work: a cluster gets none of these
     reconstruct,
     infer,
     score,
+    tiles,
     region,
     merge,
     plot_sample,
@@ -94,6 +95,7 @@ rule phase_c:
 rule phase_d:
     input:
         collect(f"{CONDITION}/{{split}}.npz", **CONDITIONS, split=BOTH),
+        collect(f"{CONDITION}/{{split}}_tiles.npz", **CONDITIONS, split=TILED),
         collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}region/{{split}}.json", **OBJECTS, split=SPLITS),
 

@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scans import make_scan, make_sparse, make_view, redundancy, save_untrained
+from scans import make_scan, make_sparse, make_tiles, make_view, save_untrained
 
 from ptycho.data.scan import Scan, open_scan
-from ptycho.data.tiles import TilingOptions
+from ptycho.data.tiles import TilingOptions, load_tiles, tile_numbers
 from ptycho.data.views import VALIDATION, open_view
 from ptycho.workflow import job
 from ptycho.workflow.config import load_config
@@ -39,17 +39,17 @@ BYTES_PER_PX = 24
 
 
 def infer(folder: Path) -> None:
-    """Apply a trained model to all tiles of a view, as the rule infer_network does, in one chunk."""
+    """Apply a trained model to all tiles of a scan, as the rule infer_network does, in one chunk."""
     from ptycho.data.canvas import save_parts
     from ptycho.data.chunks import run_of
     from ptycho.loader import open_tiles
     from ptycho.model.inference import load_model, reconstruct_tiles
 
-    scan, view, path = open_scan(folder / "scan.npz"), open_view(folder / "view.npz"), folder / "model.keras"
-    container, model = open_tiles(scan, view), load_model(path)
+    scan, tiles, path = open_scan(folder / "scan.npz"), load_tiles(folder / "tiles.npz"), folder / "model.keras"
+    container, model = open_tiles(scan, tiles), load_model(path)
     batch_size = CONFIG["inference"]["batch_size"]
-    parts = reconstruct_tiles(model, container, view.tiles, range(len(container)), batch_size)
-    metadata = {"run": run_of(path, folder / "view.npz", len(container)), "groups": [0, len(container)]}
+    parts = reconstruct_tiles(model, container, tiles, range(len(container)), batch_size)
+    metadata = {"run": run_of(path, folder / "tiles.npz", len(container)), "groups": [0, len(container)]}
     save_parts(folder / "chunk.npz", parts, lambda: metadata | {"chosen": model.chosen})
 
 
@@ -111,7 +111,7 @@ def run_refined(folder: Path, counts, probe, prior, unet: dict) -> None:
 
 
 def run_unrolled(folder: Path, counts, probe, prior, unet: dict) -> None:
-    """Train the unrolled network, reconstruct the tiles of the view, and merge them."""
+    """Train the unrolled network, reconstruct the tiles of the scan, and merge them."""
     from ptycho.model.card import make_card, save_network
     from ptycho.model.unrolled import UnrolledOptions, train_unrolled
 
@@ -151,7 +151,7 @@ def measure(task: str, folder: Path) -> dict:
     task : str
         "infer", "merge", or a method of `TRAINED` or `TILED`.
     folder : Path
-        With `scan.npz`, `view.npz`, and what else the job reads.
+        With `scan.npz` and what else the job reads.
 
     Returns
     -------
@@ -184,10 +184,9 @@ def measure_inference(options: argparse.Namespace, folder: Path) -> Iterator[dic
         scan = make_scan(folder / "scan.npz", count, options.n)
         save_untrained(folder / "model.keras", scan, options.filters, options.physics_iterations)
         for tile_px in options.tile_px:
-            view = make_view(folder / "view.npz", scan, TilingOptions(tile_px=tile_px, halo_px=options.halo_px))
-            sizes = {"tiles": len(view.tiles), "largest_tile": max(len(tile.exposures) for tile in view.tiles)}
-            row = {"exposures": count, "tile_px": tile_px, **sizes, "redundancy": redundancy(view)}
-            row |= measure("infer", folder)
+            tiling = TilingOptions(tile_px=tile_px, halo_px=options.halo_px)
+            numbers = tile_numbers(make_tiles(folder / "tiles.npz", scan, tiling))
+            row = {"exposures": count, "tile_px": tile_px, **numbers, **measure("infer", folder)}
             yield noted({**row, "canvas_px": canvas_px(scan), "merge_peak_mb": measure("merge", folder)["peak_mb"]})
 
 
@@ -195,7 +194,7 @@ def measure_training(options: argparse.Namespace, folder: Path) -> Iterator[dict
     """Measure training for every number of groups, on a scan of half as many exposures."""
     for n_groups in sorted(options.train_groups):
         scan = make_scan(folder / "scan.npz", n_groups // 2, options.n)
-        make_view(folder / "view.npz", scan, TilingOptions(tile_px=512, halo_px=None), n_groups)
+        make_view(folder / "view.npz", scan, n_groups)
         for method in TRAINED:
             yield noted({"method": method, "groups": n_groups, "exposures": len(scan), **measure(method, folder)})
 
@@ -204,7 +203,7 @@ def measure_tiled(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
     """Measure every method that works in tiles for every number of exposures."""
     for count in sorted(options.tiled):
         scan = make_scan(folder / "scan.npz", count, options.n)
-        make_view(folder / "view.npz", scan, TilingOptions(tile_px=CONFIG["inference"]["tile_px"], halo_px=None))
+        make_tiles(folder / "tiles.npz", scan, TilingOptions(tile_px=CONFIG["inference"]["tile_px"], halo_px=None))
         for method in TILED:
             yield noted({"method": method, "exposures": count, **measure(method, folder)})
 

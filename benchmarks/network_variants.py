@@ -27,7 +27,7 @@ from conditions import (
 
 from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.data.tiles import TilingOptions, cut_view
-from ptycho.data.views import VALIDATION, GroupingOptions, View, make_view
+from ptycho.data.views import VALIDATION, GroupingOptions, make_view
 from ptycho.reconstruction import error_reduction as error_reduction_module
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.workflow import job
@@ -103,7 +103,7 @@ def train_variant(name: str, condition: Condition, config: dict) -> tuple[Recons
     tiling = TilingOptions(**{key: sections["inference"][key] for key in ("tile_px", "halo_px")})
     if "gridsize" in changes:
         rng, options = np.random.default_rng(0), GroupingOptions(**sections["grouping"])
-        view = make_view(scan, view.metadata["target_overlap"], options, tiling, rng)
+        view = make_view(scan, view.metadata["target_overlap"], options, rng)
     run = TrainingRun(validation=view.of_role(VALIDATION), seed=condition.labels["seed"])
     options = NetworkOptions(**sections["network"]), TrainingOptions(**sections["training"])
     with replaced():
@@ -111,9 +111,8 @@ def train_variant(name: str, condition: Condition, config: dict) -> tuple[Recons
         model, _ = train("baseline" if name == "baseline" else "pinn", open_groups(scan, view), *options, run)
         training_s = clock.seconds
         scan, view = condition.open()
-        tiles = cut_view(scan.xcoords, scan.ycoords, usable_exposures(view), tiling, scan.n_pixels)
-        tiled = View(**{**vars(view), "tiles": tiles})
-        result = reconstruct_in_chunks(model, open_tiles(scan, tiled), tiles, 1, sections["inference"]["batch_size"])
+        tiles = cut_view(scan, usable_exposures(view), tiling)
+        result = reconstruct_in_chunks(model, open_tiles(scan, tiles), tiles, 1, sections["inference"]["batch_size"])
     return result, training_s
 
 

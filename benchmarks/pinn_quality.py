@@ -21,8 +21,8 @@ from scipy.ndimage import gaussian_filter
 from ptycho.data.object_files import Reconstruction, paste
 from ptycho.data.scan import Scan, ScanWriter, open_scan
 from ptycho.data.selection import median_overlap
-from ptycho.data.tiles import TilingOptions
-from ptycho.data.views import VALIDATION, GroupingOptions, View, make_view
+from ptycho.data.tiles import TilingOptions, cut_view
+from ptycho.data.views import FIT, VALIDATION, GroupingOptions, View, make_view
 from ptycho.loader import open_groups, open_tiles
 from ptycho.physics.forward import illumination
 from ptycho.physics.probes import diameter_px, scale_to
@@ -33,6 +33,8 @@ from ptycho.scoring.region import scored_region
 from ptycho.workflow import job
 from ptycho.workflow.config import load_config
 
+CONFIG = load_config(Path(__file__).parent.parent / "config" / "config.yaml")
+"""Of the default study: what is not said on the command line."""
 DOSE = 1_000_000_000
 N = 64
 COLUMNS = 30
@@ -87,13 +89,11 @@ def simulate_lines(path: Path, seed: int, rows: int, contrast: str, probe: str) 
     return open_scan(path)
 
 
-def cut_view(scan: Scan, gridsize: int, n_groups: int) -> View:
-    """Draw roles and groups of all exposures and cut tiles, with the defaults of a study where nothing is said."""
-    config = load_config(Path(__file__).parent.parent / "config" / "config.yaml")
-    grouping = GroupingOptions(**config["grouping"] | {"gridsize": gridsize, "n_groups": n_groups})
-    tiling = TilingOptions(tile_px=config["inference"]["tile_px"], halo_px=config["inference"]["halo_px"])
+def draw_view(scan: Scan, gridsize: int, n_groups: int) -> View:
+    """Draw roles and groups of all exposures, with the defaults of a study where nothing is said."""
+    grouping = GroupingOptions(**CONFIG["grouping"] | {"gridsize": gridsize, "n_groups": n_groups})
     points, diameter = np.stack([scan.ycoords, scan.xcoords], axis=1), diameter_px(scan.probe)
-    return make_view(scan, median_overlap(points, diameter), grouping, tiling, np.random.default_rng(0))
+    return make_view(scan, median_overlap(points, diameter), grouping, np.random.default_rng(0))
 
 
 def score_object(result: Reconstruction, scan: Scan) -> dict:
@@ -110,7 +110,7 @@ def train_network(options: argparse.Namespace, scan: Scan):
     from ptycho.model.networks import NetworkOptions
     from ptycho.model.training import TrainingOptions, TrainingRun, train
 
-    view = cut_view(scan, options.gridsize, options.groups)
+    view = draw_view(scan, options.gridsize, options.groups)
     shape = NetworkOptions(filters=options.filters, physics_iterations=options.physics_iterations)
     training = TrainingOptions(
         steps=options.steps, learning_rate=options.learning_rate, fit_fraction=0.8, loss="poisson"
@@ -134,12 +134,13 @@ def run(options: argparse.Namespace) -> dict:
 
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
         folder, kind = Path(name), (options.object, options.probe)
+        tiling = TilingOptions(**{key: CONFIG["inference"][key] for key in ("tile_px", "halo_px")})
         seen = simulate_lines(folder / "train.npz", options.train_seed, TRAIN_ROWS, *kind)
         unseen = simulate_lines(folder / "test.npz", options.test_seed, TEST_ROWS, *kind)
         model, results = train_network(options, seen)
         for label, scan in {"seen": seen, "unseen": unseen}.items():
-            view = cut_view(scan, options.gridsize, 1)
-            result = reconstruct_in_chunks(model, open_tiles(scan, view), view.tiles, len(view.tiles), 16)
+            tiles = cut_view(scan, draw_view(scan, options.gridsize, 1).of_role(FIT, VALIDATION), tiling)
+            result = reconstruct_in_chunks(model, open_tiles(scan, tiles), tiles, len(tiles), 16)
             results[label] = score_object(result, scan) | {"reconstruct_cpu_s": round(result.cpu_s, 2)}
             if options.save:
                 options.save.mkdir(parents=True, exist_ok=True)

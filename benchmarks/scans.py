@@ -10,7 +10,7 @@ import numpy as np
 
 from ptycho.data.grouping import group_around, group_neighbors, sort_groups
 from ptycho.data.scan import Scan, ScanWriter, open_scan
-from ptycho.data.tiles import TilingOptions, cut_view
+from ptycho.data.tiles import Tile, TilingOptions, cut_view, save_tiles
 from ptycho.data.views import FIT, VALIDATION, View, save_view
 from ptycho.physics.forward import blocks, predict_intensity
 from ptycho.physics.probes import scale_to, zone_plate_probe
@@ -100,8 +100,8 @@ def make_sparse(path: Path, count: int, n: int) -> Path:
     return path
 
 
-def make_view(path: Path, scan: Scan, tiling: TilingOptions, n_groups: int = 100) -> View:
-    """Write and return a view of all exposures: groups of 16 as in the default study, tiles, every 20th to validate."""
+def make_view(path: Path, scan: Scan, n_groups: int = 100) -> View:
+    """Write and return a view of all exposures: groups of 16 as in the default study, every 20th to validate."""
     points, exposures = np.stack([scan.ycoords, scan.xcoords], axis=1), np.arange(len(scan))
     role = np.full(len(scan), FIT, np.int8)
     role[::VALIDATION_STEP] = VALIDATION
@@ -109,15 +109,16 @@ def make_view(path: Path, scan: Scan, tiling: TilingOptions, n_groups: int = 100
     options = {"neighbors": 20, "n_groups": n_groups, "max_spread": 6, "rng": np.random.default_rng(0)}
     groups = fit[group_neighbors(points[fit], 16, **options)]
     groups = np.concatenate([groups, group_around(points, validation, fit, 16)])
-    tiles = cut_view(scan.xcoords, scan.ycoords, exposures, tiling, scan.n_pixels)
-    view = View(exposures=exposures, role=role, nn_indices=sort_groups(points, groups), tiles=tiles, metadata={})
+    view = View(exposures=exposures, role=role, nn_indices=sort_groups(points, groups), metadata={})
     save_view(path, view)
     return view
 
 
-def redundancy(view: View) -> float:
-    """How often an exposure is reconstructed: exposures of all tiles over those of the view that are used."""
-    return sum(len(tile.exposures) for tile in view.tiles) / len(view.of_role(FIT, VALIDATION))
+def make_tiles(path: Path, scan: Scan, tiling: TilingOptions) -> list[Tile]:
+    """Write and return the tiles of all exposures."""
+    tiles = cut_view(scan, np.arange(len(scan)), tiling)
+    save_tiles(path, tiles)
+    return tiles
 
 
 def save_untrained(path: Path, scan: Scan, filters: int, physics_iterations: int) -> None:

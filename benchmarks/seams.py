@@ -13,7 +13,6 @@ removed as well: the phase of the product with the truth, smoothed by a Gaussian
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho.data.object_files import Reconstruction, paste
 from ptycho.data.scan import Scan, open_scan
-from ptycho.data.tiles import TilingOptions, cut_view
+from ptycho.data.tiles import TilingOptions, cut_view, redundancy
 from ptycho.data.views import FIT, VALIDATION, View, open_view
 from ptycho.loader import open_tiles
 from ptycho.physics.forward import illumination
@@ -56,11 +55,9 @@ def reconstruct(model, scan: Scan, view: View, tiling: TilingOptions) -> tuple[R
     """Reconstruct a view in tiles; return the object, and what is known of the tiling."""
     from ptycho.model.inference import reconstruct_in_chunks
 
-    exposures = view.of_role(FIT, VALIDATION)
-    cut = replace(view, tiles=cut_view(scan.xcoords, scan.ycoords, exposures, tiling, scan.n_pixels))
-    result = reconstruct_in_chunks(model, open_tiles(scan, cut), cut.tiles, len(cut.tiles), 16)
-    shared = sum(len(tile.exposures) for tile in cut.tiles)
-    return result, {"tiles": len(cut.tiles), "redundancy": shared / len(exposures), "cpu_s": result.cpu_s}
+    tiles = cut_view(scan, view.of_role(FIT, VALIDATION), tiling)
+    result = reconstruct_in_chunks(model, open_tiles(scan, tiles), tiles, len(tiles), 16)
+    return result, {"tiles": len(tiles), "redundancy": redundancy(tiles), "cpu_s": result.cpu_s}
 
 
 def scores_of(image, truth, reference) -> dict[str, float]:

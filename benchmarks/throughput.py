@@ -7,7 +7,7 @@ network
 stitched
     Features by error reduction, network, and the canvas, from counts in memory.
 end to end
-    What the rules infer_network and merge do: open scan, view and model, read, reconstruct, write the chunk, merge it,
+    What the rules infer_network and merge do: open scan, tiles and model, read, reconstruct, write the chunk, merge it,
     write the object. The scan is dropped from the page cache beforehand.
 
 The interpreter's start-up with all imports is a process of its own and is reported separately. An exposure counts once,
@@ -30,14 +30,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scans import make_scan, make_view, redundancy, save_untrained
+from scans import make_scan, make_tiles, save_untrained
 
 from ptycho.data.canvas import Canvas, save_parts
 from ptycho.data.chunks import merge_chunks, run_of
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import Scan, open_scan
-from ptycho.data.tiles import TilingOptions, canvas_of
-from ptycho.data.views import View, open_view
+from ptycho.data.tiles import Tile, TilingOptions, canvas_of, load_tiles, tile_numbers
 from ptycho.loader import open_tiles
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import Likelihood
@@ -69,10 +68,10 @@ def reconstruct_network(model, prepared: list[tuple[Any, Any]]) -> None:
         correct(model.network, flat, features)
 
 
-def reconstruct_stitched(model, scan: Scan, view: View, parts: list[Counts]) -> None:
+def reconstruct_stitched(model, scan: Scan, tiles: list[Tile], parts: list[Counts]) -> None:
     """Reconstruct all tiles from counts in memory, on one canvas."""
     whole = Canvas.around(scan.xcoords, scan.ycoords, scan.n_pixels)
-    for tile, counts in zip(view.tiles, parts, strict=True):
+    for tile, counts in zip(tiles, parts, strict=True):
         part = model.reconstruct(counts, scan.probe)
         whole.include(canvas_of(tile, part.object, part.illumination, part.origin_px), synchronized=True)
     whole.mean()
@@ -82,19 +81,19 @@ def reconstruct_files(folder: Path, batch_size: int) -> None:
     """Do what the rules infer_network and merge do, with one chunk."""
     from ptycho.model.inference import load_model, reconstruct_tiles
 
-    scan, view, model_path = open_scan(folder / "scan.npz"), open_view(folder / "view.npz"), folder / "model.keras"
-    container, model = open_tiles(scan, view), load_model(model_path)
-    metadata = {"run": run_of(model_path, folder / "view.npz", len(container)), "groups": [0, len(container)]}
-    parts = reconstruct_tiles(model, container, view.tiles, range(len(container)), batch_size)
+    scan, tiles, model_path = open_scan(folder / "scan.npz"), load_tiles(folder / "tiles.npz"), folder / "model.keras"
+    container, model = open_tiles(scan, tiles), load_model(model_path)
+    metadata = {"run": run_of(model_path, folder / "tiles.npz", len(container)), "groups": [0, len(container)]}
+    parts = reconstruct_tiles(model, container, tiles, range(len(container)), batch_size)
     save_parts(folder / "chunk.npz", parts, lambda: metadata)
     save_reconstruction(folder / "object.npz", merge_chunks([folder / "chunk.npz"], folder=folder))
 
 
-def in_memory(scan: Scan, view: View, batch_size: int) -> list[Counts]:
+def in_memory(scan: Scan, tiles: list[Tile], batch_size: int) -> list[Counts]:
     """Read the counts of all tiles; as many exposures are computed at once as in a job."""
     frames = np.square(scan.diffraction[:], dtype=np.float64)
     whole = Counts(frames.__getitem__, scan.xcoords, scan.ycoords, batch_size)
-    return [whole.select(tile.exposures) for tile in view.tiles]
+    return [whole.select(tile.exposures) for tile in tiles]
 
 
 def prepare(model, counts: Counts, probe) -> tuple[Any, Any]:
@@ -143,9 +142,9 @@ def measure_scan(options: argparse.Namespace, config: dict[str, Any], folder: Pa
     inference = config["inference"]
     scan = make_scan(folder / "scan.npz", count, options.n)
     tiling = TilingOptions(tile_px=options.tile_px or inference["tile_px"], halo_px=inference["halo_px"])
-    view = make_view(folder / "view.npz", scan, tiling)
+    tiles = make_tiles(folder / "tiles.npz", scan, tiling)
     save_untrained(folder / "model.keras", scan, **config["network"])
-    model, parts = load_model(folder / "model.keras"), in_memory(scan, view, inference["batch_size"])
+    model, parts = load_model(folder / "model.keras"), in_memory(scan, tiles, inference["batch_size"])
     prepared = [prepare(model, counts, scan.probe) for counts in parts]
 
     def end_to_end() -> None:
@@ -154,7 +153,7 @@ def measure_scan(options: argparse.Namespace, config: dict[str, Any], folder: Pa
     reconstruct_network(model, prepared)
     tasks = {
         "network": lambda: reconstruct_network(model, prepared),
-        "stitched": lambda: reconstruct_stitched(model, scan, view, parts),
+        "stitched": lambda: reconstruct_stitched(model, scan, tiles, parts),
         "drop": lambda: drop_from_cache(folder / "scan.npz"),
         "end to end": end_to_end,
     }
@@ -163,8 +162,7 @@ def measure_scan(options: argparse.Namespace, config: dict[str, Any], folder: Pa
     rates = {name: [count / value for value in pair] for name, pair in seconds.items()}
     result = {
         "exposures": count,
-        "tiles": len(view.tiles),
-        "redundancy": redundancy(view),
+        **tile_numbers(tiles),
         "patterns_per_s": {name: wall for name, (wall, _) in rates.items()},
         "patterns_per_cpu_s": {name: cpu for name, (_, cpu) in rates.items()},
         "share": {f"{one} / {other}": rates[one][0] / rates[other][0] for one, other in SHARES},

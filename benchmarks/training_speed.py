@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from scans import make_scan, make_view
 
-from ptycho.data.tiles import TilingOptions
 from ptycho.workflow import job
 from ptycho.workflow.config import load_config
 
@@ -52,7 +51,7 @@ class Steps:
         from ptycho.model.unet_training import Trainer, TrainingSet, UNetOptions
 
         scan = make_scan(folder / "scan.npz", EXPOSURES, options.n)
-        view = make_view(folder / "view.npz", scan, TilingOptions(tile_px=512, halo_px=None), N_GROUPS)
+        view = make_view(folder / "view.npz", scan, N_GROUPS)
         container, self.rng = open_groups(scan, view), np.random.default_rng(0)
         estimator = Estimator(physics_iterations=options.physics_iterations, transmittance=0.9, n_pixels=scan.n_pixels)
         examples = GroupExamples(container=container, estimator=estimator, fit_fraction=0.8)

@@ -4,7 +4,7 @@ A file-backed container never holds the grouped frames: `_X_np` gathers them fro
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptycho.backend import tensorflow
 from ptycho.data.lazy import GroupedArray, LazyArray, TransformedArray
 from ptycho.data.scan import Scan
+from ptycho.data.tiles import Tile
 from ptycho.data.views import View
 from ptycho.physics.forward import as_modes, split_position
 
@@ -316,15 +317,15 @@ def open_groups(scan: Scan, view: View) -> PtychoDataContainer:
     return _open(scan, view.nn_indices)
 
 
-def open_tiles(scan: Scan, view: View) -> PtychoDataContainer:
-    """Open the tiles of a view, to apply networks to, as a container of T groups; no frame is read.
+def open_tiles(scan: Scan, tiles: Sequence[Tile]) -> PtychoDataContainer:
+    """Open T tiles of a scan, to apply networks to, as a container of T groups; no frame is read.
 
     C is the size of the largest tile. Smaller ones end in frames of zeros at offset 0, and in -1 in `nn_indices`;
     `members` gives a tile's exposures. `local_offsets` are exact; `coords_nominal` are rounded to float32.
     """
-    sizes = [len(tile.exposures) for tile in view.tiles]
+    sizes = [len(tile.exposures) for tile in tiles]
     nn_indices = np.full((len(sizes), max(sizes, default=1)), -1, np.int64)
-    for row, tile in zip(nn_indices, view.tiles, strict=True):
+    for row, tile in zip(nn_indices, tiles, strict=True):
         row[: len(tile.exposures)] = tile.exposures
     return _open(scan, nn_indices)
 

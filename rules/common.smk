@@ -55,6 +55,7 @@ NETWORKS = [method for method in METHODS if KNOWN[method].trained]
 SOLVERS = [method for method in METHODS if not KNOWN[method].trained]
 NETWORK_CURVES = [method for method in NETWORKS if KNOWN[method].curve]
 SOLVER_CURVES = [method for method in SOLVERS if KNOWN[method].curve]
+TILED = SPLITS if NETWORKS else []  # splits whose views are cut into tiles, for trained networks
 QUALITY = collect(
     f"{RESULTS}/quality_{{split}}_{{metric}}.png",
     split=SPLITS,
@@ -128,6 +129,11 @@ def chunk_files(wildcards):
         **wildcards,
         i=range(1, count + 1),
     )
+
+
+def tile_files(wildcards):
+    """The tiles of a view, if networks are applied to it."""
+    return f"{CONDITION}/{{split}}_tiles.npz".format(**wildcards) if wildcards.split in TILED else []
 
 
 def object_files(wildcards):

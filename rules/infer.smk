@@ -4,7 +4,7 @@
 rule infer_network:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        tiles=f"{CONDITION}/{{split}}_tiles.npz",
         model=f"{CONDITION}/{{method}}/model.keras",
     output:
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
@@ -29,7 +29,7 @@ rule infer_network:
 
 rule merge:
     input:
-        view=f"{CONDITION}/{{split}}.npz",
+        tiles=f"{CONDITION}/{{split}}_tiles.npz",
         model=f"{CONDITION}/{{method}}/model.keras",
         chunks=chunk_files,
     output:

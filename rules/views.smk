@@ -1,4 +1,4 @@
-"""Phase D: overlap views, their groups and numbers, and the rectangle that is scored."""
+"""Phase D: overlap views, their groups and numbers, tiles to apply networks to, and the rectangle that is scored."""
 
 
 rule view:
@@ -20,18 +20,40 @@ rule view:
     params:
         overlap=lambda wildcards: config["views"][wildcards.view],
         grouping=config["grouping"],
-        tile_px=config["inference"]["tile_px"],
-        halo_px=config["inference"]["halo_px"],
         seed=config["source"]["seed"],
         code=code("view"),
     script:
         "../scripts/view.py"
 
 
+rule tiles:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+    output:
+        tiles=f"{CONDITION}/{{split}}_tiles.npz",
+        numbers=f"{CONDITION}/{{split}}_tiles.json",
+    log:
+        f"{LOGS}/tiles/{UNDER}/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
+    params:
+        tile_px=config["inference"]["tile_px"],
+        halo_px=config["inference"]["halo_px"],
+        code=code("tiles"),
+    script:
+        "../scripts/tiles.py"
+
+
 rule plot_view:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
+        tiles=tile_files,
     output:
         report(
             f"{CONDITION}/{{split}}.png",

@@ -127,15 +127,14 @@ def open_data(options):
     return open_test_data(options.test_data, n_groups=options.n_test_groups, seed=options.seed, **tiling)
 
 
-def reconstruct(options, files, models, test_data, record) -> dict[str, Path]:
+def reconstruct(options, files, models, scan, tiles, record) -> dict[str, Path]:
     """Reconstruct with every model, import the iterative reconstruction; return the object files by method."""
     from ptycho.data.formats.images import import_object
     from ptycho.data.object_files import save_reconstruction
     from ptycho.loader import open_tiles
     from ptycho.model.inference import probe_warning, reconstruct_in_chunks
 
-    scan, view = test_data
-    container, objects = open_tiles(scan, view), {}
+    container, objects = open_tiles(scan, tiles), {}
     print(f"{options.test_data}: {len(scan)} exposures, {container}", flush=True)
     sizes = {"pinn": options.pinn_chunk_size, "baseline": options.baseline_chunk_size}
     for method, model in models.items():
@@ -145,7 +144,7 @@ def reconstruct(options, files, models, test_data, record) -> dict[str, Path]:
         folder = objects[method].parent
         folder.mkdir(parents=True, exist_ok=True)
         print(f"{method}: {files[method]}", flush=True)
-        result = reconstruct_in_chunks(model, container, view.tiles, sizes[method], options.batch_size, folder)
+        result = reconstruct_in_chunks(model, container, tiles, sizes[method], options.batch_size, folder)
         save_reconstruction(objects[method], result, method=method, provenance=record)
     if options.iterative:
         objects["iterative"] = options.output_dir / "iterative" / "object.npz"
@@ -189,9 +188,9 @@ def run(options) -> None:
     for path in filter(None, (options.test_data, options.iterative)):
         keys_of(path)  # fail before TensorFlow is imported
     files, models = load_models(options)
-    scan, view = open_data(options)
+    scan, view, tiles = open_data(options)
     record = record_for(options, files)
-    objects = reconstruct(options, files, models, (scan, view), record)
+    objects = reconstruct(options, files, models, scan, tiles, record)
     score(options, objects, scan, view, record)
 
 

@@ -13,19 +13,19 @@ job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 from ptycho.data.canvas import save_parts
 from ptycho.data.chunks import chunk_bounds, run_of
 from ptycho.data.scan import open_scan
-from ptycho.data.views import open_view
+from ptycho.data.tiles import load_tiles
 from ptycho.loader import open_tiles
 from ptycho.model.inference import load_model, probe_warning, reconstruct_tiles
 from ptycho.workflow.provenance import record_of
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
-path, container = snakemake.input.model, open_tiles(scan, view)
+scan, tiles = open_scan(snakemake.input.scan), load_tiles(snakemake.input.tiles)
+path, container = snakemake.input.model, open_tiles(scan, tiles)
 if warning := probe_warning(path, scan.probe):
     print(f"WARNING: {warning}")
 start, stop = chunk_bounds(len(container), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
 model = load_model(path)
 provenance, clock = record_of(snakemake, __file__), job.CpuClock()
-parts = reconstruct_tiles(model, container, view.tiles, range(start, stop), snakemake.params.batch_size)
-run = run_of(path, snakemake.input.view, len(container))
+parts = reconstruct_tiles(model, container, tiles, range(start, stop), snakemake.params.batch_size)
+run = run_of(path, snakemake.input.tiles, len(container))
 metadata = {"run": run, "groups": [start, stop], "chosen": model.chosen, "provenance": provenance}
 save_parts(snakemake.output[0], parts, lambda: {**metadata, "cpu_s": clock.seconds})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-files = {name: file_digest(snakemake.input[name]) for name in ("model", "view")}
+files = {name: file_digest(snakemake.input[name]) for name in ("model", "tiles")}
 result = merge_chunks(snakemake.input.chunks, files, Path(snakemake.output[0]).parent)
 metadata = {"method": snakemake.wildcards.method, "provenance": record_of(snakemake, __file__)}
 save_reconstruction(snakemake.output[0], result, **metadata)

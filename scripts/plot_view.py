@@ -6,7 +6,7 @@ import numpy as np
 
 from ptycho.data.grouping import linear_overlap, nearest_distances
 from ptycho.data.scan import open_scan
-from ptycho.data.tiles import borders_of
+from ptycho.data.tiles import borders_of, load_tiles
 from ptycho.data.views import ROLES, open_view
 from ptycho.physics.forward import illumination
 from ptycho.reporting.figures import plot_view, save
@@ -26,5 +26,6 @@ flux = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
 overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
 chosen = {role: view.of_role(code) for code, role in enumerate(ROLES)}
 positions = {role: (scan.xcoords[exposures], scan.ycoords[exposures]) for role, exposures in chosen.items()}
-figure = plot_view(positions, flux, overlaps, origin_px=(top, left), borders_px=borders_of(view.tiles))
+borders = borders_of(load_tiles(snakemake.input.tiles) if snakemake.input.tiles else [])
+figure = plot_view(positions, flux, overlaps, origin_px=(top, left), borders_px=borders)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

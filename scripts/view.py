@@ -1,4 +1,4 @@
-"""Select the exposures of a view, draw their roles and groups, cut tiles, and measure the overlap."""
+"""Select the exposures of a view, draw their roles and groups, and measure the overlap."""
 
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -6,7 +6,6 @@ from zlib import crc32
 import numpy as np
 
 from ptycho.data.scan import open_scan
-from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import GroupingOptions, make_view, save_view
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
@@ -19,8 +18,7 @@ job.log_to(snakemake.log[0])
 split = snakemake.wildcards.split
 rng = np.random.default_rng([snakemake.params.seed, crc32(snakemake.wildcards.view.encode()), split == "test"])
 grouping = GroupingOptions(**snakemake.params.grouping)
-tiling = TilingOptions(tile_px=snakemake.params.tile_px, halo_px=snakemake.params.halo_px)
-view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, grouping, tiling, rng)
+view = make_view(open_scan(snakemake.input.scan), snakemake.params.overlap, grouping, rng)
 print(view.metadata)
 view.metadata["provenance"] = record_of(snakemake, __file__)
 save_view(snakemake.output.view, view)

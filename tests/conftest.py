@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from ptycho.data.scan import ScanWriter, open_scan
-from ptycho.data.tiles import TilingOptions
-from ptycho.data.views import GroupingOptions, make_view
+from ptycho.data.tiles import TilingOptions, cut_view
+from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view
 from ptycho.methods import METHODS
 from ptycho.physics.probes import add_modes, scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
@@ -60,11 +60,16 @@ def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.
     return open_scan(path)
 
 
-def view_of(scan, gridsize=2, n_groups=24, tiling=ONE_TILE):
+def view_of(scan, gridsize=2, n_groups=24):
     options = GroupingOptions(
         gridsize=gridsize, neighbors=max(7, gridsize**2 + 4), n_groups=n_groups, max_spread=6, holdout_fraction=0.05
     )
-    return make_view(scan, 0.7, options, tiling, np.random.default_rng(3))
+    return make_view(scan, 0.7, options, np.random.default_rng(3))
+
+
+def tiles_of(scan, tiling=ONE_TILE):
+    """The tiles of `view_of`."""
+    return cut_view(scan, view_of(scan).of_role(FIT, VALIDATION), tiling)
 
 
 def error_of(reconstruction, scan):

@@ -117,10 +117,10 @@ def test_a_mistake_is_explained_in_one_line(files, tmp_path, changes, message):
 
 
 def test_few_tiles_are_scored_where_they_are(files):
-    scan, view = open_test_data(files[0] / "test.npz", n_groups=2, tile_px=40, halo_px=8, seed=0)
-    assert len(view.tiles) == 2
+    scan, view, tiles = open_test_data(files[0] / "test.npz", n_groups=2, tile_px=40, halo_px=8, seed=0)
+    assert len(tiles) == 2
     region = shared_region(scan, [view])
-    used = np.unique(np.concatenate([tile.exposures for tile in view.tiles]))
+    used = np.unique(np.concatenate([tile.exposures for tile in tiles]))
     incident = illumination(scan.probe, scan.xcoords[used], scan.ycoords[used], scan.object.shape)
     scored = incident[region.y0 : region.y1, region.x0 : region.x1]
     assert scored.min() > 0.05 * np.median(incident[incident > 1e-3 * incident.max()])

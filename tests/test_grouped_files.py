@@ -68,29 +68,30 @@ def test_without_the_object_its_patches_are_averaged(grouped, tmp_path, scan):
 
 def test_the_groups_of_a_file_are_its_tiles(grouped):
     path, container = grouped
-    scan, view = open_grouped(path)
-    tiles = open_tiles(scan, view)
-    np.testing.assert_array_equal(tiles.nn_indices, view.nn_indices)
-    np.testing.assert_allclose(tiles.frames[3:9], container.frames[3:9])
-    assert all((tile.weight((3, 4), (0, 0)) == 1).all() for tile in view.tiles)
+    scan, view, tiles = open_test_data(path, n_groups=None, tile_px=20, halo_px=None, seed=0)
+    opened = open_tiles(scan, tiles)
+    np.testing.assert_array_equal(opened.nn_indices, view.nn_indices)
+    np.testing.assert_allclose(opened.frames[3:9], container.frames[3:9])
+    assert all((tile.weight((3, 4), (0, 0)) == 1).all() for tile in tiles)
 
 
 def test_the_first_groups_of_a_file_are_opened(grouped):
-    scan, view = open_test_data(grouped[0], n_groups=5, tile_px=20, halo_px=None, seed=0)
-    assert len(open_groups(scan, view)) == len(open_tiles(scan, view)) == 5
+    scan, view, tiles = open_test_data(grouped[0], n_groups=5, tile_px=20, halo_px=None, seed=0)
+    assert len(open_groups(scan, view)) == len(open_tiles(scan, tiles)) == 5
     assert view.exposures.tolist() == list(range(20))
-    assert len(open_test_data(grouped[0], n_groups=None, tile_px=20, halo_px=None, seed=0)[1].tiles) == len(grouped[1])
+    assert len(open_test_data(grouped[0], n_groups=None, tile_px=20, halo_px=None, seed=0)[2]) == len(grouped[1])
 
 
 def test_the_first_tiles_of_a_scan_are_opened_with_the_holdout_exposures_in_their_cores(scan):
     options = {"tile_px": 20, "halo_px": 9, "seed": 0}
-    whole = open_test_data(scan.path, n_groups=None, **options)[1]
-    part = open_test_data(scan.path, n_groups=3, **options)[1]
-    assert [tile.core for tile in part.tiles] == [tile.core for tile in whole.tiles[:3]]
-    used = np.unique(np.concatenate([tile.exposures for tile in part.tiles]))
+    _, whole, all_tiles = open_test_data(scan.path, n_groups=None, **options)
+    _, part, tiles = open_test_data(scan.path, n_groups=3, **options)
+    assert [tile.core for tile in tiles] == [tile.core for tile in all_tiles[:3]]
+    assert whole.exposures.tolist() == list(range(len(scan)))
+    used = np.unique(np.concatenate([tile.exposures for tile in tiles]))
     assert part.of_role(FIT, VALIDATION).tolist() == used.tolist()
     held = whole.of_role(HOLDOUT)
-    inside = [any(tile.has_in_core(scan.xcoords[[i]], scan.ycoords[[i]])[0] for tile in part.tiles) for i in held]
+    inside = [any(tile.has_in_core(scan.xcoords[[i]], scan.ycoords[[i]])[0] for tile in tiles) for i in held]
     assert part.of_role(HOLDOUT).tolist() == held[inside].tolist()
 
 

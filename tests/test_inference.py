@@ -15,7 +15,7 @@ from ptycho.physics.forward import window_start
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.error_reduction import error_reduction
 from ptycho.reconstruction.likelihood import Likelihood
-from tests.conftest import ONE_TILE, PRIOR, error_of, view_of
+from tests.conftest import ONE_TILE, PRIOR, error_of, tiles_of, view_of
 from tests.test_unrolled import OPTIONS
 
 keras = pytest.importorskip("keras")
@@ -64,12 +64,12 @@ def test_a_brief_training_gets_closer_to_the_object_than_the_estimate(scan, coun
     assert history["validation_deviance"].min() < history["validation_deviance"].iloc[0]
 
 
-def in_chunks(model, scan, view, chunks, batch_size, folder):
+def in_chunks(model, scan, tiles, chunks, batch_size, folder):
     """What the rules do: every chunk into a file, and the merge of all."""
-    container, paths = open_tiles(scan, view), []
+    container, paths = open_tiles(scan, tiles), []
     for i in range(chunks):
         bounds = chunk_bounds(len(container), i, chunks)
-        parts = reconstruct_tiles(model, container, view.tiles, range(*bounds), batch_size)
+        parts = reconstruct_tiles(model, container, tiles, range(*bounds), batch_size)
         metadata = {"run": {"groups": len(container)}, "groups": bounds, "chosen": model.chosen}
         paths.append(folder / f"{i + 1}of{chunks}.npz")
         save_parts(paths[-1], parts, lambda metadata=metadata: metadata)
@@ -87,12 +87,12 @@ def assert_same_object(result, whole):
 @pytest.fixture(scope="module")
 def wholes(scan, models, tmp_path_factory):
     """In one chunk, all exposures of a tile at once; made when it is asked for."""
-    made, view = {}, view_of(scan, tiling=SMALL_TILES)
+    made, tiles = {}, tiles_of(scan, SMALL_TILES)
 
     def whole(name):
         if name not in made:
-            made[name] = in_chunks(models[name], scan, view, 1, 64, tmp_path_factory.mktemp("whole"))
-        return view, made[name]
+            made[name] = in_chunks(models[name], scan, tiles, 1, 64, tmp_path_factory.mktemp("whole"))
+        return tiles, made[name]
 
     return whole
 
@@ -100,26 +100,26 @@ def wholes(scan, models, tmp_path_factory):
 @pytest.mark.parametrize("name", ["pinn", "unrolled"])
 @pytest.mark.parametrize(("chunks", "batch_size"), [(2, 16), (7, 3), (23, 1), (100, 64)])
 def test_neither_chunks_nor_batches_show(scan, models, wholes, tmp_path, name, chunks, batch_size):
-    view, whole = wholes(name)
-    assert 23 < len(view.tiles) < 100
-    assert max(len(tile.exposures) for tile in view.tiles) > 16
-    assert_same_object(in_chunks(models[name], scan, view, chunks, batch_size, tmp_path), whole)
+    tiles, whole = wholes(name)
+    assert 23 < len(tiles) < 100
+    assert max(len(tile.exposures) for tile in tiles) > 16
+    assert_same_object(in_chunks(models[name], scan, tiles, chunks, batch_size, tmp_path), whole)
 
 
 def test_batches_of_inference_do_not_show_in_mini_batch_epochs(scan, unrolled):
     """Which draw mini-batches of their own at random; the exposures that are read at once decide nothing."""
     model = replace(unrolled, schedule=replace(unrolled.schedule, minibatch_epochs=2))
-    view = view_of(scan)
+    tiles = tiles_of(scan)
     first, second = (
-        reconstruct_in_chunks(model, open_tiles(scan, view), view.tiles, 1000, batch_size) for batch_size in (64, 16)
+        reconstruct_in_chunks(model, open_tiles(scan, tiles), tiles, 1000, batch_size) for batch_size in (64, 16)
     )
     assert_same_object(second, first)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 1000])
 def test_in_one_process_the_object_is_that_of_the_rules(scan, pinn, wholes, tmp_path, chunk_size):
-    view, whole = wholes("pinn")
-    result = reconstruct_in_chunks(pinn[0], open_tiles(scan, view), view.tiles, chunk_size, 16, tmp_path)
+    tiles, whole = wholes("pinn")
+    result = reconstruct_in_chunks(pinn[0], open_tiles(scan, tiles), tiles, chunk_size, 16, tmp_path)
     assert_same_object(result, whole)
     np.testing.assert_allclose(result.illumination, whole.illumination, rtol=1e-6)
     assert result.cpu_s > 0
@@ -127,17 +127,17 @@ def test_in_one_process_the_object_is_that_of_the_rules(scan, pinn, wholes, tmp_
 
 def test_global_phases_of_tiles_do_not_show(scan, pinn, wholes):
     """Tiles are synchronized one after the other."""
-    view, whole = wholes("pinn")
+    tiles, whole = wholes("pinn")
 
     class Turned:
         chosen = pinn[0].chosen
-        phases = iter(np.exp(2j * np.arange(len(view.tiles))))
+        phases = iter(np.exp(2j * np.arange(len(tiles))))
 
         def reconstruct(self, counts, probe):
             result = pinn[0].reconstruct(counts, probe)
             return replace(result, object=np.complex64(next(self.phases) * result.object))
 
-    result = reconstruct_in_chunks(Turned(), open_tiles(scan, view), view.tiles, 1000, 16)
+    result = reconstruct_in_chunks(Turned(), open_tiles(scan, tiles), tiles, 1000, 16)
     assert_same_object(result, whole)
 
 
@@ -154,9 +154,8 @@ def test_true_tiles_are_the_object(scan):
             facts = {"illumination": likelihood.illumination(), "origin_px": likelihood.origin_px}
             return Reconstruction(object=obj, **facts)
 
-    view = view_of(scan, tiling=SMALL_TILES)
-    result = reconstruct_in_chunks(Oracle(), open_tiles(scan, view), view.tiles, 1000, 16)
-    used = view.of_role(FIT, VALIDATION)
+    tiles, used = tiles_of(scan, SMALL_TILES), view_of(scan).of_role(FIT, VALIDATION)
+    result = reconstruct_in_chunks(Oracle(), open_tiles(scan, tiles), tiles, 1000, 16)
     top, left = (window_start(axis[used], 64).min() for axis in (scan.ycoords, scan.xcoords))
     assert result.origin_px == (top, left)
     truth = scan.object[top : top + result.object.shape[0], left : left + result.object.shape[1]]
@@ -166,9 +165,9 @@ def test_true_tiles_are_the_object(scan):
 
 
 def test_a_tile_is_what_its_exposures_give_alone(scan, pinn):
-    view = view_of(scan, tiling=SMALL_TILES)
-    (canvas,) = reconstruct_tiles(pinn[0], open_tiles(scan, view), view.tiles, range(3, 4), 5)
-    alone = pinn[0].reconstruct(Counts.of(scan, view.tiles[3].exposures), scan.probe)
+    tiles = tiles_of(scan, SMALL_TILES)
+    (canvas,) = reconstruct_tiles(pinn[0], open_tiles(scan, tiles), tiles, range(3, 4), 5)
+    alone = pinn[0].reconstruct(Counts.of(scan, tiles[3].exposures), scan.probe)
     assert canvas.origin_px == alone.origin_px
     heavy = canvas.weight > 1e-3 * canvas.weight.max()
     np.testing.assert_allclose(canvas.mean()[heavy], alone.object[heavy], atol=1e-5)
@@ -181,8 +180,8 @@ def test_seams_fall_with_the_width_of_the_halo(scan, pinn):
     """
 
     def reconstruct(tiling):
-        view = view_of(scan, tiling=tiling)
-        return reconstruct_in_chunks(pinn[0], open_tiles(scan, view), view.tiles, 1000, 16), len(view.tiles)
+        tiles = tiles_of(scan, tiling)
+        return reconstruct_in_chunks(pinn[0], open_tiles(scan, tiles), tiles, 1000, 16), len(tiles)
 
     whole, one = reconstruct(ONE_TILE)
     lit, errors = whole.illumination > 0.1 * whole.illumination.max(), []

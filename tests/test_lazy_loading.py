@@ -10,8 +10,8 @@ import pytest
 from ptycho import loader
 from ptycho.data.lazy import GroupedArray
 from ptycho.data.scan import ScanWriter, open_scan
-from ptycho.data.tiles import TilingOptions
-from ptycho.data.views import GroupingOptions, make_view, open_view, save_view
+from ptycho.data.tiles import TilingOptions, cut_view
+from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view, open_view, save_view
 from ptycho.loader import PtychoDataContainer, group_offsets, open_groups, open_tiles
 
 N, COUNT = 16, 60
@@ -62,8 +62,14 @@ def files(tmp_path_factory):
         scan.write(frames)
     scan = open_scan(folder / "scan.npz")
     options = GroupingOptions(gridsize=2, neighbors=7, n_groups=90, max_spread=6, holdout_fraction=0.05)
-    save_view(folder / "view.npz", make_view(scan, 0.4, options, TILING, np.random.default_rng(1)))
+    save_view(folder / "view.npz", make_view(scan, 0.4, options, np.random.default_rng(1)))
     return scan, open_view(folder / "view.npz"), frames, obj
+
+
+@pytest.fixture(scope="module")
+def tiles(files):
+    scan, view, *_ = files
+    return cut_view(scan, view.of_role(FIT, VALIDATION), TILING)
 
 
 def test_opening_groups_imports_no_framework_and_reads_no_frame(files):
@@ -75,7 +81,6 @@ from ptycho.data.scan import open_scan
 read = []
 old = MappedArray.__getitem__
 MappedArray.__getitem__ = lambda self, index: (read.append(self.shape), old(self, index))[1]
-from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import open_view
 from ptycho.loader import open_groups
 container = open_groups(open_scan({str(scan)!r}), open_view({str(view)!r}))
@@ -122,13 +127,13 @@ def test_all_modes_of_the_probe_are_in_the_container(files):
     assert container.probe.shape == (2, N, N)
 
 
-def test_tiles_have_their_own_frames_then_zeros(files):
-    scan, view, frames, _ = files
-    container = open_tiles(scan, view)
-    sizes = [len(tile.exposures) for tile in view.tiles]
+def test_tiles_have_their_own_frames_then_zeros(files, tiles):
+    scan, _, frames, _ = files
+    container = open_tiles(scan, tiles)
+    sizes = [len(tile.exposures) for tile in tiles]
     assert len(set(sizes)) > 1  # some are padded
     assert container.frames.shape == (len(sizes), N, N, max(sizes))
-    for number, (tile, size) in enumerate(zip(view.tiles, sizes, strict=True)):
+    for number, (tile, size) in enumerate(zip(tiles, sizes, strict=True)):
         np.testing.assert_array_equal(container.members(number), tile.exposures)
         np.testing.assert_array_equal(container.frames[number][..., :size], np.moveaxis(frames[tile.exposures], 0, -1))
         assert not container.frames[number][..., size:].any()
@@ -144,33 +149,34 @@ def test_tiles_have_their_own_frames_then_zeros(files):
     assert container.batch(slice(0, 2))[0]["positions"].shape == (2, 1, 2, max(sizes))
 
 
-def test_a_tile_reads_its_own_frames_once(files):
-    scan, view, *_ = files
+def test_a_tile_reads_its_own_frames_once(files, tiles):
+    scan = files[0]
     read = []
 
     def gather(exposures):
         read.append(exposures)
         return scan.diffraction[exposures]
 
-    frames = replace(open_tiles(scan, view).frames, gather=gather)
+    frames = replace(open_tiles(scan, tiles).frames, gather=gather)
     frames[1:2]
-    np.testing.assert_array_equal(read.pop(), view.tiles[1].exposures)
+    np.testing.assert_array_equal(read.pop(), tiles[1].exposures)
     frames[0:2]
-    np.testing.assert_array_equal(read.pop(), np.union1d(view.tiles[0].exposures, view.tiles[1].exposures))
+    np.testing.assert_array_equal(read.pop(), np.union1d(tiles[0].exposures, tiles[1].exposures))
     assert not read
 
 
-@pytest.mark.parametrize("opened", [open_groups, open_tiles])
-def test_positions_and_frames_of_a_group_are_those_of_its_exposures(files, opened):
+@pytest.mark.parametrize("kind", ["groups", "tiles"])
+def test_positions_and_frames_of_a_group_are_those_of_its_exposures(files, tiles, kind):
     """From a file, where only the frames that are wanted are read, and from arrays in memory; padding is left out."""
     scan, view, frames, _ = files
-    container, read = opened(scan, view), []
+    opened = {"groups": lambda: open_groups(scan, view), "tiles": lambda: open_tiles(scan, tiles)}[kind]
+    container, read = opened(), []
 
     def gather(exposures):
         read.append(exposures.tolist())
         return scan.diffraction[exposures]
 
-    in_memory = opened(scan, view)
+    in_memory = opened()
     in_memory._X_np = np.asarray(in_memory._X_np[:])
     container._X_np = replace(container._X_np, gather=gather)
     for group in (0, 1, len(container) - 1):

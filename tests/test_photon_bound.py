@@ -160,7 +160,7 @@ def test_maximum_likelihood_attains_the_limit_where_photons_are_many(tmp_path):
 def test_holdout_exposures_bring_no_information(scan, drawn):
     view, region, (error,), _ = drawn
     role = np.where(np.arange(len(view.role)) % 2, FIT, HOLDOUT).astype(np.int8)
-    half = View(exposures=view.exposures, role=role, nn_indices=view.nn_indices, tiles=view.tiles, metadata={})
+    half = View(exposures=view.exposures, role=role, nn_indices=view.nn_indices, metadata={})
     ((worse,), _) = draw_errors(scan, half, region, [np.random.default_rng(0)])
     assert np.linalg.norm(worse) > 1.3 * np.linalg.norm(error)
 

@@ -49,6 +49,15 @@ def test_more_steps_rerun_training_and_what_depends_on_it(study, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("change", [{"inference__tile_px": 60}, {"inference__halo_px": 20}])
+def test_other_tiles_rerun_inference_and_nothing_before_it(study, tmp_path, change):
+    counts, _ = dry_run(study, config_file(tmp_path, **change))
+    own = {"tiles": 1, "infer_network": 2, "merge": 1, "compare": 1, "plot_view": 1}
+    assert {rule: counts[rule] for rule in own} == own
+    assert not {"sample", "simulate_scan", "view", "train_network", "lsqml", "region"} & set(counts)
+
+
+@pytest.mark.slow
 def test_a_method_is_added_by_its_name_and_taken_apart_by_an_ablation(study, every_method, tmp_path):
     config, table = config_file(tmp_path, methods=list(METHODS)), f"{CONDITION}/test/comparison_metrics.csv"
     counts, _ = dry_run(study, config, "--", table)

@@ -1,5 +1,8 @@
 """Tiles of large scans: their exposures, their weights, and one object of all of them."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -14,9 +17,14 @@ from ptycho.data.tiles import (
     cut_tiles,
     cut_view,
     fullest,
-    pack_tiles,
-    unpack_tiles,
+    load_tiles,
+    redundancy,
+    save_tiles,
+    tile_numbers,
 )
+from ptycho.data.views import FIT, VALIDATION
+from ptycho.workflow.files import ContractError
+from tests.conftest import view_of
 
 N = 16
 
@@ -53,9 +61,9 @@ def test_every_exposure_is_in_one_core_and_halos_have_their_width():
 
 def test_tiles_of_some_exposures_have_the_indices_of_the_scan():
     x, y = positions()
-    used = np.arange(0, len(x), 3)
+    used, scan = np.arange(0, len(x), 3), SimpleNamespace(xcoords=x, ycoords=y, n_pixels=64)
     whole = cut_tiles(x[used], y[used], 50, 12)
-    tiles = cut_view(x, y, used, TilingOptions(tile_px=50, halo_px=12), 64)
+    tiles = cut_view(scan, used, TilingOptions(tile_px=50, halo_px=12))
     assert [tile.core for tile in tiles] == [tile.core for tile in whole]
     cores = np.concatenate([tile.exposures[tile.has_in_core(x[tile.exposures], y[tile.exposures])] for tile in tiles])
     assert sorted(cores) == used.tolist()  # each in the core of one
@@ -66,20 +74,47 @@ def test_tiles_of_some_exposures_have_the_indices_of_the_scan():
 @pytest.mark.parametrize(("halo_px", "wanted"), [(None, 64), (0, 0), (7.5, 7.5)])
 def test_the_halo_is_as_wide_as_a_pattern_unless_it_is_given(halo_px, wanted):
     x, y = positions()
-    tiles = cut_view(x, y, np.arange(len(x)), TilingOptions(tile_px=50, halo_px=halo_px), 64)
+    scan = SimpleNamespace(xcoords=x, ycoords=y, n_pixels=64)
+    tiles = cut_view(scan, np.arange(len(x)), TilingOptions(tile_px=50, halo_px=halo_px))
     assert {tile.halo_px for tile in tiles} == {wanted}
 
 
+def test_tiles_of_a_view_cover_what_is_not_holdout_and_do_not_depend_on_its_groups(scan):
+    view, options = view_of(scan), TilingOptions(tile_px=20, halo_px=9)
+    used = view.of_role(FIT, VALIDATION)
+    tiles = cut_view(scan, used, options)
+    x, y = scan.xcoords, scan.ycoords
+    assert len(tiles) > 1
+    cores = [tile.exposures[tile.has_in_core(x[tile.exposures], y[tile.exposures])] for tile in tiles]
+    assert sorted(np.concatenate(cores)) == used.tolist()
+    assert all(set(tile.exposures) <= set(used) for tile in tiles)
+    other = cut_view(scan, view_of(scan, n_groups=7).of_role(FIT, VALIDATION), options)
+    assert [tile.exposures.tolist() for tile in other] == [tile.exposures.tolist() for tile in tiles]
+
+
 @pytest.mark.parametrize("size", [50, 500])
-def test_packed_tiles_are_unpacked_as_they_were(size):
+def test_saved_tiles_are_loaded_as_they_were(size, tmp_path):
     tiles = cut_tiles(*positions(), size, 12)
-    packed = pack_tiles(tiles)
-    assert packed["tile_starts"][-1] == len(packed["tile_exposures"]) == sum(len(tile.exposures) for tile in tiles)
-    again = unpack_tiles(**packed)
+    save_tiles(tmp_path / "tiles.npz", tiles, halo="wide")
+    again = load_tiles(tmp_path / "tiles.npz")
     assert [(tile.core, tile.halo_px) for tile in again] == [(tile.core, tile.halo_px) for tile in tiles]
     for tile, copy in zip(tiles, again, strict=True):
         np.testing.assert_array_equal(copy.exposures, tile.exposures)
-    assert unpack_tiles(**pack_tiles([])) == []
+    numbers = json.loads((tmp_path / "tiles.json").read_text(encoding="utf-8"))
+    assert numbers == {**tile_numbers(tiles), "halo": "wide"}
+
+
+def test_a_file_without_tiles_is_refused(tmp_path):
+    np.savez(tmp_path / "view.npz", exposures=np.arange(3))
+    with pytest.raises(ContractError, match=r"view\.npz: no key 'starts'"):
+        load_tiles(tmp_path / "view.npz")
+
+
+def test_redundancy_is_how_often_an_exposure_is_reconstructed():
+    halves = [Tile(np.arange(4), WHOLE_PLANE, 0.0), Tile(np.arange(2, 6), WHOLE_PLANE, 0.0)]
+    assert redundancy(halves) == 8 / 6
+    assert redundancy(halves[:1]) == 1
+    assert tile_numbers(halves) == {"tiles": 2, "largest_tile": 4, "redundancy": 8 / 6}
 
 
 def test_borders_are_where_cores_meet():

@@ -1,5 +1,6 @@
 """Views: exposures of a given overlap, and their roles."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,9 @@ from hypothesis import strategies as st
 
 from ptycho.data import selection, views
 from ptycho.data.grouping import nearest_distances
-from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, GroupingOptions, make_view, open_view, save_view, whole_view
-from ptycho.workflow.files import ContractError
 from tests.test_grouping import jittered
 
-TILING = TilingOptions(tile_px=20, halo_px=9)
 OPTIONS = GroupingOptions(gridsize=2, neighbors=7, n_groups=50, max_spread=6, holdout_fraction=0.1)
 
 
@@ -59,7 +57,7 @@ def test_roles_are_disjoint_and_counted():
 @pytest.mark.parametrize("gridsize", [1, 2, 4])
 def test_groups_train_on_fit_exposures_and_validate_around_each_validation_exposure(scan, gridsize):
     options = replace(OPTIONS, gridsize=gridsize, neighbors=20, n_groups=30)
-    view = make_view(scan, 0.7, options, TILING, np.random.default_rng(0))
+    view = make_view(scan, 0.7, options, np.random.default_rng(0))
     fit, validation = view.of_role(FIT), view.of_role(VALIDATION)
     assert view.nn_indices.shape[1] == view.metadata["group_size"] == gridsize**2
     validated = np.isin(view.nn_indices, validation)
@@ -77,7 +75,7 @@ def test_groups_train_on_fit_exposures_and_validate_around_each_validation_expos
 
 
 def test_a_group_of_a_sparse_view_is_all_its_fit_exposures(scan):
-    view = make_view(scan, 0.2, replace(OPTIONS, gridsize=4, neighbors=20), TILING, np.random.default_rng(0))
+    view = make_view(scan, 0.2, replace(OPTIONS, gridsize=4, neighbors=20), np.random.default_rng(0))
     fit, validation = view.of_role(FIT), view.of_role(VALIDATION)
     assert 1 < len(fit) < 16
     (training,) = view.nn_indices[~np.isin(view.nn_indices, validation).any(axis=1)]
@@ -87,38 +85,17 @@ def test_a_group_of_a_sparse_view_is_all_its_fit_exposures(scan):
     assert not np.isin(view.nn_indices, view.of_role(HOLDOUT)).any()
 
 
-def test_tiles_cover_what_is_not_holdout_and_do_not_depend_on_the_draw_of_groups(scan, tmp_path):
-    view = make_view(scan, 0.7, OPTIONS, TILING, np.random.default_rng(0))
-    used = view.of_role(FIT, VALIDATION)
-    x, y = scan.xcoords, scan.ycoords
-    assert len(view.tiles) > 1
-    cores = [tile.exposures[tile.has_in_core(x[tile.exposures], y[tile.exposures])] for tile in view.tiles]
-    assert sorted(np.concatenate(cores)) == used.tolist()
-    assert all(set(tile.exposures) <= set(used) for tile in view.tiles)
-    total = sum(len(tile.exposures) for tile in view.tiles)
-    assert view.metadata["redundancy"] == total / len(used) > 1
-    assert view.metadata["counts"]["tiles"] == len(view.tiles)
-    other = make_view(scan, 0.7, replace(OPTIONS, n_groups=7), TILING, np.random.default_rng(0))
-    assert [tile.exposures.tolist() for tile in other.tiles] == [tile.exposures.tolist() for tile in view.tiles]
+def test_a_saved_view_is_opened_as_it_was(scan, tmp_path):
+    view = make_view(scan, 0.7, OPTIONS, np.random.default_rng(0))
     save_view(tmp_path / "view.npz", view)
     again = open_view(tmp_path / "view.npz")
-    assert [(tile.core, tile.halo_px) for tile in again.tiles] == [(tile.core, 9.0) for tile in view.tiles]
-    for tile, copy in zip(view.tiles, again.tiles, strict=True):
-        np.testing.assert_array_equal(copy.exposures, tile.exposures)
+    for name in ("exposures", "role", "nn_indices"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(view, name))
+    assert again.metadata == view.metadata == json.loads((tmp_path / "view.json").read_text(encoding="utf-8"))
 
 
-def test_a_view_without_tiles_is_refused_with_what_to_do(scan, tmp_path):
-    save_view(tmp_path / "view.npz", make_view(scan, 0.7, OPTIONS, TILING, np.random.default_rng(0)))
-    with np.load(tmp_path / "view.npz") as arrays:
-        old = {key: arrays[key] for key in ("exposures", "role", "nn_indices", "metadata")}
-    np.savez(tmp_path / "old.npz", **old)
-    with pytest.raises(ContractError, match=r"no key 'tile_exposures', .*: run the study again"):
-        open_view(tmp_path / "old.npz")
-
-
-def test_a_view_of_a_whole_scan_has_roles_and_tiles(scan):
-    view = whole_view(scan, TILING, 0.1, np.random.default_rng(0))
+def test_a_view_of_a_whole_scan_has_roles(scan):
+    view = whole_view(scan, 0.1, np.random.default_rng(0))
     assert view.exposures.tolist() == list(range(len(scan)))
-    assert set(np.concatenate([tile.exposures for tile in view.tiles])) == set(view.of_role(FIT, VALIDATION))
     assert len(view.of_role(HOLDOUT)) == round(0.1 * len(scan))
     assert not len(view.nn_indices)

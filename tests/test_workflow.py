@@ -46,6 +46,7 @@ def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     assert counts["train_unrolled"] == counts["tv"] == conditions
     assert counts["lsqml"] == counts["compare"] == counts["simulate_scan"] == conditions
     assert counts["view"] == 2 * conditions
+    assert counts["tiles"] == conditions  # of the split that is reconstructed
     assert counts["photon_bound"] == 2  # of a view, for all doses
     assert counts["plot_price"] == 1
     assert not list(tmp_path.glob("results/**/*.npz"))
@@ -84,8 +85,8 @@ def test_methods_named_in_halves_reconstruct_both_half_scans(tmp_path):
     ("target", "needed", "not_needed"),
     [
         ("phase_c", "simulate_scan", "view"),
-        ("phase_d", "view", "train_network"),
-        ("phase_e", "train_network", "infer_network"),
+        ("phase_d", "tiles", "train_network"),
+        ("phase_e", "train_network", "tiles"),
         ("phase_f", "lsqml", "train_network"),
         ("inference", "merge", "compare"),
         ("phase_g", "compare", "plot_view"),
@@ -112,10 +113,16 @@ def test_every_phase_has_an_alias_that_says_what_it_does(rules, target, alias):
     assert rules[alias]["input"] == rules[target]["input"] != []
 
 
+def test_without_a_network_no_tiles_are_cut(tmp_path):
+    counts = dry_run(tmp_path, config_file(tmp_path, methods=["lsqml"]))
+    assert counts["view"] == counts["plot_view"] == 2
+    assert "tiles" not in counts
+
+
 def test_both_splits_are_one_key_away(tmp_path):
     counts = dry_run(tmp_path, config_file(tmp_path, splits=["train", "test"]))
     assert counts["compare"] == 2
-    assert counts["lsqml"] == 2
+    assert counts["lsqml"] == counts["tiles"] == 2
     assert counts["train_network"] == 1
     assert counts["region"] == counts["photon_bound"] == 2
 

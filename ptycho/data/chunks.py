@@ -17,9 +17,9 @@ def chunk_bounds(n_groups: int, index: int, count: int) -> tuple[int, int]:
     return n_groups * index // count, n_groups * (index + 1) // count
 
 
-def run_of(model: StrPath, view: StrPath, n_groups: int) -> dict[str, Any]:
-    """Return what identifies the chunks of one reconstruction: digests of model and view, number of groups."""
-    return {"model": file_digest(model), "view": file_digest(view), "groups": n_groups}
+def run_of(model: StrPath, tiles: StrPath, n_groups: int) -> dict[str, Any]:
+    """Return what identifies the chunks of one reconstruction: digests of model and tiles, number of groups."""
+    return {"model": file_digest(model), "tiles": file_digest(tiles), "groups": n_groups}
 
 
 def merge_chunks(

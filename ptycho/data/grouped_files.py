@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ptycho.data.canvas import Canvas
 from ptycho.data.npz import MappedArray, keys_of, open_member
 from ptycho.data.scan import Scan, check_scan, open_scan
-from ptycho.data.tiles import WHOLE_PLANE, Tile, TilingOptions
-from ptycho.data.views import FIT, HOLDOUT, View, whole_view
+from ptycho.data.tiles import WHOLE_PLANE, Tile, TilingOptions, cut_view
+from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View, whole_view
 from ptycho.physics.forward import as_modes, blocks, window_start
 from ptycho.workflow.files import ContractError, StrPath
 
@@ -69,7 +69,7 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
     scan : Scan
         B·C exposures in the order of the groups.
     view : View
-        All of them, with the role fit. Its groups are also its tiles, with the weight 1 everywhere.
+        All of them, with the role fit.
 
     Raises
     ------
@@ -100,8 +100,8 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
         metadata={"source": str(path), "dose": float(np.sum(np.abs(probe) ** 2, dtype=np.float64))},
     )
     check_scan(scan)
-    role, tiles = np.full(nn_indices.size, FIT, np.int8), [Tile(group, WHOLE_PLANE, 0.0) for group in nn_indices]
-    return scan, View(exposures=nn_indices.ravel(), role=role, nn_indices=nn_indices, tiles=tiles, metadata={})
+    role = np.full(nn_indices.size, FIT, np.int8)
+    return scan, View(exposures=nn_indices.ravel(), role=role, nn_indices=nn_indices, metadata={})
 
 
 def _positions(path: Path, local: str, count: int, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -116,7 +116,7 @@ def _positions(path: Path, local: str, count: int, channels: int) -> tuple[NDArr
 
 def open_test_data(
     path: StrPath, *, n_groups: int | None, tile_px: float, halo_px: float | None, seed: int
-) -> tuple[Scan, View]:
+) -> tuple[Scan, View, list[Tile]]:
     """Open a test scan with all its exposures as one view, or a grouped file, to apply networks to.
 
     Parameters
@@ -137,7 +137,10 @@ def open_test_data(
     scan : Scan
         The scan, or one exposure per frame of the groups.
     view : View
-        Its tiles; a twentieth of a scan's exposures is `holdout`. The view of a scan has no groups to train on.
+        The exposures of its tiles; a twentieth of a scan's exposures is `holdout`. The view of a scan has no groups to
+        train on.
+    tiles : list of Tile
+        What networks are applied to. The groups of a grouped file are its tiles, with the weight 1 everywhere.
 
     Raises
     ------
@@ -148,15 +151,17 @@ def open_test_data(
     """
     if is_grouped(path):
         scan, view = open_grouped(path)
+        tiles = [Tile(group, WHOLE_PLANE, 0.0) for group in view.nn_indices]
     else:
         scan, tiling = open_scan(path), TilingOptions(tile_px=tile_px, halo_px=halo_px)
-        view = whole_view(scan, tiling, HOLDOUT_FRACTION, np.random.default_rng(seed))
-    return scan, view if n_groups is None else _first_tiles(scan, view, n_groups)
+        view = whole_view(scan, HOLDOUT_FRACTION, np.random.default_rng(seed))
+        tiles = cut_view(scan, view.of_role(FIT, VALIDATION), tiling)
+    tiles = tiles[:n_groups]
+    return scan, _restricted(view, tiles, scan), tiles
 
 
-def _first_tiles(scan: Scan, view: View, count: int) -> View:
-    """Restrict a view to its first tiles, their exposures, and the holdout exposures in their cores."""
-    tiles = view.tiles[:count]
+def _restricted(view: View, tiles: Sequence[Tile], scan: Scan) -> View:
+    """Restrict a view to the exposures of some of its tiles, and the holdout exposures in their cores."""
     x, y = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
     in_core = np.any([tile.has_in_core(x, y) for tile in tiles], axis=0)
     used = np.isin(view.exposures, np.concatenate([tile.exposures for tile in tiles]))
@@ -165,8 +170,7 @@ def _first_tiles(scan: Scan, view: View, count: int) -> View:
         view,
         exposures=view.exposures[kept],
         role=view.role[kept],
-        nn_indices=view.nn_indices[:count],
-        tiles=tiles,
+        nn_indices=view.nn_indices[: len(tiles)],
     )
 
 

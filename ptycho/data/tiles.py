@@ -3,19 +3,23 @@
 Tiles depend on the positions and a size only, so that any partition of the work, in any order, gives the same object.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
+from ptycho.data.npz import load_arrays, save_arrays
+from ptycho.data.scan import Scan
+from ptycho.workflow.files import StrPath, save_text
 
 WHOLE_PLANE = ((-np.inf, np.inf), (-np.inf, np.inf))
 """Core of a tile that has the weight 1 everywhere."""
-TILE_KEYS = ("tile_exposures", "tile_starts", "tile_cores", "halo_px")
-"""Arrays that tiles are stored as, see `pack_tiles`."""
+_KEYS = ("exposures", "starts", "cores", "halo_px")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,30 +98,22 @@ def cut_tiles(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], tile_p
     return [tiles[cell] for cell in _adjacent_order(list(tiles))]
 
 
-def cut_view(
-    xcoords: NDArray[np.float64],
-    ycoords: NDArray[np.float64],
-    exposures: NDArray[np.int64],
-    options: TilingOptions,
-    n: int,
-) -> list[Tile]:
+def cut_view(scan: Scan, exposures: NDArray[np.int64], options: TilingOptions) -> list[Tile]:
     """Cut some exposures of a scan into tiles, see `cut_tiles`; their indices are those of the scan.
 
     Parameters
     ----------
-    xcoords, ycoords : (M,) float64
-        Patch centers of the scan [px].
+    scan : Scan
+        Where the exposures come from.
     exposures : (m,) int64
-        Exposures that are used, ascending.
+        Exposures that are used, ascending: of a view all but the holdout exposures.
     options : TilingOptions
         Size of tiles and halo.
-    n : int
-        N, side of a pattern [px].
     """
     if not options.tile_px:
         return single_tiles(exposures)
-    halo_px = float(n if options.halo_px is None else options.halo_px)
-    tiles = cut_tiles(xcoords[exposures], ycoords[exposures], options.tile_px, halo_px)
+    halo_px = float(scan.n_pixels if options.halo_px is None else options.halo_px)
+    tiles = cut_tiles(scan.xcoords[exposures], scan.ycoords[exposures], options.tile_px, halo_px)
     return [replace(tile, exposures=exposures[tile.exposures]) for tile in tiles]
 
 
@@ -138,35 +134,57 @@ def borders_of(tiles: Sequence[Tile]) -> tuple[list[float], list[float]]:
     return sorted(y), sorted(x)
 
 
-def pack_tiles(tiles: Sequence[Tile]) -> dict[str, NDArray[Any]]:
-    """Return T tiles as flat arrays.
+def redundancy(tiles: Sequence[Tile]) -> float:
+    """Return how often an exposure is reconstructed: exposures of all tiles over those of the view that are used."""
+    exposures = np.concatenate([tile.exposures for tile in tiles])
+    return len(exposures) / len(np.unique(exposures))
 
-    Returns
-    -------
-    dict
-        `tile_exposures` (sum,) int64: the exposures of one tile after the other; `tile_starts` (T + 1,) int64: where
-        each begins, and the end; `tile_cores` (T, 2, 2) float64 [px]; `halo_px` (T,) float64.
+
+def tile_numbers(tiles: Sequence[Tile]) -> dict[str, Any]:
+    """Return what there is to know of the tiles of a view: `tiles`, `largest_tile` [exposures], `redundancy`."""
+    sizes = [len(tile.exposures) for tile in tiles]
+    return {"tiles": len(tiles), "largest_tile": max(sizes), "redundancy": redundancy(tiles)}
+
+
+def save_tiles(path: StrPath, tiles: Sequence[Tile], **metadata: Any) -> None:
+    """Write T tiles as NPZ, and what there is to know of them as JSON beside it.
+
+    Parameters
+    ----------
+    path : path
+        NPZ with `exposures` (sum,) int64: those of one tile after the other; `starts` (T + 1,) int64: where each
+        begins, and the end; `cores` (T, 2, 2) float64 [px]; `halo_px` (T,) float64; `metadata`.
+    tiles : sequence of Tile
+        At least one.
+    **metadata
+        Further numbers beside those of `tile_numbers`; JSON-serializable.
     """
     exposures = [tile.exposures for tile in tiles]
-    return {
-        "tile_exposures": np.concatenate(exposures) if tiles else np.zeros(0, np.int64),
-        "tile_starts": np.cumsum([0, *map(len, exposures)]),
-        "tile_cores": np.array([tile.core for tile in tiles], np.float64).reshape(-1, 2, 2),
-        "halo_px": np.array([tile.halo_px for tile in tiles], np.float64),
-    }
+    text = json.dumps({**tile_numbers(tiles), **metadata}, indent=2)
+    save_arrays(
+        path,
+        exposures=np.concatenate(exposures),
+        starts=np.cumsum([0, *map(len, exposures)]),
+        cores=np.array([tile.core for tile in tiles], np.float64),
+        halo_px=np.array([tile.halo_px for tile in tiles], np.float64),
+        metadata=np.array(text),
+    )
+    save_text(Path(path).with_suffix(".json"), text + "\n")
 
 
-def unpack_tiles(
-    tile_exposures: NDArray[np.int64],
-    tile_starts: NDArray[np.int64],
-    tile_cores: NDArray[np.float64],
-    halo_px: NDArray[np.float64],
-) -> list[Tile]:
-    """Return the tiles of arrays that `pack_tiles` made."""
-    parts = np.split(tile_exposures, tile_starts[1:-1]) if len(halo_px) else []
+def load_tiles(path: StrPath) -> list[Tile]:
+    """Read the tiles of a view.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the file is missing, damaged or holds no tiles.
+    """
+    exposures, starts, cores, halos = load_arrays(path, *_KEYS)
+    parts = np.split(exposures, starts[1:-1])
     return [
-        Tile(exposures, ((float(top), float(bottom)), (float(left), float(right))), float(halo))
-        for exposures, ((top, bottom), (left, right)), halo in zip(parts, tile_cores, halo_px, strict=True)
+        Tile(part, ((float(top), float(bottom)), (float(left), float(right))), float(halo))
+        for part, ((top, bottom), (left, right)), halo in zip(parts, cores, halos, strict=True)
     ]
 
 

@@ -15,10 +15,9 @@ from ptycho.data.grouping import (
     nearest_distances,
     sort_groups,
 )
-from ptycho.data.npz import keys_of, open_member, save_arrays
+from ptycho.data.npz import open_member, save_arrays
 from ptycho.data.scan import Scan, detected_photons
 from ptycho.data.selection import ViewError, select_view
-from ptycho.data.tiles import TILE_KEYS, Tile, TilingOptions, cut_view, pack_tiles, unpack_tiles
 from ptycho.physics.forward import illumination, split_position
 from ptycho.physics.probes import diameter_px
 from ptycho.workflow.files import ContractError, StrPath, save_text
@@ -47,7 +46,7 @@ class GroupingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A view: indices into its scan, tiles, and statistics; no frames."""
+    """A view: indices into its scan, and statistics; no frames."""
 
     exposures: NDArray[np.int64]
     """(m,) kept exposures, ascending."""
@@ -59,8 +58,6 @@ class View:
     Training groups, of fit exposures only, and one validation group for each validation exposure: it and the nearest
     fit exposures.
     """
-    tiles: list[Tile]
-    """Covering groups, which networks are applied to: each exposure that is not holdout is in the core of one."""
     metadata: dict[str, Any]
     """Statistics, see `make_view`; JSON-serializable."""
 
@@ -105,10 +102,8 @@ def draw_roles(n_exposures: int, holdout_fraction: float, rng: np.random.Generat
     return role
 
 
-def make_view(
-    scan: Scan, target: float, options: GroupingOptions, tiling: TilingOptions, rng: np.random.Generator
-) -> View:
-    """Select exposures of a given overlap, draw their roles and groups, cut tiles, and measure what resulted.
+def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.random.Generator) -> View:
+    """Select exposures of a given overlap, draw their roles and groups, and measure what resulted.
 
     Training groups are drawn among the fit exposures alone. Each validation exposure has one group more, with the
     nearest fit exposures. With no more fit exposures than gridsize², a group is all of them.
@@ -121,8 +116,6 @@ def make_view(
         Wanted median linear overlap of nearest neighbors.
     options : GroupingOptions
         How they are grouped to train on.
-    tiling : TilingOptions
-        How they are cut into tiles to be reconstructed; tiles depend on nothing but this and their positions.
     rng : Generator
         Source of the draw of roles and groups.
 
@@ -147,8 +140,6 @@ def make_view(
         rng=rng,
     )
     validation_groups = group_around(points, validation, fit, groups.shape[1])
-    used = kept[role != HOLDOUT]
-    tiles = cut_view(scan.xcoords, scan.ycoords, used, tiling, scan.n_pixels)
     spacing, photons = nearest_distances(points[kept]), _detected_photons(scan, kept)
     metadata = {
         "target_overlap": target,
@@ -165,22 +156,20 @@ def make_view(
             "groups": len(groups),
             "groups_wanted": options.n_groups,
             "validation_groups": len(validation_groups),
-            "tiles": len(tiles),
         },
         "gridsize": options.gridsize,
         "group_size": groups.shape[1],
-        "redundancy": sum(len(tile.exposures) for tile in tiles) / len(used),
         "spacing_px": {f"q{q:02d}": float(np.percentile(spacing, q)) for q in (5, 25, 50, 75, 95)},
         "dose_photons": float(scan.metadata["dose"]),
         "mean_detected_photons": float(photons.mean()),
         "fluence_photons_per_px": fluence(scan, kept),
     }
     nn_indices = sort_groups(points, np.concatenate([fit[groups], validation_groups]))
-    return View(exposures=kept, role=role, nn_indices=nn_indices, tiles=tiles, metadata=metadata)
+    return View(exposures=kept, role=role, nn_indices=nn_indices, metadata=metadata)
 
 
-def whole_view(scan: Scan, tiling: TilingOptions, holdout_fraction: float, rng: np.random.Generator) -> View:
-    """Return a view of all exposures to apply networks to: roles and tiles, no groups to train on.
+def whole_view(scan: Scan, holdout_fraction: float, rng: np.random.Generator) -> View:
+    """Return a view of all exposures to apply networks to: roles, no groups to train on.
 
     Raises
     ------
@@ -190,8 +179,7 @@ def whole_view(scan: Scan, tiling: TilingOptions, holdout_fraction: float, rng: 
     exposures = np.arange(len(scan))
     role = draw_roles(len(exposures), holdout_fraction, rng)
     _detected_photons(scan, exposures)
-    tiles = cut_view(scan.xcoords, scan.ycoords, exposures[role != HOLDOUT], tiling, scan.n_pixels)
-    return View(exposures=exposures, role=role, nn_indices=np.empty((0, 1), np.int64), tiles=tiles, metadata={})
+    return View(exposures=exposures, role=role, nn_indices=np.empty((0, 1), np.int64), metadata={})
 
 
 def _detected_photons(scan: Scan, exposures: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -218,14 +206,13 @@ def save_view(path: StrPath, view: View) -> None:
         exposures=view.exposures,
         role=view.role,
         nn_indices=view.nn_indices,
-        **pack_tiles(view.tiles),
         metadata=np.array(metadata),
     )
     save_text(Path(path).with_suffix(".json"), metadata + "\n")
 
 
 def open_view(path: StrPath) -> View:
-    """Read a view; its groups and tiles take 8 bytes per index.
+    """Read a view; its groups take 8 bytes per index.
 
     Raises
     ------
@@ -238,9 +225,4 @@ def open_view(path: StrPath) -> View:
         raise ContractError(
             f"{path}: has exposures of the role 'stop'; wanted 'validation'; written by ptycho 0.1: run the study again"
         )
-    if missing := [key for key in TILE_KEYS if key not in keys_of(path)]:
-        raise ContractError(
-            f"{path}: no key {', '.join(map(repr, missing))}; written by an older version: run the study again"
-        )
-    tiles = unpack_tiles(*(open_member(path, key)[...] for key in TILE_KEYS))
-    return View(exposures=exposures, role=role, nn_indices=nn_indices, tiles=tiles, metadata=metadata)
+    return View(exposures=exposures, role=role, nn_indices=nn_indices, metadata=metadata)

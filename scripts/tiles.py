@@ -1,0 +1,19 @@
+"""Cut a view into the tiles that trained networks are applied to."""
+
+from typing import TYPE_CHECKING
+
+from ptycho.data.scan import open_scan
+from ptycho.data.tiles import TilingOptions, cut_view, save_tiles, tile_numbers
+from ptycho.data.views import FIT, VALIDATION, open_view
+from ptycho.workflow import job
+from ptycho.workflow.provenance import record_of
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+job.log_to(snakemake.log[0])
+scan, exposures = open_scan(snakemake.input.scan), open_view(snakemake.input.view).of_role(FIT, VALIDATION)
+options = TilingOptions(tile_px=snakemake.params.tile_px, halo_px=snakemake.params.halo_px)
+tiles = cut_view(scan, exposures, options)
+print(tile_numbers(tiles))
+save_tiles(snakemake.output.tiles, tiles, provenance=record_of(snakemake, __file__))
