@@ -27,7 +27,7 @@ from conditions import (
 
 from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.data.tiles import TilingOptions, cut_view
-from ptycho.data.views import VALIDATION, GroupingOptions, make_view
+from ptycho.data.views import VALIDATION, GroupingOptions, with_groups
 from ptycho.reconstruction import error_reduction as error_reduction_module
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.workflow import job
@@ -102,8 +102,7 @@ def train_variant(name: str, condition: Condition, config: dict) -> tuple[Recons
     sections, (scan, view) = with_changes(config, changes), condition.open("train")
     tiling = TilingOptions(**{key: sections["inference"][key] for key in ("tile_px", "halo_px")})
     if "gridsize" in changes:
-        rng, options = np.random.default_rng(0), GroupingOptions(**sections["grouping"])
-        view = make_view(scan, view.metadata["target_overlap"], options, rng)
+        view = with_groups(view, scan, GroupingOptions(**sections["grouping"]), np.random.default_rng(0))
     run = TrainingRun(validation=view.of_role(VALIDATION), seed=condition.labels["seed"])
     options = NetworkOptions(**sections["network"]), TrainingOptions(**sections["training"])
     with replaced():

@@ -22,7 +22,7 @@ from ptycho.data.object_files import Reconstruction, paste
 from ptycho.data.scan import Scan, ScanWriter, open_scan
 from ptycho.data.selection import median_overlap
 from ptycho.data.tiles import TilingOptions, cut_view
-from ptycho.data.views import FIT, VALIDATION, GroupingOptions, View, make_view
+from ptycho.data.views import FIT, VALIDATION, GroupingOptions, View, make_view, with_groups
 from ptycho.loader import open_groups, open_tiles
 from ptycho.physics.forward import illumination
 from ptycho.physics.probes import diameter_px, scale_to
@@ -89,11 +89,10 @@ def simulate_lines(path: Path, seed: int, rows: int, contrast: str, probe: str) 
     return open_scan(path)
 
 
-def draw_view(scan: Scan, gridsize: int, n_groups: int) -> View:
-    """Draw roles and groups of all exposures, with the defaults of a study where nothing is said."""
-    grouping = GroupingOptions(**CONFIG["grouping"] | {"gridsize": gridsize, "n_groups": n_groups})
+def draw_view(scan: Scan, rng: np.random.Generator) -> View:
+    """Draw the roles of all exposures."""
     points, diameter = np.stack([scan.ycoords, scan.xcoords], axis=1), diameter_px(scan.probe)
-    return make_view(scan, median_overlap(points, diameter), grouping, np.random.default_rng(0))
+    return make_view(scan, median_overlap(points, diameter), CONFIG["grouping"]["holdout_fraction"], rng)
 
 
 def score_object(result: Reconstruction, scan: Scan) -> dict:
@@ -110,7 +109,9 @@ def train_network(options: argparse.Namespace, scan: Scan):
     from ptycho.model.networks import NetworkOptions
     from ptycho.model.training import TrainingOptions, TrainingRun, train
 
-    view = draw_view(scan, options.gridsize, options.groups)
+    grouping = CONFIG["grouping"] | {"gridsize": options.gridsize, "n_groups": options.groups}
+    rng = np.random.default_rng(0)
+    view = with_groups(draw_view(scan, rng), scan, GroupingOptions(**grouping), rng)
     shape = NetworkOptions(filters=options.filters, physics_iterations=options.physics_iterations)
     training = TrainingOptions(
         steps=options.steps, learning_rate=options.learning_rate, fit_fraction=0.8, loss="poisson"
@@ -139,7 +140,7 @@ def run(options: argparse.Namespace) -> dict:
         unseen = simulate_lines(folder / "test.npz", options.test_seed, TEST_ROWS, *kind)
         model, results = train_network(options, seen)
         for label, scan in {"seen": seen, "unseen": unseen}.items():
-            tiles = cut_view(scan, draw_view(scan, options.gridsize, 1).of_role(FIT, VALIDATION), tiling)
+            tiles = cut_view(scan, draw_view(scan, np.random.default_rng(0)).of_role(FIT, VALIDATION), tiling)
             result = reconstruct_in_chunks(model, open_tiles(scan, tiles), tiles, len(tiles), 16)
             results[label] = score_object(result, scan) | {"reconstruct_cpu_s": round(result.cpu_s, 2)}
             if options.save:

@@ -19,7 +19,8 @@ rule view:
         runtime=per_attempt(10),
     params:
         overlap=lambda wildcards: config["views"][wildcards.view],
-        grouping=config["grouping"],
+        holdout_fraction=config["grouping"]["holdout_fraction"],
+        grouping=lambda wildcards: config["grouping"] if wildcards.split == "train" else None,  # to train on
         seed=config["source"]["seed"],
         code=code("view"),
     script:

@@ -23,7 +23,10 @@ metrics, scores = (
     pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
     for paths in (snakemake.input.metrics, [*snakemake.input.metrics, *snakemake.input.bounds])
 )
-views = {path: json.loads(Path(path).read_text(encoding="utf-8")) for path in snakemake.input.views}
+train_views, views = (
+    {path: json.loads(Path(path).read_text(encoding="utf-8")) for path in paths}
+    for paths in (snakemake.input.train_views, snakemake.input.views)
+)
 fluence = fluence_table(views)
 tables = StudyTables(
     metrics=metrics,
@@ -35,7 +38,7 @@ tables = StudyTables(
 )
 for name in ("metrics", "differences", "fluence", "training", "bound", "price"):
     save_table(snakemake.output[name], getattr(tables, name))
-params, warnings = snakemake.params, warnings_of(metrics) + view_warnings(views)
+params, warnings = snakemake.params, warnings_of(metrics) + view_warnings(train_views | views)
 names = {"results": params.results, "reference_name": params.reference_name}
 text = summary_text(params.study, tables, warnings, **names)
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from ptycho.data.scan import ScanWriter, open_scan
 from ptycho.data.tiles import TilingOptions, cut_view
-from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view
+from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view, with_groups
 from ptycho.methods import METHODS
 from ptycho.physics.probes import add_modes, scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
@@ -64,7 +64,8 @@ def view_of(scan, gridsize=2, n_groups=24):
     options = GroupingOptions(
         gridsize=gridsize, neighbors=max(7, gridsize**2 + 4), n_groups=n_groups, max_spread=6, holdout_fraction=0.05
     )
-    return make_view(scan, 0.7, options, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    return with_groups(make_view(scan, 0.7, options.holdout_fraction, rng), scan, options, rng)
 
 
 def tiles_of(scan, tiling=ONE_TILE):

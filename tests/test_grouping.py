@@ -138,7 +138,8 @@ def test_measured_overlap_of_a_square_lattice():
     y, x = np.mgrid[:6, :6] * 5.0
     points = np.stack([y.ravel(), x.ravel()], 1)
     groups = np.array([[0, 1, 6, 7]])
-    overlap = grouping.measure_overlap(points, groups, 10.0)
-    assert overlap["between_exposures"]["linear"] == pytest.approx(0.5)
+    between = grouping.measure_overlap(grouping.nearest_distances(points), 10.0)
+    assert between["linear"] == pytest.approx(0.5)
+    overlap = grouping.measure_groups(points, groups, 10.0)
     assert overlap["within_groups"]["linear"] == pytest.approx(0.5)  # four sides of 5, two diagonals of 7.07
     assert overlap["between_group_centers"] == {"linear": None, "disc_area": None}

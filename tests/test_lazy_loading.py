@@ -11,7 +11,7 @@ from ptycho import loader
 from ptycho.data.lazy import GroupedArray
 from ptycho.data.scan import ScanWriter, open_scan
 from ptycho.data.tiles import TilingOptions, cut_view
-from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view, open_view, save_view
+from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view, open_view, save_view, with_groups
 from ptycho.loader import PtychoDataContainer, group_offsets, open_groups, open_tiles
 
 N, COUNT = 16, 60
@@ -62,7 +62,8 @@ def files(tmp_path_factory):
         scan.write(frames)
     scan = open_scan(folder / "scan.npz")
     options = GroupingOptions(gridsize=2, neighbors=7, n_groups=90, max_spread=6, holdout_fraction=0.05)
-    save_view(folder / "view.npz", make_view(scan, 0.4, options, np.random.default_rng(1)))
+    rng = np.random.default_rng(1)
+    save_view(folder / "view.npz", with_groups(make_view(scan, 0.4, 0.05, rng), scan, options, rng))
     return scan, open_view(folder / "view.npz"), frames, obj
 
 

@@ -49,6 +49,14 @@ def test_more_steps_rerun_training_and_what_depends_on_it(study, tmp_path):
 
 
 @pytest.mark.slow
+def test_other_groups_rerun_what_is_trained_on_them_and_nothing_else(study, tmp_path):
+    counts, text = dry_run(study, config_file(tmp_path, grouping__n_groups=30))
+    assert counts["view"] == counts["train_network"] == counts["merge"] == 1
+    assert re.findall(r"rule view:(?:\n    .*)*?\n    wildcards: .*split=(\w+)", text) == ["train"]
+    assert not {"sample", "simulate_scan", "tiles", "lsqml", "region"} & set(counts)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"inference__tile_px": 60}, {"inference__halo_px": 20}])
 def test_other_tiles_rerun_inference_and_nothing_before_it(study, tmp_path, change):
     counts, _ = dry_run(study, config_file(tmp_path, **change))

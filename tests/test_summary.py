@@ -13,7 +13,7 @@ from ptycho.scoring.price import price_table
 
 def numbers(**counts):
     """The JSON of a view."""
-    counts = {"groups": 40, "groups_wanted": 40, "exposures": 80, "exposures_without_photons": 0, **counts}
+    counts = {"exposures": 80, "exposures_without_photons": 0, **counts}
     return {
         "overlap": {"between_exposures": {"linear": 0.7}},
         "fluence_photons_per_px": 12.0,
@@ -84,8 +84,8 @@ def test_overlap_and_fluence_are_collected_by_condition():
 def test_views_that_lack_groups_or_photons_are_warned_of():
     place = "results/x/dose_5/dense/seed_0"
     views = {
-        f"{place}/test.json": numbers(groups=12, exposures_without_photons=3),  # nothing is trained on it
-        f"{place}/train.json": numbers(groups=12),
+        f"{place}/test.json": numbers(exposures_without_photons=3),  # nothing is trained on it: no groups
+        f"{place}/train.json": numbers(groups=12, groups_wanted=40),
         "results/x/dose_5/sparse/seed_0/test.json": numbers(),
     }
     assert view_warnings(views) == [

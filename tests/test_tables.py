@@ -96,15 +96,15 @@ def test_the_summary_of_one_repetition_has_no_error_bars_and_no_differences():
 
 
 def test_views_with_too_few_groups_or_photons_are_warned_of():
-    counts = {"groups": 20, "groups_wanted": 40, "exposures": 49, "exposures_without_photons": 9}
+    counts = {"exposures": 49, "exposures_without_photons": 9}
     numbers = {"counts": counts, "overlap": {"between_exposures": {"linear": 0.7}}}
     numbers |= {"fluence_photons_per_px": 37.0, "mean_detected_photons": 600.0}
     views = {"results/x/dose_1000/dense/seed_0/test.json": numbers}
-    (photons,) = view_warnings(views)  # nothing is trained on the test split
+    (photons,) = view_warnings(views)  # nothing is trained on the test split: it has no groups
     assert photons.startswith("test, dense 1000: 9 of 49 exposures have no photons")
     row = fluence_table(views).iloc[0]
     assert (row["dose"], row["view"], row["seed"], row["split"], row["overlap"]) == (1000, "dense", 0, "test", 0.7)
-    counts["exposures_without_photons"] = 0
+    counts |= {"exposures_without_photons": 0, "groups": 20, "groups_wanted": 40}
     train = {"results/x/dose_1000/dense/seed_0/train.json": numbers}
     assert view_warnings(train) == ["train, dense 1000: only 20 of 40 requested groups were found"]
     counts["groups"] = 40

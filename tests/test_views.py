@@ -10,10 +10,25 @@ from hypothesis import strategies as st
 
 from ptycho.data import selection, views
 from ptycho.data.grouping import nearest_distances
-from ptycho.data.views import FIT, HOLDOUT, VALIDATION, GroupingOptions, make_view, open_view, save_view, whole_view
+from ptycho.data.views import (
+    FIT,
+    HOLDOUT,
+    VALIDATION,
+    GroupingOptions,
+    make_view,
+    open_view,
+    save_view,
+    whole_view,
+    with_groups,
+)
 from tests.test_grouping import jittered
 
 OPTIONS = GroupingOptions(gridsize=2, neighbors=7, n_groups=50, max_spread=6, holdout_fraction=0.1)
+
+
+def grouped(scan, target, options):
+    rng = np.random.default_rng(0)
+    return with_groups(make_view(scan, target, options.holdout_fraction, rng), scan, options, rng)
 
 
 @settings(max_examples=20, deadline=None)
@@ -57,7 +72,7 @@ def test_roles_are_disjoint_and_counted():
 @pytest.mark.parametrize("gridsize", [1, 2, 4])
 def test_groups_train_on_fit_exposures_and_validate_around_each_validation_exposure(scan, gridsize):
     options = replace(OPTIONS, gridsize=gridsize, neighbors=20, n_groups=30)
-    view = make_view(scan, 0.7, options, np.random.default_rng(0))
+    view = grouped(scan, 0.7, options)
     fit, validation = view.of_role(FIT), view.of_role(VALIDATION)
     assert view.nn_indices.shape[1] == view.metadata["group_size"] == gridsize**2
     validated = np.isin(view.nn_indices, validation)
@@ -74,8 +89,20 @@ def test_groups_train_on_fit_exposures_and_validate_around_each_validation_expos
     assert (np.diff(points[view.nn_indices, 0].mean(axis=1)) >= 0).all()
 
 
+def test_a_view_has_no_groups_before_they_are_drawn_and_keeps_all_else(scan):
+    view = make_view(scan, 0.7, OPTIONS.holdout_fraction, np.random.default_rng(0))
+    assert not len(view.nn_indices)
+    assert set(view.metadata["overlap"]) == {"between_exposures"}
+    assert "groups" not in view.metadata["counts"]
+    again = grouped(scan, 0.7, OPTIONS)
+    np.testing.assert_array_equal(again.exposures, view.exposures)
+    np.testing.assert_array_equal(again.role, view.role)
+    for key in ("counts", "overlap"):
+        assert view.metadata[key].items() < again.metadata[key].items()
+
+
 def test_a_group_of_a_sparse_view_is_all_its_fit_exposures(scan):
-    view = make_view(scan, 0.2, replace(OPTIONS, gridsize=4, neighbors=20), np.random.default_rng(0))
+    view = grouped(scan, 0.2, replace(OPTIONS, gridsize=4, neighbors=20))
     fit, validation = view.of_role(FIT), view.of_role(VALIDATION)
     assert 1 < len(fit) < 16
     (training,) = view.nn_indices[~np.isin(view.nn_indices, validation).any(axis=1)]
@@ -86,7 +113,7 @@ def test_a_group_of_a_sparse_view_is_all_its_fit_exposures(scan):
 
 
 def test_a_saved_view_is_opened_as_it_was(scan, tmp_path):
-    view = make_view(scan, 0.7, OPTIONS, np.random.default_rng(0))
+    view = grouped(scan, 0.7, OPTIONS)
     save_view(tmp_path / "view.npz", view)
     again = open_view(tmp_path / "view.npz")
     for name in ("exposures", "role", "nn_indices"):

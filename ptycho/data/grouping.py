@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -223,30 +222,25 @@ def _allowed(points: NDArray[np.float64], members: NDArray[np.int64], max_spread
     return sort_members(points, members[~duplicate])
 
 
-def measure_overlap(
-    points: NDArray[np.float64], groups: NDArray[np.int64], diameter: float
-) -> dict[str, dict[str, Any]]:
-    """Measure the overlap within groups, between exposures, and between group centers, as linear and as disc overlap.
+def measure_overlap(distances_px: NDArray[np.float64], diameter: float) -> dict[str, float | None]:
+    """Return the medians of overlaps at some distances, `linear` and `disc_area`; None where there are no distances."""
+    if not distances_px.size or not np.isfinite(distances_px).all():
+        return {"linear": None, "disc_area": None}
+    return {
+        "linear": float(linear_overlap(np.median(distances_px), diameter)),
+        "disc_area": float(np.median(disc_overlap(distances_px, diameter))),
+    }
 
-    Returns
-    -------
-    dict
-        {"within_groups" | "between_exposures" | "between_group_centers": {"linear": …, "disc_area": …}}, medians;
-        None where there are no distances.
-    """
+
+def measure_groups(
+    points: NDArray[np.float64], groups: NDArray[np.int64], diameter: float
+) -> dict[str, dict[str, float | None]]:
+    """Measure the overlap `within_groups` and `between_group_centers` of (B, C) groups, see `measure_overlap`."""
     first, second = np.triu_indices(groups.shape[1], 1)
     members = points[groups]
-    distances = {
-        "within_groups": np.linalg.norm(members[:, first] - members[:, second], axis=-1).ravel(),
-        "between_exposures": nearest_distances(points),
-        "between_group_centers": nearest_distances(np.unique(members.mean(axis=1), axis=0)),
-    }
+    within = np.linalg.norm(members[:, first] - members[:, second], axis=-1).ravel()
+    between = nearest_distances(np.unique(members.mean(axis=1), axis=0))
     return {
-        name: {
-            "linear": float(linear_overlap(np.median(distance), diameter)),
-            "disc_area": float(np.median(disc_overlap(distance, diameter))),
-        }
-        if distance.size and np.isfinite(distance).all()
-        else {"linear": None, "disc_area": None}
-        for name, distance in distances.items()
+        "within_groups": measure_overlap(within, diameter),
+        "between_group_centers": measure_overlap(between, diameter),
     }

@@ -1,7 +1,7 @@
 """Overlap views of a scan: the exposures that are kept, their roles and groups, and statistics of them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptycho.data.grouping import (
     group_around,
     group_neighbors,
+    measure_groups,
     measure_overlap,
     nearest_distances,
     sort_groups,
@@ -53,13 +54,14 @@ class View:
     role: NDArray[np.int8]
     """(m,) `FIT`, `VALIDATION` or `HOLDOUT`."""
     nn_indices: NDArray[np.int64]
-    """(B, C) exposures of each group, none of them holdout; from the top of the scan to its bottom.
+    """(B, C) exposures of each group, none of them holdout; from the top of the scan to its bottom. B is 0 before
+    `with_groups`.
 
     Training groups, of fit exposures only, and one validation group for each validation exposure: it and the nearest
     fit exposures.
     """
     metadata: dict[str, Any]
-    """Statistics, see `make_view`; JSON-serializable."""
+    """Statistics; JSON-serializable."""
 
     def of_role(self, *roles: int) -> NDArray[np.int64]:
         """Return the exposures that have one of the roles, ascending."""
@@ -102,11 +104,8 @@ def draw_roles(n_exposures: int, holdout_fraction: float, rng: np.random.Generat
     return role
 
 
-def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.random.Generator) -> View:
-    """Select exposures of a given overlap, draw their roles and groups, and measure what resulted.
-
-    Training groups are drawn among the fit exposures alone. Each validation exposure has one group more, with the
-    nearest fit exposures. With no more fit exposures than gridsize², a group is all of them.
+def make_view(scan: Scan, target: float, holdout_fraction: float, rng: np.random.Generator) -> View:
+    """Select exposures of a given overlap, draw their roles, and measure what resulted; see also `with_groups`.
 
     Parameters
     ----------
@@ -114,23 +113,63 @@ def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.rando
         Where the exposures come from.
     target : float
         Wanted median linear overlap of nearest neighbors.
-    options : GroupingOptions
-        How they are grouped to train on.
+    holdout_fraction : float
+        Fraction of the view that is `holdout`, and of the rest that is `validation`.
     rng : Generator
-        Source of the draw of roles and groups.
+        Source of the draw of roles.
 
     Raises
     ------
     ViewError
         If the overlap cannot be met, exposures are too few, or none has a photon.
-    ptycho.data.grouping.GroupingError
-        If no groups can be drawn.
     """
     points = np.stack([scan.ycoords, scan.xcoords], axis=1)
     diameter = diameter_px(scan.probe)
     kept = select_view(points, diameter, target)
-    role = draw_roles(len(kept), options.holdout_fraction, rng)
-    fit, validation = kept[role == FIT], kept[role == VALIDATION]
+    role = draw_roles(len(kept), holdout_fraction, rng)
+    spacing, photons = nearest_distances(points[kept]), _detected_photons(scan, kept)
+    metadata = {
+        "target_overlap": target,
+        "overlap": {"between_exposures": measure_overlap(spacing, diameter)},
+        "diameter_px": diameter,
+        "counts": {
+            "exposures_of_scan": len(scan),
+            "exposures": len(kept),
+            **{name: int((role == code).sum()) for code, name in enumerate(ROLES)},
+            "exposures_without_photons": int((photons == 0).sum()),
+        },
+        "spacing_px": {f"q{q:02d}": float(np.percentile(spacing, q)) for q in (5, 25, 50, 75, 95)},
+        "dose_photons": float(scan.metadata["dose"]),
+        "mean_detected_photons": float(photons.mean()),
+        "fluence_photons_per_px": fluence(scan, kept),
+    }
+    return View(exposures=kept, role=role, nn_indices=np.empty((0, 1), np.int64), metadata=metadata)
+
+
+def with_groups(view: View, scan: Scan, options: GroupingOptions, rng: np.random.Generator) -> View:
+    """Draw the groups to train on; a view that is only reconstructed needs none.
+
+    Training groups are drawn among the fit exposures alone. Each validation exposure has one group more, with the
+    nearest fit exposures. With no more fit exposures than gridsize², a group is all of them.
+
+    Parameters
+    ----------
+    view : View
+        View of the train split.
+    scan : Scan
+        Where its exposures come from.
+    options : GroupingOptions
+        How they are grouped; `holdout_fraction` is not used.
+    rng : Generator
+        Source of the draw.
+
+    Raises
+    ------
+    ptycho.data.grouping.GroupingError
+        If no groups can be drawn.
+    """
+    points = np.stack([scan.ycoords, scan.xcoords], axis=1)
+    fit, validation = view.of_role(FIT), view.of_role(VALIDATION)
     groups = group_neighbors(
         points[fit],
         options.gridsize**2,
@@ -140,32 +179,21 @@ def make_view(scan: Scan, target: float, options: GroupingOptions, rng: np.rando
         rng=rng,
     )
     validation_groups = group_around(points, validation, fit, groups.shape[1])
-    spacing, photons = nearest_distances(points[kept]), _detected_photons(scan, kept)
+    numbers = {
+        "groups": len(groups),
+        "groups_wanted": options.n_groups,
+        "validation_groups": len(validation_groups),
+    }
+    overlap = measure_groups(points[fit], groups, diameter_px(scan.probe))
     metadata = {
-        "target_overlap": target,
-        "overlap": {
-            **measure_overlap(points[fit], groups, diameter),
-            "between_exposures": measure_overlap(points[kept], groups, diameter)["between_exposures"],
-        },
-        "diameter_px": diameter,
-        "counts": {
-            "exposures_of_scan": len(scan),
-            "exposures": len(kept),
-            **{name: int((role == code).sum()) for code, name in enumerate(ROLES)},
-            "exposures_without_photons": int((photons == 0).sum()),
-            "groups": len(groups),
-            "groups_wanted": options.n_groups,
-            "validation_groups": len(validation_groups),
-        },
+        **view.metadata,
+        "overlap": view.metadata["overlap"] | overlap,
+        "counts": view.metadata["counts"] | numbers,
         "gridsize": options.gridsize,
         "group_size": groups.shape[1],
-        "spacing_px": {f"q{q:02d}": float(np.percentile(spacing, q)) for q in (5, 25, 50, 75, 95)},
-        "dose_photons": float(scan.metadata["dose"]),
-        "mean_detected_photons": float(photons.mean()),
-        "fluence_photons_per_px": fluence(scan, kept),
     }
     nn_indices = sort_groups(points, np.concatenate([fit[groups], validation_groups]))
-    return View(exposures=kept, role=role, nn_indices=nn_indices, metadata=metadata)
+    return replace(view, nn_indices=nn_indices, metadata=metadata)
 
 
 def whole_view(scan: Scan, holdout_fraction: float, rng: np.random.Generator) -> View:

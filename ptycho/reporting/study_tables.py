@@ -125,7 +125,7 @@ def design(views: Mapping[StrPath, Mapping[str, Any]]) -> list[dict[str, Any]]:
     -------
     list of dict
         split, view, dose [photons per exposure], wanted and measured linear overlap, median spacing [px], numbers of
-        exposures, holdout exposures and groups, fluence [photons per object pixel], detected [photons per exposure].
+        exposures and holdout exposures, fluence [photons per object pixel], detected [photons per exposure].
     """
     rows = []
     for path, numbers in views.items():
@@ -134,7 +134,7 @@ def design(views: Mapping[StrPath, Mapping[str, Any]]) -> list[dict[str, Any]]:
             {"split": wildcards["split"], "view": wildcards["view"], "dose": int(wildcards["dose"])}
             | {"wanted": numbers["target_overlap"], "overlap": numbers["overlap"]["between_exposures"]["linear"]}
             | {"spacing": numbers["spacing_px"]["q50"]}
-            | {key: counts[key] for key in ("exposures", "holdout", "groups")}
+            | {key: counts[key] for key in ("exposures", "holdout")}
             | {"fluence": numbers[FLUENCE], "detected": numbers["mean_detected_photons"]}
         )
     return sorted(rows, key=lambda row: (row["split"], row["view"], row["dose"]))

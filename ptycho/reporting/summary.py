@@ -68,7 +68,7 @@ def view_warnings(views: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
     for path, numbers in views.items():
         condition, counts = condition_of(path), numbers["counts"]
         where = f"{Path(path).stem}, {condition['view']} {condition['dose']}"
-        if Path(path).stem == "train" and counts["groups"] < counts["groups_wanted"]:
+        if counts.get("groups", 0) < counts.get("groups_wanted", 0):
             warnings.append(
                 f"{where}: only {counts['groups']} of {counts['groups_wanted']} requested groups were found"
             )
