@@ -115,6 +115,7 @@ rule summarize:
     input:
         metrics=collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
         views=collect(f"{CONDITION}/{{split}}.json", **CONDITIONS, split=SPLITS),
+        tiles=collect(f"{CONDITION}/{{split}}_tiles.json", **CONDITIONS, split=TILED),
         train_views=collect(f"{CONDITION}/train.json", **CONDITIONS),
         training=collect(f"{COST}/train/{UNDER}/{{method}}.tsv", **CONDITIONS, method=NETWORKS),
         bounds=BOUNDS,

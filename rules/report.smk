@@ -36,6 +36,7 @@ rule study_page:
         price=f"{RESULTS}/price.csv",
         price_figure=f"{RESULTS}/price.png",
         numbers=collect(f"{CONDITION}/{{split}}.json", **FIRST, split=SPLITS),
+        tiles=collect(f"{CONDITION}/{{split}}_tiles.json", **FIRST, split=TILED),
         sample=collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
         views=collect(f"{CONDITION}/{{split}}.png", **{**FIRST, "dose": DOSES[0]}, split=SPLITS),
         quality=QUALITY,

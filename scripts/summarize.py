@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho.reporting.study_tables import training_cost
-from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, view_warnings
+from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, view_warnings
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.metric_tables import warnings_of
 from ptycho.scoring.price import price_table
@@ -23,9 +23,9 @@ metrics, scores = (
     pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
     for paths in (snakemake.input.metrics, [*snakemake.input.metrics, *snakemake.input.bounds])
 )
-train_views, views = (
-    {path: json.loads(Path(path).read_text(encoding="utf-8")) for path in paths}
-    for paths in (snakemake.input.train_views, snakemake.input.views)
+train_views, views, tiles = (
+    {path: json.loads(Path(path).read_text(encoding="utf-8")) for path in snakemake.input[name]}
+    for name in ("train_views", "views", "tiles")
 )
 fluence = fluence_table(views)
 tables = StudyTables(
@@ -35,6 +35,7 @@ tables = StudyTables(
     training=training_cost(snakemake.input.training),
     bound=scores[len(metrics) :],
     price=price_table(scores, fluence),
+    tiles=tile_table(tiles),
 )
 for name in ("metrics", "differences", "fluence", "training", "bound", "price"):
     save_table(snakemake.output[name], getattr(tables, name))

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 import re
 import shutil
 from importlib.metadata import version
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from snakemake.cli import parse_args
 
+from ptycho.reporting.study_tables import significant
 from ptycho.workflow.config import load_config
 from ptycho.workflow.provenance import script_digest
 from tests.browser import find_browser, images_not_shown, opened
@@ -43,6 +45,8 @@ def test_the_report_is_one_file_that_says_how_to_reproduce_the_study(study, repo
     assert config in html.unescape(text)
     assert script_digest(ROOT / "scripts/train_network.py") in text
     assert f"<td>{version('tensorflow')}</td>" in text
+    numbers = json.loads((report.parent / "dose_100000/dense/seed_0/test_tiles.json").read_text(encoding="utf-8"))
+    assert f'<td class="number">4</td><td class="number">{significant(numbers["redundancy"])}</td>' in text
     assert not list(report.parent.glob("workflow*"))
     (command,) = re.findall(r"<code>snakemake (.*)</code>", text)
     _, options = parse_args(command.split())

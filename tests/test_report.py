@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ptycho.reporting.figures import save
 from ptycho.reporting.page import by_condition, config_text, figures, join_words, render, warnings_in, without_figures
-from ptycho.reporting.study_tables import costs, metric_tables, pairwise_wins, significant
+from ptycho.reporting.study_tables import costs, design, metric_tables, pairwise_wins, significant
 from ptycho.workflow.paths import condition_of, label, wildcards_of
 
 ROOT = Path(__file__).parent.parent
@@ -137,6 +137,19 @@ def test_a_difference_within_its_deviation_is_no_win():
     common = {key: value + 0.01 * (key[2] == "pinn") for key, value in common.items()}
     (won,) = pairwise_wins(metrics_of(common), "test", "error")["rows"][1]["cells"][0]
     assert won["doses"] == [10]  # variation common to the methods cancels
+
+
+def test_the_design_names_tiles_and_redundancy_where_networks_are_applied():
+    numbers = {"target_overlap": 0.7, "overlap": {"between_exposures": {"linear": 0.72}}, "spacing_px": {"q50": 8.8}}
+    numbers |= {"counts": {"exposures": 80, "holdout": 4}}
+    numbers |= {"fluence_photons_per_px": 37.0, "mean_detected_photons": 6.5}
+    folder = "results/x/object_b/dose_{}/dense/seed_0"
+    views = {f"{folder.format(dose)}/test.json": numbers for dose in (20, 10)}
+    tiles = {f"{folder.format(10)}/test_tiles.json": {"tiles": 4, "largest_tile": 30, "redundancy": 1.5}}
+    rows = design(views, tiles)
+    assert [row["dose"] for row in rows] == [10, 20]
+    assert [(row["tiles"], row["redundancy"]) for row in rows] == [(4, 1.5), (None, None)]
+    assert rows[0]["exposures"] == 80
 
 
 def test_costs_count_only_the_jobs_of_the_config(tmp_path):

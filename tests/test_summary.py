@@ -6,9 +6,11 @@ import pytest
 
 from ptycho.reporting.page import warnings_in
 from ptycho.reporting.study_tables import read_benchmark, training_cost
-from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, view_warnings
+from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, view_warnings
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.price import price_table
+
+TILES = {"tiles": 4, "largest_tile": 30, "redundancy": 1.756}
 
 
 def numbers(**counts):
@@ -43,6 +45,7 @@ def tables_of(errors):
         training=training,
         bound=metrics.iloc[:0],
         price=price_table(metrics.assign(metric="frc50_phase"), fluence, [0.1, 0.25]),
+        tiles=tile_table({path.replace("test.json", "test_tiles.json"): TILES for path in views}),
     )
 
 
@@ -58,6 +61,8 @@ def test_a_summary_of_one_repetition_has_no_differences():
     assert ["split", "view", "resolution", "PINN", "TV-MAP"] in lines
     assert ["test", "dense", "0.25", "not", "reached", "not", "reached"] in lines
     assert ["test", "dense", "0.1", "≤", "1,000", "≤", "1,000"] in lines
+    tiles = "Tiles of trained networks, test split, dense view: 4, redundancy 1.76"
+    assert [line.partition(" (")[0] for line in text.splitlines() if line.startswith("Tiles")] == [tiles]
     assert text.endswith("\n")
 
 
@@ -79,6 +84,17 @@ def test_overlap_and_fluence_are_collected_by_condition():
     table = fluence_table({"results/x/object_a/dose_5/dense/seed_2/test.json": numbers()})
     row = {"object": "a", "dose": 5, "view": "dense", "seed": 2, "split": "test", "overlap": 0.7}
     assert table.to_dict("records") == [{**row, "fluence_photons_per_px": 12.0, "mean_detected_photons": 600.0}]
+
+
+def test_tiles_are_collected_by_split_and_view():
+    """All doses, seeds and objects have the same."""
+    tiles = {f"results/x/dose_{dose}/dense/seed_{seed}/test_tiles.json": TILES for dose in (5, 6) for seed in (0, 1)}
+    tiles["results/x/object_b/dose_5/sparse/seed_0/train_tiles.json"] = {**TILES, "tiles": 1, "redundancy": 1.0}
+    assert tile_table(tiles).to_dict("records") == [
+        {"split": "test", "view": "dense", "tiles": 4, "redundancy": 1.756},
+        {"split": "train", "view": "sparse", "tiles": 1, "redundancy": 1.0},
+    ]
+    assert tile_table({}).empty
 
 
 def test_views_that_lack_groups_or_photons_are_warned_of():

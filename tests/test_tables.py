@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ptycho.reporting.page import warnings_in
-from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, view_warnings
+from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, view_warnings
 from ptycho.reporting.tables import difference_table, paired_differences, spread_table, summary_table, varied
 
 
@@ -72,7 +72,7 @@ def study_tables(metrics):
     )
     training = pd.DataFrame({"method": ["pinn", "pinn"], "cpu_s": [4.0, 6.0]})
     tables = {"differences": differences, "fluence": fluence, "training": training}
-    return StudyTables(metrics=metrics, **tables, bound=metrics.iloc[:0], price=pd.DataFrame())
+    return StudyTables(metrics=metrics, **tables, bound=metrics.iloc[:0], price=pd.DataFrame(), tiles=tile_table({}))
 
 
 @pytest.mark.parametrize("name", ["truth", "reference"])

@@ -113,29 +113,36 @@ def pairwise_wins(metrics: pd.DataFrame, split: str, metric: str) -> dict[str, A
     }
 
 
-def design(views: Mapping[StrPath, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def design(
+    views: Mapping[StrPath, Mapping[str, Any]], tiles: Mapping[StrPath, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """List the measured numbers of every view and dose.
 
     Parameters
     ----------
     views : dict of dict
         Path of a view's JSON -> its content.
+    tiles : dict of dict
+        Path of the JSON of a view's tiles -> its content; of none where no trained network is applied.
 
     Returns
     -------
     list of dict
         split, view, dose [photons per exposure], wanted and measured linear overlap, median spacing [px], numbers of
-        exposures and holdout exposures, fluence [photons per object pixel], detected [photons per exposure].
+        exposures and holdout exposures, fluence [photons per object pixel], detected [photons per exposure], number of
+        tiles and their redundancy (None without tiles).
     """
-    rows = []
+    rows, tilings = [], {tuple(wildcards_of(path).items()): numbers for path, numbers in tiles.items()}
     for path, numbers in views.items():
         wildcards, counts = wildcards_of(path), numbers["counts"]
+        tiling = tilings.get(tuple(wildcards.items()), {})
         rows.append(
             {"split": wildcards["split"], "view": wildcards["view"], "dose": int(wildcards["dose"])}
             | {"wanted": numbers["target_overlap"], "overlap": numbers["overlap"]["between_exposures"]["linear"]}
             | {"spacing": numbers["spacing_px"]["q50"]}
             | {key: counts[key] for key in ("exposures", "holdout")}
             | {"fluence": numbers[FLUENCE], "detected": numbers["mean_detected_photons"]}
+            | {key: tiling.get(key) for key in ("tiles", "redundancy")}
         )
     return sorted(rows, key=lambda row: (row["split"], row["view"], row["dose"]))
 

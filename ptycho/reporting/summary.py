@@ -12,7 +12,7 @@ from ptycho.reporting.prices import price_text
 from ptycho.reporting.tables import difference_table, summary_table, varied
 from ptycho.scoring.metric_tables import FLUENCE
 from ptycho.workflow.files import StrPath
-from ptycho.workflow.paths import condition_of
+from ptycho.workflow.paths import condition_of, wildcards_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class StudyTables:
     """The photon limit of `ptycho.scoring.photon_bound`, columns as in `metrics`; empty in a measured study."""
     price: pd.DataFrame
     """As `ptycho.scoring.price.price_table` returns it."""
+    tiles: pd.DataFrame
+    """As `tile_table` returns it."""
 
 
 def fluence_table(views: Mapping[StrPath, Mapping[str, Any]]) -> pd.DataFrame:
@@ -54,6 +56,24 @@ def fluence_table(views: Mapping[StrPath, Mapping[str, Any]]) -> pd.DataFrame:
         for path, numbers in views.items()
     ]
     return pd.DataFrame(rows)
+
+
+def tile_table(tiles: Mapping[StrPath, Mapping[str, Any]]) -> pd.DataFrame:
+    """Collect the numbers of the tiles that trained networks are applied to; all doses and seeds have the same.
+
+    Parameters
+    ----------
+    tiles : dict of dict
+        Path of the JSON of a view's tiles, …/dose_{dose}/{view}/seed_{seed}/{split}_tiles.json -> its content.
+
+    Returns
+    -------
+    DataFrame
+        Columns split, view, tiles, redundancy; one row per split and view.
+    """
+    columns = ["split", "view", "tiles", "redundancy"]
+    rows = [{**wildcards_of(path), **numbers} for path, numbers in tiles.items()]
+    return pd.DataFrame(rows, columns=columns).drop_duplicates(ignore_index=True)
 
 
 def view_warnings(views: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
@@ -120,6 +140,7 @@ def summary_text(
             f"Training of {method}: {seconds.min():.0f} to {seconds.max():.0f} CPU-seconds per condition"
             for method, seconds in training
         ),
+        *_tile_lines(tables.tiles),
         *(f"WARNING: {warning}" for warning in warnings),
         "",
         f"Files in {results}/:",
@@ -137,6 +158,14 @@ def _price_lines(price: pd.DataFrame) -> list[str]:
         return []
     title = "Dose [photons per exposure] at which the FRC of phase falls to 0.5 at a resolution [Nyquist]:"
     return [title, price_text(price), ""]
+
+
+def _tile_lines(tiles: pd.DataFrame) -> list[str]:
+    return [
+        f"Tiles of trained networks, {row['split']} split, {row['view']} view: {row['tiles']}, redundancy "
+        f"{row['redundancy']:.2f} (how often an exposure is reconstructed)"
+        for row in tiles.to_dict("records")
+    ]
 
 
 def _improving(direction: str, metrics: pd.DataFrame) -> str:
