@@ -131,9 +131,12 @@ def reconstruct(options, files, models, scan, tiles, record) -> dict[str, Path]:
     """Reconstruct with every model, import the iterative reconstruction; return the object files by method."""
     from ptycho.data.formats.images import import_object
     from ptycho.data.object_files import save_reconstruction
+    from ptycho.data.tiles import halo_warning
     from ptycho.loader import open_tiles
     from ptycho.model.inference import probe_warning, reconstruct_in_chunks
 
+    if warning := halo_warning(tiles, scan.n_pixels):
+        print(f"WARNING: {warning}", flush=True)
     container, objects = open_tiles(scan, tiles), {}
     print(f"{options.test_data}: {len(scan)} exposures, {container}", flush=True)
     sizes = {"pinn": options.pinn_chunk_size, "baseline": options.baseline_chunk_size}

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ptycho.data.scan import open_scan
-from ptycho.data.tiles import TilingOptions, cut_view, save_tiles, tile_numbers
+from ptycho.data.tiles import TilingOptions, cut_view, halo_warning, save_tiles, tile_numbers
 from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
@@ -16,4 +16,6 @@ scan, exposures = open_scan(snakemake.input.scan), open_view(snakemake.input.vie
 options = TilingOptions(tile_px=snakemake.params.tile_px, halo_px=snakemake.params.halo_px)
 tiles = cut_view(scan, exposures, options)
 print(tile_numbers(tiles))
-save_tiles(snakemake.output.tiles, tiles, provenance=record_of(snakemake, __file__))
+if warning := halo_warning(tiles, scan.n_pixels):
+    print(f"WARNING: {warning}")
+save_tiles(snakemake.output.tiles, tiles, warning=warning, provenance=record_of(snakemake, __file__))

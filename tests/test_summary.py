@@ -6,7 +6,7 @@ import pytest
 
 from ptycho.reporting.page import warnings_in
 from ptycho.reporting.study_tables import read_benchmark, training_cost
-from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, view_warnings
+from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, tile_warnings, view_warnings
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.price import price_table
 
@@ -95,6 +95,13 @@ def test_tiles_are_collected_by_split_and_view():
         {"split": "train", "view": "sparse", "tiles": 1, "redundancy": 1.0},
     ]
     assert tile_table({}).empty
+
+
+def test_warnings_of_tiles_name_split_and_view_once():
+    narrow = {**TILES, "warning": "narrow"}
+    tiles = {f"results/x/dose_{dose}/dense/seed_0/test_tiles.json": narrow for dose in (5, 6)}
+    tiles["results/x/dose_5/sparse/seed_0/test_tiles.json"] = {**TILES, "warning": None}
+    assert tile_warnings(tiles) == ["test, dense: narrow"]
 
 
 def test_views_that_lack_groups_or_photons_are_warned_of():

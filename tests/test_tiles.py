@@ -17,9 +17,11 @@ from ptycho.data.tiles import (
     cut_tiles,
     cut_view,
     fullest,
+    halo_warning,
     load_tiles,
     redundancy,
     save_tiles,
+    single_tiles,
     tile_numbers,
 )
 from ptycho.data.views import FIT, VALIDATION
@@ -108,6 +110,37 @@ def test_a_file_without_tiles_is_refused(tmp_path):
     np.savez(tmp_path / "view.npz", exposures=np.arange(3))
     with pytest.raises(ContractError, match=r"view\.npz: no key 'starts'"):
         load_tiles(tmp_path / "view.npz")
+
+
+@pytest.mark.parametrize(("halo_px", "n", "warned"), [(31.9, 64, True), (32, 64, False), (32, 65, True), (0, 64, True)])
+def test_a_halo_narrower_than_half_a_pattern_is_warned_of(halo_px, n, warned):
+    warning = halo_warning(cut_tiles(*positions(), 50, halo_px), n)
+    assert (warning is not None) == warned
+    if warned:
+        assert warning.startswith(
+            f"the halo of the tiles, {halo_px:g} px, is narrower than half a pattern, N/2 = {n / 2:g}"
+        )
+
+
+def test_a_pixel_of_a_core_lacks_exposures_only_with_a_halo_that_is_warned_of():
+    """The exposures that illuminate a pixel of a core are all in its tile, up to a halo of N/2."""
+    x, y = positions()
+
+    def missing(halo_px):
+        lacking = 0
+        for tile in cut_tiles(x, y, 50, halo_px):
+            (top, bottom), (left, right) = tile.core
+            lit = (y + N / 2 > top) & (y - N / 2 < bottom) & (x + N / 2 > left) & (x - N / 2 < right)
+            lacking += len(np.setdiff1d(np.flatnonzero(lit), tile.exposures))
+        return lacking
+
+    assert missing(N / 2) == 0
+    assert missing(N / 2 - 3) > 0
+
+
+def test_tiles_without_a_seam_are_not_warned_of():
+    assert halo_warning(cut_tiles(*positions(), 500, 0), 64) is None
+    assert halo_warning(single_tiles(np.arange(3)), 64) is None
 
 
 def test_redundancy_is_how_often_an_exposure_is_reconstructed():

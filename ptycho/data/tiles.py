@@ -146,6 +146,25 @@ def tile_numbers(tiles: Sequence[Tile]) -> dict[str, Any]:
     return {"tiles": len(tiles), "largest_tile": max(sizes), "redundancy": redundancy(tiles)}
 
 
+def halo_warning(tiles: Sequence[Tile], n_pixels: int) -> str | None:
+    """Return a warning if cores have pixels that exposures beyond the halo illuminate; else None.
+
+    Parameters
+    ----------
+    tiles : sequence of Tile
+        At least one.
+    n_pixels : int
+        N, side of a pattern [px]: the window of an exposure reaches N/2 beyond its patch center.
+    """
+    halo_px = min(tile.halo_px for tile in tiles)
+    if halo_px >= n_pixels / 2 or not any(borders_of(tiles)):
+        return None
+    return (
+        f"the halo of the tiles, {halo_px:g} px, is narrower than half a pattern, N/2 = {n_pixels / 2:g} px: pixels "
+        "near the seams of tiles are reconstructed without some of the exposures that illuminate them"
+    )
+
+
 def save_tiles(path: StrPath, tiles: Sequence[Tile], **metadata: Any) -> None:
     """Write T tiles as NPZ, and what there is to know of them as JSON beside it.
 

@@ -99,6 +99,18 @@ def view_warnings(views: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
     return warnings
 
 
+def tile_warnings(tiles: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
+    """List the warnings that tiles were cut with, see `ptycho.data.tiles.halo_warning`, once for each split and view.
+
+    Parameters
+    ----------
+    tiles : dict of dict
+        As for `tile_table`.
+    """
+    warned = [(wildcards_of(path), numbers["warning"]) for path, numbers in tiles.items() if numbers.get("warning")]
+    return list(dict.fromkeys(f"{place['split']}, {place['view']}: {warning}" for place, warning in warned))
+
+
 def summary_text(
     study: str,
     tables: StudyTables,

@@ -30,7 +30,7 @@ KEYS = {
 
 MEANINGS = {
     "grouping.max_spread": "in units of the median distance of neighboring exposures, not in pixels",
-    "grouping.n_groups": "one number for both splits",
+    "grouping.n_groups": "one number: only the train split is grouped",
     "training.steps": "steps of one group, not passes over all groups",
 }
 """New key -> what its value means now, where that has changed with the name."""
