@@ -223,15 +223,15 @@ def test_a_measured_study_has_no_photon_limit(tables, tmp_path):
 
 @pytest.fixture
 def prices():
-    columns = ["status", "dose_photons", "fluence_photons_per_px", "sd_factor", "n_reached", "n"]
+    columns = ["status", "dose_photons", "fluence_photons_per_px", "upper_limit", "sd_factor", "n_reached", "n"]
     rows = {
-        ("dense", "pinn", 0.25): ("at lowest dose", 1000.0, 10.0, np.nan, 3, 3),
-        ("dense", "pinn", 0.5): ("reached", 4120.0, 41.2, 1.25, 3, 3),
-        ("dense", "tv", 0.25): ("partly reached", 2000.0, 20.0, 1.5, 2, 3),
-        ("dense", "tv", 0.5): ("not reached", np.nan, np.nan, np.nan, 0, 3),
-        ("sparse", "pinn", 0.25): ("reached", 3000.0, 3.0, 2.0, 3, 3),
-        ("sparse", "pinn", 0.5): ("none", np.nan, np.nan, np.nan, 0, 0),
-        ("sparse", "photon limit", 0.5): ("reached", 9000.0, 9.0, 1.1, 4, 4),
+        ("dense", "pinn", 0.25): ("at lowest dose", 1000.0, 10.0, True, np.nan, 3, 3),
+        ("dense", "pinn", 0.5): ("reached", 4120.0, 41.2, False, 1.25, 3, 3),
+        ("dense", "tv", 0.25): ("partly reached", 2000.0, 20.0, False, 1.5, 2, 3),
+        ("dense", "tv", 0.5): ("not reached", np.nan, np.nan, False, np.nan, 0, 3),
+        ("sparse", "pinn", 0.25): ("reached", 3000.0, 3.0, True, np.nan, 3, 3),
+        ("sparse", "pinn", 0.5): ("none", np.nan, np.nan, False, np.nan, 0, 0),
+        ("sparse", "photon limit", 0.5): ("reached", 9000.0, 9.0, False, 1.1, 4, 4),
     }
     names = ["split", "view", "method", "resolution"]
     return pd.DataFrame([dict(zip(names + columns, ("test", *key, *row), strict=True)) for key, row in rows.items()])
@@ -256,6 +256,8 @@ def test_the_price_has_a_panel_per_view_and_says_what_is_not_reached(prices, tab
         (tv, 20000): "white",
     }
     bar = [container.lines[2][0].get_segments()[0][:, 1] for container in dense.containers]
+    (limit,) = [line for line in sparse.lines if line.get_linestyle() == "None" and list(line.get_ydata()) == [3000]]
+    assert limit.get_markerfacecolor() == "white"
     np.testing.assert_allclose(bar, [(4120 / 1.25, 4120 * 1.25), (2000 / 1.5, 3000)])
     (right,) = dense.child_axes
     figure.draw_without_rendering()
@@ -273,7 +275,7 @@ def test_prices_are_written_in_words(prices):
             "4,100 ×/÷ 1.25",
             "2,000 ×/÷ 1.50 (2 of 3)",
             "not reached",
-            "3,000 ×/÷ 2.00",
+            "≤ 3,000",
             "–",
             "9,000 ×/÷ 1.10",
         )

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ptycho.cli.main import main
+from ptycho.reporting.prices import price_words
 from ptycho.scoring.price import TARGETS, first_crossing, price_table
 
 DOSES = (1000, 10_000, 100_000)
@@ -91,6 +92,28 @@ def test_what_is_not_reached_or_reached_before_is_said(curves, status, dose, rea
     assert (row["status"], row["n_reached"], row["n"]) == (status, reached, n)
     assert row["dose_photons"] == pytest.approx(dose, nan_ok=True)
     assert np.isnan(row["fluence_photons_per_px"]) == np.isnan(dose)
+
+
+@pytest.mark.parametrize(
+    ("curves", "dose", "words"),
+    [
+        ([(0.5, 0.6, 0.7), (0.4, 0.5, 0.7)], 10**3.5, "≤ 3,200"),
+        ([(0.5, 0.6, 0.7), (0.4, 0.5, 0.7), (0.1, 0.2, 0.3)], 10**3.5, "≤ 3,200 (2 of 3)"),
+        ([(0.5, 0.6, 0.7), (0.6, 0.6, 0.7)], 1000, "≤ 1,000"),
+    ],
+)
+def test_a_price_that_one_repetition_reaches_at_the_lowest_dose_is_a_limit_without_deviation(curves, dose, words):
+    row = price_of(curves, 0.5)
+    assert row["upper_limit"] is True
+    assert np.isnan(row["sd_factor"])
+    assert row["dose_photons"] == pytest.approx(dose)
+    assert price_words(row) == words
+
+
+def test_a_price_that_no_repetition_reaches_at_the_lowest_dose_is_no_limit():
+    row = price_of([(0.4, 0.6, 0.7), (0.4, 0.5, 0.7)], 0.5)
+    assert row["upper_limit"] is False
+    assert np.isfinite(row["sd_factor"])
 
 
 @pytest.mark.parametrize(("value", "status"), [(0.7, "at lowest dose"), (0.3, "not reached")])
@@ -185,6 +208,11 @@ def test_a_plan_of_one_view_and_of_any_resolution(results, capsys):
     assert "TV-MAP sparse 26,000" in line  # 10^4.5 and 10^(4 + 0.05/0.15)
     assert "dense" not in line
     assert "half period" not in line
+
+
+def test_a_plan_marks_an_upper_limit(results, capsys):
+    line = plan(capsys, results, "--resolution", 0.25, "--view", "dense")
+    assert "TV-MAP dense ≤ 1,300 photons per exposure (16 per object pixel); " in line  # 10^3.25 and at most 10^3
 
 
 def test_a_plan_of_what_no_method_reaches(results, capsys):

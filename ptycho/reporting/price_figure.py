@@ -29,7 +29,8 @@ def plot_price(price: pd.DataFrame, fluence: pd.DataFrame) -> Figure:
     -------
     Figure
         Geometric means with their standard deviation. Hollow markers are above the highest dose: not reached; below the
-        lowest: reached there already; between: reached by some repetitions only. The right axis is the fluence.
+        lowest: reached there already; between: reached by some repetitions only, or at the lowest dose by some. The
+        right axis is the fluence.
     """
     splits, views = (list(dict.fromkeys(price[name])) for name in ("split", "view"))
     methods, targets = (list(dict.fromkeys(price[name])) for name in ("method", "resolution"))
@@ -60,7 +61,9 @@ def plot_price(price: pd.DataFrame, fluence: pd.DataFrame) -> Figure:
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(methods), 6))
     n = price.loc[price["method"] != PHOTON_LIMIT, "n"].max()
     spread = f"n = {n}: geometric mean, bars: ×/÷ standard deviation" if n > 1 else "n = 1: no error bar"
-    figure.supxlabel(f"{spread}; hollow: beyond the study's doses, or not in all repetitions", fontsize="small")
+    figure.supxlabel(
+        f"{spread}; hollow: beyond the study's doses in some repetition, or not reached in all", fontsize="small"
+    )
     return figure
 
 
@@ -74,7 +77,7 @@ def _draw_prices(
     where = {row["resolution"]: place.get(row["status"], row["dose_photons"]) for row in shown}
     for row in shown:
         x, y, color = row["resolution"] + offset, where[row["resolution"]], style["color"]
-        face = color if row["status"] == REACHED else "white"
+        face = color if row["status"] == REACHED and not row["upper_limit"] else "white"
         axes.plot(x, y, marker=style["marker"], color=color, markerfacecolor=face, linestyle="none", zorder=3)
         if np.isfinite(row["sd_factor"]):
             error = [[y - y / row["sd_factor"]], [y * row["sd_factor"] - y]]

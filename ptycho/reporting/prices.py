@@ -9,11 +9,11 @@ import pandas as pd
 from ptycho.methods import method_name
 from ptycho.reporting.study_tables import significant
 from ptycho.scoring.metric_tables import FLUENCE, PHOTON_LIMIT
-from ptycho.scoring.price import AT_LOWEST, NO_VALUE, NOT_REACHED, PARTLY
+from ptycho.scoring.price import NO_VALUE, NOT_REACHED, PARTLY
 
 
 def price_words(row: Mapping[Any, Any]) -> str:
-    """Describe one price in a few words: '4,100 ×/÷ 1.10', '≤ 1,000', '4,100 (2 of 3)', 'not reached' or '–'.
+    """Describe one price in a few words: '4,100 ×/÷ 1.10', '≤ 1,000', '≤ 4,100 (2 of 3)', 'not reached' or '–'.
 
     Parameters
     ----------
@@ -22,9 +22,7 @@ def price_words(row: Mapping[Any, Any]) -> str:
     """
     if row["status"] in (NOT_REACHED, NO_VALUE):
         return {NOT_REACHED: "not reached", NO_VALUE: "–"}[row["status"]]
-    dose = rounded(row["dose_photons"])
-    if row["status"] == AT_LOWEST:
-        return f"≤ {dose}"
+    dose = _limit(row) + rounded(row["dose_photons"])
     spread = f" ×/÷ {row['sd_factor']:.2f}" if np.isfinite(row["sd_factor"]) else ""
     return f"{dose}{spread}" + (f" ({row['n_reached']} of {row['n']})" if row["status"] == PARTLY else "")
 
@@ -116,12 +114,15 @@ def rounded(value: float) -> str:
     return significant(float(f"{value:.2g}"), 2)
 
 
+def _limit(row: Mapping[Any, Any]) -> str:
+    return "≤ " if row["upper_limit"] else ""
+
+
 def _photons(row: Mapping[Any, Any]) -> str:
     """'4,100 photons per exposure (3.2 per object pixel; ×/÷ 1.10 over 3)'."""
-    limit = "≤ " if row["status"] == AT_LOWEST else ""
     details = [f"{rounded(row[FLUENCE])} per object pixel"]
     if np.isfinite(row["sd_factor"]) and row["method"] != PHOTON_LIMIT:
         details.append(f"×/÷ {row['sd_factor']:.2f} over {row['n_reached']} repetitions")
     if row["status"] == PARTLY:
         details.append(f"{row['n_reached']} of {row['n']}")
-    return f"{limit}{rounded(row['dose_photons'])} photons per exposure ({', '.join(details)})"
+    return f"{_limit(row)}{rounded(row['dose_photons'])} photons per exposure ({', '.join(details)})"

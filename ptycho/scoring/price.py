@@ -80,8 +80,10 @@ def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[
         - dose_photons: geometric mean of the dose per exposure over the repetitions that reach it, with the lowest dose
           for those that have it there already; NaN if none does;
         - fluence_photons_per_px: the same in photons per object pixel;
+        - upper_limit: whether any repetition has it at the lowest dose already, so that dose and fluence are upper
+          limits;
         - sd_factor: the dose's standard deviation as a factor, 10 to the power of that of its log10; NaN for fewer than
-          two repetitions, and for `AT_LOWEST`;
+          two repetitions, and for an upper limit;
         - n_reached, n: repetitions that reach it, and all that have a resolution.
 
     Raises
@@ -112,6 +114,7 @@ def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[
         "status",
         "dose_photons",
         FLUENCE,
+        "upper_limit",
         "sd_factor",
         "n_reached",
         "n",
@@ -124,11 +127,12 @@ def _price(curves: pd.DataFrame, target: float) -> dict[str, Any]:
     found = [first_crossing(curves.columns, resolutions, target) for resolutions in curves.to_numpy(np.float64)]
     found = [crossing for crossing in found if not np.isnan(crossing.log_dose)]
     reached = [crossing.log_dose for crossing in found if crossing.log_dose < np.inf]
-    status = _status(found)
+    limit = any(crossing.at_lowest for crossing in found)
     return {
-        "status": status,
+        "status": _status(found),
         "dose_photons": float(10 ** np.mean(reached)) if reached else np.nan,
-        "sd_factor": float(10 ** np.std(reached, ddof=1)) if len(reached) > 1 and status != AT_LOWEST else np.nan,
+        "upper_limit": limit,
+        "sd_factor": float(10 ** np.std(reached, ddof=1)) if len(reached) > 1 and not limit else np.nan,
         "n_reached": len(reached),
         "n": len(found),
     }
