@@ -30,9 +30,22 @@ from ptycho.scoring.registration import align
 METRICS = ("ssim_amplitude", "ssim_phase", "error")
 
 
-def score_merged(parts: Iterable[Canvas], scan: Scan, view: View, region: Region, *, synchronized: bool) -> dict:
-    """Merge canvases and score the object as a study does."""
-    merged = merge([lambda part=part: part for part in parts], synchronized=synchronized)
+def merge_all(parts: Iterable[Canvas]) -> Canvas:
+    """Merge canvases as a study does: the phase of each is matched to those before it."""
+    return merge([lambda part=part: part for part in parts])
+
+
+def add_all(patches: Iterable, parts: list[Canvas]) -> Canvas:
+    """Add patches, (n, n) each, with weights and places of some canvases; their phases stay."""
+    n = parts[0].weight.shape[0]
+    y, x = np.transpose([part.origin_px for part in parts]).astype(float) + n // 2
+    whole = Canvas.around(x, y, n)
+    whole.add(np.stack(list(patches)), np.stack([part.weight for part in parts]), x, y)
+    return whole
+
+
+def score_merged(merged: Canvas, scan: Scan, view: View, region: Region) -> dict:
+    """Score a merged object as a study does."""
     wide = region.widened(MARGIN_PX, scan.object.shape)
     obj = paste(merged.mean(), merged.origin_px, scan.object.shape)
     aligned, _ = align(obj[wide.box], scan.object[wide.box], illumination_on(wide, scan, view), region.inside(wide))
@@ -67,15 +80,15 @@ def examine(root: Path, condition: Path) -> dict:
         factor = np.vdot(part.total, truth) / np.sum(part.weight * np.abs(patch) ** 2)
         distance, power = (np.sum(part.weight * np.abs(image) ** 2) for image in (factor * patch - truth, truth))
         errors.append(np.sqrt(distance / power))
-        matched.append(Canvas(factor * part.total, part.weight, part.origin_px))
+        matched.append(factor * patch)
         phase = np.exp(2j * np.pi * rng.random())
         true.append(Canvas(phase * part.weight * truth, part.weight, part.origin_px))
     return {
         "patches": len(patches),
         "patch_error": round(float(np.median(errors)), 3),
-        "merged": score_merged(patches, scan, view, region, synchronized=True),
-        "factors": score_merged(matched, scan, view, region, synchronized=False),
-        "true_patches": score_merged(true, scan, view, region, synchronized=True),
+        "merged": score_merged(merge_all(patches), scan, view, region),
+        "factors": score_merged(add_all(matched, patches), scan, view, region),
+        "true_patches": score_merged(merge_all(true), scan, view, region),
     }
 
 

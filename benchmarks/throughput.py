@@ -73,7 +73,7 @@ def reconstruct_stitched(model, scan: Scan, tiles: list[Tile], parts: list[Count
     whole = Canvas.around(scan.xcoords, scan.ycoords, scan.n_pixels)
     for tile, counts in zip(tiles, parts, strict=True):
         part = model.reconstruct(counts, scan.probe)
-        whole.include(canvas_of(tile, part.object, part.illumination, part.origin_px), synchronized=True)
+        whole.include(canvas_of(tile, part.object, part.illumination, part.origin_px))
     whole.mean()
 
 

@@ -1,6 +1,7 @@
 """Canvases, their chunks and merge, and the object files that come of them."""
 
 import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ptycho.data.canvas import Canvas, merge
+from ptycho.data.canvas import Canvas, merge, save_parts
 from ptycho.data.chunks import chunk_bounds, merge_chunks
 from ptycho.data.object_files import Reconstruction, Refined, load_reconstruction, paste, save_reconstruction
 from ptycho.physics.forward import cut_patches
@@ -23,9 +24,10 @@ N = 8
 
 
 def patches_of(count, seed=0):
+    """Patches of one phase, which a merge does not change."""
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(4, 40, (2, count))
-    patches = rng.normal(size=(count, N, N)) + 1j * rng.normal(size=(count, N, N))
+    patches = rng.random((count, N, N)) * np.exp(0.5j)
     return patches, rng.random((count, N, N)), x, y
 
 
@@ -33,6 +35,15 @@ def canvas_of(patches, weights, x, y, folder=None):
     canvas = Canvas.around(x, y, N, folder)
     canvas.add(patches, weights, x, y)
     return canvas
+
+
+def parts_of(data, start, stop):
+    """A canvas of each patch."""
+    return [canvas_of(*(array[number : number + 1] for array in data)) for number in range(start, stop)]
+
+
+def save_chunk(path, parts, **metadata):
+    save_parts(path, parts, lambda: metadata)
 
 
 def assert_same(first, second):
@@ -71,14 +82,14 @@ def test_chunks_are_not_visible_in_the_result(count, chunks, seed):
 
 
 def test_a_canvas_in_a_file_is_the_same_to_the_bit(tmp_path):
-    data, paths = chunk_files(tmp_path, count=200)
+    (_, paths), data = chunk_files(tmp_path, count=30), patches_of(200)
     memory, file = canvas_of(*data), canvas_of(*data, folder=tmp_path)
     assert isinstance(file.total, np.memmap)
     np.testing.assert_array_equal(file.total, memory.total)
     np.testing.assert_array_equal(file.weight, memory.weight)
     np.testing.assert_array_equal(file.mean(), memory.mean())
-    file.save(tmp_path / "file.npz", run={"groups": 200}, groups=[0, 200])
-    memory.save(tmp_path / "memory.npz", run={"groups": 200}, groups=[0, 200])
+    save_chunk(tmp_path / "file.npz", [file], run={"groups": 1}, groups=[0, 1])
+    save_chunk(tmp_path / "memory.npz", [memory], run={"groups": 1}, groups=[0, 1])
     members = []
     for name in ("file", "memory"):
         with zipfile.ZipFile(tmp_path / f"{name}.npz") as archive:
@@ -93,27 +104,31 @@ import sys
 from pathlib import Path
 import numpy as np
 from ptycho.data.chunks import merge_chunks
-from ptycho.data.canvas import Canvas
+from ptycho.data.canvas import Canvas, save_parts
 from ptycho.data.object_files import save_reconstruction
 
 folder = Path(sys.argv[1]) if sys.argv[1] else None
 n = 64
 y, x = (a.ravel() for a in np.meshgrid(np.arange(32, 16_000, 32.0), np.arange(32, 330, 32.0), indexing="ij"))
-patches = np.ones((10, n, n), np.complex64)
+patches = np.ones((250, n, n), np.complex64)
 
 def peak():
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
-before = peak()
-canvas = Canvas.around(x, y, n, folder)
-for start in range(0, len(x), 10):
-    canvas.add(patches, np.ones(patches.shape), x[start : start + 10], y[start : start + 10])
-canvas.save(sys.argv[2], run={"groups": 1}, groups=[0, 1])
+def parts():
+    for start in range(0, len(x), 250):
+        some = slice(start, start + 250)
+        canvas = Canvas.around(x[some], y[some], n)
+        canvas.add(patches[: len(x[some])], np.broadcast_to(1.0, (len(x[some]), n, n)), x[some], y[some])
+        yield canvas
+
+before, count = peak(), 20
+save_parts(sys.argv[2], parts(), lambda: {"run": {"groups": count}, "groups": [0, count]})
 chunk = peak()
-pixels = canvas.weight.size
-del canvas
-save_reconstruction(sys.argv[3], merge_chunks([sys.argv[2]], folder=folder))
+result = merge_chunks([sys.argv[2]], folder=folder)
+save_reconstruction(sys.argv[3], result)
+pixels = result.object.size
 print((chunk - before) / pixels, (peak() - before) / pixels)
 """
 
@@ -127,7 +142,7 @@ def test_neither_a_chunk_nor_a_merge_holds_its_canvas(tmp_path):
         run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
         return [float(number) for number in run.stdout.split()]
 
-    assert peaks("")[0] > 20  # the measurement sees a canvas in memory
+    assert peaks("")[1] > 20  # the measurement sees a canvas in memory
     chunk, merged = peaks(tmp_path)
     assert chunk < 6
     assert merged < 12 + 6
@@ -158,7 +173,7 @@ def chunk_files(folder, count=10, chunks=3, **run):
     for index in range(chunks):
         start, stop = chunk_bounds(count, index, chunks)
         path = folder / f"{index + 1}of{chunks}.npz"
-        canvas_of(*(array[start:stop] for array in data)).save(path, run={"groups": count, **run}, groups=[start, stop])
+        save_chunk(path, parts_of(data, start, stop), run={"groups": count, **run}, groups=[start, stop])
         paths.append(path)
     return data, paths
 
@@ -171,9 +186,9 @@ def test_chunk_files_merge_to_the_whole(tmp_path):
     assert merged.origin_px == whole.origin_px
     assert (merged.cpu_s, merged.chosen) == (None, {})  # the chunks say neither
     for index, path in enumerate(paths):
-        canvas, metadata = Canvas.load(path)
-        canvas = Canvas(np.array(canvas.total), np.array(canvas.weight), canvas.origin_px)
-        canvas.save(path, **metadata, cpu_s=1.5 + index, chosen={"tv_weight": 4.0})
+        start, stop = chunk_bounds(10, index, 3)
+        facts = {"cpu_s": 1.5 + index, "chosen": {"tv_weight": 4.0}}
+        save_chunk(path, parts_of(data, start, stop), run={"groups": 10}, groups=[start, stop], **facts)
     merged = merge_chunks(paths)
     assert (merged.cpu_s, merged.chosen) == (1.5 + 2.5 + 3.5, {"tv_weight": 4.0})
 
@@ -192,9 +207,13 @@ def test_merge_refuses_what_does_not_belong(tmp_path):
         merge_chunks([*paths, paths[1]])
     with pytest.raises(ContractError, match=r"1of3.*another model \(a; .*is of b"):  # the odd one, even if it is first
         merge_chunks([paths[0], *others[1:]], {"groups": 10, "model": "b"})
-    canvas_of(*patches_of(3)).save(tmp_path / "plain.npz")
+    save_chunk(tmp_path / "plain.npz", parts_of(patches_of(3), 0, 3))
     with pytest.raises(ContractError, match=r"plain\.npz: .*wanted a chunk"):
         merge_chunks([tmp_path / "plain.npz"])
+    metadata = {"run": {"groups": 1}, "groups": [0, 1]}
+    np.savez(tmp_path / "sum.npz", metadata=np.array(json.dumps(metadata)))
+    with pytest.raises(ContractError, match=r"sum\.npz: no 'parts' in its metadata; wanted the canvases of a chunk"):
+        merge_chunks([tmp_path / "sum.npz"])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

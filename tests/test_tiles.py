@@ -233,7 +233,7 @@ def test_tiles_of_a_scan_with_two_arms_get_one_phase():
     for tile in tiles:
         part, origin = cut_out(obj, tile, x, y)
         part = part * np.exp(1j * rng.uniform(-3, 3))
-        canvas.include(canvas_of(tile, part, np.ones(part.shape), origin), synchronized=True)
+        canvas.include(canvas_of(tile, part, np.ones(part.shape), origin))
     top, left = canvas.origin_px
     lit = canvas.weight > 1e-3
     truth, mean = obj[top : top + lit.shape[0], left : left + lit.shape[1]][lit], canvas.mean()[lit]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,13 @@ from ptycho.data.npz import check_members, drop_pages, load_arrays, open_member,
 from ptycho.physics.forward import window_start
 from ptycho.workflow.files import ContractError, StrPath
 
-PATCHES_PER_DROP = 64
-"""Patches after which the touched pages of a canvas in a file are dropped; every drop costs reading some again."""
-
 
 @dataclass
 class Canvas:
     """Σ w·O and Σ w over a box of the object plane, float64: 24 bytes per pixel, in memory or in a file.
 
-    A canvas in a file keeps only what was touched last in memory: groups are ordered from the top of the scan to its
-    bottom, and canvases are added, divided and saved one block of rows at a time.
+    A canvas in a file keeps only what was touched last in memory: canvases are added, divided and saved one block of
+    rows at a time.
     """
 
     total: NDArray[np.complex128]
@@ -30,7 +27,6 @@ class Canvas:
     """(H, W) sum of weights."""
     origin_px: tuple[int, int]
     """Row and column of the first pixel in the object plane."""
-    _patches_since_drop: int = field(default=0, init=False, repr=False, compare=False)
 
     @classmethod
     def empty(cls, shape: tuple[int, int], origin_px: tuple[int, int], folder: StrPath | None = None) -> "Canvas":
@@ -60,22 +56,15 @@ class Canvas:
         for patch, weight, y, x in zip(patches, weights, top, left, strict=True):
             self.total[y : y + n, x : x + n] += weight * patch
             self.weight[y : y + n, x : x + n] += weight
-        self._patches_since_drop += len(patches)
-        if self._patches_since_drop >= PATCHES_PER_DROP:
-            self._drop_pages()
 
-    def include(self, part: "Canvas", *, synchronized: bool = False) -> None:
-        """Add a canvas whose box lies inside this one's.
+    def include(self, part: "Canvas") -> None:
+        """Add a canvas whose box lies inside this one's, with its phase matched where they overlap.
 
-        Parameters
-        ----------
-        synchronized : bool
-            First multiply `part` by the phase factor that matches it to this canvas where they overlap: parts that
-            were reconstructed independently have arbitrary global phases.
+        Parts that were reconstructed independently have arbitrary global phases.
         """
-        factor = self._phase_factor(part) if synchronized else None
+        factor = self._phase_factor(part)
         for rows, box in self._overlapping_rows(part):
-            self.total[box] += part.total[rows] if factor is None else factor * part.total[rows]
+            self.total[box] += factor * part.total[rows]
             self.weight[box] += part.weight[rows]
             self._drop_pages()
 
@@ -110,45 +99,36 @@ class Canvas:
     def _drop_pages(self) -> None:
         drop_pages(self.total)
         drop_pages(self.weight)
-        self._patches_since_drop = 0
-
-    def save(self, path: StrPath, **metadata: Any) -> None:
-        """Write sum, weight and origin to an NPZ that is complete or absent; `metadata` is JSON-serializable."""
-        save_arrays(
-            path,
-            sum=self.total,
-            weight=self.weight,
-            origin_px=np.array(self.origin_px),
-            metadata=np.array(json.dumps(metadata)),
-        )
 
     @classmethod
-    def load(cls, path: StrPath, part: str = "") -> tuple["Canvas", dict[str, Any]]:
-        """Open a canvas and read its metadata; the sums stay in their file, memory-mapped and read-only.
+    def load(cls, path: StrPath, number: int) -> "Canvas":
+        """Open a canvas; the sums stay in their file, memory-mapped and read-only.
 
         Parameters
         ----------
-        part : str
-            Suffix of a part's keys in a file of several, see `save_parts`.
+        path : path
+            File of several, see `save_parts`.
+        number : int
+            Which of them, from 0 on.
 
         Raises
         ------
         ContractError
             If the file is missing, cut short or damaged; every byte is checked against the checksums.
         """
-        keys = f"sum{part}", f"weight{part}"
+        keys = f"sum_{number}", f"weight_{number}"
         check_members(path, *keys)
         total, weight = (open_member(path, key).memmap for key in keys)
-        origin, text = load_arrays(path, f"origin_px{part}", "metadata")
+        (origin,) = load_arrays(path, f"origin_px_{number}")
         if total.shape != weight.shape or total.ndim != 2 or origin.shape != (2,):
             raise ContractError(
                 f"{path}: sum {total.shape}, weight {weight.shape}, origin {origin.shape}; wanted (H, W) twice and (2,)"
             )
-        return cls(total, weight, (int(origin[0]), int(origin[1]))), json.loads(str(text))
+        return cls(total, weight, (int(origin[0]), int(origin[1])))
 
 
 def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], dict[str, Any]]) -> None:
-    """Write canvases that a merge synchronizes to one NPZ, one at a time; it is complete or absent.
+    """Write canvases to one NPZ, one at a time; it is complete or absent.
 
     Parameters
     ----------
@@ -172,7 +152,7 @@ def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], di
 
 
 def read_metadata(path: StrPath) -> dict[str, Any]:
-    """Read the metadata of a file of one or several canvases."""
+    """Read the metadata of a file of canvases."""
     (text,) = load_arrays(path, "metadata")
     return json.loads(str(text))
 
@@ -183,24 +163,23 @@ def parts_of(path: StrPath) -> list[Callable[[], Canvas]]:
     Raises
     ------
     ContractError
-        As `Canvas.load`.
+        As `Canvas.load`, and if the file does not say how many there are.
     """
-    count = read_metadata(path).get("parts")
-    suffixes = [""] if count is None else [f"_{number}" for number in range(count)]
+    metadata = read_metadata(path)
+    if "parts" not in metadata:
+        raise ContractError(f"{path}: no 'parts' in its metadata; wanted the canvases of a chunk")
 
-    def opener(suffix: str) -> Callable[[], Canvas]:
-        return lambda: Canvas.load(path, suffix)[0]
+    def opener(number: int) -> Callable[[], Canvas]:
+        return lambda: Canvas.load(path, number)
 
-    openers = [opener(suffix) for suffix in suffixes]
+    openers = [opener(number) for number in range(metadata["parts"])]
     for open_part in openers:
         open_part()
     return openers
 
 
-def merge(
-    canvases: Iterable[Callable[[], Canvas]], folder: StrPath | None = None, *, synchronized: bool = False
-) -> Canvas:
-    """Add partial canvases over their common bounding box, one at a time, in any order.
+def merge(canvases: Iterable[Callable[[], Canvas]], folder: StrPath | None = None) -> Canvas:
+    """Add canvases over their common bounding box, one at a time, each with its phase matched to those before it.
 
     Parameters
     ----------
@@ -208,8 +187,6 @@ def merge(
         Each returns a Canvas. It is called twice, so that only one part is open at a time.
     folder : path, optional
         Where the sum lives in files; default: in memory.
-    synchronized : bool
-        Match the phase of each part to those before it; the result then depends on the order.
     """
     parts = [(load, part.origin_px, part.weight.shape) for load in canvases if (part := load()).weight.size]
     low = np.min([origin for _, origin, _ in parts], axis=0)
@@ -217,5 +194,5 @@ def merge(
     (height, width), (top, left) = (high - low).tolist(), low.tolist()
     whole = Canvas.empty((height, width), (top, left), folder)
     for load, _, _ in parts:
-        whole.include(load(), synchronized=synchronized)
+        whole.include(load())
     return whole

@@ -46,7 +46,7 @@ def merge_chunks(
     n_groups = _check_run(chunks, run or {})
     ordered = _check_coverage(chunks, n_groups)
     parts = [open_part for path in ordered for open_part in openers[path]]
-    canvas = merge(parts, folder, synchronized="parts" in chunks[0][1])
+    canvas = merge(parts, folder)
     seconds = [metadata.get("cpu_s") for _, metadata in chunks]
     known = [value for value in seconds if value is not None]
     return Reconstruction(

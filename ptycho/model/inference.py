@@ -151,7 +151,7 @@ def reconstruct_in_chunks(
     clock, whole = CpuClock(), Canvas.around(x, y, container.n_pixels, folder)
     for block in blocks(len(container), chunk_size):
         for canvas in reconstruct_tiles(model, container, tiles, range(len(container))[block], batch_size):
-            whole.include(canvas, synchronized=True)
+            whole.include(canvas)
     return Reconstruction(
         object=whole.mean(),
         illumination=whole.weight,

@@ -260,7 +260,7 @@ def refine(
         for name, part in parts.items():
             if name not in canvases:
                 canvases[name] = Canvas.around(*positions, n, folder)
-            canvases[name].include(canvas_of(tile, part.object, part.illumination, part.origin_px), synchronized=True)
+            canvases[name].include(canvas_of(tile, part.object, part.illumination, part.origin_px))
         history = parts["refined"].history
         assert history is not None
         label = {"tile": f"{number + 1}/{len(tiles)}"} if len(tiles) > 1 else {}

@@ -135,7 +135,7 @@ def reconstruct(
         if number == largest:  # the choice of λ has fitted most of its photons down to this λ
             weights, obj = [weight for weight in weights if weight < WARM_START_FACTOR * chosen], start
         obj = continuation(part, obj, weights, options, rows, label=f"tile {number + 1}/{len(tiles)}")
-        canvas.include(canvas_of(tile, obj, part.illumination(), part.origin_px), synchronized=True)
+        canvas.include(canvas_of(tile, obj, part.illumination(), part.origin_px))
     return Reconstruction(
         object=canvas.mean(),
         illumination=canvas.weight,
