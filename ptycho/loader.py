@@ -17,9 +17,6 @@ from ptycho.data.tiles import Tile
 from ptycho.data.views import View
 from ptycho.physics.forward import as_modes, split_position
 
-TARGETS = ("diffraction", "object")
-"""What a network can learn to predict: the measured amplitudes, or the true patches."""
-
 
 def _to_numpy(array: Any) -> Any:
     """Convert a tensor to NumPy; return any other array-like unchanged."""
@@ -199,45 +196,7 @@ class PtychoDataContainer:
         """(N, N) or (modes, N, N) complex64 tensor [sqrt(photon)], as given."""
         return self._tensor(self._probe_np, "complex64")
 
-    def batch(
-        self, index: Any, targets: str = "diffraction"
-    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-        """Return inputs and targets of some groups, as `as_tf_dataset` streams them.
-
-        Parameters
-        ----------
-        index : slice or (b,) int
-            The groups.
-        targets : {"diffraction", "object"}
-            As for `as_tf_dataset`.
-
-        Raises
-        ------
-        ValueError
-            If the truth is requested and there is none.
-        """
-        amplitudes = np.asarray(self._X_np[index], np.float32)
-        inputs = {"diffraction": amplitudes, "positions": np.asarray(self._coords_nominal_np[index], np.float32)}
-        if targets == "diffraction":
-            return inputs, amplitudes
-        self._require_truth()
-        truth = np.asarray(self._Y_I_np[index], np.float32), np.asarray(self._Y_phi_np[index], np.float32)
-        return inputs, np.concatenate(truth, axis=-1)
-
-    def _require_truth(self) -> None:
-        if not self.has_truth:
-            raise ValueError("targets 'object' need a truth, but this container has none (Y_I and Y_phi are None)")
-
-    def as_tf_dataset(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        targets: str = "diffraction",
-        groups: ArrayLike | None = None,
-        first_pass: int = 0,
-    ) -> Any:
+    def as_tf_dataset(self, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Any:
         """Stream batches, each read on demand; every pass has every group once.
 
         Parameters
@@ -246,44 +205,33 @@ class PtychoDataContainer:
             Groups in a batch; the last batch may be smaller.
         shuffle : bool
             Whether every pass has a new order, which depends only on `seed` and the number of the pass.
-        targets : {"diffraction", "object"}
-            The measured amplitudes, (b, N, N, C), or the truth, amplitude and phase, (b, N, N, 2C).
-        groups : (b,) int, optional
-            The groups to stream; default: all.
-        first_pass : int
-            Number of the first pass; a resumed training continues with the orders of an uninterrupted one.
+        seed : int
+            Seed of the orders.
 
         Returns
         -------
         tf.data.Dataset
-            Batches ({"diffraction": (b, N, N, C), "positions": (b, 1, 2, C)}, targets), all float32.
-
-        Raises
-        ------
-        ValueError
-            If the targets are unknown, or the truth is requested and there is none.
+            Batches ({"diffraction": (b, N, N, C), "positions": (b, 1, 2, C)}, (b, N, N, C) measured amplitudes), all
+            float32.
         """
-        if targets not in TARGETS:
-            raise ValueError(f"targets '{targets}'; wanted 'diffraction' or 'object'")
-        if targets == "object":
-            self._require_truth()
         tf = tensorflow()
         n, channels = self.n_pixels, self.channels
-        chosen = np.arange(len(self)) if groups is None else np.asarray(groups)
-        passes = itertools.count(first_pass)
+        passes = itertools.count()
 
         def stream() -> Iterator[tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]]:
-            number = next(passes)
-            order = np.random.default_rng([seed, number]).permutation(chosen) if shuffle else chosen
+            number, order = next(passes), np.arange(len(self))
+            if shuffle:
+                order = np.random.default_rng([seed, number]).permutation(order)
             for start in range(0, len(order), batch_size):
-                yield self.batch(order[start : start + batch_size], targets)
+                index = order[start : start + batch_size]
+                amplitudes = np.asarray(self._X_np[index], np.float32)
+                positions = np.asarray(self._coords_nominal_np[index], np.float32)
+                yield {"diffraction": amplitudes, "positions": positions}, amplitudes
 
         frames = tf.TensorSpec((None, n, n, channels), tf.float32)
-        last = channels if targets == "diffraction" else 2 * channels
-        positions = tf.TensorSpec((None, 1, 2, channels), tf.float32)
-        signature = ({"diffraction": frames, "positions": positions}, tf.TensorSpec((None, n, n, last), tf.float32))
+        signature = ({"diffraction": frames, "positions": tf.TensorSpec((None, 1, 2, channels), tf.float32)}, frames)
         dataset = tf.data.Dataset.from_generator(stream, output_signature=signature)
-        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(chosen) // batch_size))).prefetch(2)
+        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(self) // batch_size))).prefetch(2)
 
 
 def group_offsets(

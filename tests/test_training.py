@@ -163,13 +163,12 @@ def test_groups_with_a_validation_exposure_are_not_trained_on():
 
 
 def test_patience_halves_the_rate_stops_and_comes_back_from_its_state():
-    patience = Patience(lr_patience=2, early_stopping_patience=5)
-    assert [patience.better(value) for value in (3.0, 2.0, 2.5, 2.0, 2.1)] == [True, True, False, False, False]
-    assert (patience.best, patience.since, patience.halvings, patience.over) == (2.0, 3, 1, False)
+    patience = Patience(early_stopping_patience=3)
+    assert [patience.better(value) for value in (3.0, 3.5, 2.0, 2.5, 2.0)] == [True, False, True, False, False]
+    assert (patience.best, patience.since, patience.halvings, patience.over) == (2.0, 2, 3, False)
     again = Patience(**patience.state())
-    for value in (2.2, 2.3):
-        again.better(value)
-    assert (again.halvings, again.over) == (2, True)
+    again.better(2.2)
+    assert (again.halvings, again.over) == (4, True)
 
 
 def test_early_stopping_keeps_the_best_weights(small, monkeypatch, log):

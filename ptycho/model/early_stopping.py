@@ -62,8 +62,6 @@ def split_groups(nn_indices: ArrayLike, validation: ArrayLike) -> tuple[NDArray[
 class Patience:
     """Lowest validation deviance so far, halvings of the learning rate, and when to stop."""
 
-    lr_patience: int
-    """Evaluations without improvement after which the learning rate is halved, repeatedly."""
     early_stopping_patience: int
     """Evaluations without improvement after which training stops."""
     best: float = float("inf")
@@ -71,7 +69,7 @@ class Patience:
     since: int = 0
     """Evaluations since the lowest one."""
     halvings: int = 0
-    """Number of times that the learning rate was halved."""
+    """Number of times that the learning rate was halved: once after every evaluation without improvement."""
 
     def better(self, deviance: float) -> bool:
         """Take the next deviance; return whether it is the lowest so far."""
@@ -79,7 +77,7 @@ class Patience:
             self.best, self.since = deviance, 0
             return True
         self.since += 1
-        self.halvings += self.since % self.lr_patience == 0
+        self.halvings += 1
         return False
 
     @property

@@ -138,7 +138,7 @@ class Trainer:
         self.optimizer.build(network.trainable_variables)
         self.rows: list[dict[str, Any]] = []
         self.weights: list[NDArray[Any]] = []
-        self.patience = Patience(lr_patience=1, early_stopping_patience=PATIENCE)
+        self.patience = Patience(early_stopping_patience=PATIENCE)
         # one graph for canvases of all sizes
         example = tf.nest.map_structure(_any_size, _tensors(training_set.draw(np.random.default_rng(seed))))
         validation = tf.nest.map_structure(_any_size, self.validation[0])

@@ -85,13 +85,6 @@ def scale_to(probe: NDArray[np.complexfloating], photons: float) -> NDArray[np.c
     return (probe * np.sqrt(photons / np.sum(np.abs(probe) ** 2, dtype=np.float64))).astype(np.complex64)
 
 
-def first_mode(probe: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
-    """Return the strongest mode, (N, N), scaled to the photons of all modes."""
-    modes = as_modes(probe)
-    power = np.sum(np.abs(modes) ** 2, axis=(1, 2), dtype=np.float64)
-    return scale_to(modes[power.argmax()], power.sum())
-
-
 def add_modes(probe: NDArray[np.complexfloating], count: int, fraction: float = 0.05) -> NDArray[np.complex64]:
     """Return the strongest mode and `count` - 1 weak ones, the start of a refinement of incoherent modes.
 
@@ -116,7 +109,9 @@ def add_modes(probe: NDArray[np.complexfloating], count: int, fraction: float = 
     ValueError
         If `count` is not in 1 to 7.
     """
-    main = first_mode(probe)
+    known = as_modes(probe)
+    power = np.sum(np.abs(known) ** 2, axis=(1, 2), dtype=np.float64)
+    main = scale_to(known[power.argmax()], power.sum())
     y, x = np.indices(main.shape) - main.shape[0] // 2
     further = [x, y, x * y, x**2 - y**2, x**3, y**3]
     if not 1 <= count <= len(further) + 1:
