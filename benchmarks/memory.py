@@ -49,7 +49,7 @@ def infer(folder: Path) -> None:
     container, model = open_tiles(scan, tiles), load_model(path)
     batch_size = CONFIG["inference"]["batch_size"]
     parts = reconstruct_tiles(model, container, tiles, range(len(container)), batch_size)
-    metadata = {"run": run_of(path, folder / "tiles.npz", len(container)), "groups": [0, len(container)]}
+    metadata = {"run": run_of(path, folder / "tiles.npz", len(container)), "tiles": [0, len(container)]}
     save_parts(folder / "chunk.npz", parts, lambda: metadata | {"chosen": model.chosen})
 
 

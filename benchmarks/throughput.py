@@ -83,7 +83,7 @@ def reconstruct_files(folder: Path, batch_size: int) -> None:
 
     scan, tiles, model_path = open_scan(folder / "scan.npz"), load_tiles(folder / "tiles.npz"), folder / "model.keras"
     container, model = open_tiles(scan, tiles), load_model(model_path)
-    metadata = {"run": run_of(model_path, folder / "tiles.npz", len(container)), "groups": [0, len(container)]}
+    metadata = {"run": run_of(model_path, folder / "tiles.npz", len(container)), "tiles": [0, len(container)]}
     parts = reconstruct_tiles(model, container, tiles, range(len(container)), batch_size)
     save_parts(folder / "chunk.npz", parts, lambda: metadata)
     save_reconstruction(folder / "object.npz", merge_chunks([folder / "chunk.npz"], folder=folder))

@@ -27,5 +27,5 @@ model = load_model(path)
 provenance, clock = record_of(snakemake, __file__), job.CpuClock()
 parts = reconstruct_tiles(model, container, tiles, range(start, stop), snakemake.params.batch_size)
 run = run_of(path, snakemake.input.tiles, len(container))
-metadata = {"run": run, "groups": [start, stop], "chosen": model.chosen, "provenance": provenance}
+metadata = {"run": run, "tiles": [start, stop], "chosen": model.chosen, "provenance": provenance}
 save_parts(snakemake.output[0], parts, lambda: {**metadata, "cpu_s": clock.seconds})

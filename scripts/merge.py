@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-files = {name: file_digest(snakemake.input[name]) for name in ("model", "tiles")}
-result = merge_chunks(snakemake.input.chunks, files, Path(snakemake.output[0]).parent)
+run = {"model": file_digest(snakemake.input.model), "tiling": file_digest(snakemake.input.tiles)}
+result = merge_chunks(snakemake.input.chunks, run, Path(snakemake.output[0]).parent)
 metadata = {"method": snakemake.wildcards.method, "provenance": record_of(snakemake, __file__)}
 save_reconstruction(snakemake.output[0], result, **metadata)
 print(f"{len(snakemake.input.chunks)} chunks, object {result.object.shape} px from {result.origin_px}")

@@ -19,6 +19,7 @@ from ptycho.data.chunks import chunk_bounds, merge_chunks
 from ptycho.data.object_files import Reconstruction, Refined, load_reconstruction, paste, save_reconstruction
 from ptycho.physics.forward import cut_patches
 from ptycho.workflow.files import ContractError
+from ptycho.workflow.provenance import versions
 
 N = 8
 
@@ -88,8 +89,8 @@ def test_a_canvas_in_a_file_is_the_same_to_the_bit(tmp_path):
     np.testing.assert_array_equal(file.total, memory.total)
     np.testing.assert_array_equal(file.weight, memory.weight)
     np.testing.assert_array_equal(file.mean(), memory.mean())
-    save_chunk(tmp_path / "file.npz", [file], run={"groups": 1}, groups=[0, 1])
-    save_chunk(tmp_path / "memory.npz", [memory], run={"groups": 1}, groups=[0, 1])
+    save_chunk(tmp_path / "file.npz", [file], run={"tiles": 1}, tiles=[0, 1])
+    save_chunk(tmp_path / "memory.npz", [memory], run={"tiles": 1}, tiles=[0, 1])
     members = []
     for name in ("file", "memory"):
         with zipfile.ZipFile(tmp_path / f"{name}.npz") as archive:
@@ -124,7 +125,7 @@ def parts():
         yield canvas
 
 before, count = peak(), 20
-save_parts(sys.argv[2], parts(), lambda: {"run": {"groups": count}, "groups": [0, count]})
+save_parts(sys.argv[2], parts(), lambda: {"run": {"tiles": count}, "tiles": [0, count]})
 chunk = peak()
 result = merge_chunks([sys.argv[2]], folder=folder)
 save_reconstruction(sys.argv[3], result)
@@ -162,7 +163,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not list(tmp_path.iterdir())
 
 
-def test_chunk_bounds_cover_all_groups_once():
+def test_chunk_bounds_cover_all_tiles_once():
     for count, chunks in itertools.product([1, 7, 100], [1, 2, 7, 100]):
         bounds = [chunk_bounds(count, i, chunks) for i in range(chunks)]
         assert [i for start, stop in bounds for i in range(start, stop)] == list(range(count))
@@ -173,7 +174,7 @@ def chunk_files(folder, count=10, chunks=3, **run):
     for index in range(chunks):
         start, stop = chunk_bounds(count, index, chunks)
         path = folder / f"{index + 1}of{chunks}.npz"
-        save_chunk(path, parts_of(data, start, stop), run={"groups": count, **run}, groups=[start, stop])
+        save_chunk(path, parts_of(data, start, stop), run={"tiles": count, **run}, tiles=[start, stop])
         paths.append(path)
     return data, paths
 
@@ -188,7 +189,7 @@ def test_chunk_files_merge_to_the_whole(tmp_path):
     for index, path in enumerate(paths):
         start, stop = chunk_bounds(10, index, 3)
         facts = {"cpu_s": 1.5 + index, "chosen": {"tv_weight": 4.0}}
-        save_chunk(path, parts_of(data, start, stop), run={"groups": 10}, groups=[start, stop], **facts)
+        save_chunk(path, parts_of(data, start, stop), run={"tiles": 10}, tiles=[start, stop], **facts)
     merged = merge_chunks(paths)
     assert (merged.cpu_s, merged.chosen) == (1.5 + 2.5 + 3.5, {"tv_weight": 4.0})
 
@@ -199,21 +200,43 @@ def test_merge_refuses_what_does_not_belong(tmp_path):
     _, others = chunk_files(tmp_path / "other", model="b")
     with pytest.raises(ContractError, match="3of3"):
         merge_chunks([*paths[:2], others[2]])
-    with pytest.raises(ContractError, match="one is missing"):
+    with pytest.raises(ContractError, match="tiles 6 to 10 are in no chunk: one is missing after"):
         merge_chunks(paths[:2])
     with pytest.raises(ContractError, match="3of3"):
         merge_chunks([paths[0], paths[2]])
-    with pytest.raises(ContractError, match=r"2of3.*holds too"):
+    with pytest.raises(ContractError, match=r"2of3.*: holds tiles 3 to 6, some of which .*holds too"):
         merge_chunks([*paths, paths[1]])
     with pytest.raises(ContractError, match=r"1of3.*another model \(a; .*is of b"):  # the odd one, even if it is first
-        merge_chunks([paths[0], *others[1:]], {"groups": 10, "model": "b"})
+        merge_chunks([paths[0], *others[1:]], {"tiles": 10, "model": "b"})
+    with pytest.raises(ContractError, match=r"1of3.*another number of tiles \(10; .*is of 11\): delete it"):
+        merge_chunks(paths, {"tiles": 11})
     save_chunk(tmp_path / "plain.npz", parts_of(patches_of(3), 0, 3))
     with pytest.raises(ContractError, match=r"plain\.npz: .*wanted a chunk"):
         merge_chunks([tmp_path / "plain.npz"])
-    metadata = {"run": {"groups": 1}, "groups": [0, 1]}
+    metadata = {"run": {"tiles": 1}, "tiles": [0, 1]}
     np.savez(tmp_path / "sum.npz", metadata=np.array(json.dumps(metadata)))
     with pytest.raises(ContractError, match=r"sum\.npz: no 'parts' in its metadata; wanted the canvases of a chunk"):
         merge_chunks([tmp_path / "sum.npz"])
+
+
+@pytest.mark.parametrize("version", ["0.1.3", "0.2.0rc1"])
+def test_a_chunk_of_another_version_is_refused_with_what_to_do(tmp_path, version):
+    parts, facts = parts_of(patches_of(3), 0, 3), {"provenance": {"versions": {"ptycho": version}}}
+    save_chunk(tmp_path / "old.npz", parts, run={"tiles": 3, "model": "a"}, tiles=[0, 3], **facts)
+    with pytest.raises(
+        ContractError, match=rf"another model .*; written by ptycho {version}: delete it and run again$"
+    ):
+        merge_chunks([tmp_path / "old.npz"], {"model": "b"})
+    save_chunk(tmp_path / "older.npz", parts, run={"groups": 3}, groups=[0, 3], **facts)
+    with pytest.raises(ContractError, match=rf"no 'run' and 'tiles' .*; written by ptycho {version}: delete it"):
+        merge_chunks([tmp_path / "older.npz"])
+
+
+def test_a_chunk_of_this_version_has_no_hint_of_another(tmp_path):
+    parts, facts = parts_of(patches_of(3), 0, 3), {"provenance": {"versions": versions("ptycho")}}
+    save_chunk(tmp_path / "new.npz", parts, run={"tiles": 3, "model": "a"}, tiles=[0, 3], **facts)
+    with pytest.raises(ContractError, match=r"another model \(a; the wanted run is of b\): delete it and run again$"):
+        merge_chunks([tmp_path / "new.npz"], {"model": "b"})
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -220,7 +220,7 @@ def test_a_chunk_job_killed_half_way_is_run_again_alone(study, tmp_path, moment)
     while processes_in(folder):
         assert time.monotonic() < end
     if chunk.exists():  # killed after the renaming
-        assert read_metadata(chunk)["groups"] == [2, 4]
+        assert read_metadata(chunk)["tiles"] == [2, 4]
     snakemake(folder, *arguments, "--unlock")
     assert jobs(snakemake(folder, "-n", *arguments, "--", target)) == {"infer_network": 1, "merge": 1, "total": 2}
     snakemake(folder, *arguments, "--", target)

@@ -70,7 +70,7 @@ def in_chunks(model, scan, tiles, chunks, batch_size, folder):
     for i in range(chunks):
         bounds = chunk_bounds(len(container), i, chunks)
         parts = reconstruct_tiles(model, container, tiles, range(*bounds), batch_size)
-        metadata = {"run": {"groups": len(container)}, "groups": bounds, "chosen": model.chosen}
+        metadata = {"run": {"tiles": len(container)}, "tiles": bounds, "chosen": model.chosen}
         paths.append(folder / f"{i + 1}of{chunks}.npz")
         save_parts(paths[-1], parts, lambda metadata=metadata: metadata)
     return merge_chunks(paths[::-1])

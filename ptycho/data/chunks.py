@@ -1,4 +1,4 @@
-"""Chunks of a reconstruction: which groups each takes, and the merge of their canvases if none is missing."""
+"""Chunks of a reconstruction: which tiles each takes, and the merge of their canvases if none is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -6,20 +6,20 @@ from typing import Any, TypeAlias
 from ptycho.data.canvas import merge, parts_of, read_metadata
 from ptycho.data.object_files import Reconstruction
 from ptycho.workflow.files import ContractError, StrPath
-from ptycho.workflow.provenance import file_digest
+from ptycho.workflow.provenance import file_digest, versions
 
 _Chunk: TypeAlias = tuple[str, dict[str, Any]]
 """Path and metadata of a chunk's file."""
 
 
-def chunk_bounds(n_groups: int, index: int, count: int) -> tuple[int, int]:
-    """Return the first group of chunk `index` (from 0) of `count`, and its end; sizes differ by at most one."""
-    return n_groups * index // count, n_groups * (index + 1) // count
+def chunk_bounds(n_tiles: int, index: int, count: int) -> tuple[int, int]:
+    """Return the first tile of chunk `index` (from 0) of `count`, and its end; sizes differ by at most one."""
+    return n_tiles * index // count, n_tiles * (index + 1) // count
 
 
-def run_of(model: StrPath, tiles: StrPath, n_groups: int) -> dict[str, Any]:
-    """Return what identifies the chunks of one reconstruction: digests of model and tiles, number of groups."""
-    return {"model": file_digest(model), "tiles": file_digest(tiles), "groups": n_groups}
+def run_of(model: StrPath, tiling: StrPath, n_tiles: int) -> dict[str, Any]:
+    """Return what identifies the chunks of one reconstruction: digests of model and of its tiles, their number."""
+    return {"model": file_digest(model), "tiling": file_digest(tiling), "tiles": n_tiles}
 
 
 def merge_chunks(
@@ -42,9 +42,9 @@ def merge_chunks(
         If a chunk is missing, damaged, duplicate, or of another run; the message names the file.
     """
     chunks = [(str(path), _read_chunk_metadata(path)) for path in paths]
+    n_tiles = _check_run(chunks, run or {})
     openers = {path: parts_of(path) for path, _ in chunks}
-    n_groups = _check_run(chunks, run or {})
-    ordered = _check_coverage(chunks, n_groups)
+    ordered = _check_coverage(chunks, n_tiles)
     parts = [open_part for path in ordered for open_part in openers[path]]
     canvas = merge(parts, folder)
     seconds = [metadata.get("cpu_s") for _, metadata in chunks]
@@ -60,41 +60,49 @@ def merge_chunks(
 
 def _read_chunk_metadata(path: StrPath) -> dict[str, Any]:
     metadata = read_metadata(path)
-    if "run" not in metadata or "groups" not in metadata:
-        raise ContractError(f"{path}: no 'run' and 'groups' in its metadata; wanted a chunk of a reconstruction")
+    if "run" not in metadata or "tiles" not in metadata:
+        raise ContractError(
+            f"{path}: no 'run' and 'tiles' in its metadata; wanted a chunk of a reconstruction{_version_hint(metadata)}"
+        )
     return metadata
 
 
+def _version_hint(metadata: Mapping[str, Any]) -> str:
+    """Say which version wrote a chunk, and what to do, if it is another one than this; '' if it is this or unknown."""
+    this = versions("ptycho").get("ptycho")
+    version = metadata.get("provenance", {}).get("versions", {}).get("ptycho", this)
+    return "" if version == this else f"; written by ptycho {version}: delete it and run again"
+
+
 def _check_run(chunks: Sequence[_Chunk], run: Mapping[str, Any]) -> int:
-    """Check that all chunks are of one run, the wanted one; return its number of groups."""
+    """Check that all chunks are of one run, the wanted one; return its number of tiles."""
     first, metadata = chunks[0]
     wanted = {key: (value, first) for key, value in metadata["run"].items()}
     wanted |= {key: (value, "the wanted run") for key, value in run.items()}
     for path, metadata in chunks:
         for key, (value, source) in wanted.items():
             if metadata["run"].get(key) != value:
-                version = metadata.get("provenance", {}).get("versions", {}).get("ptycho", "")
-                hint = ", written by ptycho 0.1" if version.startswith("0.1.") else ""
+                name = "number of tiles" if key == "tiles" else key
+                hint = _version_hint(metadata) or ": delete it and run again"
                 raise ContractError(
-                    f"{path}: a chunk of another {key} ({metadata['run'].get(key)}; {source} is of {value}){hint}: "
-                    "delete it and run again"
+                    f"{path}: a chunk of another {name} ({metadata['run'].get(key)}; {source} is of {value}){hint}"
                 )
-    return wanted["groups"][0]
+    return wanted["tiles"][0]
 
 
-def _check_coverage(chunks: Iterable[_Chunk], n_groups: int) -> list[str]:
-    """Check that every group is in exactly one chunk; return the files of those that are not empty, in order."""
+def _check_coverage(chunks: Iterable[_Chunk], n_tiles: int) -> list[str]:
+    """Check that every tile is in exactly one chunk; return the files of those that are not empty, in order."""
     expected, before = 0, "no chunk before it"
-    bounds = sorted((*metadata["groups"], path) for path, metadata in chunks)
+    bounds = sorted((*metadata["tiles"], path) for path, metadata in chunks)
     ordered = [(start, stop, path) for start, stop, path in bounds if start != stop]
     for start, stop, path in ordered:
         if start < expected:
-            raise ContractError(f"{path}: holds groups {start} to {stop}, some of which {before} holds too")
+            raise ContractError(f"{path}: holds tiles {start} to {stop}, some of which {before} holds too")
         if start > expected:
             raise ContractError(
-                f"groups {expected} to {start} are in no chunk: one is missing between {before} and {path}"
+                f"tiles {expected} to {start} are in no chunk: one is missing between {before} and {path}"
             )
         expected, before = stop, path
-    if expected != n_groups:
-        raise ContractError(f"groups {expected} to {n_groups} are in no chunk: one is missing after {before}")
+    if expected != n_tiles:
+        raise ContractError(f"tiles {expected} to {n_tiles} are in no chunk: one is missing after {before}")
     return [path for *_, path in ordered]

@@ -94,7 +94,7 @@ def reconstruct_tiles(
     model: Model,
     container: PtychoDataContainer,
     tiles: Sequence[Tile],
-    groups: range,
+    chosen: range,
     batch_size: int,
 ) -> Iterator[Canvas]:
     """Reconstruct tiles one by one; synchronize their canvases when they are merged.
@@ -107,7 +107,7 @@ def reconstruct_tiles(
         Its groups are the tiles, see `ptycho.loader.open_tiles`.
     tiles : sequence of Tile
         All tiles of the view.
-    groups : range
+    chosen : range
         Indices of the tiles to reconstruct; may be empty.
     batch_size : int
         Exposures that are read and computed at once; results do not depend on it.
@@ -117,7 +117,7 @@ def reconstruct_tiles(
     Canvas
         The tile's object, weighted by its illumination and by the distance from the core.
     """
-    for number in tqdm(groups, desc="tiles", unit="tile"):
+    for number in tqdm(chosen, desc="tiles", unit="tile"):
         part = model.reconstruct(group_counts(container, number, batch_size), container.probe_array)
         yield canvas_of(tiles[number], part.object, part.illumination, part.origin_px)
 
