@@ -9,13 +9,14 @@ from scipy import fft
 from ptycho.data.views import FIT, VALIDATION
 from ptycho.loader import open_groups
 from ptycho.physics.forward import cut_patches, illumination, mean_transmittance, window_start
+from ptycho.reconstruction.counts import Counts
 from tests.conftest import view_of, write_scan
 
 tf = pytest.importorskip("tensorflow")
 
 from ptycho.model import training as training_module  # noqa: E402
-from ptycho.model.early_stopping import TrainingError, split_groups  # noqa: E402
-from ptycho.model.group_examples import HALF_WEIGHT, GroupExamples, group_counts, transmittance_of  # noqa: E402
+from ptycho.model.early_stopping import split_groups  # noqa: E402
+from ptycho.model.group_examples import HALF_WEIGHT, GroupExamples, transmittance_of  # noqa: E402
 from ptycho.model.losses import canvas_deviance  # noqa: E402
 from ptycho.model.networks import Estimator, NetworkOptions  # noqa: E402
 from ptycho.model.training import TrainingOptions, TrainingRun, train  # noqa: E402
@@ -56,7 +57,7 @@ def predicted_frames(example):
 
 def test_the_counts_of_a_group_are_those_of_its_exposures(scan):
     container = open_groups(scan, view_of(scan))
-    members, counts = container.members(GROUP), group_counts(container, GROUP)
+    members, counts = container.members(GROUP), Counts.of_group(container, GROUP)
     np.testing.assert_array_equal(np.rint(all_frames(counts)), counts_of(scan, members))
     np.testing.assert_allclose(counts.xcoords, scan.xcoords[members])
     np.testing.assert_allclose(counts.ycoords, scan.ycoords[members])
@@ -231,7 +232,7 @@ def test_exposures_that_are_not_finite_are_named(scan):
     examples = GroupExamples(container=container, estimator=Recorder(), fit_fraction=FRACTION)
     examples.photons(GROUP + 1, np.random.default_rng(0))
     for make in (examples.photons, examples.truth):
-        with pytest.raises(TrainingError, match=rf"exposures \[{container.members(GROUP)[2]}\]: .* not finite"):
+        with pytest.raises(ValueError, match=rf"exposures \[{container.members(GROUP)[2]}\]: .* not finite"):
             make(GROUP, np.random.default_rng(0))
 
 
@@ -244,6 +245,6 @@ def test_frames_are_read_block_by_block(scan):
         return scan.diffraction[exposures]
 
     container._X_np = replace(container.frames, gather=gather)
-    counts = group_counts(container, 0, block_size=4)
+    counts = Counts.of_group(container, 0, block_size=4)
     assert not read
     assert [len(counts.frames(np.arange(part.start, part.stop))) for part in counts.parts] == read == [4, 4, 1]

@@ -198,7 +198,9 @@ def test_exposures_that_are_not_finite_are_named(small):
     frames[5, 3, 4, 2] = np.nan
     container._X_np = frames
     run = TrainingRun(validation=view.of_role(VALIDATION), seed=0)
-    with pytest.raises(TrainingError, match=rf"exposures \[{view.nn_indices[5, 2]}\]: diffraction that is not finite$"):
+    with pytest.raises(
+        ValueError, match=rf"exposures \[{view.nn_indices[5, 2]}\]: counts that are not finite numbers$"
+    ):
         train("pinn", container, TINY, BRIEF, run)
 
 

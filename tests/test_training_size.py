@@ -9,12 +9,13 @@ from ptycho.data.grouping import central_exposures
 from ptycho.data.tiles import WHOLE_PLANE, TilingOptions, canvas_of, cut_view
 from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups, open_tiles
+from ptycho.reconstruction.counts import Counts
 from tests.conftest import view_of
 
 pytest.importorskip("keras")
 
 from ptycho.model.early_stopping import TrainingError
-from ptycho.model.group_examples import GroupExamples, group_counts
+from ptycho.model.group_examples import GroupExamples
 from ptycho.model.networks import Estimator, NetworkOptions
 from ptycho.model.training import TrainingOptions, TrainingRun, groups_within, train
 
@@ -67,7 +68,7 @@ def test_the_target_of_all_photons_is_the_measured_pattern(scan):
     examples = GroupExamples(container=container, estimator=estimator, fit_fraction=0.8)
     everything, unseen = (make(0, np.random.default_rng(0)) for make in (examples.all_photons, examples.photons))
     np.testing.assert_array_equal(everything.features, unseen.features)
-    photons = float(group_counts(container, 0).photons())
+    photons = float(Counts.of_group(container, 0).photons())
     assert everything.target["frames"].sum() == pytest.approx(photons, rel=1e-5)
     assert unseen.target["frames"].sum() == pytest.approx(0.2 * photons, rel=0.05)
     ratio = np.sum(np.abs(unseen.target["probes"]) ** 2) / np.sum(np.abs(everything.target["probes"]) ** 2)

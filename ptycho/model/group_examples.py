@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.loader import PtychoDataContainer
-from ptycho.model.early_stopping import TrainingError
 from ptycho.model.networks import Estimator
 from ptycho.model.unet import padded
 from ptycho.model.unet_training import Example, target_of
@@ -19,36 +18,6 @@ TRANSMITTANCE_GROUPS = 64
 """Largest number of groups that the mean transmittance is computed from; they are spread over the scan."""
 HALF_WEIGHT = 0.05
 """Illumination at which a pixel of the truth counts half, as a fraction of one exposure's peak."""
-
-
-def group_counts(container: PtychoDataContainer, group: int, block_size: int = 64) -> Counts:
-    """Return the counts of a group's exposures; a frame is read when it is needed.
-
-    Parameters
-    ----------
-    container : PtychoDataContainer
-        Groups of a scan.
-    group : int
-        The group.
-    block_size : int
-        Exposures that are read and computed at once.
-
-    Raises
-    ------
-    TrainingError
-        When frames are read: if one is not finite; the message names the exposures.
-    """
-    xcoords, ycoords = container.positions(group)
-
-    def frames(which: NDArray[np.int64]) -> NDArray[np.float64]:
-        counts = np.square(container.group_frames(group, which), dtype=np.float64)
-        finite = np.isfinite(counts).all(axis=(-2, -1))
-        if not finite.all():
-            broken = container.members(group)[which][~finite].tolist()
-            raise TrainingError(f"exposures {broken}: diffraction that is not finite")
-        return counts
-
-    return Counts(frames, xcoords, ycoords, block_size)
 
 
 def transmittance_of(container: PtychoDataContainer, groups: NDArray[np.int64]) -> float:
@@ -63,11 +32,11 @@ def transmittance_of(container: PtychoDataContainer, groups: NDArray[np.int64]) 
 
     Raises
     ------
-    TrainingError
+    ValueError
         If frames are not finite.
     """
     chosen = groups[np.unique(np.linspace(0, len(groups) - 1, TRANSMITTANCE_GROUPS).round().astype(int))]
-    counts = [group_counts(container, group) for group in chosen.tolist()]
+    counts = [Counts.of_group(container, group) for group in chosen.tolist()]
     return mean_transmittance(sum(part.photons() for part in counts), sum(map(len, counts)), container.probe_array)
 
 
@@ -84,7 +53,7 @@ class GroupExamples:
 
     def _split(self, group: int, rng: np.random.Generator) -> tuple[Likelihood, Counts]:
         """Split a group's photons: return the likelihood of those that the network sees, and the rest."""
-        counts = group_counts(self.container, group)
+        counts = Counts.of_group(self.container, group)
         frames = np.rint(counts.frames(np.arange(len(counts)))).astype(np.int64)
         fit = rng.binomial(frames, self.fit_fraction)
         seen = Likelihood(replace(counts, frames=fit.__getitem__), self.container.probe_array, self.fit_fraction)
@@ -125,7 +94,7 @@ class GroupExamples:
             Source of the split: the network sees as many photons as with `photons`.
         """
         likelihood, _ = self._split(group, rng)
-        target = Likelihood(group_counts(self.container, group), self.container.probe_array, cache_bytes=0)
+        target = Likelihood(Counts.of_group(self.container, group), self.container.probe_array, cache_bytes=0)
         return self._example(likelihood, target_of(target, likelihood.origin_px))
 
     def truth(self, group: int, rng: np.random.Generator) -> Example:

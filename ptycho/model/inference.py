@@ -12,7 +12,6 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import Tile, canvas_of
 from ptycho.loader import PtychoDataContainer
 from ptycho.model.card import load_network, read_card, read_probe
-from ptycho.model.group_examples import group_counts
 from ptycho.model.networks import CanvasModel, Estimator
 from ptycho.model.unrolled import UnrolledModel
 from ptycho.physics.forward import as_modes, blocks
@@ -118,7 +117,7 @@ def reconstruct_tiles(
         The tile's object, weighted by its illumination and by the distance from the core.
     """
     for number in tqdm(chosen, desc="tiles", unit="tile"):
-        part = model.reconstruct(group_counts(container, number, batch_size), container.probe_array)
+        part = model.reconstruct(Counts.of_group(container, number, batch_size), container.probe_array)
         yield canvas_of(tiles[number], part.object, part.illumination, part.origin_px)
 
 

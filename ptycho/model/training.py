@@ -136,10 +136,10 @@ def train(
     Raises
     ------
     TrainingError
-        If the method, its loss or target is unknown, data are not finite, there is no group to train or to validate
-        on, or the Baseline finds no truth.
+        If the method, its loss or target is unknown, there is no group to train or to validate on, or the Baseline
+        finds no truth.
     ValueError
-        If the loss is not finite.
+        If counts or the loss are not finite.
     """
     if method not in METHODS:
         raise TrainingError(f"method '{method}'; wanted one of {METHODS}")

@@ -2,13 +2,29 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan
 from ptycho.physics.forward import blocks, mean_transmittance
+
+
+class Groups(Protocol):
+    """Groups of exposures, such as a `ptycho.loader.PtychoDataContainer`."""
+
+    def members(self, group: int) -> NDArray[np.int64]:
+        """Return the (m,) exposures of a group."""
+        ...
+
+    def positions(self, group: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return columns and rows of their patch centers [px]."""
+        ...
+
+    def group_frames(self, group: int, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the (k, N, N) amplitudes, sqrt(counts), of some of them, from 0 on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,13 +63,34 @@ class Counts:
         """
 
         def frames(exposures: NDArray[np.int64]) -> NDArray[np.float64]:
-            counts = np.square(scan.diffraction[chosen[exposures]], dtype=np.float64)
-            finite = np.isfinite(counts).all(axis=(-2, -1))
-            if not finite.all():
-                raise ValueError(f"exposures {chosen[exposures][~finite].tolist()}: counts that are not finite numbers")
-            return counts
+            return _squared(scan.diffraction[chosen[exposures]], chosen[exposures])
 
         return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen])
+
+    @classmethod
+    def of_group(cls, groups: Groups, group: int, block_size: int = 64) -> "Counts":
+        """Select the exposures of a group; a frame is read when it is needed.
+
+        Parameters
+        ----------
+        groups : Groups
+            Groups of a scan.
+        group : int
+            The group.
+        block_size : int
+            Exposures per block.
+
+        Raises
+        ------
+        ValueError
+            When frames are read: if one is not finite; the message names the exposures.
+        """
+        members = groups.members(group)
+
+        def frames(which: NDArray[np.int64]) -> NDArray[np.float64]:
+            return _squared(groups.group_frames(group, which), members[which])
+
+        return cls(frames, *groups.positions(group), block_size)
 
     def __len__(self) -> int:
         return len(self.xcoords)
@@ -75,6 +112,15 @@ class Counts:
     def parts(self) -> Iterator[slice]:
         """Consecutive blocks of exposures."""
         return blocks(len(self), self.block_size)
+
+
+def _squared(amplitudes: NDArray[np.floating], exposures: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the counts of (m, N, N) amplitudes; refuse those of (m,) exposures that are not finite."""
+    counts = np.square(amplitudes, dtype=np.float64)
+    finite = np.isfinite(counts).all(axis=(-2, -1))
+    if not finite.all():
+        raise ValueError(f"exposures {exposures[~finite].tolist()}: counts that are not finite numbers")
+    return counts
 
 
 def split_counts(counts: Counts, fraction: float, seed: int) -> tuple[Counts, Counts]:
