@@ -16,6 +16,8 @@ import pytest
 from ptycho.data.scan import open_scan
 from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups
+from ptycho.physics.forward import predict_intensity
+from ptycho.physics.probes import add_modes
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.job import show_messages
 from tests.conftest import view_of, write_scan
@@ -306,5 +308,25 @@ def test_another_probe_than_in_training_is_warned_of(saved, scan):
     shifted = probe_warning(path, np.roll(probe, 8, axis=-2))
     assert "another shape (correlation 0." in shifted
     assert "photons" not in shifted
-    modes = np.concatenate([probe, probe])
-    assert "(modes, N, N) = (2, 64, 64), not (1, 64, 64)" in probe_warning(path, modes)
+    modes = add_modes(probe, 2, fraction=0.1)
+    warning = probe_warning(path, modes)
+    assert "another shape (2 modes, not 1, correlation 0.949)" in warning  # the root of 0.9
+    assert "photons" not in warning
+    with pytest.raises(ContractError, match="trained on patterns of 64 px; these have 32 px"):
+        probe_warning(path, probe[:, ::2, ::2])
+
+
+def test_modes_that_are_mixed_are_the_same_probe(tmp_path, saved, scan):
+    """A unitary mixture has the same density matrix: no detector sees a difference."""
+    path, modes = tmp_path / "model.keras", add_modes(scan.probe, 3, fraction=0.1)
+    save_network(path, saved[1].network, make_card("pinn", modes, n_pixels=64, channels=4, transmittance=0.75), modes)
+    rng = np.random.default_rng(0)
+    unitary, _ = np.linalg.qr(rng.normal(size=(4, 4)) + 1j * rng.normal(size=(4, 4)))
+    mixed = np.tensordot(unitary[:, :3], modes, 1)  # three modes are also four
+    positions = scan.xcoords[:1], scan.ycoords[:1]
+    first, second = (predict_intensity(scan.object, probe, *positions) for probe in (modes, mixed))
+    np.testing.assert_allclose(second, first, atol=1e-3 * first.max())
+    assert probe_warning(path, mixed) is None
+    assert np.abs(np.vdot(modes, mixed[:3])) < 0.9 * np.sum(np.abs(modes) ** 2)  # compared one by one they differ
+    other = modes[[0, 2, 2]] * np.array([1, 2**-0.5, 2**-0.5])[:, None, None]  # without the second mode
+    assert "another shape (correlation 0." in probe_warning(path, other * np.sqrt(1 / 0.9))

@@ -59,6 +59,11 @@ def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: 
     A probe with another shape or other photons is not refused, since no probe is known exactly. The error of the object
     is about that of the probe.
 
+    What a detector sees of incoherent modes depends on their density matrix ρ = Σ P_m P_m* alone: any unitary mixture
+    of them is the same probe (Thibault and Menzel, Nature 494, 68, 2013). So probes are compared by the fidelity of
+    their density matrices, ‖√ρ √σ‖₁, which is the largest |<P, Q>| over all mixtures (Jozsa, J. Mod. Opt. 41, 2315,
+    1994).
+
     Parameters
     ----------
     path : path
@@ -66,7 +71,7 @@ def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: 
     probe : (modes, N, N) complex
         Probe of the data [sqrt(photon)].
     tolerance : float
-        Largest 1 - |<P, Q>| / (‖P‖ ‖Q‖) without a warning, and largest relative difference of the photons.
+        Largest 1 - ‖√ρ √σ‖₁ / (‖P‖ ‖Q‖) without a warning, and largest relative difference of the photons.
 
     Raises
     ------
@@ -77,13 +82,13 @@ def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: 
     if trained.shape[-1] != probe.shape[-1]:
         raise ContractError(f"{path}: trained on patterns of {trained.shape[-1]} px; these have {probe.shape[-1]} px")
     start = f"{path}: the data's probe is not the one of the training: "
-    if trained.shape != probe.shape:
-        return start + f"(modes, N, N) = {probe.shape}, not {trained.shape}"
     trained_photons, photons = (float(np.sum(np.abs(each) ** 2)) for each in (trained, probe))
-    correlation = float(np.abs(np.vdot(trained, probe)) / np.sqrt(max(trained_photons * photons, 1e-300)))
+    products = np.einsum("mij,nij->mn", trained.conj(), probe)
+    fidelity = float(np.linalg.norm(products, "nuc") / np.sqrt(max(trained_photons * photons, 1e-300)))
     differences = []
-    if 1 - correlation > tolerance:
-        differences.append(f"another shape (correlation {correlation:.3f})")
+    if 1 - fidelity > tolerance:
+        counts = f"{len(probe)} modes, not {len(trained)}, " if len(probe) != len(trained) else ""
+        differences.append(f"another shape ({counts}correlation {fidelity:.3f})")
     if not abs(photons / max(trained_photons, 1e-300) - 1) <= tolerance:
         differences.append(f"{photons:.4g} photons, not {trained_photons:.4g}")
     return start + " and ".join(differences) if differences else None
