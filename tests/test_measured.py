@@ -1,9 +1,10 @@
-"""A small measured study without networks, from its scan to its tables; and which scripts the tests execute."""
+"""A small measured study with two incoherent modes, from scan to tables; and which scripts the tests execute."""
 
 import bz2
 import io
 import json
 import re
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,10 @@ import yaml
 from ptycho.data.npz import open_member
 from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import mean_counts, open_scan
+from ptycho.data.views import HOLDOUT, open_view
+from ptycho.physics.forward import predict_intensity
+from ptycho.physics.noise import poisson_deviance
+from ptycho.physics.probes import scale_to
 from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from ptycho.workflow.provenance import file_digest
@@ -25,12 +30,14 @@ CONDITION = f"{RESULTS}/dose_{DOSE}/dense/seed_0"
 CONFIG = {
     "study": "measured",
     "doses": [DOSE],
-    "methods": ["lsqml", "tv"],
-    "halves": ["lsqml"],
+    "methods": ["pinn", "lsqml", "tv"],
+    "halves": ["tv"],
     "views": {"dense": 0.7},
     "source": {"kind": "measured", "scan": "scan.npz", "seed": 5, "train_fraction": 0.5},
     "grouping": {"n_groups": 20},
-    "reference": {"epochs": 10, "modes": 1},
+    "network": {"filters": 2, "physics_iterations": 2},
+    "training": {"steps": 10},
+    "reference": {"epochs": 10, "modes": 2},
     "lsqml": {"epochs": 5},
     "tv": {"lambda_max": 64, "lambda_min": 4, "iterations": 5, "final_iterations": 10},
 }
@@ -50,7 +57,7 @@ pytestmark = pytest.mark.slow
 def measured(tmp_path_factory):
     """The folder of a study whose "measured" scan is a simulated one: 20 rows, so that both splits fit."""
     folder = tmp_path_factory.mktemp("measured")
-    write_scan(folder / "scan.npz", columns=8, rows=20)
+    write_scan(folder / "scan.npz", columns=8, rows=20, modes=2)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
     snakemake(folder, "--cores", "2", "--configfile", folder / "config.yaml", "--", *TARGETS)
     return folder
@@ -71,7 +78,7 @@ def test_reference_and_study_share_the_photons_and_no_photon_is_lost(measured):
 def test_the_reference_is_close_to_the_object_that_was_measured(measured):
     reference, metadata = load_reconstruction(measured / RESULTS / "data/reference.npz")
     assert metadata["method"] == "lsqml, probe refined"
-    assert reference.refined.probe.shape == (1, 64, 64)
+    assert reference.refined.probe.shape == (2, 64, 64)
     scan = open_scan(measured / "scan.npz")
     obj, illumination = (
         paste(array, reference.origin_px, scan.object.shape, fill=fill)
@@ -79,7 +86,7 @@ def test_the_reference_is_close_to_the_object_that_was_measured(measured):
     )
     scanned = tuple(slice(int(axis.min()), int(axis.max())) for axis in (scan.ycoords, scan.xcoords))
     aligned, gauge = align(obj, scan.object[:], illumination, scanned)
-    assert error(aligned, scan.object[:][scanned]) < 0.15
+    assert error(aligned, scan.object[:][scanned]) < 0.2
     assert gauge.shift_px < 1  # object and probe may shift together
     history = pd.read_csv(measured / RESULTS / "data/reference.csv")
     assert list(history["epoch"]) == list(range(1, CONFIG["reference"]["epochs"] + 1))
@@ -119,7 +126,7 @@ def test_half_scans_have_half_of_the_photons_each_and_are_different(measured):
 
 def test_reconstructions_of_the_halves_agree_at_low_frequency(measured):
     curves = pd.read_csv(measured / CONDITION / "test/half_frc.csv")
-    assert set(curves["method"]) == {"lsqml"}
+    assert set(curves["method"]) == {"tv"}
     assert set(curves["part"]) == {"amplitude", "phase"}
     low = curves.query("0.05 < frequency < 0.2").groupby("part")["frc"].mean()
     high = curves.query("frequency > 0.9").groupby("part")["frc"].mean()
@@ -132,16 +139,39 @@ def test_reconstructions_of_the_halves_agree_at_low_frequency(measured):
 
 def test_methods_are_scored_against_the_reference(measured):
     metrics = pd.read_csv(measured / RESULTS / "metrics.csv")
-    assert list(metrics["method"].unique()) == ["lsqml", "tv"]
+    assert list(metrics["method"].unique()) == ["pinn", "lsqml", "tv"]
     assert set(metrics["dose"]) == {DOSE}
     values = metrics.set_index(["method", "metric"])["value"]
     assert values.notna().all()
     assert values["tv", "error"] < values["lsqml", "error"] < 0.5
+    assert values["pinn", "error"] < 0.5
     summary = (measured / RESULTS / "summary.txt").read_text(encoding="utf-8")
     assert "aligned to the reference" in summary
     assert "truth" not in summary
     for name in ("comparison", "frc", "half_frc"):
         assert (measured / CONDITION / f"test/{name}.png").stat().st_size > 500
+
+
+def test_a_network_has_learned_from_all_modes_and_is_applied_with_them(measured):
+    """Its object explains the counts of holdout exposures with both modes, not with the photons of both in one."""
+    scan = open_scan(measured / f"{RESULTS}/data/dose_{DOSE}/seed_0/test.npz")
+    powers = np.sum(np.abs(scan.probe) ** 2, axis=(1, 2))
+    assert powers.min() > 0.05 * powers.sum()
+    with zipfile.ZipFile(measured / CONDITION / "pinn/model.keras") as archive, archive.open("probe.npy") as member:
+        np.testing.assert_array_equal(np.lib.format.read_array(member), scan.probe)
+    log = measured / f"logs/measured/infer/dose_{DOSE}/dense/seed_0/test/pinn/1of1.log"
+    assert "WARNING" not in log.read_text(encoding="utf-8")
+    result, _ = load_reconstruction(measured / CONDITION / "test/pinn/object.npz")
+    chosen = open_view(measured / CONDITION / "test.npz").of_role(HOLDOUT)
+    obj = paste(result.object, result.origin_px, scan.object.shape, fill=1)
+    both, one = (
+        poisson_deviance(
+            np.square(scan.diffraction[chosen], dtype=np.float64),
+            predict_intensity(obj, probe, scan.xcoords[chosen], scan.ycoords[chosen]),
+        )
+        for probe in (scan.probe, scale_to(scan.probe[powers.argmax()], powers.sum()))
+    )
+    assert both < 0.95 * one
 
 
 def test_the_ablation_of_tv_is_its_score(measured):
