@@ -10,7 +10,8 @@ from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize
 from ptycho.scoring import photon_bound
 from ptycho.scoring.evaluate import illumination_on
-from ptycho.scoring.photon_bound import FisherInformation, bound_table, draw_errors, solve
+from ptycho.scoring.fisher_information import FisherInformation
+from ptycho.scoring.photon_bound import bound_table, draw_errors, solve
 from ptycho.scoring.region import Region, shared_region
 from tests.conftest import DOSE, view_of, write_scan
 

@@ -1,11 +1,7 @@
 """Photon limit: the error that shot noise leaves in the best unbiased estimate of an object (Cramér-Rao bound).
 
-Known are probe and positions; the counts are Poisson with mean I = Σ|ψ|², summed over the modes of the probe. The
-Fisher information of the real and imaginary parts of the object's pixels, at the truth, is
-
-    F = Σ Jᵀ diag(1 / I) J over exposures,  J: δO ↦ 2 Re Σ ψ* FT(P δO) over modes.
-
-No unbiased estimate has a covariance below F⁻¹. F⁻¹ itself fits no memory, so errors with this covariance are drawn:
+No unbiased estimate of an object has a covariance below F⁻¹, the inverse of its Fisher information at the truth
+(`ptycho.scoring.fisher_information`). F⁻¹ itself fits no memory, so errors with this covariance are drawn:
 w = Σ Jᵀ I^(-1/2) ξ with ξ standard normal has the covariance F, and F⁻¹ w, by conjugate gradients, the covariance F⁻¹.
 F is proportional to the dose, so that one draw serves all doses.
 
@@ -18,19 +14,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import fft
 
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, VALIDATION, View
-from ptycho.physics.forward import (
-    as_modes,
-    blocks,
-    cut_patches,
-    illumination,
-    shift_probe,
-    split_position,
-    window_start,
-)
+from ptycho.physics.forward import window_start
+from ptycho.scoring.fisher_information import FisherInformation, real_product
 from ptycho.scoring.metric_tables import PHOTON_LIMIT
 from ptycho.scoring.metrics import METRICS
 from ptycho.scoring.region import Region
@@ -50,89 +38,7 @@ MAX_ITERATIONS = 1000
 DAMPING = 1.0e-2
 """Fraction of the median illumination that is added to it in the preconditioner."""
 
-_BLOCK_SIZE = 32
-
 _logger = logging.getLogger(__name__)
-
-
-class FisherInformation:
-    """Fisher information of the pixels of an object, for known probe and positions and Poisson counts.
-
-    Parameters
-    ----------
-    obj : (H, W) complex
-        Object at which the information is evaluated; holds all windows.
-    probe : (n, n) or (modes, n, n) complex
-        Illumination [sqrt(photon)].
-    positions : (xcoords, ycoords)
-        (M,) float64 patch centers [px].
-    origin_px : (int, int)
-        Row and column coordinate of the object's first pixel.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Rows and columns of the object.
-    illumination : (H, W) float64
-        Σ_j|P_j|² [photon/px]; four times its sum is the trace of the information, or more than it if modes mix.
-    """
-
-    def __init__(
-        self,
-        obj: NDArray[np.complexfloating],
-        probe: NDArray[np.complexfloating],
-        positions: tuple[NDArray[np.float64], NDArray[np.float64]],
-        origin_px: tuple[int, int] = (0, 0),
-    ) -> None:
-        (xcoords, ycoords), probe = positions, as_modes(probe)
-        self.shape, n = obj.shape, probe.shape[-1]
-        self.illumination = illumination(probe, xcoords, ycoords, obj.shape, origin_px)
-        self._top, self._left = (window_start(c, n) - o for c, o in zip((ycoords, xcoords), origin_px, strict=True))
-        self._probes, self._directions = np.empty((2, len(xcoords), *probe.shape), np.complex64)
-        # 2 ψ / √I; where I is 0 the limit depends on the direction: as much information, in any direction
-        self._directions[:] = 2 / np.sqrt(len(probe))
-        for block in blocks(len(xcoords), _BLOCK_SIZE):
-            x, y, probes = xcoords[block], ycoords[block], self._probes[block]
-            probes[:] = shift_probe(probe, *(split_position(axis)[1][:, None] for axis in (y, x)))
-            waves = fft.fft2(cut_patches(obj, x, y, n, origin_px)[:, None] * probes, norm="ortho")
-            amplitude = np.linalg.norm(waves, axis=1, keepdims=True)
-            np.divide(2 * waves, amplitude, out=self._directions[block], where=amplitude > 0, casting="same_kind")
-
-    def __call__(self, change: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
-        """Multiply by the information.
-
-        Parameters
-        ----------
-        change : (H, W) complex
-            Real and imaginary parts are the parameters.
-
-        Returns
-        -------
-        (H, W) complex128
-            Products with the rows of real and of imaginary parts [1 / the object's unit²].
-        """
-        product, n = np.zeros(self.shape, np.complex128), self._probes.shape[-1]
-        windows = np.lib.stride_tricks.sliding_window_view(change.astype(np.complex64), (n, n))
-        for block in blocks(len(self._top), _BLOCK_SIZE):
-            patches = windows[self._top[block], self._left[block]][:, None]
-            waves, directions = fft.fft2(patches * self._probes[block], norm="ortho"), self._directions[block]
-            self._add_adjoint(_real_product(directions, waves).sum(1), block, product)
-        return product
-
-    def draw(self, rng: np.random.Generator) -> NDArray[np.complex128]:
-        """Draw normal numbers, (H, W) complex128, whose covariance is the information."""
-        numbers, n = np.zeros(self.shape, np.complex128), self._probes.shape[-1]
-        for block in blocks(len(self._top), _BLOCK_SIZE):
-            noise = rng.standard_normal((len(self._top[block]), n, n), np.float32)
-            self._add_adjoint(noise, block, numbers)
-        return numbers
-
-    def _add_adjoint(self, values: NDArray[np.float32], block: slice, canvas: NDArray[np.complex128]) -> None:
-        """Add J^T I^(-1/2) of values at the detector, (m, n, n), to a canvas."""
-        waves, n = fft.ifft2(self._directions[block] * values[:, None], norm="ortho"), self._probes.shape[-1]
-        patches = (waves * self._probes[block].conj()).sum(1)
-        for patch, y, x in zip(patches, self._top[block], self._left[block], strict=True):
-            canvas[y : y + n, x : x + n] += patch
 
 
 def solve(
@@ -157,7 +63,8 @@ def solve(
     Returns
     -------
     (H, W) complex128
-        x. Directions without information, such as the global phase, are determined by the preconditioner alone.
+        x. F x does not depend on what nothing is known of, such as the global phase: of all solutions this is the one
+        with the smallest norm, weighted by the illumination.
 
     Notes
     -----
@@ -273,11 +180,6 @@ def _middle(region: Region) -> Region:
     return Region(y0, y0 + height, x0, x0 + width)
 
 
-def _real_product(first: NDArray[np.complexfloating], second: NDArray[np.complexfloating]) -> NDArray[np.floating]:
-    """Re(first* second), element by element."""
-    return first.real * second.real + first.imag * second.imag
-
-
 def _inner(first: NDArray[np.complexfloating], second: NDArray[np.complexfloating]) -> float:
     """Inner product of real and imaginary parts."""
-    return float(np.sum(_real_product(first, second)))
+    return float(np.sum(real_product(first, second)))
