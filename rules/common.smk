@@ -61,7 +61,6 @@ QUALITY = collect(
     split=SPLITS,
     metric=[name for name, headline in HEADLINES.items() if headline.figure],
 )
-BOUNDS = collect(f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.csv", **OBJECTS, view=VIEWS, split=SPLITS)
 # What the parts of a method gain is scored beside tv, which unrolled and refined build on.
 ABLATION = {
     name: f"{CONDITION}/{{split}}/{file}"
@@ -74,8 +73,8 @@ ABLATION = {
 }
 HALVES = config["halves"]
 MEASURED = config["source"]["kind"] == "measured"
-if MEASURED:
-    BOUNDS = []  # no truth, no photon limit
+BOUNDED = SPLITS if not MEASURED else []  # without a truth there is no photon limit
+BOUNDS = collect(f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.csv", **OBJECTS, view=VIEWS, split=BOUNDED)
 REFERENCE_NAME = "reference" if MEASURED else "truth"  # what figures and tables call it
 
 

@@ -101,7 +101,8 @@ if not MEASURED:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem_mb=per_attempt(1000),
+            # probes and waves of all exposures, complex64 each: four times the scan's float32; a draw adds 1 MB
+            mem_mb=lambda wildcards, input, attempt: (1000 + 4 * int(input.size_mb)) * attempt,
             runtime=per_attempt(20),
         params:
             doses=DOSES,

@@ -42,6 +42,8 @@ CONFIG |= {"splits": ["test"], "inference": {"chunks": 2}}
         ),
         ("results/object_x/dose_1/dense/seed_0/test.npz", {"dose": "1", "view": "dense", "seed": "0", "split": "test"}),
         ("results/x/object_y/data/sample.png", {"object": "y"}),
+        ("photon_bound/dense/test.tsv", {"view": "dense", "split": "test"}),
+        ("results/x/cost/photon_bound/object_y/a-b/train.tsv", {"object": "y", "view": "a-b", "split": "train"}),
         (
             "lsqml_half/dose_1/dense/seed_0/test/lsqml_2.tsv",
             {"dose": "1", "view": "dense", "seed": "0", "split": "test", "method": "lsqml"},
@@ -168,8 +170,15 @@ def test_costs_count_only_the_jobs_of_the_config(tmp_path):
     job("infer/dose_1000/dense/seed_0/train/pinn/1of2.tsv", 99.0)
     job("infer/dose_1000/dense/seed_0/test/pinn/1of2.tsv", 1.0)
     job("merge/dose_1000/dense/seed_0/test/pinn.tsv", "-")
+    job("view/dose_1000/dense/seed_0/train.tsv", 0.5)
+    job("compare/dose_1000/dense/seed_0/train.tsv", 99.0)  # when that split was scored, too
+    job("photon_bound/dense/test.tsv", 0.25)
+    job("photon_bound/dense/train.tsv", 99.0)
+    job("photon_bound/gone/test.tsv", 99.0)
+    job("photon_bound/object_gone/dense/test.tsv", 99.0)
     table = costs(tmp_path, CONFIG).set_index("rule")
-    assert list(table.index) == ["train", "infer", "merge"]
+    assert list(table.index) == ["train", "infer", "view", "photon_bound", "merge"]
+    assert list(table.loc["photon_bound", ["jobs", "total_s"]]) == [1, 0.25]
     assert list(table.loc["train", ["jobs", "cpu_s", "least_s", "most_s", "total_s"]]) == [2, 4.0, 3.0, 5.0, 8.0]
     assert np.isnan(table.loc["merge", "cpu_s"])
 

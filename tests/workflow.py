@@ -86,6 +86,7 @@ RULES = """
 import json, sys
 from pathlib import Path
 from snakemake.api import SnakemakeApi
+from snakemake.iocontainers import InputFiles
 from snakemake.settings.types import ConfigSettings, ResourceSettings
 
 snakefile, folder, config = map(Path, sys.argv[1:])
@@ -96,7 +97,7 @@ with SnakemakeApi() as api:
     workflow = api_of_workflow._workflow
     rules = {}
     for rule in workflow.rules:
-        attempts = [rule.expand_resources({}, [], attempt) for attempt in (1, 2)]
+        attempts = [rule.expand_resources({}, InputFiles(), attempt) for attempt in (1, 2)]
         rules[rule.name] = {
             "script": rule.script and Path(rule.script).stem,
             "local": rule.name in workflow._localrules,

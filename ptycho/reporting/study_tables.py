@@ -16,6 +16,9 @@ from ptycho.scoring.metric_tables import FLUENCE
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import condition_of, wildcards_of
 
+BOTH_SPLITS = ("simulate_scan", "view")
+"""Rules with jobs of both splits, whatever is scored."""
+
 
 def metric_table(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str) -> dict[str, Any]:
     """Lay out one headline metric: a row per condition, a column per method, mean ± sd over the repetitions.
@@ -171,9 +174,10 @@ def costs(folder: StrPath, config: Mapping[str, Any]) -> pd.DataFrame:
     Parameters
     ----------
     folder : path
-        Files …/{rule}/dose_{dose}/….tsv, as the rules' `benchmark` writes them.
+        Files {rule}/dose_{dose}/….tsv and photon_bound/{view}/{split}.tsv, as the rules' `benchmark` writes them.
     config : dict
-        Configuration of the study. Jobs of objects, doses, views, seeds and methods that it does not name are left out.
+        Configuration of the study. Jobs of objects, doses, views, splits, seeds and methods that it does not name are
+        left out.
 
     Returns
     -------
@@ -235,7 +239,8 @@ def significant(value: float | None, digits: int = 3) -> str:
 def _is_of_study(path: Path, config: Mapping[str, Any]) -> bool:
     """Tell whether the job of a benchmark file belongs to the study as it is configured now."""
     wildcards, chunk = wildcards_of(path), re.fullmatch(r"\d+of(\d+)", path.stem)
-    if "infer" in path.parts[0] and wildcards.get("split", config["splits"][0]) not in config["splits"]:
+    splits = config["splits"] if path.parts[0] not in BOTH_SPLITS else ("train", "test")
+    if wildcards.get("split", splits[0]) not in splits:
         return False
     if chunk and int(chunk[1]) != config["inference"]["chunks"]:
         return False

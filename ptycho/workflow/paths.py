@@ -14,6 +14,10 @@ CONDITION = re.compile(
     r"seed_(?P<seed>\d+)(?:/(?P<split>train|test)(?=[/._]))?(?:/?(?P<method>[a-z]+)(?=[/._]))?"
 )
 """Where a path names a condition, or a part of one."""
+BOUND = re.compile(
+    r"(?:^|/)photon_bound/(?:object_(?P<object>[A-Za-z0-9-]+)/)?(?P<view>[A-Za-z0-9-]+)/(?P<split>train|test)\."
+)
+"""Where the path of a photon limit's cost or log names what it is of: it serves all doses and seeds."""
 OBJECT = re.compile(r"results/[^/]+/object_(?P<object>[A-Za-z0-9-]+)/")
 """Where a path names an object alone."""
 
@@ -21,7 +25,7 @@ OBJECT = re.compile(r"results/[^/]+/object_(?P<object>[A-Za-z0-9-]+)/")
 def wildcards_of(path: StrPath) -> dict[str, str]:
     """Read Snakemake's wildcards from a path: object, dose, view, seed, split and method, as far as it names them."""
     text = Path(path).as_posix()
-    match = CONDITION.search(text) or OBJECT.search(text)
+    match = CONDITION.search(text) or BOUND.search(text) or OBJECT.search(text)
     wildcards = {key: value for key, value in match.groupdict().items() if value} if match else {}
     if wildcards.get("method", "") not in METHODS:
         wildcards.pop("method", None)
