@@ -227,6 +227,31 @@ def test_a_plan_needs_no_photon_limit(results, capsys):
     assert "photon limit" not in plan(capsys, results, "--resolution", 0.5)
 
 
+def test_a_plan_of_a_measured_study_has_a_photon_limit_without_rows(results, capsys):
+    """Its bound.csv is a header."""
+    before = plan(capsys, results, "--resolution", 0.5)
+    pd.read_csv(results / "metrics.csv").iloc[:0].to_csv(results / "bound.csv", index=False)
+    line = plan(capsys, results, "--resolution", 0.5)
+    assert "photon limit" in before
+    assert "photon limit" not in line
+    assert line.startswith(before.partition("; photon limit")[0])
+
+
+@pytest.mark.parametrize("name", ["bound", "metrics"])
+def test_a_plan_names_an_empty_file(results, capsys, name):
+    (results / f"{name}.csv").write_text("", encoding="utf-8")
+    assert main(["plan", str(results), "--resolution", "0.5"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{results / name}.csv: not a table (No columns" in line
+
+
+@pytest.mark.parametrize("name", ["metrics", "fluence"])
+def test_a_plan_without_scores_is_refused(results, capsys, name):
+    pd.read_csv(results / f"{name}.csv").iloc[:0].to_csv(results / f"{name}.csv", index=False)
+    assert main(["plan", str(results), "--resolution", "0.5"]) == 2
+    assert f"{results / name}.csv: no rows; wanted the results of a study" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

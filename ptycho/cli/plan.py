@@ -6,6 +6,10 @@ fraction of Nyquist. Doses are interpolated between those of the study, and neve
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +34,14 @@ def run(options: argparse.Namespace) -> int:
 
     if options.pixel_size is not None and not options.pixel_size > 0:
         raise ValueError(f"--pixel-size {options.pixel_size:g}; wanted a length above 0 [nm]")
-    tables = {}
-    for name in ("metrics", "fluence"):
-        path = options.results / f"{name}.csv"
-        if not path.is_file():
-            raise ValueError(f"{path}: no such file; wanted the results of a study that has been scored")
-        tables[name] = pd.read_csv(path)
+    metrics, fluence = (_read_table(options.results / name) for name in ("metrics.csv", "fluence.csv"))
+    for name, table in (("metrics.csv", metrics), ("fluence.csv", fluence)):
+        if table.empty:
+            raise ValueError(f"{options.results / name}: no rows; wanted the results of a study that has been scored")
     bound = options.results / "bound.csv"
-    metrics = pd.concat([tables["metrics"], *([pd.read_csv(bound)] if bound.is_file() else [])], ignore_index=True)
-    price = price_table(metrics, tables["fluence"], [options.resolution])
+    if bound.is_file() and not (limits := _read_table(bound)).empty:  # that of a measured study has no rows
+        metrics = pd.concat([metrics, limits], ignore_index=True)
+    price = price_table(metrics, fluence, [options.resolution])
     splits = list(dict.fromkeys(price["split"]))
     split = options.split or ("test" if "test" in splits else splits[0])
     for column, wanted in (("split", split), ("view", options.view)):
@@ -46,5 +49,16 @@ def run(options: argparse.Namespace) -> int:
         if wanted is not None and wanted not in known:
             raise ValueError(f"--{column} {wanted}; {options.results} has {', '.join(known)}")
         price = price if wanted is None else price[price[column] == wanted]
-    print(plan_text(price, tables["fluence"]["dose"].max(), options.pixel_size))
+    print(plan_text(price, fluence["dose"].max(), options.pixel_size))
     return 0
+
+
+def _read_table(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted the results of a study that has been scored")
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # pandas' errors are, too
+        raise ValueError(f"{path}: not a table ({error})") from None
