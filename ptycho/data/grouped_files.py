@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
+from ptycho.data.contract import check_scan
 from ptycho.data.npz import MappedArray, keys_of, open_member
-from ptycho.data.scan import Scan, check_scan, open_scan
+from ptycho.data.scan import Scan, open_scan
 from ptycho.data.tiles import WHOLE_PLANE, Tile, TilingOptions, cut_view
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View, whole_view
 from ptycho.physics.forward import as_modes, blocks, window_start
