@@ -8,10 +8,16 @@ import numpy as np
 
 from ptycho.data.lazy import LazyArray
 from ptycho.data.npz import open_member
+from ptycho.physics.detector import Detector
 from ptycho.workflow.files import ContractError
 
 if TYPE_CHECKING:
     from ptycho.data.scan import Scan
+
+LENGTHS = ("pixel_size_m", "wavelength_m", "photons_per_unit")
+"""Keys of the metadata, all optional, that hold a number above 0."""
+MEAN_SCALE = 0.1, 10.0
+"""Smallest and largest mean of `exposure_scale`: that of a whole scan is 1, that of a part of it somewhat different."""
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -20,7 +26,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises
     ------
     ContractError
-        If they are not JSON, or have no `dose`.
+        If they are not JSON, have no `dose`, or say something impossible about the measurement.
     """
     text = str(open_member(path, "metadata")[()])
     try:
@@ -30,6 +36,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise ContractError(
             f"{path}: 'metadata' is {text[:80]!r}; wanted JSON with at least 'dose', the photons per exposure"
         ) from None
+    for key in LENGTHS:
+        value = metadata.get(key, 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+            raise ContractError(f"{path}: '{key}' in 'metadata' is {value!r}; wanted a number above 0")
+    steps = metadata.get("conversion", [])
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        raise ContractError(f"{path}: 'conversion' in 'metadata' is {steps!r}; wanted a list of texts, one a step")
     return metadata
 
 
@@ -65,6 +78,7 @@ def check_scan(scan: "Scan") -> None:
             f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N"
         )
     _check_positions(scan, n)
+    _check_detector(scan, count, n)
     n_invalid = int((~np.isfinite(scan.probe)).sum())
     if n_invalid or not scan.probe.any():
         problem = f"holds {n_invalid} values that are not finite" if n_invalid else "is zero everywhere"
@@ -86,3 +100,35 @@ def _check_positions(scan: "Scan", n: int) -> None:
                 f"{scan.path}: '{key}' spans {coords.min():.1f}..{coords.max():.1f}; wanted {n // 2}..{size - n // 2} "
                 f"so that every {n} px window lies in the object of {size} px"
             )
+
+
+def _check_detector(scan: "Scan", count: int, n: int) -> None:
+    wanted = {
+        "bad_pixels": (np.bool_, (n, n)),
+        "background": (np.float32, (n, n)),
+        "exposure_scale": (np.float64, (count,)),
+    }
+    for key, array in scan.detector.arrays().items():
+        dtype, shape = wanted[key]
+        if array.dtype != dtype or array.shape != shape:
+            raise ContractError(
+                f"{scan.path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {np.dtype(dtype)} {shape}"
+            )
+    _check_values(scan.path, scan.detector, n)
+
+
+def _check_values(path: Path, detector: Detector, n: int) -> None:
+    if not detector.n_valid(n):
+        raise ContractError(f"{path}: 'bad_pixels' is True everywhere; wanted it where a pixel counts for nothing")
+    if detector.background is not None:
+        valid = detector.valid_values(detector.background[None])
+        if not (np.isfinite(valid) & (valid >= 0)).all():
+            raise ContractError(f"{path}: 'background' is {valid.min()} in a valid pixel; wanted mean counts ≥ 0")
+    scale = np.ones(1) if detector.exposure_scale is None else detector.exposure_scale
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise ContractError(f"{path}: 'exposure_scale' holds {scale.min()}; wanted numbers above 0")
+    if scale.size and not MEAN_SCALE[0] < scale.mean() < MEAN_SCALE[1]:
+        raise ContractError(
+            f"{path}: 'exposure_scale' has a mean of {scale.mean():.4g}; wanted 1: the incident photons of every "
+            "exposure, divided by their mean"
+        )

@@ -135,3 +135,43 @@ class SelectedRows:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         return self.source[self.rows[index]]
+
+
+@dataclass(frozen=True)
+class MaskedFrames:
+    """Frames whose bad pixels read 0, whatever stands there; read when indexed.
+
+    Parameters
+    ----------
+    source : (M, N, N) array-like
+        Indexed on demand.
+    bad_pixels : (N, N) bool
+        True where a pixel reads 0.
+    """
+
+    source: LazyArray
+    bad_pixels: NDArray[np.bool_]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(M, N, N)."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self.source.dtype
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Return a copy of some frames; the index is along the first axis alone."""
+        if isinstance(index, tuple):
+            raise IndexError(f"index {index}; wanted one along the first axis: whole frames are masked")
+        frames = np.array(self.source[index])
+        np.copyto(frames, 0, where=self.bad_pixels)
+        return frames
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)

@@ -8,7 +8,7 @@ of a scan.
 import json
 import zipfile
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.contract import check_scan, read_metadata
-from ptycho.data.lazy import LazyArray
+from ptycho.data.lazy import LazyArray, MaskedFrames
 from ptycho.data.npz import MappedArray, keys_of, open_member
+from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes, blocks, cut_patches
 from ptycho.workflow.files import ContractError, StrPath, replacing
 
@@ -28,6 +29,10 @@ UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGue
 """What the metadata of a scan says about units."""
 REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "metadata")
 """Keys that every scan has."""
+DETECTOR = ("bad_pixels", "background", "exposure_scale")
+"""Keys of what the detector does, all optional; see `ptycho.physics.detector.Detector`."""
+MEASUREMENT = ("pixel_size_m", "wavelength_m", "photons_per_unit", "conversion")
+"""Keys of the metadata, all optional, that scans made of a measured one take over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class Scan:
     path: Path
     """File that it was read from."""
     diffraction: LazyArray = field(repr=False)
-    """(M, N, N) float32 amplitudes, sqrt(counts), zero frequency at [N/2, N/2]."""
+    """(M, N, N) float32 amplitudes, sqrt(counts), zero frequency at [N/2, N/2]; bad pixels read 0."""
     xcoords: NDArray[np.float64] = field(repr=False)
     """(M,) patch centers along x, columns [px]."""
     ycoords: NDArray[np.float64] = field(repr=False)
@@ -48,6 +53,8 @@ class Scan:
     """(H, W) complex64 truth (simulated) or reference (measured)."""
     metadata: dict[str, Any]
     """At least `dose`, the photons per exposure; JSON-serializable."""
+    detector: Detector = field(default=PERFECT, repr=False)
+    """What the detector does to the photons, and the flux of every exposure."""
 
     def __len__(self) -> int:
         return len(self.diffraction)
@@ -56,6 +63,11 @@ class Scan:
     def n_pixels(self) -> int:
         """N, side of the detector [px]."""
         return self.diffraction.shape[-1]
+
+    @property
+    def measurement(self) -> dict[str, Any]:
+        """What the metadata say about the measurement, for the metadata of a scan that is made of this one."""
+        return {key: self.metadata[key] for key in MEASUREMENT if key in self.metadata}
 
     def patches(self, exposures: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Cut the truth under some exposures, (m, N, N); only their windows are read."""
@@ -68,6 +80,9 @@ class Scan:
 
 def open_scan(path: StrPath) -> Scan:
     """Open a scan without reading its frames.
+
+    This is the one place where bad pixels are masked: whatever stands in them, everything that reads the scan's frames
+    reads 0 there.
 
     Raises
     ------
@@ -88,9 +103,21 @@ def open_scan(path: StrPath) -> Scan:
         probe=as_modes(open_member(path, "probeGuess")[...]),
         object=open_member(path, "objectGuess"),
         metadata=read_metadata(path),
+        detector=Detector(**{key: open_member(path, key)[...] for key in DETECTOR if key in keys}),
     )
     check_scan(scan)
-    return scan
+    return _masked(scan)
+
+
+def _masked(scan: Scan) -> Scan:
+    """Return a scan whose bad pixels read 0, in frames and background."""
+    bad, background = scan.detector.bad_pixels, scan.detector.background
+    if bad is None or not bad.any():
+        return replace(scan, detector=replace(scan.detector, bad_pixels=None))
+    if background is not None:
+        background = np.where(bad, np.float32(0), background)
+    detector = replace(scan.detector, background=background)
+    return replace(scan, diffraction=MaskedFrames(scan.diffraction, bad), detector=detector)
 
 
 class ScanWriter:
