@@ -276,7 +276,7 @@ def test_minibatch_epochs_lower_the_deviance_and_repeat(scan):
 def test_exposures_with_counts_that_are_not_finite_are_named(scan):
     frames = np.array(scan.diffraction[:8])
     frames[5, 3, 3] = np.nan
-    broken = SimpleNamespace(diffraction=frames, xcoords=scan.xcoords[:8], ycoords=scan.ycoords[:8])
+    broken = replace(scan, diffraction=frames)
     with pytest.raises(ValueError, match=r"exposures \[5\]: counts that are not finite numbers"):
         reconstruct(Counts.of(broken, np.array([1, 2, 5])), scan.probe, OPTIONS, seed=0)
 

@@ -174,9 +174,8 @@ def _choose_minibatch_epochs(
     parts = zip(split_counts(counts, fraction, seed), (fraction, 1 - fraction), strict=True)
     fit, validation = (Likelihood(part, probe, of_all) for part, of_all in parts)
     choices = schedule, replace(schedule, minibatch_epochs=count)
-    n_values = len(counts) * validation.n_pixels**2
     without, with_epochs = (
-        2 * validation(choice.before(fit, np.sqrt(fraction))[-1])[0] / n_values for choice in choices
+        2 * validation(choice.before(fit, np.sqrt(fraction))[-1])[0] / validation.n_values for choice in choices
     )
     _logger.info("validation deviance with %d mini-batch epochs %.5g, without %.5g", count, with_epochs, without)
     return choices[with_epochs < (1 - MINIBATCH_GAIN) * without]

@@ -233,16 +233,17 @@ def illumination(
     return padded[n:-n, n:-n]
 
 
-def mean_transmittance(detected_photons: float, n_exposures: int, probe: NDArray[np.complexfloating]) -> float:
+def mean_transmittance(detected_photons: float, n_exposures: float, probe: NDArray[np.complexfloating]) -> float:
     """Mean amplitude transmittance of a sample, sqrt(detected / incident photons).
 
     Parameters
     ----------
     detected_photons : float
         Photons detected in all exposures together [photon].
-    n_exposures : int
-        Number of exposures.
-    probe : (..., n, n) complex
-        Illumination of each exposure, with all modes [sqrt(photon)].
+    n_exposures : float
+        Number of exposures; where their flux differs, in units of the probe's.
+    probe : (...) complex
+        Illumination of each exposure, with all modes, before the sample or, without one, on the detector
+        [sqrt(photon)].
     """
     return float(np.sqrt(detected_photons / (n_exposures * np.sum(np.abs(probe) ** 2, dtype=np.float64))))

@@ -1,14 +1,18 @@
 """Photon counts of a scan's exposures, read block by block, and their split into two independent sets."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan
+from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import blocks, mean_transmittance
+
+MIN_SIGNAL = 0.01
+"""Smallest fraction of the counts that is taken to come from the sample, however strong the background is."""
 
 
 class Groups(Protocol):
@@ -32,13 +36,16 @@ class Counts:
     """Photon counts of exposures and their positions, read block by block."""
 
     frames: Callable[[NDArray[np.int64]], NDArray[Any]]
-    """Takes (m,) int64 exposures, returns their (m, N, N) counts [photon]."""
+    """Takes (m,) int64 exposures, returns their (m, N, N) counts [photon]; bad pixels hold 0."""
     xcoords: NDArray[np.float64]
     """(M,) columns of the patch centers [px]."""
     ycoords: NDArray[np.float64]
     """(M,) rows of the patch centers [px]."""
     block_size: int = 64
     """Exposures per block."""
+    detector: Detector = PERFECT
+    """What the detector does to the photons, and the flux of the M exposures. Its background is that of all photons,
+    also where `frames` are a part of them."""
 
     @classmethod
     def of(cls, scan: Scan, chosen: NDArray[np.int64]) -> "Counts":
@@ -65,7 +72,7 @@ class Counts:
         def frames(exposures: NDArray[np.int64]) -> NDArray[np.float64]:
             return _squared(scan.diffraction[chosen[exposures]], chosen[exposures])
 
-        return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen])
+        return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen], detector=scan.detector.select(chosen))
 
     @classmethod
     def of_group(cls, groups: Groups, group: int, block_size: int = 64) -> "Counts":
@@ -97,16 +104,21 @@ class Counts:
 
     def select(self, chosen: NDArray[np.int64]) -> "Counts":
         """Return the counts of some exposures, (m,) int64."""
-        positions = self.xcoords[chosen], self.ycoords[chosen], self.block_size
-        return Counts(lambda exposures: self.frames(chosen[exposures]), *positions)
+        return replace(
+            self,
+            frames=lambda exposures: self.frames(chosen[exposures]),
+            xcoords=self.xcoords[chosen],
+            ycoords=self.ycoords[chosen],
+            detector=self.detector.select(chosen),
+        )
 
     def photons(self) -> float:
-        """Return the number of all photons, read block by block."""
+        """Return the number of all photons on valid pixels, read block by block."""
         return sum(float(np.sum(self.frames(np.arange(part.start, part.stop)))) for part in self.parts)
 
     def mean_transmittance(self, probe: NDArray[np.complexfloating]) -> float:
         """Return the mean amplitude transmittance under a (modes, N, N) probe; all frames are read."""
-        return mean_transmittance(self.photons(), len(self), probe)
+        return mean_transmittance_of([self], probe)
 
     @property
     def parts(self) -> Iterator[slice]:
@@ -121,6 +133,32 @@ def _squared(amplitudes: NDArray[np.floating], exposures: NDArray[np.int64]) -> 
     if not finite.all():
         raise ValueError(f"exposures {exposures[~finite].tolist()}: counts that are not finite numbers")
     return counts
+
+
+def mean_transmittance_of(parts: Sequence[Counts], probe: NDArray[np.complexfloating]) -> float:
+    """Mean amplitude transmittance of a sample: sqrt(detected / incident photons), both on valid pixels.
+
+    The background is subtracted. Photons that would reach valid pixels without a sample stand for the incident ones.
+
+    Parameters
+    ----------
+    parts : sequence of Counts
+        Exposures of one scan; all their frames are read.
+    probe : (modes, N, N) complex
+        Known illumination [sqrt(photon)].
+    """
+    detected, exposures = sum(part.photons() for part in parts), sum(map(_total_scale, parts))
+    detector = parts[0].detector
+    if detector.background is not None:
+        background = detector.valid_values(detector.background[None]).sum(dtype=np.float64) * sum(map(len, parts))
+        detected = max(detected - float(background), MIN_SIGNAL * detected)
+    return mean_transmittance(detected, exposures, detector.detectable(probe))
+
+
+def _total_scale(counts: Counts) -> float:
+    """Sum of the exposures' incident photons, in units of the probe's."""
+    scale = counts.detector.exposure_scale
+    return len(counts) if scale is None else float(scale.sum())
 
 
 def split_counts(counts: Counts, fraction: float, seed: int) -> tuple[Counts, Counts]:
@@ -161,5 +199,4 @@ def split_counts(counts: Counts, fraction: float, seed: int) -> tuple[Counts, Co
         frames, first = split(exposures)
         return frames - first
 
-    positions = counts.xcoords, counts.ycoords, counts.block_size
-    return Counts(lambda exposures: split(exposures)[1], *positions), Counts(second, *positions)
+    return replace(counts, frames=lambda exposures: split(exposures)[1]), replace(counts, frames=second)

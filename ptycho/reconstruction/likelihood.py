@@ -30,6 +30,9 @@ Batch: TypeAlias = tuple[
 class Likelihood:
     """Poisson deviance of counts on a canvas, and its gradient.
 
+    The detector of the counts belongs to the model: mean counts are scale · |F(P O)|² + background, and bad pixels add
+    nothing to the deviance.
+
     Parameters
     ----------
     counts : Counts
@@ -37,7 +40,7 @@ class Likelihood:
     probe : (modes, N, N) complex
         Known illumination [sqrt(photon)].
     fraction : float
-        Fraction of the probe's photons that `counts` holds: 1, or that of a split.
+        Fraction of the probe's photons, and of the detector's background, that `counts` holds: 1, or that of a split.
     cache_bytes : int
         Frames and shifted probes are cached if they need less than this [byte]; the last object and its gradient are
         always kept.
@@ -52,6 +55,10 @@ class Likelihood:
         Row and column of the canvas's first pixel in the object plane.
     background : float
         Mean count added to the predicted ones [photon/px], see `with_background`.
+    valid : (N, N) bool or None
+        Where pixels count, zero frequency first; None: everywhere.
+    detector_background : (N, N) float32 or None
+        Mean counts that do not come from the sample, zero frequency first [photon]; None: zero.
     """
 
     def __init__(
@@ -67,7 +74,10 @@ class Likelihood:
         self.top, self.left = window_start(counts.ycoords, n), window_start(counts.xcoords, n)
         self.origin_px = int(self.top.min()), int(self.left.min())
         self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
-        self.background = BACKGROUND
+        self.background, detector = BACKGROUND, counts.detector.scaled(fraction)
+        self.valid, self.detector_background = (
+            None if plane is None else fft.ifftshift(plane) for plane in (detector.valid, detector.background)
+        )
         self._spectrum = fft.fft2(self.probe)
         self._illumination: NDArray[np.float64] | None = None
         self._noise_level: float | None = None
@@ -113,7 +123,8 @@ class Likelihood:
         """Return half the deviance of some exposures, and its gradient over their patches of an object."""
         frames, probes = block
         waves = self._waves(obj, exposures, probes, origin)
-        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(self.background)
+        intensity = self._expected_counts(waves, self.background)
+        frames = self._comparable(frames, intensity)
         ratio = frames / intensity
         logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
         total = float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
@@ -127,7 +138,8 @@ class Likelihood:
 
         Each exposure's predicted wave gets the measured amplitudes and keeps its phases; with several modes, their
         incoherent sum gets them (Thibault and Menzel, Nature 494, 68, 2013). `BACKGROUND` is added to the predicted
-        counts: where almost none are predicted, the phases consist of rounding errors.
+        counts: where almost none are predicted, the phases consist of rounding errors. The predicted waves of bad
+        pixels are kept.
 
         Parameters
         ----------
@@ -144,8 +156,8 @@ class Likelihood:
         for part in self.counts.parts:
             frames, probes = self.block(part)
             waves = self._waves(obj, part, probes, self.origin_px)
-            intensity = (waves.real**2 + waves.imag**2).sum(1)
-            waves *= (np.sqrt(frames / (intensity + np.float32(BACKGROUND))) - 1)[:, None]
+            intensity = self._expected_counts(waves, BACKGROUND)
+            waves *= (np.sqrt(self._comparable(frames, intensity) / intensity) - 1)[:, None]
             exit_waves = fft.ifft2(waves, norm="ortho")
             exit_waves *= probes.conj()  # in place: NumPy's choice of a temporary would depend on the block size
             self._add(exit_waves.sum(1), part, update, self.origin_px)
@@ -162,6 +174,15 @@ class Likelihood:
         windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n_pixels, self.n_pixels))
         patches = windows[self.top[exposures] - origin[0], self.left[exposures] - origin[1]]
         return fft.fft2(patches[:, None] * probes, norm="ortho")
+
+    def _expected_counts(self, waves: NDArray[np.complex64], background: float) -> NDArray[np.float32]:
+        """Return the mean counts (m, N, N) of waves on the detector, all modes together, with all that is added."""
+        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(background)
+        return intensity if self.detector_background is None else intensity + self.detector_background
+
+    def _comparable(self, frames: NDArray[np.float32], intensity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return counts whose bad pixels hold just what is predicted: value and gradient are zero there."""
+        return frames if self.valid is None else np.where(self.valid, frames, intensity)
 
     def _add(
         self,
@@ -215,11 +236,16 @@ class Likelihood:
 
                 yield np.s_[y : y + shape[0], x : x + shape[1]], gradient, illumination
 
+    @property
+    def n_values(self) -> int:
+        """Number of counts that are compared: valid pixels of all exposures."""
+        return len(self.counts) * self.counts.detector.n_valid(self.n_pixels)
+
     def noise_level(self) -> float:
-        """Return the square root of the mean count per pixel; computed once."""
+        """Return the square root of the mean count per valid pixel; computed once."""
         if self._noise_level is None:
             total = sum(float(np.sum(self.block(part)[0], dtype=np.float64)) for part in self.counts.parts)
-            self._noise_level = float(np.sqrt(total / (len(self.counts) * self.n_pixels**2)))
+            self._noise_level = float(np.sqrt(total / self.n_values))
         return self._noise_level
 
     def with_background(self, factor: float) -> "Likelihood":
@@ -255,6 +281,8 @@ class Likelihood:
         rest_y, rest_x = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
         down, across = (ramp.astype(np.complex64)[:, None] for ramp in shift_ramps(rest_y, rest_x, self.n_pixels))
         probes = fft.ifft2(self._spectrum * (down * across))
+        if (scale := self.counts.detector.exposure_scale) is not None:
+            probes *= np.sqrt(scale[part]).astype(np.float32)[:, None, None, None]
         if self._cache is not None:
             self._cache[part.start] = frames, probes
         return frames, probes

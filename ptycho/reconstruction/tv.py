@@ -224,7 +224,6 @@ def choose_tv_weight(
     fractions = options.fit_fraction, 1 - options.fit_fraction
     parts = zip(split_counts(counts, options.fit_fraction, seed), fractions, strict=True)
     fit, validation = (Likelihood(part, probe, fraction) for part, fraction in parts)
-    n_values = len(counts) * validation.n_pixels**2
     scale = np.sqrt(options.fit_fraction)  # λ for a part of the photons, in units of λ for all
     deviances: dict[float, float] = {}
     fits: dict[float, NDArray[np.complex64]] = {}
@@ -233,7 +232,7 @@ def choose_tv_weight(
     def fit_and_validate(weight: float, start: NDArray[np.complex64]) -> NDArray[np.complex64]:
         smoothed = background_for(fit, weight * scale / (TYPICAL_TV_WEIGHT * fit.noise_level()))
         obj, objective, n_iterations = minimize(smoothed, start, weight * scale, options.iterations)
-        deviances[weight], fits[weight] = 2 * validation(obj)[0] / n_values, obj
+        deviances[weight], fits[weight] = 2 * validation(obj)[0] / validation.n_values, obj
         numbers = {"stage": "choice", "tv_weight": weight, "iterations": n_iterations, "objective": objective}
         rows.append({**numbers, "validation_deviance": deviances[weight]})
         return obj
