@@ -15,6 +15,7 @@ from ptycho.data.lazy import GroupedArray, LazyArray, TransformedArray
 from ptycho.data.scan import Scan
 from ptycho.data.tiles import Tile
 from ptycho.data.views import View
+from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes, split_position
 
 
@@ -44,6 +45,8 @@ class PtychoDataContainer:
         Position of the group, and of its exposures relative to it, order [x, y] [px].
     probeGuess : (N, N) or (modes, N, N) complex
         Probe [sqrt(photon)], stored as given.
+    detector : Detector
+        What the detector does to the photons, and the flux of all exposures that `nn_indices` counts; default: nothing.
 
     Raises
     ------
@@ -64,7 +67,9 @@ class PtychoDataContainer:
         global_offsets: LazyArray | None,
         local_offsets: LazyArray | None,
         probeGuess: ArrayLike | None,
+        detector: Detector = PERFECT,
     ):
+        self.detector = detector
         self._X_np, self._Y_I_np, self._Y_phi_np = _to_numpy(X), _to_numpy(Y_I), _to_numpy(Y_phi)
         self._coords_nominal_np, self._coords_true_np = _to_numpy(coords_nominal), _to_numpy(coords_true)
         self._probe_np = _to_numpy(probeGuess)
@@ -294,4 +299,5 @@ def _open(scan: Scan, nn_indices: NDArray[np.int64]) -> PtychoDataContainer:
         global_offsets=global_offsets,
         local_offsets=local_offsets,
         probeGuess=scan.probe[0] if len(scan.probe) == 1 else scan.probe,
+        detector=scan.detector,
     )

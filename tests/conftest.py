@@ -39,11 +39,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -slow[item.path])
 
 
-def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0, modes=1):
+def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.0, modes=1, detector=None):
     """Write and open a small simulated scan that keeps every convention of the real ones.
 
     `truth` replaces the object that is stored, not the one that is measured; `slope` is a phase ramp [rad/column];
-    each of `modes` after the first has a fifth of all photons.
+    each of `modes` after the first has a fifth of all photons; `detector` are arrays of the contract that are stored.
     """
     probe = zone_plate_probe(n, pupil_px=n * 0.2, stop=0.3, defocus_px=n * 0.4, astigmatism_rad=0.6, coma_rad=0.4)
     raster = RasterOptions(columns=columns, train_rows=rows, test_rows=1, spacing_px=n * 0.13, jitter_px=1.0)
@@ -54,6 +54,7 @@ def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.
     x, y, probe = x[: columns * rows], y[: columns * rows], scale_to(probe, dose)
     stored = obj if truth is None else np.full_like(obj, truth)
     fields = {"xcoords": x, "ycoords": y, "probeGuess": probe, "objectGuess": stored, "metadata": {"dose": dose}}
+    fields |= detector or {}
     with ScanWriter(path, len(x), n, **fields) as scan:
         for frames in simulate_scan(obj, probe, (x, y), np.random.default_rng(2)):
             scan.write(frames)

@@ -10,8 +10,7 @@ from ptycho.loader import PtychoDataContainer
 from ptycho.model.networks import Estimator
 from ptycho.model.unet import padded
 from ptycho.model.unet_training import Example, target_of
-from ptycho.physics.forward import mean_transmittance
-from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.counts import Counts, mean_transmittance_of
 from ptycho.reconstruction.likelihood import Likelihood
 
 TRANSMITTANCE_GROUPS = 64
@@ -21,7 +20,7 @@ HALF_WEIGHT = 0.05
 
 
 def transmittance_of(container: PtychoDataContainer, groups: NDArray[np.int64]) -> float:
-    """Mean amplitude transmittance of groups, sqrt(detected / incident photons).
+    """Mean amplitude transmittance of groups, see `ptycho.reconstruction.counts.mean_transmittance_of`.
 
     Parameters
     ----------
@@ -36,8 +35,9 @@ def transmittance_of(container: PtychoDataContainer, groups: NDArray[np.int64]) 
         If frames are not finite.
     """
     chosen = groups[np.unique(np.linspace(0, len(groups) - 1, TRANSMITTANCE_GROUPS).round().astype(int))]
-    counts = [Counts.of_group(container, group) for group in chosen.tolist()]
-    return mean_transmittance(sum(part.photons() for part in counts), sum(map(len, counts)), container.probe_array)
+    return mean_transmittance_of(
+        [Counts.of_group(container, group) for group in chosen.tolist()], container.probe_array
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,9 +29,14 @@ def pixel_deviance(counts: tf.Tensor, intensity: tf.Tensor, floor: float) -> tf.
 
 
 def canvas_deviance(
-    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, frames: tf.Tensor, probes: tf.Tensor
+    canvas: tf.Tensor,
+    top: tf.Tensor,
+    left: tf.Tensor,
+    frames: tf.Tensor,
+    probes: tf.Tensor,
+    detector: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Mean Poisson deviance per pixel of exposures of a canvas: `Likelihood` as a TensorFlow graph.
+    """Mean Poisson deviance per valid pixel of exposures of a canvas: `Likelihood` as a TensorFlow graph.
 
     Parameters
     ----------
@@ -40,34 +45,54 @@ def canvas_deviance(
     top, left : (m,) int32
         First row and column of each window on the canvas.
     frames : (m, n, n) float32
-        Counts, zero frequency first [photon].
+        Counts, zero frequency first, 0 in bad pixels [photon].
     probes : (m, modes, n, n) complex64
-        Shifted probes, sample-centered [sqrt(photon)].
+        Shifted probes, with the flux of their exposures, sample-centered [sqrt(photon)].
+    detector : (2, n, n) float32, optional
+        1 in valid and 0 in bad pixels; background [photon]; zero frequency first. Default: every pixel is valid,
+        without background.
 
     Returns
     -------
     () float32
         Mean deviance.
     """
-    return tf.reduce_mean(pixel_deviance(frames, _canvas_intensity(canvas, top, left, probes), BACKGROUND))
+    intensity = _canvas_intensity(canvas, top, left, probes, detector)
+    return _valid_mean(pixel_deviance(frames, intensity, BACKGROUND), detector)
 
 
-def _canvas_intensity(canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, probes: tf.Tensor) -> tf.Tensor:
-    """Predict the counts of exposures, all modes together, plus `BACKGROUND`, (m, n, n)."""
+def _valid_mean(values: tf.Tensor, detector: tf.Tensor | None) -> tf.Tensor:
+    """Return the mean of (m, n, n) values over valid pixels."""
+    if detector is None:
+        return tf.reduce_mean(values)
+    valid = detector[0]
+    return tf.reduce_sum(valid * values) / (tf.cast(tf.shape(values)[0], tf.float32) * tf.reduce_sum(valid))
+
+
+def _canvas_intensity(
+    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, probes: tf.Tensor, detector: tf.Tensor | None
+) -> tf.Tensor:
+    """Predict the counts of exposures, all modes together, plus `BACKGROUND` and the detector's, (m, n, n)."""
     n = tf.shape(probes)[-1]
     span = tf.range(n)
     rows, columns = top[:, None] + span, left[:, None] + span
     windows = tf.gather(tf.reshape(canvas, [-1]), rows[:, :, None] * tf.shape(canvas)[1] + columns[:, None, :])
     waves = tf.signal.fft2d(windows[:, None] * probes) / tf.cast(n, tf.complex64)
-    return tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1) + BACKGROUND
+    intensity = tf.reduce_sum(tf.math.real(waves) ** 2 + tf.math.imag(waves) ** 2, axis=1) + BACKGROUND
+    return intensity if detector is None else intensity + detector[1]
 
 
 def canvas_amplitude_error(
-    canvas: tf.Tensor, top: tf.Tensor, left: tf.Tensor, frames: tf.Tensor, probes: tf.Tensor
+    canvas: tf.Tensor,
+    top: tf.Tensor,
+    left: tf.Tensor,
+    frames: tf.Tensor,
+    probes: tf.Tensor,
+    detector: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Mean absolute error of the predicted amplitudes [sqrt(photon)]; parameters as for `canvas_deviance`."""
-    intensity = _canvas_intensity(canvas, top, left, probes)
-    return tf.reduce_mean(tf.abs(tf.sqrt(intensity) - tf.sqrt(frames)))
+    intensity = _canvas_intensity(canvas, top, left, probes, detector)
+    return _valid_mean(tf.abs(tf.sqrt(intensity) - tf.sqrt(frames)), detector)
 
 
 def canvas_distance(canvas: tf.Tensor, truth: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:

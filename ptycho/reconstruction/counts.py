@@ -18,6 +18,9 @@ MIN_SIGNAL = 0.01
 class Groups(Protocol):
     """Groups of exposures, such as a `ptycho.loader.PtychoDataContainer`."""
 
+    detector: Detector
+    """What the detector does to the photons, and the flux of all exposures."""
+
     def members(self, group: int) -> NDArray[np.int64]:
         """Return the (m,) exposures of a group."""
         ...
@@ -97,7 +100,7 @@ class Counts:
         def frames(which: NDArray[np.int64]) -> NDArray[np.float64]:
             return _squared(groups.group_frames(group, which), members[which])
 
-        return cls(frames, *groups.positions(group), block_size)
+        return cls(frames, *groups.positions(group), block_size, groups.detector.select(members))
 
     def __len__(self) -> int:
         return len(self.xcoords)
