@@ -100,23 +100,12 @@ def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, N
     """
     blocks = [likelihood.block(part) for part in likelihood.counts.parts]
     return {
-        **_detector_of(likelihood),
+        **({} if likelihood.detector is None else {"detector": likelihood.detector}),
         "top": (likelihood.top - origin_px[0]).astype(np.int32),
         "left": (likelihood.left - origin_px[1]).astype(np.int32),
         "frames": np.concatenate([frames for frames, _ in blocks]),
         "probes": np.concatenate([probes for _, probes in blocks]),
     }
-
-
-def _detector_of(likelihood: Likelihood) -> dict[str, NDArray[np.float32]]:
-    """Return what the losses know of the detector; nothing if it counts every photon and nothing else."""
-    valid, background = likelihood.valid, likelihood.detector_background
-    if valid is None and background is None:
-        return {}
-    detector = np.zeros((2, likelihood.n_pixels, likelihood.n_pixels), np.float32)
-    detector[0] = 1 if valid is None else valid
-    detector[1] = 0 if background is None else background
-    return {"detector": detector}
 
 
 def _augmented(network: keras.Model, features: tf.Tensor, turn: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:

@@ -78,6 +78,18 @@ class Detector:
         """
         return probe if self.bad_pixels is None else diffract(probe)[..., ~self.bad_pixels]
 
+    def planes(self) -> NDArray[np.float32] | None:
+        """Return (2, N, N): 1 in valid and 0 in bad pixels; background [photon]. None if it has neither."""
+        first = self.bad_pixels if self.bad_pixels is not None else self.background
+        if first is None:
+            return None
+        planes = np.stack([np.ones(first.shape, np.float32), np.zeros(first.shape, np.float32)])
+        if self.bad_pixels is not None:
+            planes[0, self.bad_pixels] = 0
+        if self.background is not None:
+            planes[1] = self.background
+        return planes
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that there are, under the keys of the data contract."""
         keys = "bad_pixels", "background", "exposure_scale"

@@ -200,8 +200,9 @@ def illumination(
     ycoords: NDArray[np.float64],
     shape: tuple[int, ...],
     origin_px: tuple[int, int] = (0, 0),
+    scale: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
-    """Incident photons per object pixel: Σ_j |P_j|², every exposure with its sub-pixel shift.
+    """Incident photons per object pixel: Σ_j s_j |P_j|², every exposure with its sub-pixel shift.
 
     Parameters
     ----------
@@ -213,6 +214,8 @@ def illumination(
         Rows and columns of the map.
     origin_px : (int, int)
         Row and column coordinate of the map's first pixel; photons outside the map are not counted.
+    scale : (M,) float, optional
+        s, incident photons of every exposure in units of the probe's; default: 1.
 
     Returns
     -------
@@ -228,6 +231,8 @@ def illumination(
     left = np.clip(window_start(xcoords, n) - origin_px[1] + n, 0, shape[1] + n)
     for block in blocks(len(top), 256):
         intensity = sum(np.abs(shift_probe(mode, rest_y[block], rest_x[block])) ** 2 for mode in probe)
+        if scale is not None:
+            intensity *= scale[block][:, None, None]
         for y, x, spot in zip(top[block], left[block], intensity, strict=True):
             padded[y : y + n, x : x + n] += spot
     return padded[n:-n, n:-n]

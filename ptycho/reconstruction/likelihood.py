@@ -55,10 +55,9 @@ class Likelihood:
         Row and column of the canvas's first pixel in the object plane.
     background : float
         Mean count added to the predicted ones [photon/px], see `with_background`.
-    valid : (N, N) bool or None
-        Where pixels count, zero frequency first; None: everywhere.
-    detector_background : (N, N) float32 or None
-        Mean counts that do not come from the sample, zero frequency first [photon]; None: zero.
+    detector : (2, N, N) float32 or None
+        1 in valid and 0 in bad pixels; background of `fraction` [photon]; zero frequency first. None: every pixel is
+        valid, without background.
     """
 
     def __init__(
@@ -75,9 +74,9 @@ class Likelihood:
         self.origin_px = int(self.top.min()), int(self.left.min())
         self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
         self.background, detector = BACKGROUND, counts.detector.scaled(fraction)
-        self.valid, self.detector_background = (
-            None if plane is None else fft.ifftshift(plane) for plane in (detector.valid, detector.background)
-        )
+        planes = detector.planes()
+        self.detector = None if planes is None else fft.ifftshift(planes, axes=(-2, -1))
+        self._valid = None if self.detector is None or detector.valid is None else self.detector[0] > 0
         self._spectrum = fft.fft2(self.probe)
         self._illumination: NDArray[np.float64] | None = None
         self._noise_level: float | None = None
@@ -178,11 +177,11 @@ class Likelihood:
     def _expected_counts(self, waves: NDArray[np.complex64], background: float) -> NDArray[np.float32]:
         """Return the mean counts (m, N, N) of waves on the detector, all modes together, with all that is added."""
         intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(background)
-        return intensity if self.detector_background is None else intensity + self.detector_background
+        return intensity if self.detector is None else intensity + self.detector[1]
 
     def _comparable(self, frames: NDArray[np.float32], intensity: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return counts whose bad pixels hold just what is predicted: value and gradient are zero there."""
-        return frames if self.valid is None else np.where(self.valid, frames, intensity)
+        return frames if self._valid is None else np.where(self._valid, frames, intensity)
 
     def _add(
         self,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ptycho.data.object_files import Reconstruction, Refined
 from ptycho.data.scan import Scan
+from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes, illumination, predict_intensity, window_start
 from ptycho.physics.noise import poisson_deviance
 from ptycho.workflow.job import CpuClock
@@ -53,11 +54,19 @@ class Exposures:
     """(m,) columns of the patch centers [px]."""
     ycoords: NDArray[np.float64]
     """(m,) rows of the patch centers [px]."""
+    detector: Detector = PERFECT
+    """What the detector does to the photons, and the flux of the m exposures."""
 
     @classmethod
     def of(cls, scan: Scan, chosen: NDArray[np.int64]) -> "Exposures":
         """Read some exposures of a scan, (m,) int64."""
-        return cls(scan.diffraction[chosen], scan.xcoords[chosen], scan.ycoords[chosen])
+        detector = scan.detector.select(chosen)
+        return cls(scan.diffraction[chosen], scan.xcoords[chosen], scan.ycoords[chosen], detector)
+
+    def deviance(self, intensity: NDArray[np.floating]) -> float:
+        """Poisson deviance per valid pixel of what the forward model predicts, (m, N, N) [photon]."""
+        counts, mean = np.square(self.diffraction, dtype=np.float64), self.detector.expected_counts(intensity)
+        return poisson_deviance(self.detector.valid_values(counts), self.detector.valid_values(mean))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +172,7 @@ def reconstruct(
     clock, device, dtype = CpuClock(), torch.get_default_device(), torch.get_default_dtype()
     best_probe = probe = as_modes(probe)
     n = probe.shape[-1]
+    pixels = n**2 / fit.detector.n_valid(n)  # pty-chi's loss is a mean over all of them, and 0 in bad ones
     everything = [part for part in (fit, validation) if part is not None]
     x, y = (np.concatenate([getattr(part, axis) for part in everything]) for axis in ("xcoords", "ycoords"))
     origin, shape = object_box(x, y, n)
@@ -174,14 +184,12 @@ def reconstruct(
         for epoch in progress:
             task.run(1)
             estimate = task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64)
-            row = {"epoch": epoch, "loss": float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])}
+            row = {"epoch": epoch, "loss": pixels * float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])}
             if run.refine_probe:
                 probe = (task.get_data_to_cpu("probe", as_numpy=True)[0] * n).astype(np.complex64)
             if validation is not None:
                 predicted = predict_intensity(estimate, probe, validation.xcoords, validation.ycoords, origin)
-                row["validation_deviance"] = poisson_deviance(
-                    np.square(validation.diffraction, dtype=np.float64), predicted
-                )
+                row["validation_deviance"] = validation.deviance(predicted)
             rows.append(row)
             progress.set_postfix(row)
             score = row.get("validation_deviance", -epoch)
@@ -196,7 +204,9 @@ def reconstruct(
         torch.set_default_dtype(dtype)
     return Reconstruction(
         object=obj,
-        illumination=illumination(best_probe, fit.xcoords, fit.ycoords, shape, origin),
+        illumination=illumination(
+            best_probe, fit.xcoords, fit.ycoords, shape, origin, scale=fit.detector.exposure_scale
+        ),
         origin_px=origin,
         history=pd.DataFrame(rows),
         refined=Refined(probe=best_probe) if run.refine_probe else None,
@@ -231,11 +241,37 @@ def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOpti
         solver.rescale_probe_intensity_in_first_epoch = False
         solver.single_slice_solve_obj_prb_step_size_jointly = False
         setup.object_options.remove_object_probe_ambiguity.enabled = False
-    return PtychographyTask(
+    counts, scale = np.square(fit.diffraction, dtype=np.float32), fit.detector.exposure_scale
+    task = PtychographyTask(
         setup,
-        diffraction_data=np.square(fit.diffraction, dtype=np.float32),
+        diffraction_data=counts if scale is None else counts / scale.astype(np.float32)[:, None, None],
         object_data=start[None],
         probe_data=(probe / probe.shape[-1]).astype(np.complex64)[None],
         probe_position_x_px=ptychi_position(fit.xcoords, left, width).astype(np.float32),
         probe_position_y_px=ptychi_position(fit.ycoords, top, height).astype(np.float32),
+        valid_pixel_mask=fit.detector.valid,
     )
+    _detect(task, fit.detector)
+    return task
+
+
+def _detect(task: Any, detector: Detector) -> None:
+    """Let pty-chi compare its counts, divided by the flux, with what the detector makes of the predicted intensity.
+
+    pty-chi (2.2) has a mask of valid pixels; its updates respect it, its loss and its rescaling of the probe do not. It
+    has no background, and a flux for the first incoherent mode alone. The amplitudes of a wave are replaced alike for
+    counts and scale · I + background, and for counts / scale and I + background / scale.
+    """
+    import torch
+
+    planes, scale = detector.planes(), detector.exposure_scale
+    if planes is None:
+        return
+    valid, background = torch.from_numpy(np.fft.ifftshift(planes, axes=(-2, -1)))
+    flux = None if scale is None else torch.from_numpy(scale.astype(np.float32))[:, None, None]
+
+    def detect(_module: Any, inputs: tuple[Any, ...], intensity: Any) -> Any:
+        exposures = inputs[0]
+        return valid * (intensity + (background if flux is None else background / flux[exposures]))
+
+    task.reconstructor.forward_model.register_forward_hook(detect)
