@@ -160,6 +160,8 @@ else:
             mem_mb=per_attempt(1000),
             runtime=per_attempt(10),
         params:
+            detector=config["source"].get("detector", {}),
+            seed=config["source"]["seed"],
             code=code("simulate_scan"),
         script:
             "../scripts/simulate_scan.py"

@@ -25,6 +25,7 @@ if fraction > 1:
     raise SystemExit(f"doses: {dose} photons per exposure; wanted at most {dose / fraction:.0f}, what the scan holds")
 source = str(measured.metadata.get("source", measured.path))
 metadata = {"dose": dose, "seed": seed, "split": split, "source": source, "kept_fraction": fraction, "units": UNITS}
+metadata |= measured.measurement
 metadata["provenance"] = record_of(snakemake, __file__)
 incident = float(np.sum(np.abs(probe) ** 2, dtype=np.float64)) * dose  # the sample's probe is per detected photon
 fields = {
@@ -33,6 +34,7 @@ fields = {
     "probeGuess": scale_to(probe, incident),
     "objectGuess": sample.object[...],
     "scan_index": exposures,
+    **measured.detector.select(exposures).scaled(fraction).arrays(),
 }
 rng = np.random.default_rng([seed, dose, split == "test"])
 with ScanWriter(snakemake.output[0], len(exposures), measured.n_pixels, metadata=metadata, **fields) as scan:

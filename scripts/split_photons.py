@@ -21,6 +21,7 @@ fields = {
     "ycoords": whole.ycoords,
     "probeGuess": (whole.probe / np.sqrt(2)).astype(np.complex64),
     "objectGuess": whole.object[:],
+    **whole.detector.scaled(0.5).arrays(),
     "metadata": {**whole.metadata, "dose": whole.metadata["dose"] / 2, "provenance": record_of(snakemake, __file__)},
 }
 size = len(whole), whole.n_pixels

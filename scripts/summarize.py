@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ptycho.reporting.study_tables import training_cost
-from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, tile_warnings, view_warnings
+from ptycho.reporting.summary import (
+    StudyTables,
+    detector_notes,
+    fluence_table,
+    summary_text,
+    tile_table,
+    tile_warnings,
+    view_warnings,
+)
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.metric_tables import warnings_of
 from ptycho.scoring.price import price_table
@@ -42,6 +50,6 @@ for name in ("metrics", "differences", "fluence", "training", "bound", "price"):
 params = snakemake.params
 warnings = [*warnings_of(metrics), *view_warnings(train_views | views), *tile_warnings(tiles)]
 names = {"results": params.results, "reference_name": params.reference_name}
-text = summary_text(params.study, tables, warnings, **names)
+text = summary_text(params.study, tables, warnings, **names, notes=detector_notes(views))
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 save_text(snakemake.output.summary, text)

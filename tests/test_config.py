@@ -10,6 +10,7 @@ import yaml
 
 from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import GroupingOptions
+from ptycho.physics.detector import DetectorOptions
 from ptycho.physics.simulate import RasterOptions
 from ptycho.reconstruction.lsqml import LSQMLOptions
 from ptycho.reconstruction.tv import TVOptions
@@ -113,6 +114,12 @@ def changed(path, value):
             r"source\.object\.kind: 'cheese'; wanted one of dead_leaves, lines, siemens, file",
         ),
         ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
+        ("source.detector.gap_px", 16, r"source\.detector\.gap_px: 16 .*maximum of 15"),
+        (
+            "source.detector.gaps",
+            1,
+            r"source\.detector: .*'gaps'.*allowed keys: background, dead_fraction, flux",
+        ),
         ("grouping.gridsize", 5, r"grouping\.neighbors: 20 is too few for groups of 25"),
         ("tv.lambda_min", 2000, r"tv\.lambda_min: 2000 is more than tv\.lambda_max, 1024"),
         ("study", "../up", "study: '../up' does not match"),
@@ -160,6 +167,8 @@ def test_options_of_networks_and_raster_have_the_names_of_the_schema():
         assert set(schema[section]["properties"]) == {field.name for field in fields(options)}
     raster = schema["source"]["oneOf"][0]["properties"]["raster"]["properties"]
     assert set(raster) == {field.name for field in fields(RasterOptions)}
+    detector = schema["source"]["oneOf"][0]["properties"]["detector"]["properties"]
+    assert set(detector) == {field.name for field in fields(DetectorOptions)}
 
 
 def assert_closed(schema):

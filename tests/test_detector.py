@@ -8,8 +8,15 @@ import pytest
 from ptycho.data.npz import save_arrays
 from ptycho.data.scan import mean_counts, open_scan
 from ptycho.physics.detector import GAP_COUNTS, PERFECT, Detector, DetectorOptions, simulate_detector
+from ptycho.physics.forward import illumination, predict_intensity
 from ptycho.physics.noise import reduce_dose, whole_counts
+from ptycho.physics.simulate import simulate_scan
+from ptycho.reporting.summary import detector_notes
+from ptycho.scoring.evaluate import heldout_blocks, illumination_on
+from ptycho.scoring.region import Region
 from ptycho.workflow.files import ContractError
+from tests.conftest import view_of, write_scan
+from tests.workflow import config_file, snakemake
 
 N = 16
 GARBAGE = {"zero": 0.0, "gap": np.sqrt(GAP_COUNTS), "nan": np.nan, "negative": -1.0}
@@ -153,3 +160,81 @@ def test_bad_pixels_do_not_change_the_noise_of_the_others():
     valid = simulated.detector.valid
     np.testing.assert_array_equal(masked[:, valid], whole[:, valid])
     assert (masked[:, ~valid] != whole[:, ~valid]).any()
+
+
+def test_a_simulated_scan_has_the_flux_and_background_of_its_detector(scan):
+    """Means over all exposures and valid pixels, within five standard deviations."""
+    options = DetectorOptions(gap_px=2, background=0.5, flux_jitter=0.5)
+    simulated = simulate_detector(options, 64, 49, np.random.default_rng(0))
+    positions = scan.xcoords, scan.ycoords
+    frames = np.concatenate(
+        list(simulate_scan(scan.object[:], scan.probe, positions, np.random.default_rng(1), 10, simulated))
+    )
+    again = simulate_scan(scan.object[:], scan.probe, positions, np.random.default_rng(1), 49, simulated)
+    np.testing.assert_array_equal(frames, next(again))
+    mean = predict_intensity(scan.object[:], scan.probe, *positions)
+    mean = mean * simulated.detector.exposure_scale[:, None, None] + 0.5
+    valid = simulated.detector.valid
+    counts = np.square(frames[:, valid], dtype=np.float64).sum(axis=1)
+    expected = mean[:, valid].sum(axis=1)
+    assert np.abs((counts - expected) / np.sqrt(expected)).max() < 5
+    assert (frames[:, ~valid] == np.float32(np.sqrt(GAP_COUNTS))).all()
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    """A scan of the test suite with bad pixels, background and flux."""
+    scale = np.random.default_rng(0).uniform(0.6, 1.4, 49)
+    detector = {"bad_pixels": bad_pixels(64), "background": np.full((64, 64), 0.3, np.float32)}
+    path = tmp_path_factory.mktemp("masked") / "scan.npz"
+    return write_scan(path, detector=detector | {"exposure_scale": scale})
+
+
+def test_holdout_exposures_are_predicted_on_valid_pixels(masked):
+    exposures = np.array([4, 40])
+    ((counts, mean),) = heldout_blocks(masked.object[:], masked, exposures)
+    valid, at = ~bad_pixels(64), (masked.xcoords[exposures], masked.ycoords[exposures])
+    expected = predict_intensity(masked.object[:], masked.probe, *at)
+    expected = masked.detector.exposure_scale[exposures, None, None] * expected + np.float32(0.3)
+    np.testing.assert_allclose(mean, expected[:, valid])
+    np.testing.assert_array_equal(counts, np.square(masked.diffraction[exposures], dtype=np.float64)[:, valid])
+
+
+def test_statistics_of_a_view_are_of_valid_pixels(scan, masked):
+    view, exposures = view_of(masked), view_of(masked).exposures
+    numbers = view.metadata
+    valid = ~bad_pixels(64)
+    assert numbers["valid_pixel_fraction"] == valid.mean()
+    detected = np.square(masked.diffraction[exposures][:, valid], dtype=np.float64).sum(axis=1)
+    assert numbers["mean_detected_photons"] == pytest.approx(detected.mean())
+    plain = view_of(scan).metadata
+    assert "valid_pixel_fraction" not in plain
+    assert numbers["fluence_photons_per_px"] != plain["fluence_photons_per_px"]
+    assert numbers["fluence_photons_per_px"] == pytest.approx(plain["fluence_photons_per_px"], rel=0.1)
+    used = view.of_role(0, 1)
+    lit = sum(
+        masked.detector.exposure_scale[j]
+        * illumination(masked.probe, masked.xcoords[[j]], masked.ycoords[[j]], (50, 60), (30, 40))
+        for j in used.tolist()
+    )
+    np.testing.assert_allclose(illumination_on(Region(30, 80, 40, 100), masked, view), lit)
+    assert detector_notes({"a": plain}) == []
+    assert detector_notes({"a": plain, "b": {"valid_pixel_fraction": 0.949}}) == [
+        "5.1% of the detector's pixels are bad: photons and deviances are those of the valid ones."
+    ]
+
+
+@pytest.mark.slow
+def test_a_study_simulates_the_detector_that_its_config_asks_for(tmp_path):
+    options = {"gap_px": 1, "dead_fraction": 0.02, "background": 0.1, "flux_jitter": 0.2}
+    config = config_file(tmp_path, source__detector=options)
+    names = [f"results/tiny/data/dose_100000/seed_0/{split}.npz" for split in ("train", "test")]
+    snakemake(tmp_path, "--cores", "1", "--configfile", config, "--", *names)
+    train, test = (open_scan(tmp_path / name) for name in names)
+    np.testing.assert_array_equal(train.detector.bad_pixels, test.detector.bad_pixels)
+    assert train.detector.bad_pixels.mean() == pytest.approx(0.05, abs=0.002)
+    scale = np.concatenate([train.detector.exposure_scale, test.detector.exposure_scale])
+    assert scale.mean() == pytest.approx(1)
+    assert scale.std() == pytest.approx(0.2, rel=0.3)
+    assert np.isfinite(mean_counts(test.diffraction))
+    assert mean_counts(test.diffraction) < 1.1 * 100_000

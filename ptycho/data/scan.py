@@ -184,7 +184,7 @@ class ScanWriter:
 def detected_photons(
     diffraction: LazyArray, exposures: NDArray[np.int64] | None = None, block_size: int = 256
 ) -> NDArray[np.float64]:
-    """Detected photons of every exposure, or of some, (M,) or (m,); read block by block."""
+    """Detected photons of every exposure, or of some, (M,) or (m,), on valid pixels; read block by block."""
     exposures = np.arange(len(diffraction)) if exposures is None else exposures
     parts = [
         np.square(diffraction[exposures[block]], dtype=np.float64).sum((1, 2))
@@ -194,7 +194,7 @@ def detected_photons(
 
 
 def mean_counts(diffraction: LazyArray, exposures: NDArray[np.int64] | None = None, block_size: int = 256) -> float:
-    """Mean detected photons per exposure, of all or of some."""
+    """Mean detected photons per exposure, of all or of some, on valid pixels."""
     return float(detected_photons(diffraction, exposures, block_size).mean())
 
 

@@ -192,6 +192,8 @@ def with_groups(view: View, scan: Scan, options: GroupingOptions, rng: np.random
         "gridsize": options.gridsize,
         "group_size": groups.shape[1],
     }
+    if scan.detector.bad_pixels is not None:
+        metadata["valid_pixel_fraction"] = scan.detector.n_valid(scan.n_pixels) / scan.n_pixels**2
     nn_indices = sort_groups(points, np.concatenate([fit[groups], validation_groups]))
     return replace(view, nn_indices=nn_indices, metadata=metadata)
 
@@ -211,7 +213,7 @@ def whole_view(scan: Scan, holdout_fraction: float, rng: np.random.Generator) ->
 
 
 def _detected_photons(scan: Scan, exposures: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the photons of each exposure; refuse exposures that have none at all."""
+    """Return the photons of each exposure on valid pixels; refuse exposures that have none at all."""
     photons = detected_photons(scan.diffraction, exposures)
     if not photons.any():
         raise ViewError(f"{scan.path}: no photon in any of the view's {len(exposures)} exposures")
@@ -223,7 +225,8 @@ def fluence(scan: Scan, exposures: NDArray[np.int64]) -> float:
     x, y = scan.xcoords[exposures], scan.ycoords[exposures]
     (top, left), (bottom, right) = ((split_position(edge)[0]) for edge in ((y.min(), x.min()), (y.max(), x.max())))
     shape = int(bottom - top) + 1, int(right - left) + 1
-    return float(np.median(illumination(scan.probe, x, y, shape, (int(top), int(left)))))
+    scale = scan.detector.select(exposures).exposure_scale
+    return float(np.median(illumination(scan.probe, x, y, shape, (int(top), int(left)), scale=scale)))
 
 
 def save_view(path: StrPath, view: View) -> None:

@@ -125,6 +125,10 @@ class SimulatedDetector:
     readout: NDArray[np.float32] | None = None
     """(N, N) amplitudes that bad pixels read in every exposure, sqrt(counts); None if none is bad."""
 
+    def select(self, exposures: Any) -> "SimulatedDetector":
+        """Return the detector for some exposures: (m,) int64, or a slice."""
+        return replace(self, detector=self.detector.select(exposures))
+
     def count(self, intensity: NDArray[np.floating], exposures: slice, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw the counts of some exposures and return their amplitudes.
 

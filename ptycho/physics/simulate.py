@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.physics.detector import SimulatedDetector
 from ptycho.physics.forward import blocks, predict_intensity
-from ptycho.physics.noise import shot_noise
+
+IDEAL = SimulatedDetector()
+"""Detector that counts every photon and nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ def simulate_scan(
     positions: tuple[NDArray[np.float64], NDArray[np.float64]],
     rng: np.random.Generator,
     block_size: int = 64,
+    detector: SimulatedDetector = IDEAL,
 ) -> Iterator[NDArray[np.float32]]:
     """Simulate the patterns of a scan block by block; the counts do not depend on the block size.
 
@@ -76,6 +80,8 @@ def simulate_scan(
         (M,) float64 patch centers [px].
     block_size : int
         Exposures per block.
+    detector : SimulatedDetector
+        What it does to the photons of these M exposures; default: nothing.
 
     Yields
     ------
@@ -84,4 +90,4 @@ def simulate_scan(
     """
     xcoords, ycoords = positions
     for block in blocks(len(xcoords), block_size):
-        yield shot_noise(predict_intensity(obj, probe, xcoords[block], ycoords[block]), rng)
+        yield detector.count(predict_intensity(obj, probe, xcoords[block], ycoords[block]), block, rng)

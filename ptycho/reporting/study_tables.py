@@ -133,7 +133,7 @@ def design(
     list of dict
         split, view, dose [photons per exposure], wanted and measured linear overlap, median spacing [px], numbers of
         exposures and holdout exposures, fluence [photons per object pixel], detected [photons per exposure], number of
-        tiles and their redundancy (None without tiles).
+        tiles and their redundancy (None without tiles), valid (fraction of the detector's pixels).
     """
     rows, tilings = [], {tuple(wildcards_of(path).items()): numbers for path, numbers in tiles.items()}
     for path, numbers in views.items():
@@ -146,6 +146,7 @@ def design(
             | {key: counts[key] for key in ("exposures", "holdout")}
             | {"fluence": numbers[FLUENCE], "detected": numbers["mean_detected_photons"]}
             | {key: tiling.get(key) for key in ("tiles", "redundancy")}
+            | {"valid": numbers.get("valid_pixel_fraction", 1.0)}
         )
     return sorted(rows, key=lambda row: (row["split"], row["view"], row["dose"]))
 

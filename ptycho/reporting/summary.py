@@ -111,6 +111,14 @@ def tile_warnings(tiles: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(f"{place['split']}, {place['view']}: {warning}" for place, warning in warned))
 
 
+def detector_notes(views: Mapping[StrPath, Mapping[str, Any]]) -> list[str]:
+    """Say which fraction of the detector's pixels is bad, if any is; `views` as for `fluence_table`."""
+    valid = min((numbers.get("valid_pixel_fraction", 1.0) for numbers in views.values()), default=1.0)
+    if valid == 1:
+        return []
+    return [f"{1 - valid:.1%} of the detector's pixels are bad: photons and deviances are those of the valid ones."]
+
+
 def summary_text(
     study: str,
     tables: StudyTables,
@@ -118,6 +126,7 @@ def summary_text(
     *,
     results: StrPath,
     reference_name: ReferenceName = "truth",
+    notes: Iterable[str] = (),
 ) -> str:
     """Write the summary of a study.
 
@@ -133,6 +142,8 @@ def summary_text(
         Folder of its results.
     reference_name : {"truth", "reference"}
         What the methods were scored against.
+    notes : iterable of str
+        What else a reader has to know, one line each.
     """
     repeated = bool((tables.differences["n"] > 1).any())
     spread = "Mean ± standard deviation over" if repeated else "One repetition, no error bars:"
@@ -143,6 +154,7 @@ def summary_text(
         f"{spread} {varied(tables.metrics)}.",
         f"Higher is better: {higher}; lower is better: {lower}.",
         "cpu_s: CPU time of a reconstruction, without training [s].",
+        *notes,
         "",
         summary_table(tables.metrics, tables.fluence),
         "",

@@ -35,7 +35,7 @@ _logger = logging.getLogger(__name__)
 def heldout_blocks(
     obj: NDArray[np.complexfloating], scan: Scan, exposures: NDArray[np.integer], block_size: int = 64
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Predict the counts of some exposures, block by block.
+    """Predict the counts of some exposures on valid pixels, block by block.
 
     Parameters
     ----------
@@ -49,13 +49,15 @@ def heldout_blocks(
 
     Yields
     ------
-    counts, predicted : (b, N, N) float64
-        Detected and predicted mean counts [photon].
+    counts, predicted : (b, N, N) or, with bad pixels, (b, V) float64
+        Detected and predicted mean counts of the valid pixels [photon].
     """
     for block in blocks(len(exposures), block_size):
         indices = exposures[block]
         counts = np.square(scan.diffraction[indices], dtype=np.float64)
-        yield counts, predict_intensity(obj, scan.probe, scan.xcoords[indices], scan.ycoords[indices])
+        predicted = predict_intensity(obj, scan.probe, scan.xcoords[indices], scan.ycoords[indices])
+        mean, valid_values = scan.detector.expected_counts(predicted, indices), scan.detector.valid_values
+        yield valid_values(counts), valid_values(mean)
 
 
 def load_on_grid(path: StrPath, shape: tuple[int, ...]) -> tuple[NDArray[np.complexfloating], dict[str, Any]]:
@@ -85,7 +87,11 @@ def load_on_grid(path: StrPath, shape: tuple[int, ...]) -> tuple[NDArray[np.comp
 def illumination_on(region: Region, scan: Scan, view: View) -> NDArray[np.float64]:
     """Illumination of a region by the fit and validation exposures of a view, (h, w) float64 [photon/px]."""
     exposures = view.of_role(FIT, VALIDATION)
-    return illumination(scan.probe, scan.xcoords[exposures], scan.ycoords[exposures], region.shape, region.origin_px)
+    positions, scale = (
+        (scan.xcoords[exposures], scan.ycoords[exposures]),
+        scan.detector.select(exposures).exposure_scale,
+    )
+    return illumination(scan.probe, *positions, region.shape, region.origin_px, scale=scale)
 
 
 def align_if_possible(
