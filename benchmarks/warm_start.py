@@ -84,7 +84,7 @@ class HoldoutDeviance:
         """Take an (H, W) complex64 object."""
         origin = tuple(np.subtract(self.fitted.origin_px, self.holdout.origin_px))
         value, _ = self.holdout(paste(obj, origin, self.holdout.shape, fill=np.abs(obj).mean()))
-        return 2 * value / (len(self.holdout.counts) * self.holdout.n_pixels**2)
+        return 2 * value / self.holdout.n_values
 
 
 def compare_tv(condition: Condition, options: TVOptions, start_path: Path) -> dict[str, dict]:

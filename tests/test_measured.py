@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ptycho.data.npz import open_member
+from ptycho.data.npz import open_member, save_arrays
 from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import mean_counts, open_scan
 from ptycho.data.views import HOLDOUT, open_view
@@ -233,3 +233,32 @@ def test_every_script_is_executed_by_a_test(study, every_method, measured):
     assert scripts - executed == set(ELSEWHERE) | NETWORK
     for script, (file, line) in ELSEWHERE.items():
         assert line in (ROOT / "tests" / file).read_text(encoding="utf-8"), script
+
+
+def test_what_is_made_of_a_measured_scan_knows_its_detector(tmp_path):
+    """Half scans and lower doses: bad pixels, a background scaled with the photons, the flux of their exposures."""
+    rng, bad = np.random.default_rng(0), np.eye(64, dtype=bool)
+    background, scale = np.full((64, 64), 0.5, np.float32), rng.uniform(0.8, 1.2, 160)
+    write_scan(tmp_path / "plain.npz", columns=8, rows=20)
+    with np.load(tmp_path / "plain.npz") as file:
+        arrays = dict(file)
+    arrays["diffraction"][:, bad] = 2**16
+    measurement = {"pixel_size_m": 2e-8, "conversion": ["frames transposed"]}
+    metadata = np.array(json.dumps(json.loads(str(arrays.pop("metadata"))) | measurement))
+    detector = {"bad_pixels": bad, "background": background, "exposure_scale": scale}
+    save_arrays(tmp_path / "scan.npz", **arrays, **detector, metadata=metadata)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    data = f"{RESULTS}/data/dose_{DOSE}/seed_0"
+    targets = f"{data}/test.npz", f"{data}/halves/test_1.npz"
+    snakemake(tmp_path, "--cores", "1", "--configfile", tmp_path / "config.yaml", "--", *targets)
+    half = open_scan(tmp_path / RESULTS / "data/half_study.npz")
+    scan, second = (open_scan(tmp_path / target) for target in targets)
+    chosen, kept = np.load(scan.path)["scan_index"], scan.metadata["kept_fraction"]
+    assert kept == pytest.approx(DOSE / mean_counts(half.diffraction))
+    for part, fraction, exposures in ((half, 0.5, slice(None)), (scan, 0.5 * kept, chosen), (second, kept / 4, chosen)):
+        np.testing.assert_array_equal(part.detector.bad_pixels, bad)
+        np.testing.assert_allclose(part.detector.background, np.where(bad, 0, fraction * 0.5), rtol=1e-6)
+        np.testing.assert_array_equal(part.detector.exposure_scale, scale[exposures])
+        assert part.measurement == measurement
+        assert not part.diffraction[:][:, bad].any()
+    assert 0.8 * DOSE < mean_counts(scan.diffraction) < 1.25 * DOSE
