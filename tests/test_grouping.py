@@ -123,6 +123,16 @@ def test_a_group_around_an_exposure_has_its_nearest_of_the_others():
             assert group.tolist() == group[np.lexsort((points[group, 1], points[group, 0]))].tolist()
 
 
+def test_no_group_comes_twice_where_exposures_share_a_position():
+    """Their order in a group does not depend on how it was drawn."""
+    points = jittered(5, 5)
+    points = np.concatenate([points, points[:8]])
+    groups = draw(points, 4, neighbors=8, n_groups=5000)  # all that there are
+    assert len({tuple(sorted(group)) for group in groups.tolist()}) == len(groups) > 500
+    for group in groups:
+        assert group.tolist() == group[np.lexsort((group, points[group, 1], points[group, 0]))].tolist()
+
+
 def test_groups_that_cannot_be_drawn_are_refused_with_numbers():
     with pytest.raises(grouping.GroupingError, match="no exposures"):
         draw(jittered()[:0])

@@ -24,7 +24,7 @@ from ptycho.model import unet, unet_training, unrolled  # noqa: E402
 from ptycho.model.ablation import ablate  # noqa: E402
 from ptycho.model.card import make_card, read_card, read_probe, save_network  # noqa: E402
 from ptycho.model.checkpoints import Backup  # noqa: E402
-from ptycho.model.inference import load_model  # noqa: E402
+from ptycho.model.inference import load_model, probe_warning  # noqa: E402
 from ptycho.model.losses import canvas_deviance  # noqa: E402
 from ptycho.model.unrolled import UnrolledModel, UnrolledOptions, train_unrolled  # noqa: E402
 
@@ -210,14 +210,18 @@ def test_minibatch_epochs_are_used_only_where_they_lower_the_validation_deviance
         assert error_with < 0.8 * error_without
 
 
-def test_patterns_of_another_size_are_refused_and_other_photons_warned_of(scan, counts, model, log):
+def test_patterns_of_another_size_are_refused(scan, counts, model):
     with pytest.raises(ValueError, match="trained on patterns of 64 px, but these have 32 px"):
         model.reconstruct(counts, scan.probe[..., :32, :32])
-    model.schedule.check(scan.probe)
+
+
+def test_other_photons_are_warned_of_once(scan, model, tmp_path, log):
+    """When the model is loaded for a scan, not in every tile."""
+    path, facts = tmp_path / "model.keras", {"schedule": model.schedule.as_dict(), "transmittance": 1.0}
+    save_network(path, model.network, make_card("unrolled", scan.probe, n_pixels=64, channels=1, **facts), scan.probe)
+    assert "8e+04 photons, not 2e+04" in probe_warning(path, 2 * scan.probe)
+    model.reconstruct(Counts.of(scan, np.arange(4)), 2 * scan.probe)
     assert not log.records
-    model.schedule.check(2 * scan.probe)
-    assert [record.levelname for record in log.records] == ["WARNING"]
-    assert "The probe has 8e+04 photons; the weight of the prior was chosen for 2e+04." in log.text
 
 
 def test_an_ablation_leaves_out_one_part_at_a_time(scan, counts, model, likelihood):

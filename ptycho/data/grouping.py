@@ -72,11 +72,12 @@ def group_neighbors(
 ) -> NDArray[np.int64]:
     """Draw groups: a seed exposure and size - 1 of its nearest neighbors (K choose C oversampling).
 
-    Every exposure is the seed of about the same number of groups. No exposure is twice in a group, and no group twice
-    in the result. A group is ordered by (y, x). Of no more exposures than a group needs, the one group is all of them.
+    No exposure is twice in a group, and no group twice in the result. A group is ordered by (y, x). Of no more
+    exposures than a group needs, the one group is all of them.
 
     In a round, every exposure is the seed of one group: the choice of neighbors has a random rank among all choices,
-    which is shifted from round to round. No choice comes twice, and none but the drawn ones are ever listed.
+    which is shifted from round to round. No choice comes twice, and none but the drawn ones are ever listed. Groups
+    that are too wide, or known already, are then left out: exposures with distant neighbors are the seed of fewer.
 
     Parameters
     ----------
@@ -154,9 +155,9 @@ def group_around(
 
 
 def sort_members(points: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Order the exposures of each of (B, C) groups by (y, x)."""
+    """Order the exposures of each of (B, C) groups by (y, x), and those of equal positions by their index."""
     y, x = points[groups, 0], points[groups, 1]
-    return np.take_along_axis(groups, np.lexsort((x, y), axis=1), axis=1)
+    return np.take_along_axis(groups, np.lexsort((groups, x, y), axis=1), axis=1)
 
 
 def sort_groups(points: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,7 +4,6 @@ Every stage minimizes the Poisson likelihood with a total-variation prior (`ptyc
 weight of the stage before, and then the slow phase alone. The background of the likelihood falls with the prior.
 """
 
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,12 +15,8 @@ from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minibatch_epochs, minimize, minimize_slow_phase
 from ptycho.reconstruction.tv import MIN_BACKGROUND_FRACTION
 
-PHOTONS_TOLERANCE = 0.01
-"""Fraction by which a probe's photons may differ from the training's without a warning."""
 DIFFERENCE_SCALE = 3.0
 """Factor on the differences between stages as features: they are small compared with the object."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +42,7 @@ class Schedule:
     n_pixels: int
     """N, side of the patterns."""
     photons: float
-    """Photons of the probe with which λ was chosen [photon]."""
+    """Photons of the probe with which λ was chosen [photon], for the model card."""
     background_fraction: float = MIN_BACKGROUND_FRACTION
     """Background of the likelihood after the network, in units of its `noise_level`; ten times as large in the last
     stage, and √10 times larger in each stage before."""
@@ -57,7 +52,7 @@ class Schedule:
         return asdict(self)
 
     def check(self, probe: NDArray[np.complexfloating]) -> None:
-        """Refuse patterns of another size; warn if λ was chosen for a probe with other photons.
+        """Refuse patterns of another size; a probe with other photons is warned of by `ptycho.model.inference`.
 
         Parameters
         ----------
@@ -72,11 +67,6 @@ class Schedule:
         if probe.shape[-1] != self.n_pixels:
             sizes = f"patterns of {self.n_pixels} px, but these have {probe.shape[-1]} px"
             raise ValueError(f"the unrolled network was trained on {sizes}")
-        photons = float(np.sum(np.abs(probe) ** 2, dtype=np.float64))
-        if not abs(photons / self.photons - 1) <= PHOTONS_TOLERANCE:
-            _logger.warning(
-                "The probe has %.4g photons; the weight of the prior was chosen for %.4g.", photons, self.photons
-            )
 
     def before(self, likelihood: Likelihood, scale: float = 1.0) -> list[NDArray[np.complex64]]:
         """Run the stages; return the object at the end of each.
