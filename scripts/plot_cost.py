@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ptycho.reporting.curves import plot_cost
 from ptycho.reporting.figures import save
+from ptycho.reporting.quality_figures import plot_cost
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
 

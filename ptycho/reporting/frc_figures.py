@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ptycho.reporting.curves import line_style
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import ReferenceName
+from ptycho.reporting.line_styles import line_style
 from ptycho.scoring.frc import TRUTH_THRESHOLD, frc_crossing, ssnr_of_truth
 from ptycho.scoring.metrics import PARTS
 

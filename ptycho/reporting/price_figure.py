@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ptycho.reporting.curves import line_style
 from ptycho.reporting.figures import new_figure
+from ptycho.reporting.line_styles import line_style
 from ptycho.scoring.metric_tables import FLUENCE, PHOTON_LIMIT
 from ptycho.scoring.price import AT_LOWEST, NO_VALUE, NOT_REACHED, PARTLY, REACHED
 
