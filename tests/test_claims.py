@@ -1,6 +1,5 @@
 """The papers' claims: studies that differ in what is compared alone, and verdicts on made-up numbers."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -14,17 +13,12 @@ from PIL import Image
 from ptycho.workflow.config import CONFIG, check_config, load_config
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "benchmarks"))  # programs import each other by their names
 
+import claim_figures as figures  # noqa: E402
+import claim_verdicts as verdicts  # noqa: E402
+import claims  # noqa: E402
 
-def load_program():
-    spec = importlib.util.spec_from_file_location("claims", ROOT / "benchmarks/claims.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["claims"] = module  # for its dataclass
-    spec.loader.exec_module(module)
-    return module
-
-
-claims = load_program()
 VARIANTS = [(claim, variant) for claim, entry in claims.CLAIMS.items() for variant in entry.variants]
 
 
@@ -77,7 +71,7 @@ def test_a_variant_is_valid_and_differs_in_what_it_lists(claim, variant, tmp_pat
     ],
 )
 def test_a_verdict_is_a_share_of_the_published_effect(ours, published, word):
-    assert claims.verdict(ours, published) == word
+    assert verdicts.verdict(ours, published) == word
 
 
 def scores_of(claim, value):
@@ -96,10 +90,10 @@ def scores_of(claim, value):
 def as_published(row, name):
     """What the papers' numbers would score here, where they have one."""
     if "frc50" in name:
-        return claims.FRC50_PX.get(row["variant"], {}).get(row["dose"], 100) / 200
-    if (variant := row["variant"].removeprefix("direct-")) in claims.SSIM_AMPLITUDE:
-        return claims.SSIM_AMPLITUDE[variant]
-    sizes = claims.SSIM_PHASE[row["method"]] if row["variant"].isdigit() else {}
+        return verdicts.FRC50_PX.get(row["variant"], {}).get(row["dose"], 100) / 200
+    if (variant := row["variant"].removeprefix("direct-")) in verdicts.SSIM_AMPLITUDE:
+        return verdicts.SSIM_AMPLITUDE[variant]
+    sizes = verdicts.SSIM_PHASE[row["method"]] if row["variant"].isdigit() else {}
     return sizes.get(int(row["variant"]), sizes[16_384]) if sizes else 0.5
 
 
@@ -129,7 +123,7 @@ def test_a_large_loss_with_one_pattern_is_no_small_one():
 def test_a_figure_is_small(claim, tmp_path):
     figure = Figure(figsize=(12, 4), layout="constrained")
     claims.CLAIMS[claim].draw(scores_of(claim, as_published), figure)
-    claims.save_small(figure, tmp_path / "claim.png")
+    figures.save_small(figure, tmp_path / "claim.png")
     assert (tmp_path / "claim.png").stat().st_size < 200_000
     with Image.open(tmp_path / "claim.png") as image:
         assert image.mode == "P"
