@@ -1,0 +1,55 @@
+"""Object files: a reconstruction comes back, older files are refused, an object is pasted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ptycho.data.object_files import Reconstruction, Refined, load_reconstruction, paste, save_reconstruction
+from ptycho.workflow.files import ContractError
+
+
+def test_a_reconstruction_comes_back_from_its_file(tmp_path):
+    rng = np.random.default_rng(0)
+    saved = Reconstruction(
+        object=(rng.random((2, 3)) + 1j).astype(np.complex64),
+        illumination=rng.random((2, 3)),
+        origin_px=(4, -1),
+        history=pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]}),
+        refined=Refined(probe=(rng.random((1, 4, 4)) + 0j).astype(np.complex64)),
+        cpu_s=2.5,
+        chosen={"best_epoch": 2},
+    )
+    save_reconstruction(tmp_path / "object.npz", saved, history=tmp_path / "history.csv", method="lsqml")
+    loaded, metadata = load_reconstruction(tmp_path / "object.npz")
+    assert metadata == {"method": "lsqml", "chosen": {"best_epoch": 2}, "cpu_s": 2.5}
+    np.testing.assert_array_equal(loaded.object, saved.object)
+    np.testing.assert_array_equal(loaded.illumination, saved.illumination.astype(np.float32))
+    assert (loaded.origin_px, loaded.cpu_s, loaded.chosen) == ((4, -1), 2.5, {"best_epoch": 2})
+    np.testing.assert_array_equal(loaded.refined.probe, saved.refined.probe)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), saved.history)
+    save_reconstruction(tmp_path / "plain.npz", replace(saved, refined=None, cpu_s=None, chosen={}))
+    plain, metadata = load_reconstruction(tmp_path / "plain.npz")
+    assert (plain.refined, plain.cpu_s, plain.chosen, metadata) == (None, None, {}, {})
+
+
+def test_an_object_file_of_ptycho_0_1_is_refused(tmp_path):
+    obj = np.ones((2, 3), np.complex64)
+    save_reconstruction(tmp_path / "new.npz", Reconstruction(object=obj, illumination=abs(obj), origin_px=(0, 0)))
+    with np.load(tmp_path / "new.npz") as arrays:
+        fields = {"weight" if key == "illumination" else key: array for key, array in arrays.items()}
+    np.savez(tmp_path / "old.npz", **fields)
+    with pytest.raises(ContractError, match=r"old\.npz: no key 'illumination'.*written by ptycho 0\.1"):
+        load_reconstruction(tmp_path / "old.npz")
+    del fields["weight"]
+    np.savez(tmp_path / "other.npz", **fields)
+    with pytest.raises(ContractError, match=r"other\.npz: no key 'illumination'; found .*'origin_px'\]$"):
+        load_reconstruction(tmp_path / "other.npz")
+
+
+def test_an_object_is_pasted_where_it_lies():
+    obj = np.arange(6).reshape(2, 3).astype(np.complex64)
+    whole = paste(obj, (4, -1), (8, 9))
+    np.testing.assert_array_equal(whole[4:6, :2], obj[:, 1:])
+    assert whole.sum() == obj[:, 1:].sum() + (72 - 4)
