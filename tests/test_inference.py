@@ -36,7 +36,7 @@ def pinn(scan):
     view = view_of(scan, gridsize=3)
     options = TrainingOptions(steps=100, learning_rate=5.0e-3, fit_fraction=0.8, loss="poisson")
     run = TrainingRun(validation=view.of_role(VALIDATION), seed=0)
-    return train("pinn", open_groups(scan, view), NetworkOptions(filters=4, physics_iterations=4), options, run)
+    return train("pinn", open_groups(scan, view), NetworkOptions(filters=4, physics_iterations=2), options, run)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ def models(pinn, unrolled):
 
 
 def test_a_brief_training_gets_closer_to_the_object_than_the_estimate(scan, counts, pinn):
-    """Measured with seeds 0, 1 and 2: 0.81, 0.75 and 0.70 of the error of the last iterate."""
+    """Measured with seeds 0, 1 and 2: 0.76, 0.65 and 0.64 of the error of the last iterate."""
     model, history = pinn
     estimator, likelihood = model.estimator, Likelihood(counts, scan.probe)
     flat = np.full(likelihood.shape, estimator.transmittance, np.complex64)
-    (estimate,) = error_reduction(likelihood, flat, 4, (4,))
+    (estimate,) = error_reduction(likelihood, flat, 2, (2,))
     facts = {"illumination": likelihood.illumination(), "origin_px": likelihood.origin_px}
     before, _ = error_of(Reconstruction(object=estimate, **facts), scan)
     after, shift = error_of(model.reconstruct(counts, scan.probe), scan)
