@@ -129,9 +129,9 @@ def open_data(options):
 
 def reconstruct(options, files, models, scan, tiles, record) -> dict[str, Path]:
     """Reconstruct with every model, import the iterative reconstruction; return the object files by method."""
-    from ptycho.data.formats.images import import_object
     from ptycho.data.object_files import save_reconstruction
     from ptycho.data.tiles import halo_warning
+    from ptycho.formats.images import import_object
     from ptycho.loader import open_tiles
     from ptycho.model.inference import probe_warning, reconstruct_in_chunks
 

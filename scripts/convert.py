@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ptycho.data.formats.siemens import read_siemens
 from ptycho.data.scan import ScanWriter
+from ptycho.formats.siemens import read_siemens
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho.data.formats.images import read_object, read_probe
 from ptycho.data.sample_files import Sample, save_sample
+from ptycho.formats.images import read_object, read_probe
 from ptycho.physics.probes import gaussian_probe, illuminated_height_px, zone_plate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions

@@ -10,9 +10,9 @@ import pytest
 from skimage.io import imsave
 
 from ptycho.cli.main import main
-from ptycho.data.formats.images import read_object, read_probe
-from ptycho.data.formats.siemens import read_siemens
 from ptycho.data.scan import open_scan
+from ptycho.formats.images import read_object, read_probe
+from ptycho.formats.siemens import read_siemens
 from ptycho.physics.noise import split_photons, whole_counts
 from ptycho.workflow.fetch import FetchError, fetch_member
 from ptycho.workflow.files import ContractError

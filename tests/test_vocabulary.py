@@ -57,12 +57,12 @@ KEYS = ["deals", "sweeps", "strongest", "weakest", "held_share", "fit_share", "c
 """Config keys and parameters of 0.1; the other keys are known to `ptycho.workflow.retired`."""
 
 MODULES = [
-    *("align", "compare", "config", "descent", "fetch", "files", "formats", "frc", "frc_curves", "grouped", "grouping"),
+    *("align", "compare", "config", "descent", "fetch", "files", "frc", "frc_curves", "grouped", "grouping"),
     *("halves", "images", "iterative", "likelihood", "log", "metrics", "npz", "objects", "overview", "parent"),
     *("places", "plots", "probes", "progress", "provenance", "scan", "simulate", "stitch", "tables", "tiles", "tv"),
     "views",
 ]
-"""Modules of 0.1 at the root of the package: each is in a subpackage now, or gone."""
+"""Modules of 0.1 at the root of the package: each is in a subpackage now, or gone (`formats` is a package again)."""
 
 BRITISH = r"""
 neighbour \w* | colour \w* | centre (s|d)? | centring | grey (s|scale|ed)? | behaviour \w* | favour \w* | honour \w*

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert the scan, and print what it holds."""
-    from ptycho.data.formats.plain_npz import read_plain_npz
     from ptycho.data.scan import ScanWriter, open_scan
+    from ptycho.formats.plain_npz import read_plain_npz
     from ptycho.workflow.provenance import make_record
 
     arrays = read_plain_npz(options.source, options.quantity)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.formats.arrays import OBJECT_KEYS, PROBE_KEYS, find_array, load_plain
 from ptycho.data.npz import keys_of
 from ptycho.data.object_files import Reconstruction, load_reconstruction, save_reconstruction
+from ptycho.formats.arrays import OBJECT_KEYS, PROBE_KEYS, find_array, load_plain
 from ptycho.physics.forward import as_modes
 from ptycho.workflow.files import ContractError, StrPath
 

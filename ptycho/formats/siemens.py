@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho.data.formats.arrays import MARGIN_PX, complete_scan, find_array, load_plain
+from ptycho.formats.arrays import MARGIN_PX, complete_scan, find_array, load_plain
 from ptycho.workflow.files import ContractError, StrPath
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.formats.arrays import MARGIN_PX, OBJECT_KEYS, PROBE_KEYS, complete_scan, find_array, load_plain
+from ptycho.formats.arrays import MARGIN_PX, OBJECT_KEYS, PROBE_KEYS, complete_scan, find_array, load_plain
 from ptycho.physics.forward import window_start
 from ptycho.workflow.files import ContractError, StrPath
 
