@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ptycho.data.scan import ScanWriter
-from ptycho.formats.siemens import read_siemens
+from ptycho.formats.conversion import convert
+from ptycho.formats.options import ConversionOptions
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
 
@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-arrays = read_siemens(snakemake.input[0])
-frames = arrays.pop("diffraction")
-arrays["metadata"]["provenance"] = record_of(snakemake, __file__)
-with ScanWriter(snakemake.output[0], len(frames), frames.shape[-1], **arrays) as scan:
-    scan.write(frames)
-print(f"{len(frames)} exposures of {frames.shape[1:]}, zero frequency moved to the center")
+options = ConversionOptions(format="tike")
+scan = convert(snakemake.input, snakemake.output[0], options, lambda: record_of(snakemake, __file__))
+print(f"{len(scan)} exposures of {scan.diffraction.shape[1:]}")

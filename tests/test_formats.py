@@ -1,6 +1,5 @@
-"""Files of other layouts: the Siemens star, older scans, samples as NPZ or images; photons split; files fetched."""
+"""Samples as NPZ or images; photons split; files fetched."""
 
-import bz2
 import hashlib
 import io
 import tarfile
@@ -9,56 +8,10 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ptycho.cli.main import main
-from ptycho.data.scan import open_scan
 from ptycho.formats.images import read_object, read_probe
-from ptycho.formats.siemens import read_siemens
 from ptycho.physics.noise import split_photons, whole_counts
 from ptycho.workflow.fetch import FetchError, fetch_member
 from ptycho.workflow.files import ContractError
-
-
-def test_siemens_frames_are_centered_and_corner_positions_become_patch_centers(tmp_path):
-    n, rng = 16, np.random.default_rng(0)
-    counts = rng.poisson(3.0, (4, n, n)).astype(np.float32)
-    counts[:, 0, 0] = 900  # the zero frequency, in the corner
-    corner = np.array([[-5.0, -8.0], [-5.0, 2.5], [4.25, -8.0], [4.25, 2.5]], np.float32)
-    probe = (rng.normal(size=(n, n)) + 1j).astype(np.complex64)
-    buffer = io.BytesIO()
-    np.savez(buffer, data=counts[None], scan=corner[None], probe=probe[None, None, None, None])
-    (tmp_path / "scan.npz.bz2").write_bytes(bz2.compress(buffer.getvalue()))
-    arrays = read_siemens(tmp_path / "scan.npz.bz2")
-    np.testing.assert_allclose(arrays["diffraction"][:, n // 2, n // 2], 30)
-    np.testing.assert_allclose(np.diff(arrays["xcoords"]), [10.5, -10.5, 10.5])  # second column of `scan` is x
-    np.testing.assert_allclose(arrays["ycoords"][2] - arrays["ycoords"][0], 9.25)
-    assert min(arrays["xcoords"].min(), arrays["ycoords"].min()) >= n // 2
-    np.testing.assert_allclose((np.abs(arrays["probeGuess"]) ** 2).sum(), counts.sum() / 4, rtol=0.05)
-
-
-def test_a_file_that_is_no_siemens_star_is_refused(tmp_path):
-    (tmp_path / "x.bz2").write_bytes(b"nothing")
-    with pytest.raises(ContractError, match="bzip2"):
-        read_siemens(tmp_path / "x.bz2")
-
-
-def test_a_legacy_scan_is_converted_and_every_step_is_logged(tmp_path, scan, capsys):
-    counts = np.rint(np.square(scan.diffraction[:], dtype=np.float64)).astype(np.int32)
-    np.savez_compressed(
-        tmp_path / "old.npz",
-        diff3d=np.moveaxis(counts, 0, 2),
-        xcoords=scan.xcoords,
-        ycoords=scan.ycoords,
-        probe=scan.probe[0] / 7,
-        objectGuess=scan.object[:],
-    )
-    assert main(["convert", str(tmp_path / "old.npz"), str(tmp_path / "new.npz")]) == 0
-    new = open_scan(tmp_path / "new.npz")
-    np.testing.assert_allclose(new.diffraction[:], scan.diffraction[:], atol=1e-6)
-    np.testing.assert_allclose(np.abs(new.probe), np.abs(scan.probe), rtol=0.02, atol=1e-3)
-    assert len(new.metadata["conversion"]) == 3
-    assert "square root taken" in capsys.readouterr().err
-    assert main(["convert", str(tmp_path / "none.npz"), str(tmp_path / "x.npz")]) == 2
-    assert "none.npz: no such file" in capsys.readouterr().err
 
 
 def test_split_photons_add_up_and_are_independent():

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -123,27 +124,51 @@ def open_member(path: StrPath, key: str) -> MappedArray:
         If the member is missing, compressed, of objects, or in Fortran order.
     """
     path = Path(path)
+    member = locate_member(path, key)
+    if member.compressed:
+        raise ContractError(f"{path}: '{key}' is compressed; wanted an uncompressed NPZ (np.savez): convert it once")
+    if member.dtype.hasobject or member.fortran:
+        raise ContractError(
+            f"{path}: '{key}' holds {'objects' if member.dtype.hasobject else 'Fortran order'}; wanted plain C order"
+        )
+    return MappedArray(path, member.offset, member.shape, member.dtype)
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where an array of an NPZ is, and what its header says."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    """Whether it is stored in Fortran order."""
+    dtype: np.dtype[Any]
+    compressed: bool
+    offset: int
+    """Position of the first byte of its values in the file; of no use if it is compressed."""
+
+
+def locate_member(path: StrPath, key: str) -> Member:
+    """Read the header of one array of an NPZ; objects are not unpickled.
+
+    Raises
+    ------
+    ContractError
+        If the file is missing or not an NPZ, or has no such member.
+    """
+    path = Path(path)
     with _readable(path) as archive:
         try:
             info = archive.getinfo(f"{key}.npy")
         except KeyError:
             raise ContractError(f"{path}: no key '{key}'; found {_names(archive)}") from None
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise ContractError(
-                f"{path}: '{key}' is compressed; wanted an uncompressed NPZ (np.savez): convert it once"
-            )
         with archive.open(info) as member:
             shape, fortran, dtype = _read_header(member)
             header_size = member.tell()
-    if dtype.hasobject or fortran:
-        raise ContractError(
-            f"{path}: '{key}' holds {'objects' if dtype.hasobject else 'Fortran order'}; wanted plain C order"
-        )
     with path.open("rb") as file:  # lengths in the local header, which may differ from those in the directory
         file.seek(info.header_offset + 26)
         name_size, extra_size = np.frombuffer(file.read(4), "<u2")
     offset = info.header_offset + 30 + int(name_size) + int(extra_size) + header_size
-    return MappedArray(path, offset, shape, dtype)
+    return Member(shape, fortran, dtype, info.compress_type != zipfile.ZIP_STORED, offset)
 
 
 def keys_of(path: StrPath) -> list[str]:

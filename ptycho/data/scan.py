@@ -7,7 +7,8 @@ of a scan.
 
 import json
 import zipfile
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +130,8 @@ class ScanWriter:
         A temporary file beside it is renamed on success.
     n_exposures, n_pixels : int
         M and N.
+    check : callable, optional
+        Called with the finished temporary file before it is renamed; if it raises, the file is removed.
     **fields : array
         All other keys of the contract; `metadata` is a dict.
 
@@ -144,14 +147,23 @@ class ScanWriter:
     ...         scan.write(frames)
     """
 
-    def __init__(self, path: StrPath, n_exposures: int, n_pixels: int, **fields: Any):
-        self.shape = (n_exposures, n_pixels, n_pixels)
+    def __init__(
+        self,
+        path: StrPath,
+        n_exposures: int,
+        n_pixels: int,
+        *,
+        check: Callable[[Path], object] | None = None,
+        **fields: Any,
+    ):
+        self.shape, self._check = (n_exposures, n_pixels, n_pixels), check
         self._fields = {**fields, "metadata": np.array(json.dumps(fields["metadata"]))}
         self._path, self._n_written = path, 0
 
     def __enter__(self) -> "ScanWriter":
         with ExitStack() as stack:  # if this fails, the temporary file is closed and removed
             temporary = stack.enter_context(replacing(self._path))
+            stack.enter_context(self._checked(temporary))
             archive = stack.enter_context(zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED))
             for key, array in self._fields.items():
                 with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
@@ -161,6 +173,12 @@ class ScanWriter:
             np.lib.format.write_array_header_1_0(self._member, header)
             self._open = stack.pop_all()
         return self
+
+    @contextmanager
+    def _checked(self, temporary: Path) -> Iterator[None]:
+        yield
+        if self._check is not None:
+            self._check(temporary)
 
     def write(self, frames: NDArray[np.float32]) -> None:
         """Append a block of (b, N, N) amplitudes."""

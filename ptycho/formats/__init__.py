@@ -1,5 +1,5 @@
-"""Readers of foreign scans: the only place where units, axis order and centering are converted to the data contract.
+"""Scans, objects and probes in files of other programs: what is read is converted to the data contract here alone.
 
-One module per format. Readers of scans return a dict with the contract's keys, for `ptycho.data.scan.ScanWriter`;
-`images` reads samples and probes.
+`registry` has the table of formats, `readers` a module for each. `conversion` turns what a reader has opened into a
+file of the contract. `images` reads samples and probes for simulated studies.
 """

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from ptycho.data.npz import keys_of
 from ptycho.data.object_files import Reconstruction, load_reconstruction, save_reconstruction
-from ptycho.formats.arrays import OBJECT_KEYS, PROBE_KEYS, find_array, load_plain
+from ptycho.formats.inputs import require
+from ptycho.formats.npz_files import NpzFile
+from ptycho.formats.readers.plain import OBJECT_KEYS, PROBE_KEYS
 from ptycho.physics.forward import as_modes
 from ptycho.workflow.files import ContractError, StrPath
 
@@ -47,14 +49,14 @@ def read_object(
         return read_image_pair(path, phase_path, amplitude_range=amplitude_range, phase_range_rad=phase_range_rad), None
     if phase_path is not None:
         raise ContractError(f"{path}: an NPZ holds the phase, too; wanted no second file, found {phase_path}")
-    arrays = load_plain(path, path)
-    key, obj = find_array(arrays, OBJECT_KEYS, path)
-    obj = np.squeeze(obj)
+    file = NpzFile(Path(path))
+    key = require(file, *OBJECT_KEYS)
+    obj = np.squeeze(file.array(key))
     if obj.ndim != 2 or not np.iscomplexobj(obj) or not np.isfinite(obj).all():
         raise ContractError(
             f"{path}: '{key}' is {obj.dtype} with shape {obj.shape}; wanted two axes of finite complex numbers"
         )
-    probe = next((np.squeeze(arrays[key]) for key in PROBE_KEYS if key in arrays), None)
+    probe = next((np.squeeze(file.array(key)) for key in PROBE_KEYS if key in file), None)
     return obj.astype(np.complex64), None if probe is None else as_modes(probe).astype(np.complex64)
 
 
@@ -66,8 +68,9 @@ def read_probe(path: StrPath) -> NDArray[np.complex64]:
     ptycho.workflow.files.ContractError
         If there is none, or it is not complex and square.
     """
-    key, probe = find_array(load_plain(path, path), PROBE_KEYS, path)
-    probe = np.squeeze(probe)
+    file = NpzFile(Path(path))
+    key = require(file, *PROBE_KEYS)
+    probe = np.squeeze(file.array(key))
     if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2] or not np.iscomplexobj(probe):
         raise ContractError(
             f"{path}: '{key}' is {probe.dtype} with shape {probe.shape}; wanted complex (N, N) or (modes, N, N)"

@@ -1,0 +1,219 @@
+"""The conversion: read a scan of another program, apply what is asked, check the result, and write it, streamed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.scan import Scan, ScanWriter, open_scan
+from ptycho.formats.inputs import Inputs
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.planes import place_scan
+from ptycho.formats.positions import Exposures
+from ptycho.formats.prepared import Prepared, check_beam, prepare
+from ptycho.formats.probes import estimate_probe, scale_probe
+from ptycho.formats.raw import RawScan
+from ptycho.formats.registry import read_scan
+from ptycho.formats.survey import Survey
+from ptycho.formats.verdict import judge_survey
+from ptycho.workflow.files import ContractError, StrPath
+
+N_SAMPLE = 32
+"""Exposures that the probe is scaled to."""
+SAMPLE_BYTES = 1 << 26
+"""Size of their frames at most; there are fewer if they are larger."""
+
+
+def convert(
+    paths: Sequence[StrPath],
+    destination: StrPath,
+    options: ConversionOptions,
+    record: Callable[[], dict[str, Any]] | None = None,
+) -> Scan:
+    """Convert the scan in some files to the data contract.
+
+    Frames are read twice, block by block: to check them, and to write them. The file is checked before it takes the
+    place of whatever was at the destination.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        The files of one scan.
+    destination : path
+        NPZ to write.
+    options : ConversionOptions
+        What is asked.
+    record : callable, optional
+        Returns the provenance record, once the scan has been checked.
+
+    Returns
+    -------
+    Scan
+        The converted scan, opened.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the files cannot be read or leave a convention open, the scan is invalid, or the destination is an input or
+        a file that is no scan.
+    ValueError
+        If an option does not fit the scan.
+    """
+    check_destination(paths, Path(destination))
+    with Inputs(paths, options.follow_links) as inputs:
+        return convert_raw(read_scan(inputs, options), destination, options, record)
+
+
+def check_destination(paths: Sequence[StrPath], destination: Path) -> None:
+    """Refuse to overwrite an input, or a file that is no scan.
+
+    Raises
+    ------
+    ContractError
+        If the destination is one of the inputs, or exists and is no scan, or is no `.npz`.
+    """
+    if destination.suffix != ".npz":
+        raise ContractError(f"{destination}: the last file is the one to write; wanted a name that ends in .npz")
+    if not destination.exists():
+        return
+    if any(Path(path).exists() and destination.samefile(path) for path in paths):
+        raise ContractError(f"{destination}: both input and output; wanted another name for the converted scan")
+    try:
+        open_scan(destination)
+    except (ContractError, OSError):
+        raise ContractError(
+            f"{destination}: exists and is no converted scan; wanted another name, or remove it"
+        ) from None
+
+
+def convert_raw(
+    raw: RawScan,
+    destination: StrPath,
+    options: ConversionOptions,
+    record: Callable[[], dict[str, Any]] | None = None,
+) -> Scan:
+    """Convert a scan that a reader has opened; see `convert`."""
+    prepared = prepare(raw, options)
+    checked = _check(prepared)
+    fields = _complete(prepared, checked)
+    fields["metadata"] |= {} if record is None else {"provenance": record()}
+    _write(prepared, checked, Path(destination), fields)
+    return open_scan(destination)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """What reading all frames once has shown."""
+
+    exposures: Exposures
+    """Without those that hold no data."""
+    bad_pixels: NDArray[np.bool_]
+    """(H, W)"""
+    mean_counts: NDArray[np.floating]
+    """(N, N) of the converted frames, 0 in bad pixels."""
+    sample: tuple[NDArray[np.int64], NDArray[Any]]
+    """Numbers and frames of some exposures."""
+
+
+def _check(prepared: Prepared) -> _Checked:
+    raw, numbers = prepared.raw, prepared.exposures.numbers
+    survey = Survey(raw.frames.shape[1:], prepared.photons, prepared.bad_pixels)
+    frame_bytes = raw.frames.dtype.itemsize * raw.frames.shape[1] * raw.frames.shape[2]
+    count = min(N_SAMPLE, max(SAMPLE_BYTES // frame_bytes, 1), len(numbers))
+    chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, count).astype(int))]
+    sample: list[tuple[int, NDArray[Any]]] = []
+    for exposures, frames in prepared.read(numbers, "checking"):
+        survey.add(exposures, frames)
+        sample += [(int(number), frames[i].copy()) for i, number in enumerate(exposures) if number in chosen]
+    found = np.stack([frame for _, frame in sample])
+    gaps, left_out = judge_survey(survey, raw, found, prepared.options, prepared.steps)
+    bad = prepared.bad_pixels | gaps
+    usable = [i for i, (number, _) in enumerate(sample) if number not in left_out]
+    remaining = prepared.exposures.without(left_out)
+    mean = np.where(bad, 0, survey.sum) / len(remaining.numbers)
+    return _Checked(
+        exposures=remaining,
+        bad_pixels=bad,
+        mean_counts=prepared.transform.counts(mean),
+        sample=(np.array([sample[i][0] for i in usable], np.int64), found[usable]),
+    )
+
+
+def _complete(prepared: Prepared, checked: _Checked) -> dict[str, Any]:
+    """Return the arrays of the converted scan but for its frames."""
+    raw, options, steps, transform = prepared.raw, prepared.options, prepared.steps, prepared.transform
+    lengths, n = prepared.lengths, prepared.transform.n_pixels
+    probe = prepared.probe
+    if probe is None:
+        assert options.estimate_probe is not None
+        probe = estimate_probe(checked.mean_counts, options.estimate_probe, lengths.pixel_m, lengths.wavelength_m)
+        steps.append(f"probe: made of the mean pattern, with a defocus of {options.estimate_probe:.6g} m")
+        check_beam(prepared, probe)
+    centers, obj = place_scan(raw, checked.exposures.positions, lengths, n, options, steps)
+    bad = transform.bad_pixels(checked.bad_pixels)
+    fields: dict[str, Any] = {"xcoords": centers[:, 0].copy(), "ycoords": centers[:, 1].copy(), "objectGuess": obj}
+    background: NDArray[np.floating] = np.zeros((n, n))
+    if prepared.background is not None:
+        photons = prepared.background * (options.photons_per_unit or 1.0)
+        background = transform.counts(np.where(checked.bad_pixels, 0, photons))
+        fields["background"] = background.astype(np.float32)
+    if bad.any():
+        fields["bad_pixels"] = bad
+    scale = _exposure_scale(prepared, checked)
+    if scale is not None:
+        fields["exposure_scale"] = scale
+    if len(checked.exposures.numbers) < len(raw.frames):
+        fields["scan_index"] = checked.exposures.numbers
+    numbers, frames = checked.sample
+    rows = np.searchsorted(checked.exposures.numbers, numbers)
+    flux = np.ones(len(rows)) if scale is None else scale[rows]
+    counts = (prepared.counts(frames, checked.bad_pixels) - background) / flux[:, None, None]
+    fields["probeGuess"] = scale_probe(probe, obj, centers[rows], counts, bad)
+    before, after = (float(np.sum(np.abs(modes) ** 2, dtype=np.float64)) for modes in (probe, fields["probeGuess"]))
+    steps.append(f"probe scaled from Σ|P|² = {before:.6g} to {after:.6g}: it predicts the measured photons")
+    fields["metadata"] = _metadata(prepared, after)
+    return fields
+
+
+def _exposure_scale(prepared: Prepared, checked: _Checked) -> NDArray[np.float64] | None:
+    """Return the flux of every exposure, of mean 1; None if the file has none."""
+    flux = prepared.raw.exposure_scale
+    if flux is None:
+        return None
+    if flux.shape != (len(prepared.raw.frames),):
+        raise ContractError(f"{prepared.raw.name}: 'exposure_scale' has shape {flux.shape}; wanted one for each frame")
+    scale = flux[checked.exposures.numbers].astype(np.float64)
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise ContractError(f"{prepared.raw.name}: 'exposure_scale' holds {scale.min()}; wanted numbers above 0")
+    return scale / scale.mean()
+
+
+def _metadata(prepared: Prepared, dose: float) -> dict[str, Any]:
+    lengths, options = prepared.lengths, prepared.options
+    known = {
+        "pixel_size_m": lengths.pixel_m,
+        "wavelength_m": lengths.wavelength_m,
+        "photons_per_unit": options.photons_per_unit,
+    }
+    return {
+        "source": Path(prepared.raw.name).name,
+        "measured": True,
+        "dose": dose,
+        **{key: value for key, value in known.items() if value is not None},
+        "conversion": list(prepared.steps),
+    }
+
+
+def _write(prepared: Prepared, checked: _Checked, destination: Path, fields: dict[str, Any]) -> None:
+    numbers, n = checked.exposures.numbers, prepared.transform.n_pixels
+    try:
+        with ScanWriter(destination, len(numbers), n, check=open_scan, **fields) as writer:
+            for _, frames in prepared.read(numbers, "writing"):
+                counts = prepared.counts(frames, checked.bad_pixels)
+                writer.write(np.sqrt(counts).astype(np.float32))
+    except ContractError as error:  # it names the temporary file
+        reason = str(error).partition(": ")[2]
+        raise ContractError(f"{prepared.raw.name}: converted, it breaks the data contract: {reason}") from None

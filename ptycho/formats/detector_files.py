@@ -1,0 +1,132 @@
+"""Masks and backgrounds in files of their own: NPY, NPZ, HDF5, TIFF, PNG; the mask and background of a conversion."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.formats.inputs import Inputs, check_size, reading
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.raw import RawScan
+from ptycho.workflow.files import ContractError
+
+IMAGES = (".tif", ".tiff", ".png")
+"""Suffixes of images."""
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Read a `.npy`; pickles are refused.
+
+    Raises
+    ------
+    ContractError
+        If it is missing, damaged, or pickled.
+    """
+    if not path.is_file():
+        raise ContractError(f"{path}: no such file")
+    with reading(path):
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_size(path, "the array", mapped.shape, mapped.dtype)
+        return np.array(mapped)
+
+
+def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
+    """Read an image of the detector; return the key that it was found under, and the array without axes of length 1.
+
+    Parameters
+    ----------
+    path : path
+        NPY, TIFF, PNG, or an NPZ or HDF5 file that has one of the keys, or one array.
+    keys : tuple of str
+        Tried in this order.
+
+    Raises
+    ------
+    ContractError
+        If the file is missing, damaged, or has no such array.
+    """
+    if path.suffix == ".npy":
+        return "", np.squeeze(read_npy(path))
+    if path.suffix.lower() in IMAGES:
+        from skimage.io import imread
+
+        if not path.is_file():
+            raise ContractError(f"{path}: no such file")
+        with reading(path, "the image"):
+            return "", np.squeeze(imread(path))
+    with Inputs([path]) as inputs:
+        if not inputs.keyed:
+            raise ContractError(f"{path}: wanted an NPY, NPZ, HDF5, TIFF or PNG file")
+        file = inputs.keyed[0]
+        only = file.names() if len(file.names()) == 1 else []
+        key = next((key for key in (*keys, *only) if key in file), None)
+        if key is None:
+            raise ContractError(f"{path}: no key {' or '.join(map(repr, keys))}; found {file.names()}")
+        return key, np.squeeze(file.array(key))
+
+
+def read_mask(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDArray[np.bool_]:
+    """Combine the mask of a scan with that of the option; (H, W), True where a pixel is bad.
+
+    Raises
+    ------
+    ContractError
+        If a mask has another shape than the frames, or leaves no pixel.
+    """
+    shape = raw.frames.shape[1:]
+    bad = np.zeros(shape, bool)
+    if raw.bad_pixels is not None:
+        bad |= _checked(raw.name, "the mask", raw.bad_pixels, shape)
+        steps.append(f"mask of the file: {_share(bad)} bad")
+    if options.mask is not None:
+        key, values = read_plane(options.mask, ("bad_pixels", "mask"))
+        marked = _checked(str(options.mask), key or "the mask", values, shape) != 0
+        marks = options.mask_marks or "bad"
+        more = marked if marks == "bad" else ~marked
+        if options.mask_marks is None and more.mean() > 0.5:
+            raise ContractError(
+                f"{options.mask}: marks {_share(more)}; are those the good ones? --mask-marks good, or --mask-marks bad"
+            )
+        bad |= more
+        steps.append(f"mask {options.mask.name}, which marks {marks} pixels: {_share(more)} bad")
+    return bad
+
+
+def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDArray[np.float64] | None:
+    """Return the mean counts of an exposure that do not come from the sample, (H, W); None without any.
+
+    Raises
+    ------
+    ContractError
+        If it has another shape than the frames, or is negative or not finite.
+    """
+    shape, name = raw.frames.shape[1:], raw.name
+    if options.background is None:
+        if raw.background is None:
+            return None
+        key, values = "background", raw.background
+    else:
+        try:
+            key, values = "", np.full(shape, float(options.background))
+        except ValueError:
+            name = options.background
+            key, values = read_plane(Path(name), ("background", "data_dark"))
+    background = _checked(name, key or "the background", values, shape).astype(np.float64)
+    if not (np.isfinite(background) & (background >= 0)).all():
+        raise ContractError(f"{name}: a background of {np.nanmin(background):.4g} somewhere; wanted mean counts ≥ 0")
+    verb = "added to the frames, and kept" if options.background_subtracted else "kept"
+    steps.append(f"background of {background.mean():.4g} mean counts per pixel {verb}")
+    return background
+
+
+def _checked(name: str, key: str, plane: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if plane.shape != shape or plane.dtype.kind not in "buif":
+        raise ContractError(
+            f"{name}: '{key}' is {plane.dtype} with shape {plane.shape}; wanted that of a frame, {shape}"
+        )
+    return plane
+
+
+def _share(bad: NDArray[np.bool_]) -> str:
+    return f"{int(bad.sum())} px ({bad.mean():.2%})"

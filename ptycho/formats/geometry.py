@@ -1,0 +1,66 @@
+"""Lengths of a scan: wavelength, and the pixel of the object that the converted frames give."""
+
+from dataclasses import dataclass
+
+from ptycho.formats.frames import FrameTransform
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.raw import HC_EV_M, Geometry
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What is known of lengths; None: nothing."""
+
+    pixel_m: float | None
+    """Pixel of the converted object."""
+    wavelength_m: float | None
+    scale: tuple[float, float]
+    """Pixels of the converted object per pixel of the object of the frames in the file, along x and y."""
+
+
+def object_lengths(
+    geometry: Geometry, transform: FrameTransform, options: ConversionOptions, steps: list[str]
+) -> Lengths:
+    """Combine what options and file say: pixel = wavelength · distance / (N · detector pixel).
+
+    Parameters
+    ----------
+    geometry : Geometry
+        What the file says.
+    transform : FrameTransform
+        What is done to the frames; cropped and padded frames have another object pixel, binned ones the same.
+    options : ConversionOptions
+        Lengths in it override those of the file.
+    steps : list of str
+        Where the pixel comes from is appended.
+
+    Raises
+    ------
+    ValueError
+        If a length is not positive, or the pixel is given for frames that are not square.
+    """
+    wavelength = options.wavelength_m or (HC_EV_M / options.energy_ev if options.energy_ev else geometry.wavelength_m)
+    distance = options.distance_m or geometry.distance_m
+    detector_pixel = options.detector_pixel_m or geometry.detector_pixel_m
+    lengths = {"wavelength": wavelength, "distance": distance, "detector pixel": detector_pixel}
+    given = options.pixel_size_m
+    for name, length in {**lengths, "pixel": given, "object pixel": geometry.object_pixel_m}.items():
+        if length is not None and not length > 0:
+            raise ValueError(f"a {name} of {length} m; wanted more than 0")
+    height, width = transform.oriented_shape
+    scale = (transform.n_detector / width, transform.n_detector / height)
+    asked = any((options.wavelength_m, options.energy_ev, options.distance_m, options.detector_pixel_m))
+    in_file = given if given is not None else None if asked else geometry.object_pixel_m
+    pixel = None
+    if in_file is not None:
+        if height != width:
+            raise ValueError(
+                f"an object pixel for frames of {height} × {width} px; wanted --energy, --distance and --detector-pixel"
+            )
+        pixel = in_file / scale[0]
+    elif wavelength and distance and detector_pixel:
+        pixel = wavelength * distance / (transform.n_detector * detector_pixel)
+    if pixel is not None:
+        known = ", ".join(f"{name} {length:.6g} m" for name, length in lengths.items() if length is not None)
+        steps.append(f"object pixel {pixel * 1e9:.6g} nm" + (f" ({known})" if known else ""))
+    return Lengths(pixel, wavelength, scale)

@@ -1,0 +1,195 @@
+"""NPZ files of other programs: compressed or not, in C or Fortran order, with pickled members that are left alone."""
+
+import math
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.lazy import LazyArray
+from ptycho.data.npz import MappedArray, Member, drop_pages, keys_of, locate_member, scratch_zeros
+from ptycho.formats.inputs import check_size, reading
+from ptycho.workflow.files import ContractError, explaining_tmpdir
+
+IN_MEMORY_BYTES = 1 << 26
+"""Compressed frames that cannot be read in order are unpacked in memory up to this size, above it in a file."""
+STEP_BYTES = 1 << 24
+"""How much is unpacked or skipped at a time."""
+
+
+class NpzFile:
+    """An NPZ: its keys, its arrays, and which of them are pickled.
+
+    Raises
+    ------
+    ContractError
+        If it is damaged.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        with reading(path):
+            self._members = {key: locate_member(path, key) for key in _arrays_of(path)}
+        self.pickled: Sequence[str] = sorted(key for key, member in self._members.items() if member.dtype.hasobject)
+        """Keys of pickled arrays, which are never read."""
+
+    def names(self, group: str = "") -> list[str]:
+        """Names of arrays that can be read."""
+        return [key for key in sorted(self._members) if key not in self.pickled]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._members and key not in self.pickled
+
+    def array(self, key: str) -> NDArray[Any]:
+        """Read a small array.
+
+        Raises
+        ------
+        ContractError
+            If it is too large or damaged.
+        """
+        member = self._members[key]
+        check_size(self.path, key, member.shape, member.dtype)
+        with (
+            reading(self.path, f"'{key}'"),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(f"{key}.npy") as file,
+        ):
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Shape of an array, which is not read."""
+        return self._members[key].shape
+
+    def frames(self, key: str, last: bool = False) -> LazyArray:
+        """Open an array that is read in blocks of its first axis, or of its last one.
+
+        (M, H, W) is read in order. Where that does not go, because exposures are on the last axis, or the order is
+        Fortran's, the array is mapped, or unpacked if it is compressed.
+        """
+        member = self._members[key]
+        if len(member.shape) == 3 and not member.fortran and not last:
+            return StreamedArray(self.path, key, member)
+        shape = member.shape[::-1] if member.fortran else member.shape
+        with reading(self.path, f"'{key}'"):
+            array: LazyArray = (
+                _unpacked(self.path, key, shape, member.dtype)
+                if member.compressed
+                else MappedArray(self.path, member.offset, shape, member.dtype)
+            )
+        return _Transposed(array, member.shape) if member.fortran else array
+
+    def attribute(self, key: str, name: str) -> Any:
+        """An NPZ has no attributes."""
+        return None
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def _arrays_of(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        stored = {name for name in archive.namelist() if name.endswith(".npy")}
+    return [key for key in keys_of(path) if f"{key}.npy" in stored]
+
+
+class StreamedArray:
+    """An array of an NPZ that is read in order along its first axis, checked against the archive's checksum.
+
+    Parameters
+    ----------
+    path : path
+        The NPZ.
+    key : str
+        Name of the array.
+    member : Member
+        Its header.
+    """
+
+    def __init__(self, path: Path, key: str, member: Member):
+        self.path, self.key = path, key
+        self.shape, self.dtype = member.shape, member.dtype
+        self._row_bytes = math.prod(member.shape[1:]) * member.dtype.itemsize
+        self._archive: zipfile.ZipFile | None = None
+        self._file: IO[bytes] | None = None
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _restart(self) -> IO[bytes]:
+        self._archive = archive = zipfile.ZipFile(self.path)
+        file = archive.open(f"{self.key}.npy")
+        version = np.lib.format.read_magic(file)
+        skip = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+        file.read(skip)
+        self._file, self._next = file, 0
+        return file
+
+    def __getitem__(self, index: slice) -> NDArray[Any]:
+        """Return rows from `start` to `stop`; going back starts again at the beginning of the array."""
+        start, stop, _ = index.indices(len(self))
+        with reading(self.path, f"'{self.key}'"):
+            file = self._restart() if self._file is None or start < self._next else self._file
+            while self._next < start:
+                count = min(start - self._next, max(STEP_BYTES // self._row_bytes, 1))
+                _read_exactly(file, count * self._row_bytes)
+                self._next += count
+            values = _read_exactly(file, (stop - start) * self._row_bytes)
+            self._next = stop
+            return np.frombuffer(values, self.dtype).reshape(stop - start, *self.shape[1:])
+
+
+def _read_exactly(file: IO[bytes], count: int) -> bytes:
+    values = file.read(count)
+    if len(values) < count:
+        raise EOFError(f"{count - len(values)} bytes are missing")
+    return values
+
+
+def _unpacked(path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> LazyArray:
+    """Unpack an array in memory if it is small, and otherwise in a file without a name."""
+    size = math.prod(shape) * dtype.itemsize
+    with explaining_tmpdir():
+        unpacked = scratch_zeros((size,), np.uint8, None if size <= IN_MEMORY_BYTES else tempfile.gettempdir())
+    stream = StreamedArray(path, key, Member((size,), False, np.dtype(np.uint8), True, 0))
+    for start in range(0, size, STEP_BYTES):
+        unpacked[start : start + STEP_BYTES] = stream[start : min(start + STEP_BYTES, size)]
+        drop_pages(unpacked)
+    return _Unpacked(unpacked.view(dtype).reshape(shape))
+
+
+class _Unpacked:
+    """An array whose pages are dropped when a part of it has been read."""
+
+    def __init__(self, array: NDArray[Any]):
+        self._array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        part = np.array(self._array[index])
+        drop_pages(self._array)
+        return part
+
+
+class _Transposed:
+    """An array in Fortran order, read through its transpose in C order, along its first or its last axis."""
+
+    def __init__(self, reversed_array: LazyArray, shape: tuple[int, ...]):
+        self._array, self.shape, self.dtype = reversed_array, shape, reversed_array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        full = index if isinstance(index, tuple) else (index,)
+        full = (*full, *(slice(None) for _ in range(len(self.shape) - len(full))))
+        if any(not isinstance(part, slice) for part in full):
+            raise ContractError("frames in Fortran order with more than three axes; wanted (M, N, N)")
+        return np.transpose(self._array[full[::-1]])

@@ -1,0 +1,190 @@
+"""The probe of a converted scan: read from a file or made of the mean pattern, resampled and scaled with the frames."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.formats.frames import FrameTransform
+from ptycho.formats.inputs import Inputs, KeyedFile
+from ptycho.physics.forward import as_modes, diffract, inverse_diffract, predict_intensity
+from ptycho.workflow.files import ContractError, StrPath
+
+PROBE_KEYS = ("probeGuess", "probe", "entry_1/instrument_1/source_1/illumination")
+"""Keys under which a probe is found, in this order; then PtyPy's."""
+MAX_LOSS = 0.01
+"""Fraction of a probe's photons that may fall outside a smaller window without a warning."""
+
+
+def check_probe(name: str, key: str, probe: NDArray[Any]) -> NDArray[np.complex128]:
+    """Return a probe as (modes, H, W), its first set of modes if there are several.
+
+    Raises
+    ------
+    ContractError
+        If it has another shape, is zero everywhere, or holds values that are not finite.
+    """
+    if probe.ndim > 3:
+        probe = probe.reshape(-1, *probe.shape[-3:])[0]
+    if probe.ndim < 2 or probe.dtype.kind not in "cfiu" or not probe.size:
+        raise ContractError(f"{name}: '{key}' is {probe.dtype} with shape {probe.shape}; wanted complex (modes, N, N)")
+    n_invalid = int((~np.isfinite(probe)).sum())
+    if n_invalid or not probe.any():
+        problem = f"holds {n_invalid} values that are not finite" if n_invalid else "is zero everywhere"
+        raise ContractError(f"{name}: '{key}' {problem}; --probe FILE gives another, --estimate-probe 0 makes one")
+    return as_modes(probe).astype(np.complex128)
+
+
+def find_probe(file: KeyedFile) -> tuple[str, NDArray[Any]] | None:
+    """Return the key and the array of the probe of a file, None if it has none."""
+    key = next((key for key in PROBE_KEYS if key in file), None)
+    if key is None and "content/probe" in file:
+        key = next((f"content/probe/{name}/data" for name in file.names("content/probe")), None)
+    return None if key is None else (key, file.array(key))
+
+
+def read_probe_file(path: StrPath) -> NDArray[np.complex128]:
+    """Read a probe, (modes, H, W), from a `.npy`, or from any NPZ or HDF5 file that has one.
+
+    Raises
+    ------
+    ContractError
+        If the file has none, or it is invalid.
+    """
+    path = Path(path)
+    if path.suffix == ".npy":
+        from ptycho.formats.detector_files import read_npy
+
+        return check_probe(str(path), "the array", read_npy(path))
+    with Inputs([path]) as inputs:
+        probe = find_probe(inputs.keyed[0]) if inputs.keyed else None
+    if probe is None:
+        raise ContractError(f"{path}: no probe in it; wanted one of the keys {', '.join(PROBE_KEYS)}")
+    return check_probe(str(path), *probe)
+
+
+def estimate_probe(
+    mean_counts: NDArray[np.floating], defocus_m: float, pixel_m: float | None, wavelength_m: float | None
+) -> NDArray[np.complexfloating]:
+    """Make a probe whose pattern is the mean pattern: the root of it, with the phase of a defocus, transformed back.
+
+    Parameters
+    ----------
+    mean_counts : (N, N) float
+        Mean counts of the converted frames, 0 in bad pixels.
+    defocus_m : float
+        Distance from the focus to the sample [m]; needs `pixel_m` and `wavelength_m` unless it is 0.
+    pixel_m, wavelength_m : float or None
+        Object pixel and wavelength [m].
+
+    Returns
+    -------
+    (1, N, N) complex
+        P = F⁻¹[√I exp(-iπ λ z q²)], the paraxial propagation of the focus by z (Goodman, Introduction to Fourier
+        Optics, 2005, §4.2).
+
+    Raises
+    ------
+    ValueError
+        If a length is missing.
+    """
+    phase = np.zeros(mean_counts.shape)
+    if defocus_m:
+        if pixel_m is None or wavelength_m is None:
+            raise ValueError(
+                "--estimate-probe with a defocus needs --energy or --wavelength, --distance and --detector-pixel"
+            )
+        n = mean_counts.shape[-1]
+        q = (np.arange(n) - n // 2) / (n * pixel_m)
+        phase = -np.pi * wavelength_m * defocus_m * (q[:, None] ** 2 + q**2)
+    return inverse_diffract(np.sqrt(mean_counts) * np.exp(1j * phase))[None]
+
+
+def resample_probe(
+    modes: NDArray[np.complexfloating], transform: FrameTransform, steps: list[str]
+) -> NDArray[np.complexfloating]:
+    """Return the probe for converted frames.
+
+    It is cropped or padded as they are, in Fourier space; where they are binned, its window becomes smaller. A probe
+    in the size of the converted frames stays as it is.
+
+    Parameters
+    ----------
+    modes : (modes, h, w) complex
+        Probe in the size of the frames in the file, or in that of the converted ones.
+    transform : FrameTransform
+        What is done to the frames.
+    steps : list of str
+        What is done is appended.
+
+    Raises
+    ------
+    ValueError
+        If it has another size.
+    """
+    n, shape = transform.n_pixels, transform.oriented_shape
+    if modes.shape[1:] == (n, n) and (modes.shape[1:] != shape or transform.n_detector == n):
+        return modes
+    if modes.shape[1:] != shape:
+        raise ValueError(
+            f"the probe has {modes.shape[1]} × {modes.shape[2]} px; wanted {shape[0]} × {shape[1]}, or {n} × {n}"
+        )
+    waves = diffract(modes)
+    window = transform.n_detector
+    resized = inverse_diffract(_resize(waves, window)) if waves.shape[1:] != (window, window) else modes
+    kept = _resize(resized, n)
+    before, after = (float(np.sum(np.abs(part) ** 2)) for part in (resized, kept))
+    steps.append(
+        f"probe: resampled from {shape[0]} × {shape[1]} to {n} × {n} px, {1 - after / before:.2%} of it outside"
+    )
+    return kept
+
+
+def _resize(arrays: NDArray[Any], n: int) -> NDArray[Any]:
+    """Crop or pad (…, H, W) arrays to n × n around [H // 2, W // 2]."""
+    for axis in (-2, -1):
+        size = arrays.shape[axis]
+        if n <= size:
+            start = size // 2 - n // 2
+            arrays = np.take(arrays, range(start, start + n), axis)
+        else:
+            before = n // 2 - size // 2
+            widths = [(0, 0)] * arrays.ndim
+            widths[axis] = (before, n - size - before)
+            arrays = np.pad(arrays, widths)
+    return arrays
+
+
+def scale_probe(
+    modes: NDArray[np.complexfloating],
+    obj: NDArray[np.complexfloating],
+    positions: NDArray[np.float64],
+    counts: NDArray[np.floating],
+    bad_pixels: NDArray[np.bool_],
+) -> NDArray[np.complex64]:
+    """Scale a probe so that it predicts the photons of some exposures on valid pixels.
+
+    Parameters
+    ----------
+    modes : (modes, N, N) complex
+        Probe in any unit.
+    obj : (H, W) complex
+        Transmittance.
+    positions : (m, 2) float64
+        Patch centers of the exposures, [x, y] [px].
+    counts : (m, N, N) float
+        What they have counted, without background.
+    bad_pixels : (N, N) bool
+        Pixels that do not count.
+
+    Raises
+    ------
+    ValueError
+        If a window leaves the object, or the exposures have no photons.
+    """
+    predicted = predict_intensity(obj, modes, positions[:, 0], positions[:, 1])[:, ~bad_pixels].sum()
+    measured = np.asarray(counts, np.float64)[:, ~bad_pixels].sum()
+    if measured <= 0 or predicted <= 0:
+        raise ValueError("no photons on the valid pixels of the frames that the probe is scaled to")
+    return (modes * np.sqrt(measured / predicted)).astype(np.complex64)

@@ -1,0 +1,172 @@
+"""A scan as another program's file holds it: frames read in blocks, what the file says, and what it leaves open."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.lazy import LazyArray
+
+if TYPE_CHECKING:
+    from ptycho.formats.inputs import Inputs
+    from ptycho.formats.options import ConversionOptions
+
+Quantity: TypeAlias = Literal["counts", "amplitude"]
+"""What frames hold: photons or a number proportional to them, or the square root of it."""
+Unit: TypeAlias = Literal["m", "um", "nm", "px"]
+"""Unit of positions; px are object pixels, wavelength · distance / (N · detector pixel)."""
+METERS: dict[str, float] = {"m": 1.0, "um": 1e-6, "nm": 1e-9}
+"""Meters per unit."""
+HC_EV_M = 1.23984198e-6
+"""Planck's constant times the speed of light: wavelength [m] times photon energy [eV]."""
+PROMOTED: dict[str, np.dtype[Any]] = {"f2": np.dtype(np.float32), "b1": np.dtype(np.uint8)}
+"""Types that are too narrow to compute with -> what is read in their place."""
+BLOCK_BYTES = 1 << 25
+"""Size of a block of frames in float64: what is processed at a time."""
+
+
+class RawFrames:
+    """Frames in a file, read in order and block by block.
+
+    Parameters
+    ----------
+    source : lazy array
+        (M, H, W), (…, H, W) with the exposures on all leading axes, or, if `last`, (H, W, M).
+    last : bool
+        Exposures are on the last axis.
+    swapped : bool
+        Rows and columns are exchanged in the file, as in files that MATLAB writes.
+    """
+
+    def __init__(self, source: LazyArray, *, last: bool = False, swapped: bool = False):
+        self.source, self.last, self.swapped = source, last, swapped
+        shape = (source.shape[-1], *source.shape[:-1]) if last else source.shape
+        self._leading = shape[:-2]
+        height, width = shape[-2:][:: -1 if swapped else 1]
+        self.shape = (math.prod(self._leading), height, width)
+        self.dtype: np.dtype[Any] = PROMOTED.get(
+            source.dtype.kind + str(source.dtype.itemsize), source.dtype.newbyteorder("=")
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def block_size(self) -> int:
+        """Exposures that are read and processed at a time."""
+        return max(BLOCK_BYTES // (8 * self.shape[1] * self.shape[2]), 1)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the frames of some exposures, (stop - start, H, W)."""
+        if self.last:
+            frames = np.moveaxis(self.source[:, :, start:stop], -1, 0)
+        elif len(self._leading) == 1:
+            frames = self.source[start:stop]
+        else:
+            frames = np.concatenate([self.source[index] for index in self._rows(start, stop)])
+        frames = np.swapaxes(frames, -1, -2) if self.swapped else frames
+        return np.ascontiguousarray(frames, self.dtype)
+
+    def _rows(self, start: int, stop: int) -> list[tuple[int | slice, ...]]:
+        """Return indices of the leading axes that cover a range of exposures, one for every row of the last of them."""
+        *outer, columns = self._leading
+        rows = range(start // columns, -(-stop // columns))
+        return [
+            (
+                *(int(number) for number in np.unravel_index(row, outer)),
+                slice(max(start - row * columns, 0), min(stop - row * columns, columns)),
+            )
+            for row in rows
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """What a file says about lengths; None: nothing."""
+
+    wavelength_m: float | None = None
+    distance_m: float | None = None
+    """From sample to detector."""
+    detector_pixel_m: float | None = None
+    object_pixel_m: float | None = None
+    """Where the file gives it; otherwise it follows from the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawObject:
+    """An object, and where it lies in the plane of the positions."""
+
+    array: NDArray[Any]
+    """(H, W), or what the file has in its place."""
+    origin: tuple[float, float] | None = None
+    """(x, y) of the center of its first pixel, in the unit of the positions; None: positions count its pixels."""
+
+
+@dataclass(frozen=True)
+class OpenConvention:
+    """A convention that a file leaves open: it is asked for, never guessed."""
+
+    question: str
+    """What is not known."""
+    answers: str
+    """The options that settle it, as they are typed."""
+    settled_by: tuple[str, ...]
+    """Fields of `ptycho.formats.options.ConversionOptions`: one of them must be set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A format of scans, and its reader."""
+
+    name: str
+    """As it is typed."""
+    title: str
+    """As it is called."""
+    recognizes: "Callable[[Inputs], bool]"
+    """Whether some files have it."""
+    read: "Callable[[Inputs, ConversionOptions], RawScan]"
+    """Opens the scan in them."""
+    variants: tuple[str, ...] = ()
+    """Names of conventions that a file may follow without saying so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawScan:
+    """What a reader found in the files of one scan."""
+
+    name: str
+    """The files, in messages."""
+    frames: RawFrames
+    positions: NDArray[np.float64]
+    """(K, 2) patch centers, [x, y] = [column, row], growing to the right and downwards."""
+    unit: Unit | None
+    """Unit of the positions; None: the file does not say."""
+    quantity: Quantity | None
+    """What the frames hold; None: the file does not say."""
+    corner: bool = False
+    """Whether the zero frequency of the frames is at [0, 0]; otherwise it is at [H // 2, W // 2]."""
+    frame_numbers: NDArray[np.int64] | None = None
+    """(M,) numbers of the frames where positions are matched by number; None: by order."""
+    position_numbers: NDArray[np.int64] | None = None
+    """(K,) numbers of the positions."""
+    probe: NDArray[Any] | None = None
+    """(N, N) or (modes, N, N) complex, in any unit."""
+    probe_key: str = "probe"
+    """Its name in messages."""
+    object: RawObject | None = None
+    object_key: str = "object"
+    """Its name in messages."""
+    geometry: Geometry = field(default_factory=Geometry)
+    bad_pixels: NDArray[np.bool_] | None = None
+    """(H, W), in the orientation of the frames."""
+    background: NDArray[np.floating] | None = None
+    """(H, W) mean counts, in the orientation of the frames."""
+    exposure_scale: NDArray[np.float64] | None = None
+    """(M,) flux of every exposure, in any unit."""
+    conventions: tuple[str, ...] = ()
+    """What the reader has applied, in words."""
+    open: tuple[OpenConvention, ...] = ()
+    """What it could not know."""

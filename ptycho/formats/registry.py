@@ -1,0 +1,81 @@
+"""The table of formats: what a set of files is recognized as, and the reader of each."""
+
+from dataclasses import replace
+
+from ptycho.formats.inputs import Inputs
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.raw import Format, OpenConvention, RawScan
+from ptycho.formats.readers import plain, tike
+from ptycho.workflow.files import ContractError
+
+FORMATS: dict[str, Format] = {format.name: format for format in (tike.FORMAT, plain.FORMAT)}
+"""Name -> format; files are recognized in this order."""
+HINTS = {
+    "npy": "one array without positions and probe; wanted them, too, in an NPZ (frames, xcoords, ycoords, probe)",
+    "pickle": "a pickle, which could run any program; pickles are never read: save its arrays as NPZ or HDF5",
+    "mat5": "a MATLAB file before 7.3; wanted one that MATLAB has saved with -v7.3",
+    "unknown": "no file of a known kind; wanted HDF5, NPZ, TIFF or a table",
+}
+"""Kind of a file that no format has -> what to do."""
+
+
+def find_format(inputs: Inputs, name: str | None) -> Format:
+    """Return the format of some files.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The files.
+    name : str or None
+        The format that was asked for.
+
+    Raises
+    ------
+    ContractError
+        If no format is recognized.
+    ValueError
+        If there is no format of that name.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise ValueError(f"--format {name}; wanted one of {', '.join(FORMATS)}")
+        return FORMATS[name]
+    for format in FORMATS.values():
+        if format.recognizes(inputs):
+            return format
+    for path, kind in inputs.other:
+        raise ContractError(f"{path}: {HINTS[kind]}")
+    keys = [key for file in inputs.keyed for key in file.names()]
+    pickled = [key for file in inputs.keyed for key in file.pickled]
+    also = f"; pickled, and so not read: {', '.join(pickled)}" if pickled else ""
+    raise ContractError(
+        f"{inputs.name}: a layout of no known format; found {', '.join(keys[:20]) or 'no arrays'}{also}; known are "
+        f"{', '.join(FORMATS)}"
+    )
+
+
+def read_scan(inputs: Inputs, options: ConversionOptions) -> RawScan:
+    """Open the scan in some files; refuse it if it leaves a convention open that no option settles.
+
+    Raises
+    ------
+    ContractError
+        If the files have no known format, are invalid, or leave a convention open.
+    ValueError
+        If an option names a format or variant that does not exist.
+    """
+    format = find_format(inputs, options.format)
+    if options.variant is not None and options.variant not in format.variants:
+        known = ", ".join(format.variants) or "none"
+        raise ValueError(f"--variant {options.variant}: {format.title} has {known}")
+    raw = format.read(inputs, options)
+    raw = replace(raw, conventions=(f"read as {format.title}", *raw.conventions))
+    open_conventions = [convention for convention in raw.open if not _is_settled(convention, options)]
+    if open_conventions:
+        asked = "; ".join(f"{convention.question}: {convention.answers}" for convention in open_conventions)
+        raise ContractError(f"{raw.name} ({format.title}) leaves open {asked}")
+    return raw
+
+
+def _is_settled(convention: OpenConvention, options: ConversionOptions) -> bool:
+    return any(getattr(options, name) not in (None, False) for name in convention.settled_by)
