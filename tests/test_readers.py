@@ -5,8 +5,9 @@ import io
 
 import h5py
 import numpy as np
+import pytest
 
-from tests.raw_scans import COUNT, N, convert, counts_of, measurement, offsets
+from tests.raw_scans import COUNT, N, convert, counts_of, measurement, member, offsets
 
 POSITIONS = np.stack([measurement()["xcoords"], measurement()["ycoords"]], axis=1)
 EXPECTED = POSITIONS - POSITIONS[0]
@@ -45,3 +46,89 @@ def test_hdf5_of_your_own_with_the_keys_of_an_npz(tmp_path):
         file.update(raw)
     assert_same(convert(tmp_path / "own.h5", tmp_path / "scan.npz"), raw["intensity"], raw["probe"])
     assert len(raw["intensity"]) == COUNT
+
+
+PIXEL = 40e-9
+"""Object pixel of the scans in physical units [m]."""
+DISTANCE, DETECTOR_PIXEL = 2.0, 50e-6
+WAVELENGTH = PIXEL * N * DETECTOR_PIXEL / DISTANCE
+
+
+def write_cxi(path, counts, translation, **more):
+    """Write the arrays that the specification asks for; `more` has further ones, or others in their place."""
+    detector = "entry_1/instrument_1/detector_1"
+    arrays = {
+        "cxi_version": 160,
+        "entry_1/data_1/data": counts,
+        "entry_1/data_1/translation": translation,
+        f"{detector}/distance": DISTANCE,
+        f"{detector}/x_pixel_size": DETECTOR_PIXEL,
+        f"{detector}/y_pixel_size": DETECTOR_PIXEL,
+        "entry_1/instrument_1/source_1/energy": 1.23984198e-6 / WAVELENGTH * 1.602176634e-19,
+        "entry_1/instrument_1/source_1/illumination": measurement()["probe"],
+    } | more
+    with h5py.File(path, "w") as file:
+        for key, value in arrays.items():
+            if value is not None:
+                file[key] = value
+
+
+def test_cxi(tmp_path):
+    """Downstream, x is to the left and y up: the sample moves to the left where the beam moves to the right on it."""
+    raw, meters = measurement(dtype=np.uint16), np.pad(POSITIONS * PIXEL, ((0, 0), (0, 1)))
+    mask = np.zeros((N, N), np.uint32)
+    mask[0, 1], mask[2, 3], mask[4, 5] = 0x1000, 1, 0x1002
+    dark = np.stack([np.full((N, N), 0.25), np.full((N, N), 0.75)])
+    detector = "entry_1/instrument_1/detector_1"
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], meters, **{f"{detector}/mask": mask, f"{detector}/data_dark": dark})
+    scan = convert(tmp_path / "a.cxi", tmp_path / "scan.npz")
+    bad = np.zeros((N, N), bool)
+    bad[2, 3] = bad[4, 5] = True
+    np.testing.assert_array_equal(member(scan, "bad_pixels"), bad)
+    assert_same(scan, raw["intensity"] * ~bad, raw["probe"])
+    assert (member(scan, "background")[~bad] == 0.5).all()
+    assert scan.metadata["pixel_size_m"] == pytest.approx(PIXEL)
+    assert scan.metadata["wavelength_m"] == pytest.approx(WAVELENGTH)
+    beam = convert(tmp_path / "a.cxi", tmp_path / "beam.npz", "--variant", "beam")
+    np.testing.assert_allclose(offsets(beam), -EXPECTED, atol=1e-9)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_cxi_basis_vectors_say_how_the_detector_is_turned(tmp_path, transposed):
+    """Rows to the right and columns up: x of a position is then along rows, and y against columns."""
+    raw, meters = measurement(), np.pad(POSITIONS * PIXEL, ((0, 0), (0, 1)))
+    rows, columns = [-DETECTOR_PIXEL, 0, 0], [0, DETECTOR_PIXEL, 0]
+    vectors = np.array([rows, columns])
+    turned = np.swapaxes(raw["intensity"], 1, 2)[:, :, ::-1]
+    detector = "entry_1/instrument_1/detector_1"
+    more = {
+        f"{detector}/basis_vectors": vectors.T if transposed else vectors,
+        f"{detector}/x_pixel_size": None,
+        f"{detector}/y_pixel_size": None,
+        "entry_1/data_1/data": None,
+        f"{detector}/data": turned,
+        "entry_1/data_1/translation": None,
+        "entry_1/sample_1/geometry_1/translation": meters,
+    }
+    write_cxi(tmp_path / "a.cxi", None, None, **more)
+    scan = convert(tmp_path / "a.cxi", tmp_path / "scan.npz")
+    np.testing.assert_array_equal(counts_of(scan), turned)
+    np.testing.assert_allclose(offsets(scan), np.stack([-EXPECTED[:, 1], EXPECTED[:, 0]], axis=1), atol=1e-9)
+
+
+def test_cxi_with_an_energy_in_another_unit_is_refused(tmp_path, capsys):
+    raw, meters = measurement(), np.pad(POSITIONS * PIXEL, ((0, 0), (0, 1)))
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], meters, **{"entry_1/instrument_1/source_1/energy": 8000.0})
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", code=2)
+    assert "--energy 8000, if it is in eV" in capsys.readouterr().err
+    energy = 1.23984198e-6 / WAVELENGTH
+    assert_same(convert(tmp_path / "a.cxi", tmp_path / "scan.npz", "--energy", energy), raw["intensity"])
+
+
+def test_cxi_without_a_probe_names_the_options_that_give_one(tmp_path, capsys):
+    raw, meters = measurement(), np.pad(POSITIONS * PIXEL, ((0, 0), (0, 1)))
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], meters, **{"entry_1/instrument_1/source_1/illumination": None})
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", code=2)
+    assert "no probe; --probe FILE gives one, --estimate-probe DEFOCUS" in capsys.readouterr().err
+    options = ("--estimate-probe", "1e-6", "--position-unit", "m")
+    assert_same(convert(tmp_path / "a.cxi", tmp_path / "scan.npz", *options), raw["intensity"])

@@ -1,5 +1,6 @@
 """The conversion: read a scan of another program, apply what is asked, check the result, and write it, streamed."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ N_SAMPLE = 32
 """Exposures that the probe is scaled to."""
 SAMPLE_BYTES = 1 << 26
 """Size of their frames at most; there are fewer if they are larger."""
+
+_logger = logging.getLogger(__name__)
 
 
 def convert(
@@ -133,13 +136,22 @@ def _check(prepared: Prepared) -> _Checked:
     bad = prepared.bad_pixels | gaps
     usable = [i for i, (number, _) in enumerate(sample) if number not in left_out]
     remaining = prepared.exposures.without(left_out)
-    mean = np.where(bad, 0, survey.sum) / len(remaining.numbers)
+    mean = prepared.transform.counts(np.where(bad, 0, survey.sum) / len(remaining.numbers))
+    _say_center(mean)
     return _Checked(
         exposures=remaining,
         bad_pixels=bad,
-        mean_counts=prepared.transform.counts(mean),
+        mean_counts=mean,
         sample=(np.array([sample[i][0] for i in usable], np.int64), found[usable]),
     )
+
+
+def _say_center(mean_counts: NDArray[np.floating]) -> None:
+    """Log where the mean pattern has its center of mass: for most beams near the zero frequency."""
+    axis, total = np.arange(len(mean_counts)), mean_counts.sum()
+    row, column = (float(mean_counts.sum(axis=other) @ axis / total) for other in (1, 0))
+    middle = len(axis) // 2
+    _logger.info("mean pattern: center of mass at row %.1f, column %.1f; [N/2, N/2] is %d", row, column, middle)
 
 
 def _complete(prepared: Prepared, checked: _Checked) -> dict[str, Any]:

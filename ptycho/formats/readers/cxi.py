@@ -1,0 +1,142 @@
+"""CXI files: HDF5 in the layout of the Coherent X-ray Imaging Data Bank (Maia, Nature Methods 9, 854, 2012)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, require
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.raw import HC_EV_M, Format, Geometry, RawFrames, RawScan
+from ptycho.workflow.files import ContractError
+
+INSTRUMENT, DETECTOR = "entry_1/instrument_1", "entry_1/instrument_1/detector_1"
+DATA = ("entry_1/data_1/data", f"{DETECTOR}/data")
+"""Where frames are, in this order."""
+TRANSLATION = (
+    "entry_1/data_1/translation",
+    "entry_1/sample_1/geometry_1/translation",
+    f"{DETECTOR}/translation",
+)
+"""Where positions are, in this order."""
+JOULE_PER_EV = 1.602176634e-19
+MAX_ENERGY_J = 1e-12
+"""Photon energies above this, 6 MeV, are in another unit than joule."""
+HAS_SIGNAL = 0x1000
+"""Bit of a mask that is set in good pixels: signal above the background."""
+SAMPLE, BEAM = "sample", "beam"
+"""What `translation` is that of: the sample, as the specification says, or the beam."""
+
+
+def recognizes(inputs: Inputs) -> bool:
+    """Whether there are frames in `entry_1`."""
+    return any(inputs.find(key) is not None for key in DATA)
+
+
+def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
+    """Open the first entry of a CXI file.
+
+    Raises
+    ------
+    ContractError
+        If something is missing, pixels are not square, or the energy is not in joule.
+    """
+    file = next(file for file in inputs.keyed if first_of(file, *DATA) is not None)
+    key = require(file, *DATA)
+    frames = RawFrames(file.frames(key))
+    slow, fast, in_file = _axes(file)
+    moved = _translation(file, len(frames))
+    sign = 1.0 if options.variant == BEAM else -1.0
+    positions = sign * np.stack([moved @ fast, moved @ slow], axis=1)
+    illumination = f"{INSTRUMENT}/source_1/illumination"
+    return RawScan(
+        name=inputs.name,
+        frames=frames,
+        quantity="counts",
+        positions=positions,
+        unit="m",
+        probe=file.array(illumination) if illumination in file else None,
+        probe_key=illumination,
+        geometry=Geometry(
+            wavelength_m=_wavelength(file, options),
+            distance_m=number(file, f"{DETECTOR}/distance"),
+            detector_pixel_m=_detector_pixel(file),
+        ),
+        bad_pixels=_bad_pixels(file),
+        background=_background(file),
+        conventions=(
+            f"frames: '{key}', rows and columns as they are; zero frequency taken at [H/2, W/2]",
+            f"positions: '{require(file, *TRANSLATION)}' [m] of the {'beam' if sign > 0 else 'sample, negated'}, from "
+            f"McStas axes (y up, x to the left, looking downstream) to those of the detector ({in_file})",
+        ),
+    )
+
+
+def _axes(file: KeyedFile) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Return the unit vectors of rows and columns of the detector, (3,) each, and where they come from."""
+    key = f"{DETECTOR}/basis_vectors"
+    if key not in file:
+        return np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0]), "rows down, columns to the right, as usual"
+    vectors = file.array(key).astype(np.float64)
+    vectors = vectors if vectors.shape == (2, 3) else vectors.T
+    lengths = np.linalg.norm(vectors, axis=-1)
+    if vectors.shape != (2, 3) or not (lengths > 0).all():
+        raise ContractError(f"{file.path}: '{key}' is {vectors.tolist()}; wanted two vectors of three components")
+    slow, fast = vectors / lengths[:, None]
+    return slow, fast, "basis_vectors"
+
+
+def _translation(file: KeyedFile, count: int) -> NDArray[np.float64]:
+    """Return x, y and z of every exposure, (K, 3) [m]."""
+    key = require(file, *TRANSLATION)
+    moved = file.array(key).astype(np.float64)
+    moved = moved if moved.ndim == 2 else np.squeeze(moved)
+    if moved.ndim == 2 and moved.shape[0] in (2, 3) and moved.shape[1] == count and count > 3:
+        moved = moved.T
+    if moved.ndim != 2 or moved.shape[1] not in (2, 3):
+        raise ContractError(f"{file.path}: '{key}' has shape {moved.shape}; wanted ({count}, 3), in meters")
+    return np.pad(moved, ((0, 0), (0, 3 - moved.shape[1])))
+
+
+def _wavelength(file: KeyedFile, options: ConversionOptions) -> float | None:
+    wavelength = number(file, f"{INSTRUMENT}/source_1/wavelength")
+    energy = number(file, f"{INSTRUMENT}/source_1/energy")
+    if wavelength is not None or energy is None or options.energy_ev or options.wavelength_m:
+        return wavelength
+    if not 0 < energy < MAX_ENERGY_J:
+        raise ContractError(
+            f"{file.path}: a photon energy of {energy:.6g} J is none; --energy {energy:.6g}, if it is in eV, or "
+            f"{1000 * energy:.6g}, if it is in keV"
+        )
+    return HC_EV_M / (energy / JOULE_PER_EV)
+
+
+def _detector_pixel(file: KeyedFile) -> float | None:
+    x, y = (number(file, f"{DETECTOR}/{axis}_pixel_size") for axis in "xy")
+    if x is None and y is None and f"{DETECTOR}/basis_vectors" in file:
+        vectors = file.array(f"{DETECTOR}/basis_vectors").astype(np.float64)
+        y, x = (float(length) for length in np.linalg.norm(vectors if vectors.shape == (2, 3) else vectors.T, axis=-1))
+    if x is not None and y is not None and not np.isclose(x, y, rtol=1e-3):
+        raise ContractError(f"{file.path}: pixels of {x:.6g} × {y:.6g} m; wanted square ones")
+    return x if x is not None else y
+
+
+def _bad_pixels(file: KeyedFile) -> NDArray[np.bool_] | None:
+    key = f"{DETECTOR}/mask"
+    if key not in file:
+        return None
+    mask = file.array(key)
+    if mask.dtype.kind == "f":
+        mask = np.nan_to_num(mask, nan=1.0)
+    bad = (mask.astype(np.int64) & ~HAS_SIGNAL) != 0
+    return np.any(bad.reshape(-1, *bad.shape[-2:]), axis=0)
+
+
+def _background(file: KeyedFile) -> NDArray[np.floating] | None:
+    """Return the mean of the dark frames that cdtools writes, (H, W)."""
+    key = f"{DETECTOR}/data_dark"
+    if key not in file:
+        return None
+    dark = file.array(key)
+    return np.nanmean(dark.reshape(-1, *dark.shape[-2:]).astype(np.float64), axis=0)
+
+
+FORMAT = Format(name="cxi", title="CXI", recognizes=recognizes, read=read, variants=(SAMPLE, BEAM))
