@@ -51,13 +51,14 @@ def object_lengths(
     scale = (transform.n_detector / width, transform.n_detector / height)
     asked = any((options.wavelength_m, options.energy_ev, options.distance_m, options.detector_pixel_m))
     in_file = given if given is not None else None if asked else geometry.object_pixel_m
+    side = width if given is not None else geometry.object_pixel_side or width
     pixel = None
     if in_file is not None:
-        if height != width:
+        if height != width and side == width:
             raise ValueError(
                 f"an object pixel for frames of {height} × {width} px; wanted --energy, --distance and --detector-pixel"
             )
-        pixel = in_file / scale[0]
+        pixel = in_file * side / transform.n_detector
     elif wavelength and distance and detector_pixel:
         pixel = wavelength * distance / (transform.n_detector * detector_pixel)
     if pixel is not None:

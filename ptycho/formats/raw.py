@@ -93,6 +93,8 @@ class Geometry:
     detector_pixel_m: float | None = None
     object_pixel_m: float | None = None
     """Where the file gives it; otherwise it follows from the others."""
+    object_pixel_side: int | None = None
+    """Side of the frames that it belongs to [detector px]; None: that of the frames in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

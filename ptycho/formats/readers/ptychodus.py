@@ -1,0 +1,153 @@
+"""Scans of ptychodus: a diffraction file and a product, HDF5 or NPZ, in one file or two."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.formats.inputs import Inputs, KeyedFile
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.raw import HC_EV_M, Format, Geometry, OpenConvention, RawFrames, RawObject, RawScan
+from ptycho.workflow.files import ContractError
+
+BEFORE, SINCE = "before-1.7", "since-1.7"
+"""Versions that take the object's center at size / 2, and at (size - 1) / 2."""
+POSITIONS = ("probe_position_x_m", "probe_position_y_m")
+
+
+def recognizes(inputs: Inputs) -> bool:
+    """Whether there are the patterns of a diffraction file, or a product without other frames."""
+    return inputs.find("patterns") is not None
+
+
+def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
+    """Open patterns and product; they are matched by their indexes.
+
+    Raises
+    ------
+    ContractError
+        If there is no product, or something in it is missing or has another shape.
+    """
+    diffraction, product = inputs.find("patterns"), inputs.find(*POSITIONS)
+    if diffraction is None or product is None:
+        raise ContractError(f"{inputs.name}: patterns without a product; wanted its file, too: the positions are in it")
+    frames = RawFrames(diffraction.frames("patterns"))
+    numbers = _indexes(diffraction, "indexes", len(frames))
+    bad = np.squeeze(diffraction.array("bad_pixels")) != 0 if "bad_pixels" in diffraction else None
+    return product_scan(product, frames, options, name=inputs.name, frame_numbers=numbers, bad_pixels=bad)
+
+
+def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptions, **more: Any) -> RawScan:
+    """Combine a product with frames.
+
+    Parameters
+    ----------
+    product : KeyedFile
+        With positions, probe, object.
+    frames : RawFrames
+        The frames.
+    options : ConversionOptions
+        `variant` and `without_object` are used.
+    **more
+        Further fields of the scan: name, frame_numbers, bad_pixels.
+
+    Raises
+    ------
+    ContractError
+        If something is missing or has another shape.
+    """
+    x, y = (product.array(key).astype(np.float64).ravel() for key in POSITIONS)
+    if len(x) != len(y):
+        raise ContractError(f"{product.path}: {len(x)} x-positions but {len(y)} y-positions")
+    numbers = _indexes(product, "probe_position_indexes", len(x))
+    if len(np.unique(numbers)) != len(numbers) and len(x) == len(frames):
+        numbers, more["frame_numbers"] = np.arange(len(x)), np.arange(len(x))
+    probe = product.array("probe") if "probe" in product else None
+    energy = value_of(product, "photon_energy_eV") or value_of(product, "probe_energy_eV")
+    obj, said, unknown = _object(product, options)
+    return RawScan(
+        frames=frames,
+        quantity="counts",
+        positions=np.stack([x, y], axis=1),
+        unit="m",
+        position_numbers=numbers,
+        probe=probe,
+        object=obj,
+        geometry=Geometry(
+            wavelength_m=HC_EV_M / energy if energy else None,
+            distance_m=value_of(product, "detector_object_distance_m") or None,
+            object_pixel_m=_pixel(product, "probe") or _pixel(product, "object"),
+            object_pixel_side=None if probe is None else probe.shape[-1],
+        ),
+        conventions=(
+            "frames: rows and columns as they are; zero frequency taken at [H/2, W/2]",
+            "positions: of the probe on the object, columns along x, rows along y",
+            *said,
+        ),
+        open=tuple(unknown),
+        **more,
+    )
+
+
+def _indexes(file: KeyedFile, key: str, count: int) -> NDArray[np.int64]:
+    return np.arange(count) if key not in file else file.array(key).astype(np.int64).ravel()
+
+
+def value_of(file: KeyedFile, name: str, of: str = "") -> float | None:
+    """Return a number that is an attribute in HDF5, or, with the name of what it is of before its own, an array."""
+    value = file.attribute(of, name)
+    key = f"{of}_{name}" if of else name
+    if value is None and key in file:
+        value = file.array(key)
+    if value is None or not np.size(value):
+        return None
+    number = float(np.ravel(value)[0])
+    if not np.isfinite(number):
+        raise ContractError(f"{file.path}: '{key}' is {number}; wanted a finite number")
+    return number
+
+
+def _pixel(file: KeyedFile, of: str) -> float | None:
+    width, height = (value_of(file, f"pixel_{side}_m", of) for side in ("width", "height"))
+    if width and height and not np.isclose(width, height, rtol=1e-3):
+        raise ContractError(f"{file.path}: {of} pixels of {width:.6g} × {height:.6g} m; wanted square ones")
+    return width or height or None
+
+
+def _object(file: KeyedFile, options: ConversionOptions) -> tuple[RawObject | None, list[str], list[OpenConvention]]:
+    """Return the object, where it lies, what was applied, and its center's convention if that is not known."""
+    pixel = _pixel(file, "object")
+    center = [value_of(file, f"center_{axis}_m", "object") for axis in "xy"]
+    if "object" not in file or options.without_object:
+        return None, [], []
+    array = file.array("object")
+    version, reason = options.variant, "as asked"
+    if version is None:
+        version, reason = _version(file)
+    asked = OpenConvention(
+        "where the center of the object is", f"--variant {BEFORE}, --variant {SINCE}, or --without-object", ("variant",)
+    )
+    if pixel is None or None in center:
+        return RawObject(array=array), [], []
+    shift = 0.5 if version == SINCE else 0.0
+    origin = [
+        middle - pixel * (size / 2 - shift)
+        for middle, size in zip(center, array.shape[: -3 if array.ndim > 2 else None : -1], strict=True)
+        if middle is not None
+    ]
+    if version is None:
+        return RawObject(array=array, origin=(origin[0], origin[1])), [], [asked]
+    middle = "(size - 1) / 2" if version == SINCE else "size / 2"
+    return RawObject(array=array, origin=(origin[0], origin[1])), [f"object: center at {middle}, {reason}"], []
+
+
+def _version(file: KeyedFile) -> tuple[str | None, str]:
+    """Return what the file says about the version that wrote it."""
+    if value_of(file, "photon_energy_eV") is not None:
+        return SINCE, "as of version 1.7, which names photon_energy_eV"
+    if "costs" in file:
+        return BEFORE, "as before version 1.7, which named costs"
+    return None, ""
+
+
+FORMAT = Format(name="ptychodus", title="ptychodus", recognizes=recognizes, read=read, variants=(BEFORE, SINCE))
