@@ -255,3 +255,110 @@ def test_ptychopinn_counts_frames_last_and_more_positions(tmp_path):
     scan = convert(tmp_path / "more.npz", tmp_path / "scan.npz")
     np.testing.assert_array_equal(counts_of(scan), raw["intensity"][index])
     np.testing.assert_allclose(scan.xcoords, raw["xcoords"][index])
+
+
+def test_paired_files_ask_how_they_are_turned(tmp_path, capsys):
+    raw = measurement(dtype=np.uint32)
+    with h5py.File(tmp_path / "x_dp.hdf5", "w") as file:
+        file["dp"] = np.swapaxes(raw["intensity"], 1, 2)
+    with h5py.File(tmp_path / "x_para.hdf5", "w") as file:
+        file.update(
+            {"ppX": -POSITIONS[:, :1] * PIXEL, "ppY": -POSITIONS[:, 1:] * PIXEL, "lambda": WAVELENGTH, "dx": PIXEL}
+        )
+        file["probe"] = raw["probe"].T
+    files = tmp_path / "x_dp.hdf5", tmp_path / "x_para.hdf5", tmp_path / "scan.npz"
+    convert(*files, code=2)
+    message = capsys.readouterr().err
+    assert "leaves open how frames and positions are oriented: --variant matlab" in message
+    scan = convert(*files, "--variant", "matlab")
+    assert_same(scan, raw["intensity"], raw["probe"])
+    assert scan.metadata["wavelength_m"] == pytest.approx(WAVELENGTH)
+    scan = convert(*files, "--variant", "unchanged")
+    np.testing.assert_array_equal(counts_of(scan), np.swapaxes(raw["intensity"], 1, 2))
+    np.testing.assert_allclose(offsets(scan), -EXPECTED, atol=1e-9)
+    scan = convert(*files, "--negate-positions", "--transpose")
+    np.testing.assert_array_equal(counts_of(scan), raw["intensity"])
+    np.testing.assert_allclose(offsets(scan), EXPECTED, atol=1e-9)
+    convert(files[0], files[2], code=2)
+    assert "wanted the file X_para.hdf5, too" in capsys.readouterr().err
+
+
+def test_paired_files_may_hold_a_product(tmp_path):
+    raw = measurement(dtype=np.uint32)
+    with h5py.File(tmp_path / "x_dp.hdf5", "w") as file:
+        file["dp"] = raw["intensity"]
+    meters = (POSITIONS - np.array([20, 25])) * PIXEL
+    product(tmp_path / "x_para.hdf5", "before", np.ones((50, 40), complex), (0, 0), np.arange(COUNT), meters)
+    scan = convert(tmp_path / "x_para.hdf5", tmp_path / "x_dp.hdf5", tmp_path / "scan.npz")
+    assert_same(scan, raw["intensity"], raw["probe"])
+    np.testing.assert_allclose(scan.xcoords, POSITIONS[:, 0])
+
+
+def write_ptyd(path, counts, links=False):
+    """Two chunks of prepared data, the second of one frame less; in one file, or linked to as PtyPy links them."""
+    with h5py.File(path, "w") as file:
+        energy = 1.23984198e-9 / WAVELENGTH
+        file.update({"meta/psize": [DETECTOR_PIXEL] * 2, "meta/energy": energy, "meta/distance": DISTANCE})
+        file.update({"meta/center": [N / 2, N / 2], "meta/shape": [N, N]})
+        weights = np.ones((N, N))
+        weights[3, 2] = 0
+        for number, rows in enumerate((slice(0, 7), slice(7, COUNT))):
+            arrays = {
+                "data": counts[rows],
+                "positions": POSITIONS[rows, ::-1] * PIXEL,
+                "weights": np.broadcast_to(weights, counts[rows].shape),
+            }
+            if links:
+                with h5py.File(f"{path}.part{number:03d}", "w") as part:
+                    part.update(arrays)
+                file[f"chunks/{number}"] = h5py.ExternalLink(f"somewhere/{path.name}.part{number:03d}", "/")
+            else:
+                for key, array in arrays.items():
+                    file[f"chunks/{number}/{key}"] = array
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_ptypy(tmp_path, links):
+    """The object's first pixel is at (-3, -5) px; its origin and the positions say where a bright pixel is."""
+    raw = measurement()
+    write_ptyd(tmp_path / "a.ptyd", raw["intensity"], links)
+    obj = np.ones((1, 50, 40), np.complex64)
+    obj[0, 21, 17] = 0.5
+    with h5py.File(tmp_path / "a.ptyr", "w") as file:
+        file["content/probe/SscanG00/data"] = raw["probe"][None].astype(np.complex64)
+        file["content/obj/SscanG00/data"] = obj
+        file["content/obj/SscanG00/_origin"] = np.array([-5, -3]) * PIXEL
+        file["content/obj/SscanG00/_psize"] = np.array([PIXEL, PIXEL])
+    scan = convert(tmp_path / "a.ptyd", tmp_path / "a.ptyr", tmp_path / "scan.npz")
+    bad = np.zeros((N, N), bool)
+    bad[3, 2] = True
+    np.testing.assert_array_equal(member(scan, "bad_pixels"), bad)
+    assert_same(scan, raw["intensity"] * ~bad, raw["probe"])
+    np.testing.assert_array_equal(scan.object[:], obj[0])
+    np.testing.assert_allclose(np.stack([scan.xcoords, scan.ycoords], axis=1), POSITIONS + np.array([3, 5]))
+
+
+def test_ptypy_reconstructions_have_no_frames_and_give_a_probe(tmp_path, capsys):
+    raw = measurement()
+    with h5py.File(tmp_path / "a.ptyr", "w") as file:
+        file["content/probe/SscanG00/data"] = raw["probe"][None].astype(np.complex64)
+        file["content/obj/SscanG00/data"] = np.ones((1, 50, 40), np.complex64)
+    convert(tmp_path / "a.ptyr", tmp_path / "scan.npz", code=2)
+    assert "wanted the .ptyd file with them, too" in capsys.readouterr().err
+    write_ptyd(tmp_path / "a.ptyd", raw["intensity"])
+    scan = convert(tmp_path / "a.ptyd", tmp_path / "scan.npz", "--probe", tmp_path / "a.ptyr")
+    assert len(scan) == COUNT
+
+
+def test_files_in_other_folders_are_linked_to_only_if_asked(tmp_path, capsys):
+    raw = measurement()
+    (tmp_path / "inside").mkdir()
+    write_ptyd(tmp_path / "outside.ptyd", raw["intensity"])
+    np.save(tmp_path / "probe.npy", raw["probe"])
+    with h5py.File(tmp_path / "inside/a.ptyd", "w") as file:
+        for group in ("meta", "chunks"):
+            file[group] = h5py.ExternalLink("../outside.ptyd", f"/{group}")
+    arguments = tmp_path / "inside/a.ptyd", tmp_path / "scan.npz", "--probe", tmp_path / "probe.npy"
+    convert(*arguments, code=2)
+    assert "in another folder" in capsys.readouterr().err
+    assert len(convert(*arguments, "--follow-links")) == COUNT

@@ -1,7 +1,7 @@
 """A scan as another program's file holds it: frames read in blocks, what the file says, and what it leaves open."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -81,6 +81,34 @@ class RawFrames:
             )
             for row in rows
         ]
+
+
+class Concatenated:
+    """Stacks of frames one after the other, read when indexed by a range of exposures.
+
+    Parameters
+    ----------
+    stacks : sequence of lazy array
+        (m, H, W) each, with the same H, W and type.
+    """
+
+    def __init__(self, stacks: Sequence[LazyArray]):
+        self._stacks = stacks
+        self._starts = np.cumsum([0, *(stack.shape[0] for stack in stacks)])
+        self.shape = (int(self._starts[-1]), *stacks[0].shape[1:])
+        self.dtype = np.result_type(*(stack.dtype for stack in stacks))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: slice) -> NDArray[Any]:
+        start, stop, _ = index.indices(len(self))
+        parts = [
+            stack[max(start - first, 0) : min(stop - first, stack.shape[0])]
+            for first, stack in zip(self._starts[:-1].tolist(), self._stacks, strict=True)
+            if first < stop and start < first + stack.shape[0]
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, *self.shape[1:]), self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

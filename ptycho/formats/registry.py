@@ -5,11 +5,20 @@ from dataclasses import replace
 from ptycho.formats.inputs import Inputs
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, OpenConvention, RawScan
-from ptycho.formats.readers import cxi, plain, ptychodus, ptychopinn, tike
+from ptycho.formats.readers import cxi, paired, plain, ptychodus, ptychopinn, ptypy, tike
 from ptycho.workflow.files import ContractError
 
 FORMATS: dict[str, Format] = {
-    format.name: format for format in (cxi.FORMAT, ptychodus.FORMAT, tike.FORMAT, ptychopinn.FORMAT, plain.FORMAT)
+    format.name: format
+    for format in (
+        cxi.FORMAT,
+        ptychodus.FORMAT,
+        paired.FORMAT,
+        ptypy.FORMAT,
+        tike.FORMAT,
+        ptychopinn.FORMAT,
+        plain.FORMAT,
+    )
 }
 """Name -> format; files are recognized in this order."""
 HINTS = {
