@@ -70,7 +70,7 @@ $(INSTALLED): $(PACKAGES) pyproject.toml
 	@touch $@
 
 # Pins stay as they are where pyproject.toml allows them; `make lock ARGS=--upgrade` takes the newest.
-COMPILE = $(UV) pip compile pyproject.toml --extra test --extra check --extra docs --no-emit-package torch --generate-hashes \
+COMPILE = $(UV) pip compile pyproject.toml --extra hdf5 --extra test --extra check --extra docs --no-emit-package torch --generate-hashes \
   --no-python-downloads --custom-compile-command "make lock" --quiet $(ARGS)
 
 lock: ## write both locks anew from pyproject.toml (needs uv)

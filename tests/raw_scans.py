@@ -1,5 +1,7 @@
 """Small raw scans for tests of the conversion: random counts, a beam without symmetry, a jittered raster."""
 
+from itertools import takewhile
+
 import numpy as np
 
 from ptycho.cli.main import main
@@ -24,8 +26,8 @@ def measurement(n=N, count=COUNT, dtype=np.int64, seed=0):
 def convert(*arguments, code=0):
     """Run `ptycho convert`, and open what it has written."""
     assert main(["convert", *map(str, arguments)]) == code
-    outputs = [str(argument) for argument in arguments if str(argument).endswith(".npz")]
-    return open_scan(outputs[-1]) if code == 0 else None
+    files = list(takewhile(lambda argument: not str(argument).startswith("--"), arguments))
+    return open_scan(files[-1]) if code == 0 else None
 
 
 def counts_of(scan):
@@ -46,3 +48,23 @@ def offsets(scan):
     """Patch centers relative to the first, (M, 2), [x, y]: the origin of an object of ones means nothing."""
     centers = np.stack([scan.xcoords, scan.ycoords], axis=1)
     return centers - centers[0]
+
+
+POSITIONS = np.stack([measurement()["xcoords"], measurement()["ycoords"]], axis=1)
+EXPECTED = POSITIONS - POSITIONS[0]
+"""What `offsets` of a converted scan has to be."""
+
+
+PIXEL = 40e-9
+"""Object pixel of the scans in physical units [m]."""
+DISTANCE, DETECTOR_PIXEL = 2.0, 50e-6
+WAVELENGTH = PIXEL * N * DETECTOR_PIXEL / DISTANCE
+
+
+def assert_same(scan, counts, probe=None):
+    """Counts, positions and, up to its scale, the probe are those that were written."""
+    np.testing.assert_array_equal(counts_of(scan), counts)
+    np.testing.assert_allclose(offsets(scan), EXPECTED[: len(scan)], atol=1e-9)
+    if probe is not None:
+        ratio = scan.probe / probe
+        np.testing.assert_allclose(ratio, ratio[0, 0, 0], rtol=1e-3)

@@ -28,6 +28,26 @@ BLOCK_BYTES = 1 << 25
 """Size of a block of frames in float64: what is processed at a time."""
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One of the eight ways to turn frames: rows and columns exchanged, then columns or rows reversed."""
+
+    swap: bool = False
+    flip_x: bool = False
+    """Reverse the columns."""
+    flip_y: bool = False
+    """Reverse the rows."""
+
+    def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Turn (…, H, W) arrays."""
+        planes = np.swapaxes(planes, -1, -2) if self.swap else planes
+        planes = planes[..., ::-1] if self.flip_x else planes
+        return planes[..., ::-1, :] if self.flip_y else planes
+
+
+AS_IS = Turn()
+
+
 class RawFrames:
     """Frames in a file, read in order and block by block.
 
@@ -37,15 +57,15 @@ class RawFrames:
         (M, H, W), (…, H, W) with the exposures on all leading axes, or, if `last`, (H, W, M).
     last : bool
         Exposures are on the last axis.
-    swapped : bool
-        Rows and columns are exchanged in the file, as in files that MATLAB writes.
+    turn : Turn, optional
+        What is done to rows and columns.
     """
 
-    def __init__(self, source: LazyArray, *, last: bool = False, swapped: bool = False):
-        self.source, self.last, self.swapped = source, last, swapped
+    def __init__(self, source: LazyArray, *, last: bool = False, turn: Turn = AS_IS):
+        self.source, self.last, self.turn = source, last, turn
         shape = (source.shape[-1], *source.shape[:-1]) if last else source.shape
         self._leading = shape[:-2]
-        height, width = shape[-2:][:: -1 if swapped else 1]
+        height, width = shape[-2:][:: -1 if turn.swap else 1]
         self.shape = (math.prod(self._leading), height, width)
         self.dtype: np.dtype[Any] = PROMOTED.get(
             source.dtype.kind + str(source.dtype.itemsize), source.dtype.newbyteorder("=")
@@ -67,8 +87,7 @@ class RawFrames:
             frames = self.source[start:stop]
         else:
             frames = np.concatenate([self.source[index] for index in self._rows(start, stop)])
-        frames = np.swapaxes(frames, -1, -2) if self.swapped else frames
-        return np.ascontiguousarray(frames, self.dtype)
+        return np.ascontiguousarray(self.turn(frames), self.dtype)
 
     def _rows(self, start: int, stop: int) -> list[tuple[int | slice, ...]]:
         """Return indices of the leading axes that cover a range of exposures, one for every row of the last of them."""
@@ -159,6 +178,8 @@ class Format:
     """Whether some files have it."""
     read: "Callable[[Inputs, ConversionOptions], RawScan]"
     """Opens the scan in them."""
+    supported: bool = True
+    """False: it is recognized to be refused."""
     variants: tuple[str, ...] = ()
     """Names of conventions that a file may follow without saying so."""
 

@@ -5,7 +5,20 @@ from dataclasses import replace
 from ptycho.formats.inputs import Inputs
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, OpenConvention, RawScan
-from ptycho.formats.readers import cxi, paired, plain, ptychodus, ptychopinn, ptypy, tike
+from ptycho.formats.readers import (
+    cxi,
+    hxn,
+    paired,
+    plain,
+    ptychodus,
+    ptychopinn,
+    ptychoshelves,
+    ptylab,
+    ptypy,
+    tiff,
+    tike,
+    unsupported,
+)
 from ptycho.workflow.files import ContractError
 
 FORMATS: dict[str, Format] = {
@@ -15,9 +28,15 @@ FORMATS: dict[str, Format] = {
         ptychodus.FORMAT,
         paired.FORMAT,
         ptypy.FORMAT,
+        hxn.FORMAT,
+        ptychoshelves.FORMAT,
+        ptylab.FORMAT,
         tike.FORMAT,
         ptychopinn.FORMAT,
         plain.FORMAT,
+        tiff.FORMAT,
+        unsupported.VELOCIPROBE,
+        unsupported.EMPAD,
     )
 }
 """Name -> format; files are recognized in this order."""
@@ -56,12 +75,16 @@ def find_format(inputs: Inputs, name: str | None) -> Format:
             return format
     for path, kind in inputs.other:
         raise ContractError(f"{path}: {HINTS[kind]}")
+    if inputs.tables and not inputs.keyed:
+        raise ContractError(
+            f"{inputs.name}: a table without frames; wanted the TIFF files that its positions belong to"
+        )
     keys = [key for file in inputs.keyed for key in file.names()]
     pickled = [key for file in inputs.keyed for key in file.pickled]
     also = f"; pickled, and so not read: {', '.join(pickled)}" if pickled else ""
     raise ContractError(
         f"{inputs.name}: a layout of no known format; found {', '.join(keys[:20]) or 'no arrays'}{also}; known are "
-        f"{', '.join(FORMATS)}"
+        f"{', '.join(name for name, format in FORMATS.items() if format.supported)}"
     )
 
 

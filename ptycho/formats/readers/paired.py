@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import Format, Geometry, OpenConvention, RawFrames, RawScan
+from ptycho.formats.raw import Format, Geometry, OpenConvention, RawFrames, RawScan, Turn
 from ptycho.formats.readers.plain import read_positions
 from ptycho.formats.readers.ptychodus import POSITIONS, product_scan
 from ptycho.workflow.files import ContractError
@@ -35,7 +35,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
             f"{inputs.name}: frames without positions; wanted the file X_para.hdf5, too, with ppX and ppY"
         )
     swapped = options.variant == MATLAB
-    frames = RawFrames(diffraction.frames("dp"), swapped=swapped)
+    frames = RawFrames(diffraction.frames("dp"), turn=Turn(swap=swapped))
     if "ppX" not in para:
         return product_scan(para, frames, options, name=inputs.name)
     positions, said = read_positions(para, ("ppX", "ppY")), "[ppX, ppY]"

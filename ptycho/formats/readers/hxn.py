@@ -1,0 +1,55 @@
+"""Scans of the Hard X-ray Nanoprobe of NSLS-II: amplitudes that were turned, motor positions."""
+
+import numpy as np
+
+from ptycho.formats.inputs import Inputs, number
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.raw import Format, Geometry, RawFrames, RawScan, Turn
+from ptycho.workflow.files import ContractError
+
+BACK = Turn(swap=True, flip_y=True)
+"""Undoes the quarter turn clockwise by which the beamline's program has turned the frames."""
+
+
+def recognizes(inputs: Inputs) -> bool:
+    """Whether there are `diffamp` and `points`."""
+    return inputs.find("diffamp", "points") is not None
+
+
+def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
+    """Open amplitudes with the zero frequency in the corner, and motor positions in micrometers.
+
+    Raises
+    ------
+    ContractError
+        If `points` has another shape.
+    """
+    file = inputs.find("diffamp", "points")
+    assert file is not None
+    frames, points = RawFrames(file.frames("diffamp"), turn=BACK), file.array("points")
+    if points.ndim != 2 or points.shape[0] != 2:
+        raise ContractError(
+            f"{inputs.name}: 'points' has shape {points.shape}; wanted (2, {len(frames)}), in micrometers"
+        )
+    wavelength, pixel = number(file, "lambda_nm"), number(file, "ccd_pixel_um")
+    return RawScan(
+        name=inputs.name,
+        frames=frames,
+        quantity="amplitude",
+        corner=True,
+        positions=np.stack([-points[0], points[1]], axis=1).astype(np.float64),
+        unit="um",
+        geometry=Geometry(
+            wavelength_m=None if wavelength is None else wavelength * 1e-9,
+            distance_m=number(file, "z_m"),
+            detector_pixel_m=None if pixel is None else pixel * 1e-6,
+        ),
+        conventions=(
+            "frames: 'diffamp', amplitudes, zero frequency in the corner; their quarter turn clockwise is undone",
+            "positions: [-points[0], points[1]] [um], as the beamline's program takes motors unless x_direction or "
+            "y_direction was changed (--negate-x, --negate-y)",
+        ),
+    )
+
+
+FORMAT = Format(name="hxn", title="NSLS-II HXN", recognizes=recognizes, read=read)

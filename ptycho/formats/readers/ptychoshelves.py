@@ -1,0 +1,91 @@
+"""Scans of PtychoShelves and fold_slice, in MATLAB files of version 7.3, which are HDF5 with transposed arrays."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number
+from ptycho.formats.options import ConversionOptions
+from ptycho.formats.raw import Format, Geometry, RawFrames, RawObject, RawScan, Turn
+from ptycho.workflow.files import ContractError
+
+FRAMES, MASK = ("fmag", "p/fmag"), ("fmask", "p/fmask")
+"""Where root counts in Fourier order, and their mask, are."""
+POSITIONS = "outputs/probe_positions"
+
+
+def recognizes(inputs: Inputs) -> bool:
+    """Whether there are frames in Fourier order, or the outputs of a reconstruction."""
+    return any(inputs.find(key) is not None for key in (*FRAMES, POSITIONS))
+
+
+def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
+    """Open amplitudes with the zero frequency in the corner; exposures are on MATLAB's last axis, h5py's first.
+
+    Raises
+    ------
+    ContractError
+        If frames or positions are missing, or have another shape.
+    """
+    data = next((file for file in inputs.keyed if first_of(file, *FRAMES) is not None), None)
+    result = inputs.find(POSITIONS)
+    if data is None or result is None:
+        missing = "frames (fmag)" if data is None else f"positions ({POSITIONS})"
+        raise ContractError(f"{inputs.name}: no {missing}; wanted the file with them, too")
+    key = first_of(data, *FRAMES)
+    assert key is not None
+    frames = RawFrames(data.frames(key), turn=Turn(swap=True))
+    positions = _transposed(result.array(POSITIONS)).astype(np.float64)
+    if positions.ndim != 2 or positions.shape[1] != 2:
+        raise ContractError(f"{inputs.name}: '{POSITIONS}' has shape {positions.shape}; wanted ({len(frames)}, 2)")
+    probe = _transposed(result.array("probe")) if "probe" in result else None
+    mask = first_of(data, *MASK)
+    return RawScan(
+        name=inputs.name,
+        frames=frames,
+        quantity="amplitude",
+        corner=True,
+        positions=positions,
+        unit="px",
+        probe=None if probe is None else _modes_first(probe),
+        object=_object(result, positions, frames.shape[1:]),
+        geometry=Geometry(
+            wavelength_m=number(result, "p/lambda", "lambda"), object_pixel_m=number(result, "p/dx_spec", "dx_spec")
+        ),
+        bad_pixels=None if mask is None else _bad_pixels(_transposed(data.array(mask))),
+        conventions=(
+            f"frames: '{key}', amplitudes in Fourier order, MATLAB's axes",
+            f"positions: '{POSITIONS}', [x, y] px about the center of the object",
+        ),
+    )
+
+
+def _transposed(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return an array with its axes as MATLAB has them."""
+    return np.transpose(array)
+
+
+def _modes_first(probe: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return (H, W), (H, W, modes) or (H, W, modes, OPR) as (modes, H, W); of OPR modes, the first."""
+    probe = probe[..., 0] if probe.ndim == 4 else probe
+    return probe if probe.ndim == 2 else np.moveaxis(probe, -1, 0)
+
+
+def _bad_pixels(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return where a mask in Fourier order is 1, in any exposure."""
+    bad = mask != 0
+    return bad if bad.ndim == 2 else bad.any(axis=-1)
+
+
+def _object(file: KeyedFile, positions: NDArray[np.float64], shape: tuple[int, ...]) -> RawObject | None:
+    """Return the object; windows are centered in it, and positions move them from there."""
+    if "object" not in file:
+        return None
+    array = _transposed(file.array("object"))
+    array = np.moveaxis(array, -1, 0) if array.ndim == 3 else array
+    height, width = array.shape[-2:]
+    # MATLAB's first pixel of a window, counted from 1, is ceil((object - window) / 2) + position
+    y, x = (np.ceil((size - n) / 2) - 1 + n // 2 for size, n in zip((height, width), shape, strict=True))
+    return RawObject(array=array, origin=(-float(x), -float(y)))
+
+
+FORMAT = Format(name="ptychoshelves", title="PtychoShelves", recognizes=recognizes, read=read)
