@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -258,8 +259,13 @@ def load_arrays(path: StrPath, *keys: str) -> list[NDArray[Any]]:
 def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, Fortran order and dtype."""
     version = np.lib.format.read_magic(member)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    return read(member)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read:
+        raise ValueError(f"an array of NumPy's format {version}")
+    try:
+        return read[version](member)
+    except (SyntaxError, tokenize.TokenError) as error:  # what NumPy raises for some damaged headers
+        raise ValueError(error) from None
 
 
 def save_arrays(path: StrPath, first: Iterable[tuple[str, ArrayLike]] = (), **arrays: ArrayLike) -> None:

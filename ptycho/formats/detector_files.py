@@ -77,11 +77,11 @@ def read_mask(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDA
     shape = raw.frames.shape[1:]
     bad = np.zeros(shape, bool)
     if raw.bad_pixels is not None:
-        bad |= _checked(raw.name, "the mask", raw.bad_pixels, shape)
+        bad |= _checked(raw.name, "mask", raw.bad_pixels, shape)
         steps.append(f"mask of the file: {_share(bad)} bad")
     if options.mask is not None:
         key, values = read_plane(options.mask, ("bad_pixels", "mask"))
-        marked = _checked(str(options.mask), key or "the mask", values, shape) != 0
+        marked = _checked(str(options.mask), key or "mask", values, shape) != 0
         marks = options.mask_marks or "bad"
         more = marked if marks == "bad" else ~marked
         if options.mask_marks is None and more.mean() > 0.5:
@@ -90,6 +90,8 @@ def read_mask(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDA
             )
         bad |= more
         steps.append(f"mask {options.mask.name}, which marks {marks} pixels: {_share(more)} bad")
+    if bad.all():
+        raise ContractError(f"{raw.name}: the mask leaves no pixel")
     return bad
 
 
@@ -112,7 +114,7 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
         except ValueError:
             name = options.background
             key, values = read_plane(Path(name), ("background", "data_dark"))
-    background = _checked(name, key or "the background", values, shape).astype(np.float64)
+    background = _checked(name, key or "background", values, shape).astype(np.float64)
     if not (np.isfinite(background) & (background >= 0)).all():
         raise ContractError(f"{name}: a background of {np.nanmin(background):.4g} somewhere; wanted mean counts ≥ 0")
     verb = "added to the frames, and kept" if options.background_subtracted else "kept"

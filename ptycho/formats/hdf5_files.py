@@ -124,7 +124,8 @@ class Hdf5File:
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of an array, which is not read."""
-        return tuple(self._dataset(key).shape or ())
+        with reading(self.path, f"'{key}'"):
+            return tuple(self._dataset(key).shape or ())
 
     def array(self, key: str) -> NDArray[Any]:
         """Read a small array; MATLAB's pairs of real and imaginary part become complex numbers.
@@ -135,8 +136,8 @@ class Hdf5File:
             If it is too large, is none, or is damaged.
         """
         dataset = self._dataset(key)
-        check_size(self.path, key, dataset.shape or (), dataset.dtype)
         with reading(self.path, f"'{key}'"):
+            check_size(self.path, key, dataset.shape or (), dataset.dtype)
             values = np.asarray(dataset[()])
         names = values.dtype.names
         return values[names[0]] + 1j * values[names[1]] if names is not None and len(names) == 2 else values
@@ -150,7 +151,8 @@ class Hdf5File:
 
     def frames(self, key: str, last: bool = False) -> LazyArray:
         """Open an array that is read in blocks of its first axis, or of its last one."""
-        return _Dataset(self.path, key, self._dataset(key))
+        with reading(self.path, f"'{key}'"):
+            return _Dataset(self.path, key, self._dataset(key))
 
     def attribute(self, key: str, name: str) -> Any:
         """Attribute of an array, or of the file (""); None if there is none."""

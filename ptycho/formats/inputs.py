@@ -7,6 +7,8 @@ unless asked. An array is read whole only if it is small; frames are read in blo
 import bz2
 import math
 import shutil
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,10 +28,14 @@ DAMAGE = (
     ArithmeticError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
+    struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -23,15 +23,17 @@ def check_probe(name: str, key: str, probe: NDArray[Any]) -> NDArray[np.complex1
     Raises
     ------
     ContractError
-        If it has another shape, is zero everywhere, or holds values that are not finite.
+        If it has another shape, is zero everywhere, or holds values that are not finite, or too large.
     """
     if probe.ndim > 3:
         probe = probe.reshape(-1, *probe.shape[-3:])[0]
     if probe.ndim < 2 or probe.dtype.kind not in "cfiu" or not probe.size:
         raise ContractError(f"{name}: '{key}' is {probe.dtype} with shape {probe.shape}; wanted complex (modes, N, N)")
     n_invalid = int((~np.isfinite(probe)).sum())
-    if n_invalid or not probe.any():
-        problem = f"holds {n_invalid} values that are not finite" if n_invalid else "is zero everywhere"
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
+    if not 0 < power < np.inf:
+        problem = f"holds {n_invalid} values that are not finite" if n_invalid else f"has Σ|P|² = {power:g}"
         raise ContractError(f"{name}: '{key}' {problem}; --probe FILE gives another, --estimate-probe 0 makes one")
     return as_modes(probe).astype(np.complex128)
 
