@@ -117,6 +117,27 @@ def test_ptychodus_without_a_version_is_asked_for_the_center(tmp_path, capsys):
     assert_same(convert(tmp_path / "p.h5", tmp_path / "scan.npz", "--without-object"), raw["intensity"])
 
 
+def test_ptychodus_windows_are_where_the_frames_say(tmp_path, scan):
+    """In its files of today a position is the middle of an even window, half a pixel before our pixel N/2."""
+    probe, obj, count = scan.probe, scan.object[:], len(scan)
+    counts = np.rint(np.square(scan.diffraction[:], dtype=np.float64)).astype(np.uint32)
+    height, width = obj.shape
+    for shift in (0.0, 0.5):
+        x, y = scan.xcoords - shift - (width - 1) / 2, scan.ycoords - shift - (height - 1) / 2
+        with h5py.File(tmp_path / "p.h5", "w") as file:
+            file.update({"patterns": counts, "probe": probe[None], "object": obj[None], "costs": np.ones(2)})
+            file.update({"probe_position_x_m": x * PIXEL, "probe_position_y_m": y * PIXEL})
+            file.update({"probe_position_indexes": np.arange(count)})
+            file.attrs["photon_energy_eV"] = 8000.0
+            file["object"].attrs.update(
+                {"center_x_m": 0.0, "center_y_m": 0.0, "pixel_width_m": PIXEL, "pixel_height_m": PIXEL}
+            )
+        converted = convert(tmp_path / "p.h5", tmp_path / "scan.npz")
+        np.testing.assert_allclose(converted.xcoords, scan.xcoords)
+        np.testing.assert_allclose(converted.ycoords, scan.ycoords)
+        assert any(f"displaced by {shift:g} px" in step for step in converted.metadata["conversion"])
+
+
 def test_ptychodus_frames_without_a_position_are_left_out(tmp_path):
     raw, obj = measurement(), np.ones((50, 40), np.complex64)
     kept = [0, 1, 2, 5, 6, 9]

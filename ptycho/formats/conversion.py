@@ -15,7 +15,7 @@ from ptycho.formats.options import ConversionOptions
 from ptycho.formats.planes import place_scan
 from ptycho.formats.positions import Exposures
 from ptycho.formats.prepared import Prepared, check_beam, prepare
-from ptycho.formats.probes import estimate_probe, scale_probe
+from ptycho.formats.probes import Sample, estimate_probe, scale_probe, window_offset
 from ptycho.formats.raw import RawScan
 from ptycho.formats.registry import read_scan
 from ptycho.formats.survey import Survey
@@ -164,29 +164,43 @@ def _complete(prepared: Prepared, checked: _Checked) -> dict[str, Any]:
         probe = estimate_probe(checked.mean_counts, options.estimate_probe, lengths.pixel_m, lengths.wavelength_m)
         steps.append(f"probe: made of the mean pattern, with a defocus of {options.estimate_probe:.6g} m")
         check_beam(prepared, probe)
-    centers, obj = place_scan(raw, checked.exposures.positions, lengths, n, options, steps)
     bad = transform.bad_pixels(checked.bad_pixels)
-    fields: dict[str, Any] = {"xcoords": centers[:, 0].copy(), "ycoords": centers[:, 1].copy(), "objectGuess": obj}
-    background: NDArray[np.floating] = np.zeros((n, n))
+    fields = _detector_fields(prepared, checked, bad)
+    centers, obj = place_scan(raw, checked.exposures.positions, lengths, n, options, steps)
+    numbers, frames = checked.sample
+    rows = np.searchsorted(checked.exposures.numbers, numbers)
+    flux = fields.get("exposure_scale", np.ones(len(centers)))[rows]
+    counts = (prepared.counts(frames, checked.bad_pixels) - fields.get("background", 0.0)) / flux[:, None, None]
+    sample = Sample(centers[rows], counts, ~bad)
+    probe = scale_probe(probe, obj, sample)
+    if raw.object is not None and not (obj == 1).all():
+        centers = centers + window_offset(probe, obj, sample, raw.object.window_offsets_px, steps)
+    photons = float(np.sum(np.abs(probe) ** 2, dtype=np.float64))
+    steps.append(f"probe scaled to Σ|P|² = {photons:.6g}: it predicts the measured photons")
+    return {
+        "xcoords": centers[:, 0].copy(),
+        "ycoords": centers[:, 1].copy(),
+        "probeGuess": probe,
+        "objectGuess": obj,
+        **fields,
+        "metadata": _metadata(prepared, photons),
+    }
+
+
+def _detector_fields(prepared: Prepared, checked: _Checked, bad_pixels: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the optional arrays: mask, background [photon], flux, and the numbers of the exposures in the file."""
+    fields: dict[str, Any] = {}
     if prepared.background is not None:
-        photons = prepared.background * (options.photons_per_unit or 1.0)
-        background = transform.counts(np.where(checked.bad_pixels, 0, photons))
+        photons = prepared.background * (prepared.options.photons_per_unit or 1.0)
+        background = prepared.transform.counts(np.where(checked.bad_pixels, 0, photons))
         fields["background"] = background.astype(np.float32)
-    if bad.any():
-        fields["bad_pixels"] = bad
+    if bad_pixels.any():
+        fields["bad_pixels"] = bad_pixels
     scale = _exposure_scale(prepared, checked)
     if scale is not None:
         fields["exposure_scale"] = scale
-    if len(checked.exposures.numbers) < len(raw.frames):
+    if len(checked.exposures.numbers) < len(prepared.raw.frames):
         fields["scan_index"] = checked.exposures.numbers
-    numbers, frames = checked.sample
-    rows = np.searchsorted(checked.exposures.numbers, numbers)
-    flux = np.ones(len(rows)) if scale is None else scale[rows]
-    counts = (prepared.counts(frames, checked.bad_pixels) - background) / flux[:, None, None]
-    fields["probeGuess"] = scale_probe(probe, obj, centers[rows], counts, bad)
-    before, after = (float(np.sum(np.abs(modes) ** 2, dtype=np.float64)) for modes in (probe, fields["probeGuess"]))
-    steps.append(f"probe scaled from Σ|P|² = {before:.6g} to {after:.6g}: it predicts the measured photons")
-    fields["metadata"] = _metadata(prepared, after)
     return fields
 
 

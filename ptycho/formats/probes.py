@@ -1,5 +1,7 @@
 """The probe of a converted scan: read from a file or made of the mean pattern, resampled and scaled with the frames."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,13 @@ from numpy.typing import NDArray
 from ptycho.formats.frames import FrameTransform
 from ptycho.formats.inputs import Inputs, KeyedFile
 from ptycho.physics.forward import as_modes, diffract, inverse_diffract, predict_intensity
+from ptycho.physics.noise import poisson_deviance
 from ptycho.workflow.files import ContractError, StrPath
 
 PROBE_KEYS = ("probeGuess", "probe", "entry_1/instrument_1/source_1/illumination")
 """Keys under which a probe is found, in this order; then PtyPy's."""
-MAX_LOSS = 0.01
-"""Fraction of a probe's photons that may fall outside a smaller window without a warning."""
+CLEARLY_BETTER, FITS = 0.98, 0.5
+"""Largest deviance with which another displacement is preferred: of that of the first, and of an object of ones."""
 
 
 def check_probe(name: str, key: str, probe: NDArray[Any]) -> NDArray[np.complex128]:
@@ -158,35 +161,75 @@ def _resize(arrays: NDArray[Any], n: int) -> NDArray[Any]:
     return arrays
 
 
-def scale_probe(
-    modes: NDArray[np.complexfloating],
-    obj: NDArray[np.complexfloating],
-    positions: NDArray[np.float64],
-    counts: NDArray[np.floating],
-    bad_pixels: NDArray[np.bool_],
-) -> NDArray[np.complex64]:
-    """Scale a probe so that it predicts the photons of some exposures on valid pixels.
+@dataclass(frozen=True)
+class Sample:
+    """Some exposures of a converted scan."""
 
-    Parameters
-    ----------
-    modes : (modes, N, N) complex
-        Probe in any unit.
-    obj : (H, W) complex
-        Transmittance.
-    positions : (m, 2) float64
-        Patch centers of the exposures, [x, y] [px].
-    counts : (m, N, N) float
-        What they have counted, without background.
-    bad_pixels : (N, N) bool
-        Pixels that do not count.
+    positions: NDArray[np.float64]
+    """(m, 2) patch centers, [x, y] [px]."""
+    counts: NDArray[np.floating]
+    """(m, N, N) what they have counted, without background, divided by their flux."""
+    valid: NDArray[np.bool_]
+    """(N, N), True in pixels that count."""
+
+    def predicted(self, modes: NDArray[np.complexfloating], obj: NDArray[Any], offset_px: float = 0.0) -> Any:
+        """Return what a probe and an object predict on valid pixels, (m, V), with displaced windows."""
+        x, y = (self.positions + offset_px).T
+        return predict_intensity(obj, modes, x, y)[:, self.valid]
+
+    def deviance(self, modes: NDArray[np.complexfloating], obj: NDArray[Any], offset_px: float = 0.0) -> float:
+        """Poisson deviance per valid pixel; infinite if a window leaves the object."""
+        try:
+            predicted = self.predicted(modes, obj, offset_px)
+        except ValueError:
+            return np.inf
+        return poisson_deviance(np.maximum(self.counts[:, self.valid], 0), predicted)
+
+
+def scale_probe(modes: NDArray[np.complexfloating], obj: NDArray[Any], sample: Sample) -> NDArray[np.complex64]:
+    """Scale a probe, (modes, N, N) in any unit, so that it predicts the photons of some exposures on valid pixels.
 
     Raises
     ------
     ValueError
-        If a window leaves the object, or the exposures have no photons.
+        If a window leaves the object, (H, W), or the exposures have no photons.
     """
-    predicted = predict_intensity(obj, modes, positions[:, 0], positions[:, 1])[:, ~bad_pixels].sum()
-    measured = np.asarray(counts, np.float64)[:, ~bad_pixels].sum()
+    predicted = sample.predicted(modes, obj).sum()
+    measured = np.asarray(sample.counts, np.float64)[:, sample.valid].sum()
     if measured <= 0 or predicted <= 0:
         raise ValueError("no photons on the valid pixels of the frames that the probe is scaled to")
     return (modes * np.sqrt(measured / predicted)).astype(np.complex64)
+
+
+def window_offset(
+    modes: NDArray[np.complexfloating],
+    obj: NDArray[Any],
+    sample: Sample,
+    offsets_px: Sequence[float],
+    steps: list[str],
+) -> float:
+    """Return by how much windows are displaced against an object along both axes, by the misfit of some exposures.
+
+    Parameters
+    ----------
+    modes : (modes, N, N) complex
+        Scaled probe.
+    obj : (H, W) complex
+        Object.
+    sample : Sample
+        The exposures.
+    offsets_px : sequence of float
+        Displacements to choose from [px]. The first is kept unless another one fits better, and as an object should:
+        with a small part of the misfit of an object of ones.
+    steps : list of str
+        What was found is appended, with the Poisson deviances per pixel.
+    """
+    if len(offsets_px) < 2:
+        return offsets_px[0]
+    misfits = [sample.deviance(modes, obj, offset) for offset in offsets_px]
+    flat = sample.deviance(modes, np.ones_like(obj))
+    best = int(np.argmin(misfits))
+    chosen = offsets_px[best if misfits[best] < min(CLEARLY_BETTER * misfits[0], FITS * flat) else 0]
+    shown = ", ".join(f"{offset:g} px: {misfit:.3g}" for offset, misfit in zip(offsets_px, misfits, strict=True))
+    steps.append(f"windows displaced by {chosen:g} px against the object; deviance at {shown}; without it {flat:.3g}")
+    return chosen

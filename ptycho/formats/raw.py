@@ -152,6 +152,8 @@ class RawObject:
     """(H, W), or what the file has in its place."""
     origin: tuple[float, float] | None = None
     """(x, y) of the center of its first pixel, in the unit of the positions; None: positions count its pixels."""
+    window_offsets_px: tuple[float, ...] = (0.0,)
+    """From a position to pixel N/2 of its window: the first, unless the frames fit another one better."""
 
 
 @dataclass(frozen=True)

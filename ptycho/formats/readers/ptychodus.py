@@ -12,6 +12,8 @@ from ptycho.workflow.files import ContractError
 
 BEFORE, SINCE = "before-1.7", "since-1.7"
 """Versions that take the object's center at size / 2, and at (size - 1) / 2."""
+WINDOW_OFFSETS_PX = (0.0, 0.5)
+"""A position is pixel N/2 of its window, or, as pty-chi 2.1 has it, (N - 1)/2, which is half a pixel before."""
 POSITIONS = ("probe_position_x_m", "probe_position_y_m")
 
 
@@ -62,6 +64,8 @@ def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptio
     numbers = _indexes(product, "probe_position_indexes", len(x))
     if len(np.unique(numbers)) != len(numbers) and len(x) == len(frames):
         numbers, more["frame_numbers"] = np.arange(len(x)), np.arange(len(x))
+    if value_of(product, "far_field") == 0:
+        raise ContractError(f"{product.path}: a near-field scan; wanted a far-field one")
     probe = product.array("probe") if "probe" in product else None
     energy = value_of(product, "photon_energy_eV") or value_of(product, "probe_energy_eV")
     obj, said, unknown = _object(product, options)
@@ -135,10 +139,9 @@ def _object(file: KeyedFile, options: ConversionOptions) -> tuple[RawObject | No
         for middle, size in zip(center, array.shape[: -3 if array.ndim > 2 else None : -1], strict=True)
         if middle is not None
     ]
-    if version is None:
-        return RawObject(array=array, origin=(origin[0], origin[1])), [], [asked]
+    obj = RawObject(array=array, origin=(origin[0], origin[1]), window_offsets_px=WINDOW_OFFSETS_PX)
     middle = "(size - 1) / 2" if version == SINCE else "size / 2"
-    return RawObject(array=array, origin=(origin[0], origin[1])), [f"object: center at {middle}, {reason}"], []
+    return (obj, [], [asked]) if version is None else (obj, [f"object: center at {middle}, {reason}"], [])
 
 
 def _version(file: KeyedFile) -> tuple[str | None, str]:
