@@ -1,0 +1,154 @@
+"""Export of an object, with its probe and positions where they are known, to files of other programs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.npz import check_keys, keys_of, load_arrays
+from ptycho.data.object_files import KEYS, OLD_KEYS, load_reconstruction
+from ptycho.data.scan import Scan, open_scan
+from ptycho.formats.raw import HC_EV_M
+from ptycho.workflow.files import ContractError, StrPath, replacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An object, and what is known about its measurement."""
+
+    name: str
+    """Of the file that it comes from."""
+    object: NDArray[np.complex64]
+    """(H, W) transmittance."""
+    origin_px: tuple[int, int]
+    """Row and column of the first pixel in the plane of the positions."""
+    pixel_m: float | None = None
+    wavelength_m: float | None = None
+    distance_m: float | None = None
+    probe: NDArray[np.complex64] | None = None
+    """(modes, N, N) [√photon]."""
+    positions: NDArray[np.float64] | None = None
+    """(M, 2) patch centers, [x, y] [px]."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """Provenance."""
+
+    def require(self, *names: str) -> None:
+        """Check that some fields are known.
+
+        Raises
+        ------
+        ContractError
+            If one is not; the message names the options that give it.
+        """
+        options = {
+            "pixel_m": "--pixel-size",
+            "wavelength_m": "--energy or --wavelength",
+            "probe": "--scan",
+            "positions": "--scan",
+        }
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            wanted = " and ".join(dict.fromkeys(options[name] for name in missing))
+            known = ", ".join(name.removesuffix("_m") for name in missing)
+            raise ContractError(f"{self.name}: no {known} in it; {wanted} would give what this format needs")
+
+    @property
+    def pixel_size_m(self) -> float:
+        """Pixel of the object [m], which must be known."""
+        assert self.pixel_m is not None
+        return self.pixel_m
+
+    @property
+    def energy_ev(self) -> float:
+        """Photon energy, of a wavelength that must be known."""
+        assert self.wavelength_m is not None
+        return HC_EV_M / self.wavelength_m
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What is known beside the file; None: nothing."""
+
+    scan: Path | None = None
+    """Scan that the object was reconstructed from: its positions, its probe, its lengths."""
+    pixel_size_m: float | None = None
+    energy_ev: float | None = None
+    wavelength_m: float | None = None
+    distance_m: float | None = None
+
+
+def read_exported(path: StrPath, options: ExportOptions) -> Exported:
+    """Read an object file, or the object of a scan or sample, and what a scan says about it.
+
+    Raises
+    ------
+    ContractError
+        If a file is missing or damaged, or has no object.
+    """
+    path, keys = Path(path), keys_of(path)
+    scan = None if options.scan is None else open_scan(options.scan)
+    if "objectGuess" in keys and "object" not in keys:
+        obj, origin, metadata, probe = load_arrays(path, "objectGuess")[0], (0, 0), _metadata(path, keys), None
+        scan = scan or (open_scan(path) if "diffraction" in keys else None)
+    else:
+        check_keys(path, KEYS, old=OLD_KEYS)
+        reconstruction, metadata = load_reconstruction(path)
+        obj, origin = reconstruction.object, reconstruction.origin_px
+        probe = None if reconstruction.refined is None else reconstruction.refined.probe
+    if obj.ndim != 2 or not np.iscomplexobj(obj):
+        raise ContractError(f"{path}: an object of {obj.dtype} with shape {obj.shape}; wanted complex (H, W)")
+    known = {**({} if scan is None else scan.metadata), **metadata}
+    wavelength = options.wavelength_m or (HC_EV_M / options.energy_ev if options.energy_ev else None)
+    return Exported(
+        name=str(path),
+        object=obj.astype(np.complex64),
+        origin_px=origin,
+        pixel_m=options.pixel_size_m or known.get("pixel_size_m"),
+        wavelength_m=wavelength or known.get("wavelength_m"),
+        distance_m=options.distance_m,
+        probe=_modes(probe, scan),
+        positions=None if scan is None else np.stack([scan.xcoords, scan.ycoords], axis=1),
+    )
+
+
+def _metadata(path: Path, keys: list[str]) -> dict[str, Any]:
+    if "metadata" not in keys:
+        return {}
+    metadata = json.loads(str(load_arrays(path, "metadata")[0]))
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _modes(probe: NDArray[np.complex64] | None, scan: Scan | None) -> NDArray[np.complex64] | None:
+    if probe is not None:
+        return probe
+    return None if scan is None else scan.probe
+
+
+def export(exported: Exported, destination: StrPath) -> None:
+    """Write an object in the format of a file's suffix; the file is complete or absent.
+
+    Raises
+    ------
+    ContractError
+        If there is no such format, the file exists, or something is not known that the format needs.
+    """
+    from ptycho.formats.writers import cxi, ptychodus, tiff
+
+    writers: dict[str, Callable[[Exported, Path], None]] = {
+        ".tif": tiff.write,
+        ".tiff": tiff.write,
+        ".h5": ptychodus.write,
+        ".hdf5": ptychodus.write,
+        ".cxi": cxi.write,
+    }
+    destination = Path(destination)
+    if destination.suffix.lower() not in writers:
+        raise ContractError(f"{destination}: wanted a name that ends in {', '.join(writers)}")
+    if destination.exists():
+        raise ContractError(f"{destination}: exists; wanted another name, or remove it")
+    with replacing(destination) as temporary:
+        writers[destination.suffix.lower()](exported, temporary)

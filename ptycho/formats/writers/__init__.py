@@ -1,0 +1,1 @@
+"""One module a format: writers of objects for other programs."""
