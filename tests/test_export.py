@@ -37,7 +37,7 @@ def run(*arguments, code=0):
 
 def test_tiff_has_amplitude_phase_and_pixel(tmp_path, obj, capsys):
     run(tmp_path / "object.npz", tmp_path / "out.tif")
-    assert "object of 30 × 21 px, pixel of 25 nm" in capsys.readouterr().out
+    assert "object of 30 by 21 px, pixel of 25 nm" in capsys.readouterr().out
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         amplitude, phase = (page.asarray() for page in file.pages)
         for page in file.pages:

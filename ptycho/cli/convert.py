@@ -73,6 +73,11 @@ def _add_detector_options(group: Any) -> None:
     group.add_argument("--mask-marks", choices=("bad", "good"), help="what nonzero pixels of a mask are")
     group.add_argument("--mask-saturated", action="store_true", help="mask pixels that reach the detector's maximum")
     group.add_argument("--background", metavar="FILE", help="mean counts per exposure: a file, or a number")
+    group.add_argument(
+        "--exposure-scale",
+        metavar="FILE",
+        help="flux of every exposure: a file, or 'frames' (by counts)",
+    )
     group.add_argument("--background-subtracted", action="store_true", help="the frames lack it: add it to them")
 
 

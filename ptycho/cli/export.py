@@ -33,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
     export(replace(exported, record=record), options.output)
     pixel = "pixel of unknown size" if exported.pixel_m is None else f"pixel of {exported.pixel_m * 1e9:.6g} nm"
     rows, columns = exported.object.shape
-    print(f"{options.output}: object of {rows} × {columns} px, {pixel}")
+    print(f"{options.output}: object of {rows} by {columns} px, {pixel}")
     return 0

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan, ScanWriter, open_scan
+from ptycho.formats.detector_files import read_vector
 from ptycho.formats.inputs import Inputs
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.planes import place_scan
@@ -117,6 +118,8 @@ class _Checked:
     """(H, W)"""
     mean_counts: NDArray[np.floating]
     """(N, N) of the converted frames, 0 in bad pixels."""
+    totals: NDArray[np.float64]
+    """(m,) photons of the exposures."""
     sample: tuple[NDArray[np.int64], NDArray[Any]]
     """Numbers and frames of some exposures."""
 
@@ -137,21 +140,28 @@ def _check(prepared: Prepared) -> _Checked:
     usable = [i for i, (number, _) in enumerate(sample) if number not in left_out]
     remaining = prepared.exposures.without(left_out)
     mean = prepared.transform.counts(np.where(bad, 0, survey.sum) / len(remaining.numbers))
-    _say_center(mean)
+    totals = np.array([survey.totals[number] for number in remaining.numbers.tolist()])
+    _describe(mean, remaining.numbers, totals)
     return _Checked(
         exposures=remaining,
         bad_pixels=bad,
         mean_counts=mean,
+        totals=totals,
         sample=(np.array([sample[i][0] for i in usable], np.int64), found[usable]),
     )
 
 
-def _say_center(mean_counts: NDArray[np.floating]) -> None:
-    """Log where the mean pattern has its center of mass: for most beams near the zero frequency."""
+def _describe(mean_counts: NDArray[np.floating], numbers: NDArray[np.int64], totals: NDArray[np.float64]) -> None:
+    """Log where the mean pattern has its center of mass, for most beams near the zero frequency, and the counts."""
     axis, total = np.arange(len(mean_counts)), mean_counts.sum()
     row, column = (float(mean_counts.sum(axis=other) @ axis / total) for other in (1, 0))
     middle = len(axis) // 2
     _logger.info("mean pattern: center of mass at row %.1f, column %.1f; [N/2, N/2] is %d", row, column, middle)
+    low, high = totals.argmin(), totals.argmax()
+    _logger.info(
+        "photons per exposure: median %.0f, from %.0f (exposure %d) to %.0f (exposure %d)",
+        *(np.median(totals), totals[low], numbers[low], totals[high], numbers[high]),
+    )
 
 
 def _complete(prepared: Prepared, checked: _Checked) -> dict[str, Any]:
@@ -205,15 +215,22 @@ def _detector_fields(prepared: Prepared, checked: _Checked, bad_pixels: NDArray[
 
 
 def _exposure_scale(prepared: Prepared, checked: _Checked) -> NDArray[np.float64] | None:
-    """Return the flux of every exposure, of mean 1; None if the file has none."""
-    flux = prepared.raw.exposure_scale
+    """Return the flux of every exposure, of mean 1; None if nothing is known of it."""
+    raw, asked, steps = prepared.raw, prepared.options.exposure_scale, prepared.steps
+    if asked == "frames":
+        steps.append("flux of the exposures: in proportion to their photons, as asked")
+        return checked.totals / checked.totals.mean()
+    name, flux = raw.name, raw.exposure_scale
+    if asked is not None:
+        name, flux = asked, read_vector(Path(asked), ("exposure_scale", "ic"))
+        steps.append(f"flux of the exposures: that of {Path(asked).name}")
     if flux is None:
         return None
-    if flux.shape != (len(prepared.raw.frames),):
-        raise ContractError(f"{prepared.raw.name}: 'exposure_scale' has shape {flux.shape}; wanted one for each frame")
+    if flux.shape != (len(raw.frames),):
+        raise ContractError(f"{name}: 'exposure_scale' has shape {flux.shape}; wanted one for each frame")
     scale = flux[checked.exposures.numbers].astype(np.float64)
     if not (np.isfinite(scale) & (scale > 0)).all():
-        raise ContractError(f"{prepared.raw.name}: 'exposure_scale' holds {scale.min()}; wanted numbers above 0")
+        raise ContractError(f"{name}: 'exposure_scale' holds {scale.min()}; wanted numbers above 0")
     return scale / scale.mean()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, check_size, reading
+from ptycho.formats.inputs import TABLES, Inputs, check_size, reading
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import RawScan
 from ptycho.workflow.files import ContractError
@@ -64,6 +64,25 @@ def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
         if key is None:
             raise ContractError(f"{path}: no key {' or '.join(map(repr, keys))}; found {file.names()}")
         return key, np.squeeze(file.array(key))
+
+
+def read_vector(path: Path, keys: tuple[str, ...]) -> NDArray[np.float64]:
+    """Read a number for each exposure, from a text file, or as `read_plane` does, (M,).
+
+    Raises
+    ------
+    ContractError
+        If the file is missing, damaged, or has no such array.
+    """
+    if path.suffix.lower() in TABLES:
+        if not path.is_file():
+            raise ContractError(f"{path}: no such file")
+        with reading(path):
+            return np.loadtxt(path, np.float64, ndmin=1, encoding="utf-8").ravel()
+    key, values = read_plane(path, keys)
+    if values.dtype.kind not in "uif":
+        raise ContractError(f"{path}: '{key}' is {values.dtype}; wanted numbers")
+    return values.astype(np.float64).ravel()
 
 
 def read_mask(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDArray[np.bool_]:

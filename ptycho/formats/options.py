@@ -84,6 +84,8 @@ class ConversionOptions:
     mask_saturated: bool = False
     background: str | None = None
     """Mean counts per exposure: a number, or a file in the orientation of the frames in the file."""
+    exposure_scale: str | None = None
+    """Flux of every exposure of the file: a file, or "frames", in proportion to their photons."""
     background_subtracted: bool = False
     """The background is missing in the frames and is added to them."""
 

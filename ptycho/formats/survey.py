@@ -55,6 +55,8 @@ class Survey:
         """(H, W) highest count."""
         self.sum = np.zeros(shape)
         """(H, W) photons of all exposures together."""
+        self.totals: dict[int, float] = {}
+        """Exposure -> its photons, where it holds data."""
         self._missing = np.zeros(shape, np.int64)
         self._uncountable = np.zeros(shape, bool)
         self._n_missing: dict[int, int] = {}
@@ -111,6 +113,8 @@ class Survey:
         self.negative |= {int(exposures[i]): float(lowest[i]) for i in np.flatnonzero(lowest < 0)}
         self.dark += exposures[highest <= 0].tolist()
         self.sum += photons.sum(axis=0, dtype=np.float64)
+        totals = photons.sum(axis=(1, 2), dtype=np.float64)
+        self.totals |= dict(zip(exposures.tolist(), totals.tolist(), strict=True))
 
     def _rounded(self, photons: NDArray[np.float64]) -> NDArray[np.float64]:
         whole = np.rint(photons)
