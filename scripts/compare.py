@@ -30,6 +30,8 @@ metrics, arrays = compare(objects, scan, view, region)
 metrics = with_condition(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 save_table(snakemake.output.metrics, metrics)
 metadata = {"origin_px": region.origin_px, "reference_name": snakemake.params.reference_name}
+if "pixel_size_m" in scan.metadata:
+    metadata["pixel_size_m"] = scan.metadata["pixel_size_m"]
 metadata["provenance"] = record_of(snakemake, __file__)
 save_arrays(snakemake.output.arrays, **arrays, metadata=np.array(json.dumps(metadata)))
 save_table(snakemake.output.frc, frc_table(arrays))

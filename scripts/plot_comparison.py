@@ -1,11 +1,13 @@
 """Plot the truth, or the reference of a measured study, and all methods under one condition, with error maps."""
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ptycho.reporting.figures import plot_comparison, save
+from ptycho.reporting.image_panels import add_scale_bars
 from ptycho.scoring.metric_tables import warnings_of
 from ptycho.scoring.region import Region
 from ptycho.workflow import job
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 job.log_to(snakemake.log[0])
 arrays = dict(np.load(snakemake.input.arrays))
-del arrays["metadata"]
+pixel_m = json.loads(str(arrays.pop("metadata"))).get("pixel_size_m")
 table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
 figure = plot_comparison(
@@ -28,4 +30,5 @@ figure = plot_comparison(
     warnings=warnings_of(table),
     reference_name=snakemake.params.reference_name,
 )
+add_scale_bars(figure, pixel_m)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -35,19 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the images, or save them and print where."""
-    images, title = images_of(options.file), str(options.file)
+    images, title, pixel_m = images_of(options.file), str(options.file), _pixel_m(options.file)
     from ptycho.reporting.figures import plot_waves, save
+    from ptycho.reporting.image_panels import add_scale_bars
 
     if options.output is None:
         import matplotlib.pyplot as plt
 
         figure = plot_waves(images, title, figure=plt.figure(options.file.name))
+        add_scale_bars(figure, pixel_m)
         if figure.canvas.required_interactive_framework:
             plt.show()
             return 0
         plt.close(figure)
     output = options.output or Path(f"{options.file.stem}_view.png")
-    save(plot_waves(images, title), output)
+    figure = plot_waves(images, title)
+    add_scale_bars(figure, pixel_m)
+    save(figure, output)
     print(f"{'no display to open a window on; ' if options.output is None else ''}saved {output.resolve()}")
     return 0
 
@@ -81,6 +85,14 @@ def images_of(path: StrPath) -> dict[str, Image]:
         f"{path}: no object in it; found {sorted(keys)}, wanted 'object', 'illumination' and 'origin_px' (a "
         "reconstruction), 'objectGuess' (a scan or sample) or 'truth' (a comparison)"
     )
+
+
+def _pixel_m(path: Path) -> float | None:
+    """Return the pixel that the metadata of a file name [m]; None if they do not."""
+    if "metadata" not in keys_of(path):
+        return None
+    metadata = json.loads(str(load_arrays(path, "metadata")[0]))
+    return metadata.get("pixel_size_m") if isinstance(metadata, dict) else None
 
 
 def _probe_images(path: StrPath) -> dict[str, Image]:
