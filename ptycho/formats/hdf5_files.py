@@ -16,6 +16,8 @@ from ptycho.workflow.files import ContractError
 
 MAX_LINKS = 20
 """Links that are followed to find one array."""
+CACHE_BYTES = 1 << 26
+"""Unpacked chunks that HDF5 keeps: one that spans several blocks of frames is unpacked once."""
 FILTERS = {32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32015: "Zstandard", 32013: "ZFP", 32026: "Blosc2"}
 """Compressions that hdf5plugin adds to h5py."""
 
@@ -48,7 +50,7 @@ class Hdf5File:
         resolved = path.resolve()
         if resolved not in self._files:
             with reading(path):
-                self._files[resolved] = h5py.File(path, "r", locking=False)
+                self._files[resolved] = h5py.File(path, "r", locking=False, rdcc_nbytes=CACHE_BYTES)
         return self._files[resolved]
 
     def names(self, group: str = "") -> list[str]:

@@ -20,6 +20,9 @@ from ptycho.formats.raw import RawScan
 from ptycho.physics.probes import diameter_px
 from ptycho.workflow.files import ContractError
 
+N_FIRST = 16
+"""Frames whose values may show what they hold."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -83,7 +86,8 @@ def prepare(raw: RawScan, options: ConversionOptions) -> Prepared:
         steps.append(convention)
     transform = make_transform(raw.frames.shape[1:], raw.corner, options)
     exposures = select_exposures(raw, options, steps)
-    quantity = resolve_quantity(raw, options, raw.frames.read(0, 1), steps)
+    first = raw.frames.read(0, min(raw.frames.block_size, len(raw.frames), N_FIRST))
+    quantity = resolve_quantity(raw, options, first, steps)
     for step in transform.describe():
         steps.append(step)
     lengths = object_lengths(raw.geometry, transform, options, steps)
