@@ -4,11 +4,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ptycho.cli import convert, export, plan, provenance, view
+from ptycho.cli import convert, export, judge, plan, provenance, view
 from ptycho.workflow.job import show_messages
 from ptycho.workflow.provenance import versions
 
-COMMANDS = {"convert": convert, "export": export, "plan": plan, "provenance": provenance, "view": view}
+COMMANDS = {
+    "convert": convert,
+    "export": export,
+    "judge": judge,
+    "plan": plan,
+    "provenance": provenance,
+    "view": view,
+}
 """Name of a command -> its module."""
 
 

@@ -1,6 +1,7 @@
 """Which exposures of a scan a view keeps, so that neighbors overlap as much as wanted."""
 
 import math
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,3 +93,35 @@ def subsample_positions(points: NDArray[np.float64], distance_px: float) -> NDAr
 def median_overlap(points: NDArray[np.float64], diameter: float) -> float:
     """Median linear overlap of every exposure with its nearest neighbor."""
     return float(linear_overlap(np.median(nearest_distances(points)), diameter))
+
+
+def parse_exposures(text: str, count: int) -> NDArray[np.int64]:
+    """Read a list of exposures such as "5,17-30".
+
+    Parameters
+    ----------
+    text : str
+        Numbers and ranges, both ends included, separated by commas.
+    count : int
+        Exposures that there are.
+
+    Returns
+    -------
+    (m,) int64
+        Different exposures, ascending.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such list, or names an exposure that there is not.
+    """
+    chosen: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise ValueError(f"exposures '{text}': '{part}' is no number or range; wanted a list such as 5,17-30")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < count:
+            raise ValueError(f"exposures '{text}': {part.strip()}; there are {count}, 0 to {count - 1}")
+        chosen.update(range(first, last + 1))
+    return np.array(sorted(chosen), np.int64)

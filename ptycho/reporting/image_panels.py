@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
@@ -62,8 +63,8 @@ def color_scale(part: str, image: NDArray[np.floating]) -> dict[str, Any]:
     return {"cmap": "gray" if part == "amplitude" else "viridis", "vmin": low, "vmax": high}
 
 
-def add_colorbar(axes: Axes, image: AxesImage, label: str) -> None:
-    """Draw a color bar of the image's height to the right of its axes."""
+def add_colorbar(axes: Axes, image: AxesImage | PathCollection, label: str) -> None:
+    """Draw a color bar of an image, or of points, to the right of its axes and of their height."""
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label=label)

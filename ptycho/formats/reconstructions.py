@@ -1,0 +1,271 @@
+"""Anybody's object and probe, placed on the exposures of a scan: our object files, plain NPZ, ptychodus products."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.object_files import KEYS, load_reconstruction, paste
+from ptycho.data.scan import Scan
+from ptycho.formats.inputs import require
+from ptycho.formats.npz_files import NpzFile
+from ptycho.formats.readers.plain import OBJECT_KEYS, PROBE_KEYS
+from ptycho.physics.forward import as_modes, window_start
+from ptycho.workflow.files import ContractError, StrPath
+
+HDF5 = (".h5", ".hdf5", ".hdf")
+"""Suffixes of ptychodus products; any other file is an NPZ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An object and a probe, and where in the object the exposures of a scan lie."""
+
+    path: Path
+    """File that it was read from."""
+    object: NDArray[np.complexfloating]
+    """(H, W) transmittance."""
+    origin_px: tuple[int, int]
+    """Row and column of the object's first pixel, in the coordinates of the positions."""
+    probe: NDArray[np.complexfloating]
+    """(modes, N, N) illumination."""
+    exposures: NDArray[np.int64]
+    """(m,) exposures of the scan that it has positions for."""
+    xcoords: NDArray[np.float64]
+    """(m,) columns of their patch centers [px]."""
+    ycoords: NDArray[np.float64]
+    """(m,) rows of their patch centers [px]."""
+    is_placed: bool
+    """Whether the origin is known to a fraction of a pixel; otherwise it is a guess."""
+    is_calibrated: bool
+    """Whether the probe is in √photon; otherwise its scale is unknown."""
+    notes: tuple[str, ...] = ()
+    """What was assumed."""
+
+    def moved(self, down: float, right: float) -> "Candidate":
+        """Return the same object and probe with all positions moved [px]."""
+        return replace(self, ycoords=self.ycoords + down, xcoords=self.xcoords + right)
+
+    def noted(self, note: str) -> "Candidate":
+        """Return the same with a note more."""
+        return replace(self, notes=(*self.notes, note))
+
+    def of_exposures(self, wanted: NDArray[np.integer]) -> "Candidate":
+        """Return the part of it that has some exposures of the scan."""
+        kept = np.isin(self.exposures, wanted)
+        return replace(self, exposures=self.exposures[kept], xcoords=self.xcoords[kept], ycoords=self.ycoords[kept])
+
+    def covering(self, margin_px: int = 0) -> "Candidate":
+        """Return the same object with its mean modulus around it, so that it holds the windows of all exposures.
+
+        Parameters
+        ----------
+        margin_px : int
+            Further pixels on every side.
+        """
+        n, bright = self.probe.shape[-1], np.abs(self.object)
+        starts = [window_start(axis, n) for axis in (self.ycoords, self.xcoords)]
+        edges = zip(starts, self.origin_px, self.object.shape, strict=True)
+        low, high = zip(
+            *(
+                (min(int(start.min()) - margin_px, origin), max(int(start.max()) + n + margin_px, origin + size))
+                for start, origin, size in edges
+            ),
+            strict=True,
+        )
+        at = self.origin_px[0] - low[0], self.origin_px[1] - low[1]
+        shape = high[0] - low[0], high[1] - low[1]
+        if shape == self.object.shape:
+            return self
+        return replace(self, object=paste(self.object, at, shape, fill=float(bright.mean())), origin_px=low)
+
+
+def read_candidate(path: StrPath, scan: Scan) -> Candidate:
+    """Read an object, and its probe and positions where the file has them; otherwise those of the scan.
+
+    Parameters
+    ----------
+    path : path
+        An object file of a study or of `ptycho.data.object_files`, a ptychodus product (HDF5), or an NPZ with
+        `object` or `objectGuess`, and optionally `probe` or `probeGuess`, `xcoords`, `ycoords` and `origin_px`.
+    scan : Scan
+        What it is a reconstruction of.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the file is missing or damaged, has no object of two finite complex axes, or its probe or positions do not
+        fit the scan.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ContractError(f"{path}: a folder; wanted a file with an object")
+    if path.suffix.lower() in HDF5:
+        candidate = _read_product(path, scan)
+    else:
+        file = NpzFile(path)
+        is_ours = set(KEYS) <= set(file.names())
+        candidate = _read_object_file(path, scan) if is_ours else _read_plain(file, scan)
+    _check(candidate, scan)
+    return candidate
+
+
+def _read_object_file(path: Path, scan: Scan) -> Candidate:
+    reconstruction, _ = load_reconstruction(path)
+    refined = None if reconstruction.refined is None else reconstruction.refined.probe
+    return Candidate(
+        path=path,
+        object=reconstruction.object,
+        origin_px=reconstruction.origin_px,
+        probe=scan.probe if refined is None else as_modes(refined),
+        **_positions_of(scan),
+        is_placed=True,
+        is_calibrated=True,
+    )
+
+
+def _positions_of(scan: Scan) -> dict[str, Any]:
+    return {"exposures": np.arange(len(scan)), "xcoords": scan.xcoords, "ycoords": scan.ycoords}
+
+
+def _read_plain(file: NpzFile, scan: Scan) -> Candidate:
+    path, key = file.path, require(file, *OBJECT_KEYS)
+    obj, notes = _one_layer(file.array(key), f"{path}: '{key}'"), []
+    probe = next((as_modes(np.squeeze(file.array(key))) for key in PROBE_KEYS if key in file), None)
+    positions = _positions_of(scan)
+    if "xcoords" in file and "ycoords" in file:
+        own = {axis: np.ravel(file.array(axis)).astype(np.float64) for axis in ("xcoords", "ycoords")}
+        positions |= _matched(path, own, np.arange(len(own["xcoords"])), scan)
+        notes.append("positions of the file")
+    origin, is_placed = (0, 0), "origin_px" in file or obj.shape == scan.object.shape
+    if "origin_px" in file:
+        row, column = np.ravel(file.array("origin_px"))[:2].tolist()
+        origin = int(row), int(column)
+    elif not is_placed:
+        axes = positions["ycoords"], positions["xcoords"]
+        origin = _guessed_origin(axes, obj.shape, scan.n_pixels)
+        notes.append(f"no origin_px: the first pixel of the object is put at {origin}")
+    return Candidate(
+        path=path,
+        object=obj,
+        origin_px=origin,
+        probe=scan.probe if probe is None else probe,
+        **positions,
+        is_placed=is_placed,
+        is_calibrated=probe is None,
+        notes=tuple(notes),
+    )
+
+
+def _guessed_origin(axes: tuple[NDArray[np.float64], ...], shape: tuple[int, ...], n: int) -> tuple[int, int]:
+    """Return (0, 0) if all windows fit the object there; otherwise, what puts its middle at that of the positions."""
+    starts = [window_start(axis, n) for axis in axes]
+    if all(0 <= start.min() <= start.max() + n <= size for start, size in zip(starts, shape, strict=True)):
+        return 0, 0
+    middles = [(int(start.min()) + int(start.max()) + n) // 2 for start in starts]
+    return middles[0] - shape[0] // 2, middles[1] - shape[1] // 2
+
+
+def _matched(
+    path: Path, positions: Mapping[str, NDArray[np.float64]], indices: NDArray[np.int64], scan: Scan
+) -> dict[str, Any]:
+    """Return exposures and positions of a file, matched to the scan by index; refuse those that the scan lacks."""
+    lengths = {len(positions["xcoords"]), len(positions["ycoords"]), len(indices)}
+    if len(lengths) > 1 or len(np.unique(indices)) < len(indices):
+        raise ContractError(
+            f"{path}: {len(positions['xcoords'])} x-positions, {len(positions['ycoords'])} y-positions and "
+            f"{len(np.unique(indices))} different indices of exposures; wanted as many of each"
+        )
+    if len(indices) and not 0 <= indices.min() <= indices.max() < len(scan):
+        raise ContractError(
+            f"{path}: positions of exposures {indices.min()} to {indices.max()}; {scan.path} has {len(scan)} exposures"
+        )
+    finite = np.isfinite(positions["xcoords"]) & np.isfinite(positions["ycoords"])
+    if not finite.all():
+        raise ContractError(f"{path}: positions of exposures {indices[~finite].tolist()} are not finite")
+    return {"exposures": indices.astype(np.int64), **positions}
+
+
+def _read_product(path: Path, scan: Scan) -> Candidate:
+    """Read a ptychodus product: object and probe with their pixel sizes, positions in meters.
+
+    ptychodus put the center of an object of W pixels at W / 2 until late 2025, and at (W - 1) / 2 since: the origin is
+    known to half a pixel only.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            linked = [name for name in file if not isinstance(file.get(name, getlink=True), h5py.HardLink)]
+            if linked:
+                raise ContractError(f"{path}: {', '.join(linked)} linked from elsewhere; wanted a file by itself")
+            obj = _one_layer(file["object"][()], f"{path}: 'object'")
+            probe = file["probe"][()]
+            geometry = dict(file["object"].attrs)
+            meters = {axis: file[f"probe_position_{axis}_m"][()].astype(np.float64).ravel() for axis in ("x", "y")}
+            given = "probe_position_indexes"
+            indices = file[given][()].astype(np.int64).ravel() if given in file else np.arange(len(meters["x"]))
+            centers = {axis: float(geometry[f"center_{axis}_m"]) for axis in ("x", "y")}
+            sizes = {axis: float(geometry[f"pixel_{side}_m"]) for axis, side in (("x", "width"), ("y", "height"))}
+    except FileNotFoundError:
+        raise ContractError(f"{path}: no such file") from None
+    except ContractError:
+        raise
+    except KeyError as error:
+        raise ContractError(f"{path}: not a ptychodus product: {' '.join(str(error.args[0]).split())}") from None
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise ContractError(
+            f"{path}: not an HDF5 file, cut short or damaged ({' '.join(str(error).split())})"
+        ) from None
+    middle = dict(zip(("y", "x"), (size / 2 for size in obj.shape), strict=True))
+    pixels = {f"{axis}coords": (meters[axis] - centers[axis]) / sizes[axis] + middle[axis] for axis in ("x", "y")}
+    notes = []
+    while probe.ndim > 3:  # (OPR modes, incoherent modes, N, N): the first varies from exposure to exposure
+        notes += [f"the first of {len(probe)} OPR modes alone"] * (len(probe) > 1)
+        probe = probe[0]
+    return Candidate(
+        path=path,
+        object=obj,
+        origin_px=(0, 0),
+        probe=as_modes(probe),
+        **_matched(path, pixels, indices, scan),
+        is_placed=False,
+        is_calibrated=False,
+        notes=(*notes, "positions of the file"),
+    )
+
+
+def _one_layer(obj: NDArray[Any], where: str) -> NDArray[Any]:
+    squeezed = np.squeeze(obj)
+    if squeezed.ndim != 2:
+        raise ContractError(f"{where} has shape {np.shape(obj)}; wanted (H, W), an object of one layer")
+    return squeezed
+
+
+def _check(candidate: Candidate, scan: Scan) -> None:
+    """Refuse an object or a probe that is not finite, not complex, or does not fit patterns and positions."""
+    path, n = candidate.path, scan.n_pixels
+    for name, array in (("object", candidate.object), ("probe", candidate.probe)):
+        if not np.iscomplexobj(array):
+            raise ContractError(f"{path}: the {name} is {array.dtype}; wanted complex numbers")
+        if not np.isfinite(array).all():
+            raise ContractError(f"{path}: the {name} holds {(~np.isfinite(array)).sum()} values that are not finite")
+    if candidate.probe.ndim != 3 or candidate.probe.shape[1:] != (n, n) or not candidate.probe.any():
+        shape = f"shape {candidate.probe.shape}" if candidate.probe.any() else "zeros"
+        raise ContractError(f"{path}: a probe of {shape}; wanted one for patterns of {n} × {n}")
+    if not len(candidate.exposures):
+        raise ContractError(f"{path}: no exposure has a position")
+    _check_positions(candidate)
+
+
+def _check_positions(candidate: Candidate) -> None:
+    """Refuse positions far outside the object."""
+    box = candidate.origin_px, candidate.object.shape, (candidate.ycoords, candidate.xcoords)
+    for name, origin, size, axis in zip(("y", "x"), *box, strict=True):
+        if min(axis.min() - origin, origin + size - axis.max()) < -candidate.probe.shape[-1]:
+            raise ContractError(
+                f"{candidate.path}: {name}-positions {axis.min():.0f} to {axis.max():.0f} px; the object spans "
+                f"{origin} to {origin + size} px"
+            )

@@ -1,0 +1,170 @@
+"""`ptycho judge`: anybody's object and probe against the counts of a scan."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from ptycho.cli.main import main
+from ptycho.formats.reconstructions import read_candidate
+from ptycho.data.object_files import Reconstruction, Refined, save_reconstruction
+from ptycho.data.selection import parse_exposures
+from ptycho.data.views import HOLDOUT, save_view
+from ptycho.inspection.judgment import judge
+from ptycho.workflow.files import ContractError
+from tests.conftest import view_of
+
+PIXEL_M = 12e-9
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write_product(path, scan, *, center, order=None, probe=None):
+    """A ptychodus product of the truth as its format says: positions in meters about the center of the object."""
+    obj = scan.object[...]
+    order = np.arange(len(scan)) if order is None else order
+    height, width = obj.shape
+    with h5py.File(path, "w") as file:
+        file["object"] = obj[None]
+        file["object"].attrs.update(center_x_m=3e-6, center_y_m=-1e-6, pixel_width_m=PIXEL_M, pixel_height_m=PIXEL_M)
+        file["probe"] = 0.1 * (scan.probe if probe is None else probe)[None]
+        file["probe_position_indexes"] = order
+        file["probe_position_x_m"] = 3e-6 + (scan.xcoords[order] - center(width)) * PIXEL_M
+        file["probe_position_y_m"] = -1e-6 + (scan.ycoords[order] - center(height)) * PIXEL_M
+
+
+def misfit_of(path, scan, **options):
+    return judge(read_candidate(path, scan), scan, **options).misfit
+
+
+def test_the_truth_has_a_misfit_of_one_and_a_wrong_probe_more(scan):
+    np.savez("truth.npz", objectGuess=scan.object[...])
+    truth = misfit_of("truth.npz", scan)
+    assert abs(truth.ratio - 1) < 4 * truth.standard_error < 0.05
+    np.savez("flipped.npz", object=scan.object[...], probe=scan.probe[0, :, ::-1])
+    assert misfit_of("flipped.npz", scan).ratio > 1.2
+
+
+@pytest.mark.parametrize("center", [lambda size: size / 2, lambda size: (size - 1) / 2])
+def test_a_product_is_placed_whichever_center_it_means(scan, center):
+    order = np.random.default_rng(0).permutation(len(scan))[:40]
+    write_product("product.h5", scan, center=center, order=order)
+    judgment = judge(read_candidate("product.h5", scan), scan)
+    assert judgment.misfit.ratio == pytest.approx(1, abs=4 * judgment.misfit.standard_error)
+    assert sorted(judgment.candidate.exposures) == sorted(order)
+    factor = next(note for note in judgment.candidate.notes if "multiplied by" in note).split()[-1]
+    assert float(factor) == pytest.approx(100, rel=0.01)
+
+
+def test_an_object_of_a_fourier_transform_of_the_other_sign_is_conjugated(scan):
+    obj = np.pad(scan.object[...].conj(), ((2, 0), (3, 1)), "edge")  # of unknown origin, too
+    np.savez("other.npz", object=obj, probe=scan.probe.conj())
+    judgment = judge(read_candidate("other.npz", scan), scan)
+    assert judgment.misfit.ratio < 1.05
+    assert any("conjugate" in note for note in judgment.candidate.notes)
+    assert any("moved by +2 px (y) and +3 px (x)" in note for note in judgment.candidate.notes)
+
+
+def test_an_object_file_is_taken_with_its_origin_and_its_own_probe(scan):
+    obj = scan.object[...]
+    inner = Reconstruction(
+        object=obj[2:-1, 3:-2],
+        illumination=np.ones(obj[2:-1, 3:-2].shape),
+        origin_px=(2, 3),
+        refined=Refined(probe=(scan.probe * np.sqrt(2)).astype(np.complex64)),
+    )
+    save_reconstruction("object.npz", inner)
+    misfit = misfit_of("object.npz", scan)
+    assert misfit.predicted.sum() == pytest.approx(2 * misfit.photons.sum(), rel=0.02)
+    assert misfit.ratio > 5
+
+
+def test_more_than_shot_noise_explains_is_said_and_less_is_not(scan):
+    obj = scan.object[...]
+    np.savez("truth.npz", object=obj)
+    np.savez("blurred.npz", object=np.full_like(obj, np.abs(obj).mean()))
+    save_view("view.npz", view_of(scan))
+    assert main(["judge", str(scan.path), "truth.npz", "blurred.npz", "--view", "view.npz"]) == 0
+    text = Path("scan_judge.txt").read_text(encoding="utf-8")
+    n_holdout = len(view_of(scan).of_role(HOLDOUT))
+    assert f"{n_holdout} holdout exposures of view.npz" in text
+    assert "WARNING: blurred.npz" in text
+    assert "WARNING: truth.npz" not in text
+    numbers = json.loads(Path("scan_judge.json").read_text(encoding="utf-8"))
+    assert [number["exposures"] for number in numbers] == [n_holdout] * 2
+    assert numbers[1]["misfit"] > numbers[1]["explained_by_shot_noise"] > 1
+    assert np.asarray(Image.open("scan_judge.png").convert("RGB")).std() > 5
+
+
+def test_exposures_that_do_not_fit_are_named(scan, capsys):
+    far = np.where(np.arange(49) == 11, 400, 0) + scan.xcoords
+    np.savez("truth.npz", object=scan.object[...], xcoords=far, ycoords=scan.ycoords)
+    with pytest.raises(ContractError, match="x-positions"):
+        read_candidate("truth.npz", scan)
+    moved = np.where(np.arange(49) == 11, 9, 0) + scan.xcoords
+    np.savez("truth.npz", object=scan.object[...], xcoords=moved, ycoords=scan.ycoords, origin_px=[0, 0])
+    assert main(["judge", str(scan.path), "truth.npz", "--output", "out/moved"]) == 0
+    assert "exposures with the highest misfit: 11 (" in capsys.readouterr().out
+    assert main(["judge", str(scan.path), "truth.npz", "--exposures", "0-10,12-48", "--output", "out/rest"]) == 0
+    assert "highest" not in capsys.readouterr().out
+
+
+def test_halves_of_the_photons_agree_where_photons_are_enough(scan):
+    np.savez("truth.npz", object=np.ones_like(scan.object[...]))
+    curves = judge(read_candidate("truth.npz", scan), scan, with_halves=True).curves
+    low = curves[(curves["part"] == "phase") & curves["frequency"].between(0.1, 0.3)]
+    assert low["frc"].mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"object": np.full((80, 80), np.nan + 0j)}, "the object holds 6400 values that are not finite"),
+        ({"object": np.ones((80, 80))}, "the object is float64; wanted complex"),
+        ({"object": np.ones((3, 80, 80), complex)}, r"'object' has shape \(3, 80, 80\); wanted \(H, W\)"),
+        (
+            {"object": np.ones((80, 80), complex), "probe": np.ones((32, 32), complex)},
+            r"a probe of shape \(1, 32, 32\)",
+        ),
+        ({"x": np.ones(3)}, "no key 'objectGuess' or 'object'; found"),
+        (
+            {"object": np.ones((80, 80), complex), "xcoords": np.ones(90), "ycoords": np.ones(90)},
+            "positions of exposures 0 to 89; .* has 49 exposures",
+        ),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_a_line(scan, arrays, message):
+    np.savez("bad.npz", **arrays)
+    with pytest.raises(ContractError, match=f"bad.npz: .*{message}"):
+        read_candidate("bad.npz", scan)
+
+
+def test_a_damaged_or_foreign_product_is_refused_in_a_line(scan, tmp_path):
+    write_product("cut.h5", scan, center=lambda size: size / 2)
+    content = (tmp_path / "cut.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ContractError, match=r"cut.h5: not an HDF5 file, cut short or damaged"):
+        read_candidate("cut.h5", scan)
+    with h5py.File("other.h5", "w") as file:
+        file["entry"] = 1
+    with pytest.raises(ContractError, match=r"other.h5: not a ptychodus product"):
+        read_candidate("other.h5", scan)
+    with h5py.File("linked.h5", "w") as file:
+        file["object"] = h5py.ExternalLink("/etc/other.h5", "object")
+    with pytest.raises(ContractError, match="object linked from elsewhere"):
+        read_candidate("linked.h5", scan)
+    with pytest.raises(ContractError, match=r"none.h5: no such file"):
+        read_candidate("none.h5", scan)
+
+
+def test_a_list_of_exposures_is_read():
+    assert parse_exposures("5,17-19, 6", 20).tolist() == [5, 6, 17, 18, 19]
+    for text, message in (("5-", "no number or range"), ("3,20", "there are 20, 0 to 19"), ("7-3", "7-3")):
+        with pytest.raises(ValueError, match=message):
+            parse_exposures(text, 20)
