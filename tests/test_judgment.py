@@ -1,6 +1,7 @@
 """`ptycho judge`: anybody's object and probe against the counts of a scan."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -9,11 +10,14 @@ import pytest
 from PIL import Image
 
 from ptycho.cli.main import main
-from ptycho.formats.reconstructions import read_candidate
+from ptycho.data.lazy import MaskedFrames
 from ptycho.data.object_files import Reconstruction, Refined, save_reconstruction
 from ptycho.data.selection import parse_exposures
 from ptycho.data.views import HOLDOUT, save_view
+from ptycho.formats.reconstructions import read_candidate
 from ptycho.inspection.judgment import judge
+from ptycho.physics.detector import Detector
+from ptycho.physics.forward import predict_intensity
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 
@@ -120,6 +124,24 @@ def test_halves_of_the_photons_agree_where_photons_are_enough(scan):
     curves = judge(read_candidate("truth.npz", scan), scan, with_halves=True).curves
     low = curves[(curves["part"] == "phase") & curves["frequency"].between(0.1, 0.3)]
     assert low["frc"].mean() > 0.7
+
+
+def test_the_detector_of_the_scan_belongs_to_the_prediction(scan):
+    """Gaps filled with anything, flux and background: the truth still has a misfit of one."""
+    rng, bad = np.random.default_rng(0), np.zeros((64, 64), bool)
+    bad[20:23], flux, background = True, rng.uniform(0.5, 1.5, len(scan)), np.full((64, 64), 0.2, np.float32)
+    detector = Detector(bad_pixels=bad, exposure_scale=flux, background=background)
+    mean = predict_intensity(scan.object[...], scan.probe, scan.xcoords, scan.ycoords)
+    counts = rng.poisson(detector.expected_counts(mean))
+    np.savez("truth.npz", object=scan.object[...], probe=3 * scan.probe, origin_px=[0, 0])
+    misfits = []
+    for filler in (0, 7):
+        frames = MaskedFrames(np.sqrt(np.where(bad, filler, counts)).astype(np.float32), bad)
+        judgment = judge(read_candidate("truth.npz", scan), replace(scan, diffraction=frames, detector=detector))
+        misfits.append(judgment.misfit)
+    assert misfits[0].as_dict() == misfits[1].as_dict()
+    assert misfits[0].n_valid == 64 * 61
+    assert misfits[0].ratio == pytest.approx(1, abs=4 * misfits[0].standard_error)
 
 
 @pytest.mark.parametrize(

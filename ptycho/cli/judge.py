@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     """Judge, print the table, and write text, figure and numbers."""
     import json
 
-    from ptycho.formats.reconstructions import read_candidate
     from ptycho.data.scan import open_scan
+    from ptycho.formats.reconstructions import read_candidate
     from ptycho.inspection.judgment import judge
     from ptycho.reporting.figures import save
     from ptycho.reporting.misfit_figures import plot_judgments

@@ -1,6 +1,6 @@
 """How well anybody's object and probe predict a scan: misfit by exposure and by pixel, half-photon FRC."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho.formats.reconstructions import Candidate
 from ptycho.data.scan import Scan
+from ptycho.formats.reconstructions import Candidate
 from ptycho.physics.forward import blocks, illumination, predict_intensity
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.likelihood import Likelihood
@@ -71,7 +71,6 @@ def judge(
     scan: Scan,
     exposures: NDArray[np.integer] | None = None,
     *,
-    valid: NDArray[np.bool_] | None = None,
     with_halves: bool = False,
 ) -> Judgment:
     """Measure the misfit of an object and a probe.
@@ -87,8 +86,6 @@ def judge(
         Measured counts.
     exposures : (m,) int, optional
         Exposures to judge; default: all that the candidate has positions for.
-    valid : (N, N) bool, optional
-        Detector pixels that count; default: all.
     with_halves : bool
         Also reconstruct both halves of the photons, with the candidate's probe and positions.
 
@@ -98,13 +95,13 @@ def judge(
         If the candidate has no position for any of the exposures.
     """
     if not candidate.is_placed:
-        candidate = place(candidate, scan, valid)
+        candidate = place(candidate, scan)
     if not candidate.is_calibrated:
-        candidate = calibrate(candidate, scan, valid)
+        candidate = calibrate(candidate, scan)
     chosen = candidate if exposures is None else candidate.of_exposures(exposures)
     if not len(chosen.exposures):
         raise ValueError(f"{candidate.path}: has no position for any of the exposures that are to be judged")
-    misfit = measure_misfit(predicted_blocks(chosen.covering(), scan), valid)
+    misfit = measure_misfit(predicted_blocks(chosen.covering(), scan), scan.detector.valid)
     n_object_pixels = lit_pixels(candidate) / len(candidate.exposures)
     return Judgment(
         candidate=chosen,
@@ -119,9 +116,10 @@ def predicted_blocks(
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Yield counts and predicted mean counts, (b, N, N) float64 each [photon], of a candidate's exposures."""
     for block in blocks(len(candidate.exposures), block_size):
-        counts = np.square(scan.diffraction[candidate.exposures[block]], dtype=np.float64)
-        positions = candidate.xcoords[block], candidate.ycoords[block]
-        yield counts, predict_intensity(candidate.object, candidate.probe, *positions, candidate.origin_px)
+        exposures, positions = candidate.exposures[block], (candidate.xcoords[block], candidate.ycoords[block])
+        intensity = predict_intensity(candidate.object, candidate.probe, *positions, candidate.origin_px)
+        counts = np.square(scan.diffraction[exposures], dtype=np.float64)
+        yield counts, scan.detector.expected_counts(intensity, exposures)
 
 
 def lit_pixels(candidate: Candidate) -> int:
@@ -131,17 +129,26 @@ def lit_pixels(candidate: Candidate) -> int:
     return int(np.sum(flux >= LIT * np.median(flux[flux > 1.0e-3 * flux.max()])))
 
 
-def calibrate(candidate: Candidate, scan: Scan, valid: NDArray[np.bool_] | None = None) -> Candidate:
-    """Scale the probe so that as many photons are predicted as were counted."""
+def calibrate(candidate: Candidate, scan: Scan) -> Candidate:
+    """Scale the probe so that as many photons are predicted, above the background, as were counted."""
     chosen = np.linspace(0, len(candidate.exposures) - 1, SCALING_EXPOSURES).astype(int)
     sample = candidate.of_exposures(candidate.exposures[np.unique(chosen)]).covering()
-    misfit = measure_misfit(predicted_blocks(sample, scan), valid)
-    factor = misfit.photons.sum() / max(misfit.predicted.sum(), np.finfo(float).tiny)
+    factor = _scale_of(predicted_blocks(sample, scan), scan)
     scaled = replace(candidate, probe=candidate.probe * np.sqrt(factor), is_calibrated=True)
     return scaled.noted(f"intensity of the probe multiplied by {factor:.4g}")
 
 
-def place(candidate: Candidate, scan: Scan, valid: NDArray[np.bool_] | None = None) -> Candidate:
+def _scale_of(parts: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]], scan: Scan) -> float:
+    """Return counted over predicted photons of valid pixels, both without the background."""
+    detector, counted, predicted = scan.detector, 0.0, 0.0
+    background = np.zeros((1, 1)) if detector.background is None else detector.background
+    for counts, mean in parts:
+        counted += float(detector.valid_values(counts - background).sum())
+        predicted += float(detector.valid_values(mean - background).sum())
+    return max(counted, 0.0) / predicted if predicted > 0 else 0.0
+
+
+def place(candidate: Candidate, scan: Scan) -> Candidate:
     """Move an object, or its complex conjugate, to where it predicts the counts of some exposures best."""
     middle = np.median(candidate.ycoords), np.median(candidate.xcoords)
     distance = np.hypot(candidate.ycoords - middle[0], candidate.xcoords - middle[1])
@@ -149,9 +156,9 @@ def place(candidate: Candidate, scan: Scan, valid: NDArray[np.bool_] | None = No
     sample = sample.covering(margin_px=int(4 * sum(PLACING_STEPS_PX)))
 
     def misfit_at(part: Candidate, down: float, right: float) -> float:
-        blocks_there = list(predicted_blocks(part.moved(down, right), scan))
-        factor = sum(y.sum() for y, _ in blocks_there) / max(sum(mean.sum() for _, mean in blocks_there), 1e-300)
-        return measure_misfit(((y, mean * factor) for y, mean in blocks_there), valid).ratio
+        parts = list(predicted_blocks(part.moved(down, right), scan))
+        factor = _scale_of(parts, scan)
+        return measure_misfit(((counts, mean * factor) for counts, mean in parts), scan.detector.valid).ratio
 
     best, moved = np.inf, candidate
     for conjugate in (False, True):
@@ -209,8 +216,8 @@ def half_photon_frc(candidate: Candidate, scan: Scan, seed: int = 0) -> pd.DataF
     ptycho.workflow.files.ContractError
         If no rectangle of the object is illuminated.
     """
-    frames = Counts.of(scan, candidate.exposures)
-    counts = Counts(frames.frames, candidate.xcoords, candidate.ycoords)
+    counts = Counts.of(scan, candidate.exposures)
+    counts = replace(counts, xcoords=candidate.xcoords, ycoords=candidate.ycoords)
     objects = []
     for half in split_counts(counts, 0.5, seed):
         likelihood = Likelihood(half, candidate.probe, 0.5)
