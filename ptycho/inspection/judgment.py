@@ -113,7 +113,7 @@ def judge(
 
 def predicted_blocks(
     candidate: Candidate, scan: Scan, block_size: int = 64
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.floating]]]:
     """Yield counts and predicted mean counts, (b, N, N) float64 each [photon], of a candidate's exposures."""
     for block in blocks(len(candidate.exposures), block_size):
         exposures, positions = candidate.exposures[block], (candidate.xcoords[block], candidate.ycoords[block])
@@ -138,7 +138,7 @@ def calibrate(candidate: Candidate, scan: Scan) -> Candidate:
     return scaled.noted(f"intensity of the probe multiplied by {factor:.4g}")
 
 
-def _scale_of(parts: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]], scan: Scan) -> float:
+def _scale_of(parts: Iterable[tuple[NDArray[np.float64], NDArray[np.floating]]], scan: Scan) -> float:
     """Return counted over predicted photons of valid pixels, both without the background."""
     detector, counted, predicted = scan.detector, 0.0, 0.0
     background = np.zeros((1, 1)) if detector.background is None else detector.background
