@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ptycho.cli import convert, export, judge, plan, provenance, view
+from ptycho.cli import check, convert, export, judge, plan, provenance, view
 from ptycho.workflow.job import show_messages
 from ptycho.workflow.provenance import versions
 
 COMMANDS = {
+    "check": check,
     "convert": convert,
     "export": export,
     "judge": judge,

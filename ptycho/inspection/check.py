@@ -1,0 +1,103 @@
+"""The check of a scan: every finding, the verdict, and what it proposes: a mask, the flux, a study file."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.lazy import MaskedFrames
+from ptycho.data.scan import Scan, detected_photons
+from ptycho.inspection.counts import check_counts, saturation_of, usable_exposures
+from ptycho.inspection.findings import Finding, Verdict
+from ptycho.inspection.flux import Jump, check_flux, confirm_jumps, find_jumps, flux_of
+from ptycho.inspection.orientation import Orientation
+from ptycho.inspection.orientation_search import OrientationSearch, check_orientation, search_orientation
+from ptycho.inspection.pixels import SuspiciousPixels, check_pixels, find_pixels
+from ptycho.inspection.positions import check_positions, runaways
+from ptycho.inspection.probe import check_probe, match_patterns
+from ptycho.inspection.statistics import FrameStatistics, frame_statistics
+from ptycho.inspection.support import Support, check_support, find_support
+from ptycho.physics.probes import diameter_px
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """All that a check found."""
+
+    scan: Scan
+    verdict: Verdict
+    statistics: FrameStatistics
+    usable: NDArray[np.bool_]
+    """(M,) exposures that are neither dark, damaged nor runaways."""
+    pixels: SuspiciousPixels
+    bad_pixels: NDArray[np.bool_]
+    """(N, N) masked already, suspicious, or saturated: the proposed mask."""
+    jumps: list[Jump]
+    """Where the flux jumps."""
+    search: OrientationSearch | None
+    """Trials of orientations; None if there are too few exposures."""
+    support: Support
+
+    @property
+    def proposals(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the contract that the scan should have."""
+        known = self.scan.detector.bad_pixels
+        proposed: dict[str, NDArray[Any]] = {}
+        if self.bad_pixels.sum() > (0 if known is None else known.sum()):
+            proposed["bad_pixels"] = self.bad_pixels
+        if self.jumps:
+            before = self.scan.detector.exposure_scale
+            proposed["exposure_scale"] = flux_of(self.jumps, len(self.scan)) * (1 if before is None else before)
+        return proposed
+
+
+def check_scan(scan: Scan, grouping: dict[str, Any]) -> Check:
+    """Check a scan. Its frames are read once in blocks, and some of them again: memory does not grow with the scan.
+
+    Parameters
+    ----------
+    scan : Scan
+    grouping : dict
+        `gridsize`, `neighbors`, `n_groups` and `max_spread` of a study.
+    """
+    n, points = scan.n_pixels, np.stack([scan.ycoords, scan.xcoords], axis=1)
+    valid = np.ones((n, n), bool) if scan.detector.valid is None else scan.detector.valid
+    statistics = frame_statistics(scan, valid)
+    pixels = find_pixels(statistics, valid, scan.probe, corner=match_patterns(statistics, valid, scan.probe).is_corner)
+    saturation = saturation_of(statistics)
+    good = valid & ~pixels.mask & (True if saturation is None else ~saturation.pixels)
+    if not good.all():
+        photons = detected_photons(MaskedFrames(scan.diffraction, ~good))
+        statistics = replace(statistics, photons=np.where(statistics.not_finite > 0, 0, photons))
+    usable = usable_exposures(statistics) & ~runaways(points)
+    detector = replace(scan.detector, bad_pixels=None if good.all() else ~good)
+    findings = [
+        *check_counts(statistics),
+        *check_pixels(statistics, pixels, int((~valid).sum())),
+        *check_positions(points, diameter_px(scan.probe)),
+        *check_probe(statistics, usable, detector, scan.probe),
+    ]
+    search = search_orientation(scan, usable, good, match_patterns(statistics, good, scan.probe))
+    orientation = Orientation() if search is None else search.best
+    jumps = find_jumps(statistics.photons, points, usable)
+    jumps = confirm_jumps(scan, jumps, usable, good, orientation) if search else []
+    support = find_support(scan, statistics.photons, usable, grouping)
+    findings += [*check_flux(jumps, len(scan)), *check_orientation(search), *check_support(support)]
+    return Check(
+        scan=scan,
+        verdict=Verdict.of(str(scan.path), findings),
+        statistics=statistics,
+        usable=usable,
+        pixels=pixels,
+        bad_pixels=~good,
+        jumps=jumps,
+        search=search,
+        support=support,
+    )
+
+
+def unreadable(path: Path, error: Exception) -> Verdict:
+    """Return the verdict on a file that could not be read."""
+    return Verdict(source=str(path), status=2, findings=(Finding("counts", "error", str(error)),))

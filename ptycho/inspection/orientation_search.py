@@ -1,0 +1,169 @@
+"""Is the scan the right way round? Every orientation of frames and positions, from many quick trials to a few longer.
+
+The probe as given decides between all 64 orientations if it is good and has no symmetry. A free probe decides between
+the eight turns of frames against positions only, but needs no good guess: turning frames, positions and probe together
+is the same scan.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.scan import Scan
+from ptycho.inspection.findings import Finding
+from ptycho.inspection.orientation import Orientation, all_orientations, fewest_steps
+from ptycho.inspection.probe import PatternMatch
+from ptycho.inspection.trials import Trial, choose_exposures, read_trial_data, run_trials
+from ptycho.reconstruction.free_probe import STEP
+
+QUICK_ITERATIONS, LONG_ITERATIONS = 10, 40
+"""Iterations of the trials in all orientations, and of those in a few."""
+QUICK_EXPOSURES, LONG_EXPOSURES = (12, 32), (24, 48)
+"""Smallest and largest number of exposures: fewer for large patterns, so that all sizes take about as long."""
+MIN_EXPOSURES = 9
+"""Fewest exposures in which orientations can be told apart."""
+MARGIN = 1.1
+"""Ratio of misfits from which on one orientation is better than another, if their scatter does not explain it."""
+ROUGH = 3.0
+"""Misfit of the best trial above which probe or positions are rough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrientationSearch:
+    """Trials in all orientations; in every list the best one comes first."""
+
+    match: PatternMatch
+    """Whether the zero frequency is in the corner: all trials then have it moved."""
+    quick: list[Trial]
+    """With the probe as it is, all 64 orientations, few exposures and iterations."""
+    free: list[Trial]
+    """With a free probe, one for each of the eight turns of frames against positions."""
+    given: list[Trial]
+    """With the probe as it is, the orientations with the best turn."""
+
+    @property
+    def as_is(self) -> Orientation:
+        """The orientation of the scan, its zero frequency apart."""
+        return Orientation(corner=self.match.is_corner)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether one turn is better than all others."""
+        return len(self.free) > 1 and clearly_better(self.free[0], self.free[1])
+
+    @property
+    def fitting(self) -> list[Orientation]:
+        """Orientations with the best turn that the given probe fits as well as any; those with the fewest steps first.
+
+        A probe with a symmetry fits several.
+        """
+        best = self.given[0]
+        tied = [trial.orientation for trial in self.given if trial is best or not clearly_better(best, trial)]
+        return sorted(tied, key=fewest_steps)
+
+    @property
+    def best(self) -> Orientation:
+        """The best orientation: that of the scan, unless another is clearly better."""
+        best, own = self.free[0], self.free_trial(self.as_is)
+        return self.fitting[0] if own is not best and clearly_better(best, own) else self.as_is
+
+    def free_trial(self, orientation: Orientation) -> Trial:
+        """Return the trial with a free probe of an orientation's turn."""
+        return next(trial for trial in self.free if trial.orientation.turn == orientation.turn)
+
+
+def clearly_better(first: Trial, second: Trial) -> bool:
+    """Whether a trial predicts held-out exposures better than another, by margin and beyond scatter."""
+    return second.misfit > MARGIN * first.misfit and first.beats(second)
+
+
+def search_orientation(
+    scan: Scan, usable: NDArray[np.bool_], valid: NDArray[np.bool_], match: PatternMatch
+) -> OrientationSearch | None:
+    """Try all orientations; None if there are too few exposures to tell.
+
+    Parameters
+    ----------
+    scan : Scan
+    usable : (M,) bool
+        Exposures that may be tried.
+    valid : (N, N) bool
+        Pixels that count.
+    match : PatternMatch
+        Where the mean pattern says that the zero frequency is.
+    """
+    if usable.sum() < MIN_EXPOSURES:
+        return None
+    n = scan.n_pixels
+    n_quick, n_long = (int(np.clip(low * 256 / n, low, high)) for low, high in (QUICK_EXPOSURES, LONG_EXPOSURES))
+    data = read_trial_data(scan, *choose_exposures(scan, usable, n_quick), valid)
+    quick = run_trials(data, all_orientations(match.is_corner), QUICK_ITERATIONS)
+    data = read_trial_data(scan, *choose_exposures(scan, usable, n_long), valid)
+    starts: dict[object, Orientation] = {Orientation().turn: Orientation(corner=match.is_corner)}
+    for trial in quick:
+        starts.setdefault(trial.orientation.turn, trial.orientation)
+    free = run_trials(data, starts.values(), LONG_ITERATIONS, STEP)
+    best_turn = free[0].orientation.turn
+    members = [trial.orientation for trial in quick if trial.orientation.turn == best_turn]
+    return OrientationSearch(match=match, quick=quick, free=free, given=run_trials(data, members, LONG_ITERATIONS))
+
+
+def check_orientation(search: OrientationSearch | None) -> list[Finding]:
+    """Say whether the scan is the right way round, and what mends it."""
+    if search is None:
+        text = f"fewer than {MIN_EXPOSURES} usable exposures: orientation cannot be told"
+        return [Finding("orientation", "warning", text)]
+    findings = [_turn_finding(search), *_corner(search.match)]
+    misfit = search.free[0].misfit
+    if misfit > ROUGH:
+        text = f"even the best of the quick trials leaves a misfit of {misfit:.3g} (1 is perfect)"
+        remedy = "probe or positions are rough, or the detector is not what the scan says"
+        findings.append(Finding("orientation", "warning", text, remedy))
+    return findings
+
+
+def _corner(match: PatternMatch) -> list[Finding]:
+    numbers = f"the mean pattern correlates with the probe's by {match.as_is:.2f}, moved by {match.moved:.2f}"
+    if match.is_corner:
+        remedy = "ptycho convert … --zero-frequency corner"
+        return [Finding("orientation", "error", f"the zero frequency is in the corner: {numbers}", remedy)]
+    if not match.is_clear:
+        text = f"the probe does not tell whether the zero frequency is in the corner: {numbers}"
+        return [Finding("orientation", "note", text)]
+    return []
+
+
+def _turn_finding(search: OrientationSearch) -> Finding:
+    best, own = search.free[0], search.free_trial(search.as_is)
+    if own is not best and clearly_better(best, own):
+        options = search.fitting[0].options
+        text = f"not the right way round: misfit {own.misfit:.3g} as it is, {best.misfit:.3g} with {options}"
+        return Finding("orientation", "error", text, f"ptycho convert … {options}{_others(search)}")
+    if not search.is_decided:
+        tied = [trial for trial in search.free if not clearly_better(best, trial)]
+        text = f"{len(tied)} of 8 turns fit alike (misfit {best.misfit:.3g} to {tied[-1].misfit:.3g})"
+        return Finding(
+            "orientation",
+            "warning",
+            f"the orientation cannot be told: {text}",
+            "the sample may be too flat or the counts too few",
+        )
+    margin = f"misfit {own.misfit:.3g}, the next turn {search.free[1].misfit:.3g}"
+    if search.as_is not in search.fitting:
+        options = search.fitting[0].options
+        given = {trial.orientation: trial.misfit for trial in search.given}
+        text = (
+            f"frames and positions agree ({margin}), but the given probe fits them only when they are turned: misfit "
+            f"{given[search.as_is]:.3g} as it is, {given[search.fitting[0]]:.3g} with {options}"
+        )
+        return Finding("orientation", "warning", text, f"ptycho convert … {options}, or turn the probe")
+    return Finding("orientation", "fine", f"the right way round: {margin}")
+
+
+def _others(search: OrientationSearch) -> str:
+    """Name what mends the scan as well, and say so if only a free probe makes it so."""
+    others = [orientation.options for orientation in search.fitting[1:]]
+    if others:
+        return f"; as well: {', or '.join(others[:3])}{' …' if len(others) > 3 else ''} (the given probe does not tell)"
+    return ""
