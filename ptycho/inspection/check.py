@@ -82,7 +82,7 @@ def check_scan(scan: Scan, grouping: dict[str, Any]) -> Check:
     search = search_orientation(scan, usable, good, match_patterns(statistics, good, scan.probe))
     orientation = Orientation() if search is None else search.best
     jumps = find_jumps(statistics.photons, points, usable)
-    jumps = confirm_jumps(scan, jumps, usable, good, orientation) if search else []
+    jumps = confirm_jumps(scan, jumps, usable, good, orientation) if search and search.is_decided else []
     support = find_support(scan, statistics.photons, usable, grouping)
     findings += [*check_flux(jumps, len(scan)), *check_orientation(search), *check_support(support)]
     return Check(

@@ -18,6 +18,8 @@ BAD_CORRELATION = 0.3
 """Correlation of both patterns below which the probe says nothing about the scan."""
 EDGE_SHARE = 0.02
 """Power of the probe in the outer eighth of its window from which on the window is too small."""
+HARDLY_ANY = 0.01
+"""Fraction of the probe's photons on valid pixels below which it cannot be compared with the counts."""
 POWER_RATIO = 0.02, 1.1
 """Smallest and largest fraction of the probe's photons that is detected."""
 
@@ -76,6 +78,8 @@ def check_probe(
     ratio, modes = detected / incident, f"{len(probe)} modes" if len(probe) > 1 else "one mode"
     low, high = POWER_RATIO
     text = f"{modes}, {incident:,.0f} photons on valid pixels; {100 * ratio:.3g} % of them are detected"
+    if incident < HARDLY_ANY * float(np.sum(np.abs(probe) ** 2, dtype=np.float64)):
+        text, ratio = f"{modes}; hardly any of its photons would reach valid pixels", np.nan
     findings = [Finding("probe", "fine" if low < ratio < high else "warning", text)]
     if (share := _edge_share(probe)) > EDGE_SHARE:
         text = f"{100 * share:.2g} % of the probe's power is at the edge of its window"
