@@ -8,7 +8,7 @@ from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.reporting.figures import plot_comparison
 from ptycho.reporting.frc_figures import plot_frc
 from ptycho.scoring.evaluate import compare, frc_table
-from ptycho.scoring.metric_tables import warnings_of, with_condition
+from ptycho.scoring.metric_tables import misfit_warnings, warnings_of, with_condition
 from ptycho.scoring.metrics import METRICS
 from ptycho.scoring.region import Region
 from tests.conftest import view_of
@@ -38,6 +38,22 @@ def test_a_method_that_failed_does_not_stop_the_others(scan, tmp_path, value):
     assert warnings == ["pinn, dense 1000: could not be registered: the log of compare says why"]
     plot_comparison(arrays, {}, "")
     plot_frc(frc_table(arrays), "")
+
+
+def test_the_misfit_of_the_truth_is_one_and_a_wrong_object_is_warned_of(scan, tmp_path):
+    objects = {"tv": scan.object[:], "pinn": np.full_like(scan.object[:], 0.7)}
+    for method, obj in objects.items():
+        result = Reconstruction(object=obj, illumination=np.ones(obj.shape), origin_px=(0, 0))
+        save_reconstruction(tmp_path / f"{method}.npz", result, method=method)
+    paths = {method: tmp_path / f"{method}.npz" for method in objects}
+    table, _ = compare(paths, scan, view_of(scan), Region(40, 90, 40, 90))
+    values = table.set_index(["method", "metric"])["value"]
+    assert 0.8 < values["tv", "heldout_misfit"] < 1.2 < values["tv", "explained_misfit"]
+    assert values["pinn", "heldout_misfit"] > values["pinn", "explained_misfit"]
+    (warning,) = misfit_warnings(with_condition(table, **CONDITION, split="test"))
+    assert warning.startswith("pinn: misfit of holdout exposures")
+    assert "in 1 of 1 conditions" in warning
+    assert misfit_warnings(with_condition(table[table["metric"] == "error"], **CONDITION, split="test")) == []
 
 
 def test_repetitions_of_a_condition_share_a_warning():

@@ -16,7 +16,7 @@ from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize
 from ptycho.scoring.evaluate import align_if_possible
 from ptycho.scoring.half_frc import half_frc
-from ptycho.scoring.misfit import Misfit, measure_misfit, misfit_of_shot_noise
+from ptycho.scoring.misfit import SIGNIFICANT, Misfit, lit_pixels, measure_misfit, misfit_of_shot_noise
 from ptycho.scoring.region import scored_region
 
 PLACING_EXPOSURES = 12
@@ -27,10 +27,6 @@ SCALING_EXPOSURES = 64
 """Exposures on which a probe of unknown scale is scaled."""
 HALF_ITERATIONS = 60
 """L-BFGS iterations of the reconstruction of each half of the photons."""
-LIT = 0.1
-"""Illumination from which on a pixel of the object counts as illuminated, as a fraction of the median."""
-SIGNIFICANT = 4.0
-"""Standard errors by which a misfit must exceed what shot noise explains for a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +98,7 @@ def judge(
     if not len(chosen.exposures):
         raise ValueError(f"{candidate.path}: has no position for any of the exposures that are to be judged")
     misfit = measure_misfit(predicted_blocks(chosen.covering(), scan), scan.detector.valid)
-    n_object_pixels = lit_pixels(candidate) / len(candidate.exposures)
+    n_object_pixels = _lit_pixels(candidate) / len(candidate.exposures)
     return Judgment(
         candidate=chosen,
         misfit=misfit,
@@ -122,11 +118,11 @@ def predicted_blocks(
         yield counts, scan.detector.expected_counts(intensity, exposures)
 
 
-def lit_pixels(candidate: Candidate) -> int:
+def _lit_pixels(candidate: Candidate) -> int:
     """Count the pixels of the object plane that a candidate's exposures illuminate."""
     whole = candidate.covering()
     flux = illumination(whole.probe, whole.xcoords, whole.ycoords, whole.object.shape, whole.origin_px)
-    return int(np.sum(flux >= LIT * np.median(flux[flux > 1.0e-3 * flux.max()])))
+    return lit_pixels(flux)
 
 
 def calibrate(candidate: Candidate, scan: Scan) -> Candidate:

@@ -27,6 +27,7 @@ HEADLINES = {
         "Resolution: frequency where the FRC of phase falls to 0.5 [Nyquist]", "higher", figure=False
     ),
     "heldout_deviance": Headline("Poisson deviance of holdout exposures", "lower"),
+    "heldout_misfit": Headline("Misfit of holdout exposures: deviance over its expected value", "lower"),
     "cpu_s": Headline("CPU time of a reconstruction, without training [s]", "lower", figure=False),
 }
 """Metric -> how it is presented."""

@@ -76,7 +76,7 @@ def plot_quality(
         top.set(title=f"{view} view", xlabel="dose [photons per exposure]")
         bottom.set(xlabel="fluence [photons per object pixel]" + (len(views) > 1) * "; faint: other views")
     for axes in panels.ravel():  # the deviance grows with the dose
-        axes.set(xscale="log", yscale="log" if metric == "heldout_deviance" else "linear")
+        axes.set(xscale="log", yscale="log" if metric in ("heldout_deviance", "heldout_misfit") else "linear")
         axes.grid(alpha=0.3)
     _draw_bound(panels, views, limit, statistics)
     for axes in panels[:, 0]:

@@ -16,9 +16,9 @@ from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
 from ptycho.physics.forward import blocks, illumination, predict_intensity
-from ptycho.physics.noise import blockwise_deviance
 from ptycho.scoring.frc import frc, ssnr_of_truth
 from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
+from ptycho.scoring.misfit import SIGNIFICANT, lit_pixels, measure_misfit, misfit_of_shot_noise
 from ptycho.scoring.region import Region
 from ptycho.scoring.registration import AlignmentError, Gauge, align
 from ptycho.workflow.files import StrPath
@@ -128,6 +128,30 @@ def align_if_possible(
         return estimate[region], NO_GAUGE
 
 
+def heldout_scores(obj: NDArray[np.complexfloating], scan: Scan, view: View) -> dict[str, float]:
+    """Compare the holdout exposures of a view with what an object on the scan's object plane predicts.
+
+    Returns
+    -------
+    dict
+        `heldout_deviance`, per valid pixel; `heldout_misfit`, the same over its expected value for an exact prediction;
+        `explained_misfit`, what shot noise explains, with `ptycho.scoring.misfit.SIGNIFICANT` standard errors. Empty
+        without holdout exposures.
+    """
+    holdout, fitted = view.of_role(HOLDOUT), view.of_role(FIT, VALIDATION)
+    if not len(holdout):
+        return {}
+    misfit = measure_misfit(heldout_blocks(obj, scan, holdout))
+    whole = Region(0, scan.object.shape[0], 0, scan.object.shape[1])
+    per_exposure = lit_pixels(illumination_on(whole, scan, view)) / max(len(fitted), 1)
+    explained = misfit_of_shot_noise(per_exposure, float(misfit.expected.mean()))
+    return {
+        "heldout_deviance": float(misfit.deviance.sum() / (len(holdout) * misfit.n_valid)),
+        "heldout_misfit": misfit.ratio,
+        "explained_misfit": explained + SIGNIFICANT * misfit.standard_error,
+    }
+
+
 def score_method(
     obj_path: StrPath, scan: Scan, view: View, region: Region
 ) -> tuple[dict[str, float], NDArray[np.complex64]]:
@@ -145,14 +169,13 @@ def score_method(
     Returns
     -------
     values : dict
-        The metrics of `ptycho.scoring.metrics`; `heldout_deviance` if the view has holdout exposures; the gauge that
-        `align` removed; `cpu_s`, the CPU time of the reconstruction, if the file records it.
+        The metrics of `ptycho.scoring.metrics`; those of `heldout_scores` if the view has holdout exposures; the gauge
+        that `align` removed; `cpu_s`, the CPU time of the reconstruction, if the file records it.
     aligned : (h, w) complex64
         The scored rectangle.
     """
     on_grid, metadata = load_on_grid(obj_path, scan.object.shape)
-    holdout = view.of_role(HOLDOUT)
-    heldout = {"heldout_deviance": blockwise_deviance(heldout_blocks(on_grid, scan, holdout))} if len(holdout) else {}
+    heldout = heldout_scores(on_grid, scan, view)
     wide = region.widened(MARGIN_PX, scan.object.shape)
     truth, inner = scan.object[wide.box], region.inside(wide)
     cost = {"cpu_s": metadata["cpu_s"]} if "cpu_s" in metadata else {}

@@ -66,6 +66,32 @@ def warnings_of(metrics: pd.DataFrame) -> list[str]:
     return exceeded + unregistered
 
 
+def misfit_warnings(metrics: pd.DataFrame) -> list[str]:
+    """List the methods whose misfit of holdout exposures exceeds what shot noise explains, a line each.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As `with_condition` returns it, of any number of conditions.
+    """
+    keys = [name for name in ("split", "view", "dose", "object", "seed") if name in metrics]
+    chosen = metrics[metrics["metric"].isin(("heldout_misfit", "explained_misfit"))]
+    wide = chosen.pivot_table(index=["method", *keys], columns="metric", values="value", sort=False)
+    if wide.shape[1] < 2:
+        return []
+    warnings = []
+    for method, rows in wide.groupby("method", sort=False):
+        beyond = rows[rows["heldout_misfit"] > rows["explained_misfit"]]
+        if len(beyond):
+            low, high = beyond["heldout_misfit"].min(), beyond["heldout_misfit"].max()
+            warnings.append(
+                f"{method}: misfit of holdout exposures {low:.3g} to {high:.3g} in {len(beyond)} of {len(rows)} "
+                f"conditions; shot noise explains at most {beyond['explained_misfit'].max():.3g}: probe, positions, "
+                "detector or reconstruction are not exact"
+            )
+    return warnings
+
+
 def _count_of(flags: pd.Series) -> str:
     """', 2 of 4' of several repetitions; nothing of a single one."""
     return f", {flags.sum()} of {len(flags)}" if len(flags) > 1 else ""

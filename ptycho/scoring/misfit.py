@@ -15,6 +15,10 @@ from scipy import special
 
 from ptycho.physics.noise import MEAN_FLOOR
 
+LIT = 0.1
+"""Illumination from which on a pixel of the object counts as illuminated, as a fraction of the median."""
+SIGNIFICANT = 4.0
+"""Standard errors by which a misfit must exceed what shot noise explains for a warning."""
 LARGE_MEAN = 1.0e3
 """Mean count from which on the expected deviance is 1 + 1 / (6 I) and its variance 2, to 1e-6 and to 1e-3."""
 SMALL_MEAN = 1.0e-7
@@ -36,9 +40,9 @@ class Misfit:
     variance: float
     """Variance of the deviance of all exposures together, were the prediction exact."""
     pixel_deviance: NDArray[np.float64]
-    """(N, N) deviance of every pixel, summed over the exposures; 0 where a pixel is not valid."""
+    """(N, N) or (V,) deviance of every pixel, summed over the exposures; 0 where a pixel is not valid."""
     pixel_expected: NDArray[np.float64]
-    """(N, N) its expected value; 0 where a pixel is not valid."""
+    """(N, N) or (V,) its expected value; 0 where a pixel is not valid."""
     n_valid: int
     """Valid pixels of an exposure."""
 
@@ -59,7 +63,7 @@ class Misfit:
 
     @property
     def by_pixel(self) -> NDArray[np.float64]:
-        """(N, N) misfit of every detector pixel; NaN where a pixel is not valid or no photon is expected."""
+        """(N, N) or (V,) misfit of every detector pixel; NaN where a pixel is not valid or no photon is expected."""
         return _over(self.pixel_deviance, self.pixel_expected)
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,7 +87,7 @@ def measure_misfit(blocks: Iterable[tuple[ArrayLike, ArrayLike]], valid: NDArray
     Parameters
     ----------
     blocks : iterable of (counts, mean)
-        (b, N, N) photons counted and predicted; one block at a time is in memory.
+        (b, N, N), or (b, V) of valid pixels alone, photons counted and predicted; one block at a time is in memory.
     valid : (N, N) bool, optional
         Pixels that count; default: all.
 
@@ -102,7 +106,7 @@ def measure_misfit(blocks: Iterable[tuple[ArrayLike, ArrayLike]], valid: NDArray
         expected, spread = deviance_moments(mean)
         deviance = 2 * (mean - counts + special.xlogy(counts, counts / np.maximum(mean, MEAN_FLOOR)))
         parts = [np.where(weight, part, 0.0) for part in (deviance, expected, counts, mean)]
-        rows.append(np.stack([part.sum((1, 2)) for part in parts]))
+        rows.append(np.stack([part.reshape(len(part), -1).sum(1) for part in parts]))
         variance += float(np.sum(spread * weight))
         deviances, expectations = deviances + parts[0].sum(0), expectations + parts[1].sum(0)
     if not rows or not deviances.size or (valid is not None and not valid.any()):
@@ -163,6 +167,11 @@ def _moments() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.log(means), np.log(moments)
 
 
+def lit_pixels(illumination: NDArray[np.floating]) -> int:
+    """Count the pixels of an object that an (H, W) illumination lights, from `LIT` of the median on."""
+    return int(np.sum(illumination >= LIT * np.median(illumination[illumination > 1.0e-3 * illumination.max()])))
+
+
 def misfit_of_shot_noise(n_object_pixels: float, expected_deviance: float) -> float:
     """Misfit that shot noise explains: of an exact forward model, with the object estimated from noisy photons.
 
@@ -176,9 +185,9 @@ def misfit_of_shot_noise(n_object_pixels: float, expected_deviance: float) -> fl
     n_object_pixels : float
         Illuminated pixels of the object per fitted exposure; each has a real and an imaginary part.
     expected_deviance : float
-        Expected deviance of an exposure, summed over its pixels.
+        Expected deviance of an exposure, summed over its pixels; 0, where no photon is expected, gives infinity.
     """
-    return 1 + 2 * n_object_pixels / expected_deviance
+    return 1 + 2 * n_object_pixels / expected_deviance if expected_deviance else np.inf
 
 
 def _over(value: ArrayLike, expected: ArrayLike) -> NDArray[np.float64]:
