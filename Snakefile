@@ -84,12 +84,14 @@ rule all:
         collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=SOLVER_CURVES),
         collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
+        MISFIT_OF_REFERENCE,
 
 
 rule phase_c:
     input:
         collect(f"{DATA}/{{split}}.npz", **OBJECTS, dose=DOSES, seed=SEEDS, split=BOTH),
         collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
+        MISFIT_OF_REFERENCE,
 
 
 rule phase_d:

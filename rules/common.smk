@@ -1,12 +1,14 @@
 """What all rules share: the checked config, names of files, wildcard constraints, input functions. No rules."""
 
+from pathlib import Path
+
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from ptycho.methods import METHODS as KNOWN
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.workflow.config import ConfigError, check_config, read_file, with_command_line
-from ptycho.workflow.files import WriteError, check_writable
+from ptycho.workflow.files import ContractError, WriteError, check_writable
 from ptycho.workflow.processes import install_interrupt_handler
 from ptycho.workflow.provenance import script_digest
 from ptycho.workflow.retired import accept_old_kinds
@@ -75,6 +77,22 @@ HALVES = config["halves"]
 MEASURED = config["source"]["kind"] == "measured"
 BOUNDED = SPLITS if not MEASURED else []  # without a truth there is no photon limit
 BOUNDS = collect(f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.csv", **OBJECTS, view=VIEWS, split=BOUNDED)
+MEASURED_SCAN = VERDICT = ""
+MISFIT_OF_REFERENCE = []  # and its figure
+if MEASURED:
+    MEASURED_SCAN = config["source"]["scan"]
+    if MEASURED_SCAN == "siemens":
+        MEASURED_SCAN = f"{RESULTS}/data/measured.npz"
+    VERDICT = f"{RESULTS}/data/check.json"
+    MISFIT_OF_REFERENCE = [f"{RESULTS}/data/reference_misfit.json", f"{RESULTS}/data/reference_misfit.png"]
+    if workflow.is_main_process and Path(MEASURED_SCAN).exists():  # what a glance at the file shows, before any job
+        from ptycho.data.scan import open_scan
+        from ptycho.inspection.support import check_header
+
+        try:
+            check_header(open_scan(MEASURED_SCAN), config["doses"])
+        except ContractError as error:
+            raise WorkflowError(str(error))
 REFERENCE_NAME = "reference" if MEASURED else "truth"  # what figures and tables call it
 
 

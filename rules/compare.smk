@@ -120,6 +120,8 @@ rule summarize:
         train_views=collect(f"{CONDITION}/train.json", **CONDITIONS),
         training=collect(f"{COST}/train/{UNDER}/{{method}}.tsv", **CONDITIONS, method=NETWORKS),
         bounds=BOUNDS,
+        verdict=VERDICT or [],
+        reference=MISFIT_OF_REFERENCE[:1],
     output:
         metrics=f"{RESULTS}/metrics.csv",
         differences=f"{RESULTS}/differences.csv",

@@ -41,9 +41,32 @@ if MEASURED:
             script:
                 "../scripts/convert.py"
 
+    rule check:
+        input:
+            MEASURED_SCAN,
+        output:
+            page=f"{RESULTS}/data/check.html",
+            figure=report(f"{RESULTS}/data/check.png", category="C data", caption="../report/check.rst"),
+            text=f"{RESULTS}/data/check.txt",
+            verdict=f"{RESULTS}/data/check.json",
+        log:
+            f"{LOGS}/check.log",
+        benchmark:
+            f"{COST}/check.tsv"
+        conda:
+            "../envs/ptycho.yaml"
+        threads: 1
+        resources:
+            mem_mb=per_attempt(2000),
+            runtime=per_attempt(20),
+        # No params and no digest of code: a new verdict would make the reference anew. -R check checks again.
+        script:
+            "../scripts/check.py"
+
     rule split_photons:
         input:
-            f"{RESULTS}/data/measured.npz" if config["source"]["scan"] == "siemens" else config["source"]["scan"],
+            scan=MEASURED_SCAN,
+            verdict=VERDICT,  # only so that the page of a scan that cannot be split is there
         output:
             reference=f"{RESULTS}/data/half_reference.npz",
             study=f"{RESULTS}/data/half_study.npz",
@@ -57,13 +80,15 @@ if MEASURED:
             runtime=per_attempt(10),
         params:
             seed=config["source"]["seed"],
+            see=f"; see {RESULTS}/data/check.html",
             code=code("split_photons"),
         script:
             "../scripts/split_photons.py"
 
     rule reference:
         input:
-            f"{RESULTS}/data/half_reference.npz",
+            scan=f"{RESULTS}/data/half_reference.npz",
+            verdict=VERDICT,  # a bad one is refused
         output:
             object=f"{RESULTS}/data/reference.npz",
             history=f"{RESULTS}/data/reference.csv",
@@ -83,6 +108,28 @@ if MEASURED:
             code=code("reference"),
         script:
             "../scripts/reference.py"
+
+    rule judge_reference:
+        input:
+            scan=f"{RESULTS}/data/half_study.npz",
+            reference=f"{RESULTS}/data/reference.npz",
+            history=f"{RESULTS}/data/reference.csv",
+        output:
+            figure=report(f"{RESULTS}/data/reference_misfit.png", category="C data", caption="../report/reference.rst"),
+            text=f"{RESULTS}/data/reference_misfit.txt",
+            numbers=f"{RESULTS}/data/reference_misfit.json",
+        log:
+            f"{LOGS}/judge_reference.log",
+        conda:
+            "../envs/ptycho.yaml"
+        threads: 1
+        resources:
+            mem_mb=per_attempt(2000),
+            runtime=per_attempt(10),
+        params:
+            code=code("judge_reference"),
+        script:
+            "../scripts/judge_reference.py"
 
     rule split_measured:
         input:

@@ -38,6 +38,8 @@ rule study_page:
         numbers=collect(f"{CONDITION}/{{split}}.json", **FIRST, split=SPLITS),
         tiles=collect(f"{CONDITION}/{{split}}_tiles.json", **FIRST, split=TILED),
         sample=collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
+        reference=MISFIT_OF_REFERENCE[1:],
+        check=[f"{RESULTS}/data/check.png"] if MEASURED else [],
         views=collect(f"{CONDITION}/{{split}}.png", **{**FIRST, "dose": DOSES[0]}, split=SPLITS),
         quality=QUALITY,
         cost=collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),

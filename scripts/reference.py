@@ -17,9 +17,12 @@ from ptycho.data.scan import open_scan
 from ptycho.physics.probes import add_modes
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.workflow.provenance import record_of
+from ptycho.workflow.refusal import refusal
 
+if why := refusal(snakemake.input.verdict, snakemake.config["source"].get("accept", [])):
+    raise SystemExit(why)
 options = dict(snakemake.params.options)
-scan = open_scan(snakemake.input[0])
+scan = open_scan(snakemake.input.scan)
 probe = add_modes(scan.probe, options.pop("modes"))
 result = reconstruct(
     Exposures.of(scan, np.arange(len(scan))),

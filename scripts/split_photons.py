@@ -8,6 +8,7 @@ from ptycho.data.scan import ScanWriter, open_scan
 from ptycho.physics.forward import blocks
 from ptycho.physics.noise import split_photons, whole_counts
 from ptycho.workflow import job
+from ptycho.workflow.files import ContractError
 from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ fields = {
     "metadata": {**whole.metadata, "dose": whole.metadata["dose"] / 2, "provenance": record_of(snakemake, __file__)},
 }
 size = len(whole), whole.n_pixels
-with (
-    ScanWriter(snakemake.output[0], *size, **fields) as first,
-    ScanWriter(snakemake.output[1], *size, **fields) as second,
-):
-    for block in blocks(len(whole), 64):
-        counts = whole_counts(whole.diffraction[block], whole.path)
-        for half, part in zip((first, second), split_photons(counts, 0.5, rng), strict=True):
-            half.write(np.sqrt(part).astype(np.float32))
+try:
+    with (
+        ScanWriter(snakemake.output[0], *size, **fields) as first,
+        ScanWriter(snakemake.output[1], *size, **fields) as second,
+    ):
+        for block in blocks(len(whole), 64):
+            counts = whole_counts(whole.diffraction[block], whole.path)
+            for half, part in zip((first, second), split_photons(counts, 0.5, rng), strict=True):
+                half.write(np.sqrt(part).astype(np.float32))
+except ContractError as error:
+    raise SystemExit(f"{error}{snakemake.params.get('see', '')}") from None

@@ -37,6 +37,7 @@ conditions = list(chain.from_iterable(captioned([path], Path(path).stem) for pat
 figures = {
     "sample": captioned(files.sample, "sample"),
     "views": captioned(files.views, "view"),
+    "reference": captioned(files.check, "check") + captioned(files.reference, "reference"),
     "convergence": captioned(files.history, "history"),
     "cost": captioned(files.cost, "cost"),
     "price": captioned([files.price_figure], "price"),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ptycho.inspection.findings import Verdict
+from ptycho.reporting.measured import reference_note, reference_warnings, verdict_warnings
 from ptycho.reporting.study_tables import training_cost
 from ptycho.reporting.summary import (
     StudyTables,
@@ -17,7 +19,7 @@ from ptycho.reporting.summary import (
     view_warnings,
 )
 from ptycho.reporting.tables import paired_differences
-from ptycho.scoring.metric_tables import warnings_of
+from ptycho.scoring.metric_tables import misfit_warnings, warnings_of
 from ptycho.scoring.price import price_table
 from ptycho.workflow import job
 from ptycho.workflow.files import save_table, save_text
@@ -47,9 +49,14 @@ tables = StudyTables(
 )
 for name in ("metrics", "differences", "fluence", "training", "bound", "price"):
     save_table(snakemake.output[name], getattr(tables, name))
-params = snakemake.params
+params, notes = snakemake.params, detector_notes(views)
 warnings = [*warnings_of(metrics), *view_warnings(train_views | views), *tile_warnings(tiles)]
+if snakemake.input.verdict:  # of a measured study
+    reference = json.loads(Path(snakemake.input.reference[0]).read_text(encoding="utf-8"))
+    notes += [reference_note(reference)]
+    warnings += verdict_warnings(Verdict.load(snakemake.input.verdict), f"{params.results}/data/check.html")
+    warnings += reference_warnings(reference) + misfit_warnings(metrics)
 names = {"results": params.results, "reference_name": params.reference_name}
-text = summary_text(params.study, tables, warnings, **names, notes=detector_notes(views))
+text = summary_text(params.study, tables, warnings, **names, notes=notes)
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 save_text(snakemake.output.summary, text)

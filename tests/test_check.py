@@ -15,16 +15,18 @@ from ptycho.data.npz import load_arrays
 from ptycho.inspection import orientation_search
 from ptycho.inspection.check import check_scan
 from ptycho.inspection.counts import check_counts, usable_exposures
-from ptycho.inspection.findings import Finding, Verdict, named, worst
+from ptycho.inspection.findings import TOPICS, Finding, Verdict, named, worst
 from ptycho.inspection.flux import confirm_jumps, find_jumps, flux_of
 from ptycho.inspection.orientation import Orientation
 from ptycho.inspection.pixels import check_pixels, find_pixels
 from ptycho.inspection.positions import check_positions, connected_parts
 from ptycho.inspection.probe import check_probe, match_patterns
 from ptycho.inspection.statistics import common_divisor, frame_statistics
-from ptycho.inspection.support import find_support, study_file
+from ptycho.inspection.support import Request, check_request, find_support, study_file
 from ptycho.physics.probes import diameter_px
-from ptycho.workflow.config import DEFAULTS, check_config, load_config, read_file
+from ptycho.workflow.config import DEFAULTS, check_config, load_config, load_schema, read_file
+from ptycho.workflow.files import ContractError
+from ptycho.workflow.refusal import refusal
 from tests.faulty_scans import COLUMNS, N, faults, right, write
 
 GROUPING = read_file(DEFAULTS)["grouping"]
@@ -298,6 +300,18 @@ def test_what_a_scan_supports_is_a_study_that_passes_the_schema(tmp_path):
     assert config["source"]["scan"] == "scan.npz"
 
 
+def test_more_than_a_scan_holds_is_refused_before_it_is_reconstructed(tmp_path):
+    scan = write(tmp_path / "scan.npz", right(rows=44))
+    support = find_support(scan, np.full(len(scan), 50_000.0), np.ones(len(scan), bool), GROUPING)
+    findings = check_request(Request(doses=(1000, 30_000), views={"dense": 0.7, "denser": 0.95}), support)
+    assert [finding.level for finding in findings] == ["error", "warning"]
+    assert findings[0].line == (
+        "doses: 30,000 photons per exposure asked for; half of the scan holds 25,000; lower doses"
+    )
+    assert "views: denser 0.95 asked for" in findings[1].text
+    assert check_request(Request(doses=(1000,), views={"dense": 0.7}), support) == []
+
+
 def test_a_scan_that_cannot_be_split_supports_no_study(scans):
     scan = scans("swapped_xy")
     support = find_support(scan, np.full(len(scan), 5e4), np.ones(len(scan), bool), GROUPING)
@@ -305,18 +319,35 @@ def test_a_scan_that_cannot_be_split_supports_no_study(scans):
     assert not support.is_enough
 
 
+def test_a_config_can_accept_every_topic():
+    (measured,) = (part for part in load_schema()["properties"]["source"]["oneOf"] if "accept" in part["properties"])
+    assert measured["properties"]["accept"]["items"]["enum"] == list(TOPICS)
+
+
 def test_exposures_are_named_with_ranges():
     assert named([3, 100, 101, 102, 7]) == "3, 7, 100-102"
     assert named(range(0, 40, 2), most=2) == "0, 2 and 18 more"
 
 
-def test_errors_of_accepted_topics_are_not_refused():
+def test_errors_of_accepted_topics_are_not_refused(tmp_path):
     findings = [Finding("pixels", "error", "gaps"), Finding("counts", "warning", "few")]
     verdict = Verdict.of("scan.npz", findings)
     assert verdict.status == 1
-    assert [finding.text for finding in verdict.refusals()] == ["gaps"]
-    assert verdict.refusals(["pixels"]) == []
-    assert Verdict.from_dict(json.loads(json.dumps(verdict.as_dict()))) == verdict
+    path = tmp_path / "check.json"
+    path.write_text(json.dumps(verdict.as_dict()), encoding="utf-8")
+    assert Verdict.load(path) == verdict
+    page = tmp_path / "check.html"
+    assert refusal(path) == (
+        f"scan.npz: not fit for a study, see {page}; `source.accept: [pixels]` in the config goes on nevertheless\n"
+        "  pixels: gaps"
+    )
+    assert refusal(path, ["pixels"]) == ""
+    path.write_text(json.dumps(replace(verdict, status=2).as_dict()), encoding="utf-8")
+    assert refusal(path, ["pixels"]).startswith(f"scan.npz: not fit for a study, see {page}\n")
+    path.write_text("{}", encoding="utf-8")
+    for read in (Verdict.load, refusal):
+        with pytest.raises(ContractError, match="not the verdict of a check"):
+            read(path)
 
 
 def test_memory_and_blocks_do_not_show_in_the_statistics(scans):

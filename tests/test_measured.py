@@ -22,7 +22,8 @@ from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from ptycho.workflow.provenance import file_digest
 from tests.conftest import write_scan
-from tests.workflow import ROOT, jobs, snakemake
+from tests.faulty_scans import faults, write
+from tests.workflow import ROOT, jobs, output_of, snakemake
 
 DOSE = 4000
 RESULTS = "results/measured"
@@ -41,6 +42,7 @@ CONFIG = {
     "lsqml": {"epochs": 5},
     "tv": {"lambda_max": 64, "lambda_min": 4, "iterations": 5, "final_iterations": 10},
 }
+CHECKED = f"{RESULTS}/data/check"
 TARGETS = (
     f"{RESULTS}/summary.txt",
     f"{RESULTS}/data/sample.png",
@@ -91,6 +93,68 @@ def test_the_reference_is_close_to_the_object_that_was_measured(measured):
     history = pd.read_csv(measured / RESULTS / "data/reference.csv")
     assert list(history["epoch"]) == list(range(1, CONFIG["reference"]["epochs"] + 1))
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+def test_the_scan_is_checked_before_its_reference_is_made(measured):
+    verdict = json.loads((measured / f"{CHECKED}.json").read_text(encoding="utf-8"))
+    assert verdict["status"] == 0
+    assert "the right way round" in (measured / f"{CHECKED}.txt").read_text(encoding="utf-8")
+    assert (measured / f"{CHECKED}.html").stat().st_mtime < (measured / RESULTS / "data/reference.npz").stat().st_mtime
+
+
+def test_the_reference_is_judged_by_photons_that_it_was_not_made_from(measured):
+    numbers = json.loads((measured / RESULTS / "data/reference_misfit.json").read_text(encoding="utf-8"))
+    assert numbers["exposures"] == 160
+    assert 0.9 < numbers["misfit"] < 3
+    assert (measured / RESULTS / "data/reference_misfit.png").stat().st_size > 500
+    summary = (measured / RESULTS / "summary.txt").read_text(encoding="utf-8")
+    assert f"Reference: misfit {numbers['misfit']:.3g} ±" in summary
+    exceeds = "WARNING: reference: misfit" in summary
+    assert exceeds == (numbers["misfit"] > numbers["explained_by_shot_noise"])
+
+
+def test_the_misfit_of_every_method_is_in_the_summary(measured):
+    metrics = pd.read_csv(measured / RESULTS / "metrics.csv").set_index(["method", "metric"])["value"]
+    summary = (measured / RESULTS / "summary.txt").read_text(encoding="utf-8")
+    assert "heldout_misfit" in summary
+    for method in CONFIG["methods"]:
+        exceeds = metrics[method, "heldout_misfit"] > metrics[method, "explained_misfit"]
+        assert exceeds == (f"WARNING: {method}: misfit of holdout exposures" in summary)
+
+
+def test_a_scan_that_is_the_wrong_way_round_stops_before_its_reference_unless_that_is_accepted(tmp_path):
+    raw = faults()["mirrored"]
+    write(tmp_path / "scan.npz", raw)
+    config = tmp_path / "config.yaml"
+    target = f"{RESULTS}/data/reference.npz"
+    source = {**CONFIG["source"], "scan": "scan.npz"}
+    reference = {"epochs": 2, "modes": 1}
+    config.write_text(yaml.safe_dump({**CONFIG, "source": source, "reference": reference}), encoding="utf-8")
+    run = snakemake(tmp_path, "--cores", "1", "--configfile", config, "--", target, check=False)
+    assert run.returncode != 0
+    said = (tmp_path / "logs/measured/reference.log").read_text(encoding="utf-8")
+    assert f"not fit for a study, see {CHECKED}.html; `source.accept: [orientation]` in the config goes on" in said
+    assert "orientation: not the right way round" in said
+    assert "Traceback" not in said
+    assert "ptycho convert … --flip-x" in (tmp_path / f"{CHECKED}.html").read_text(encoding="utf-8")
+    assert not (tmp_path / target).exists()
+    source["accept"] = ["orientation"]
+    config.write_text(yaml.safe_dump({**CONFIG, "source": source, "reference": reference}), encoding="utf-8")
+    snakemake(tmp_path, "--cores", "1", "--configfile", config, "--", target)
+    assert (tmp_path / target).exists()
+
+
+def test_what_a_glance_at_the_scan_shows_stops_a_dry_run(tmp_path):
+    write_scan(tmp_path / "scan.npz", columns=4, rows=4)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, "doses": [1000, 15_000]}), encoding="utf-8")
+    run = snakemake(tmp_path, "-n", "--configfile", config, check=False)
+    assert "doses: 15,000; half of scan.npz holds 10,000 photons per exposure" in output_of(run)
+    (tmp_path / "scan.npz").write_text("no scan", encoding="utf-8")
+    run = snakemake(tmp_path, "-n", "--configfile", config, check=False)
+    assert run.returncode != 0
+    assert "scan.npz: not an NPZ, cut short, or damaged" in output_of(run)
+    assert "Traceback" not in output_of(run)
 
 
 def test_train_and_test_rows_are_apart_by_the_guard_band(measured):

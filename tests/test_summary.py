@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptycho.inspection.findings import Finding, Verdict
+from ptycho.reporting.measured import reference_note, reference_warnings, verdict_warnings
 from ptycho.reporting.page import warnings_in
 from ptycho.reporting.study_tables import read_benchmark, training_cost
 from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, tile_warnings, view_warnings
@@ -128,3 +130,21 @@ def test_what_snakemake_could_not_measure_is_nan(tmp_path, missing):
     assert "h:m:s" not in values
     (row,) = training_cost([path]).to_dict("records")
     assert (row["dose"], row["view"], row["method"], row["cpu_s"]) == (5, "dense", "pinn", 2.5)
+
+
+def test_the_summary_of_a_measured_study_knows_its_reference_and_the_check_of_its_scan():
+    numbers = {"misfit": 2.5, "standard_error": 0.01, "explained_by_shot_noise": 1.2, "exceeds_shot_noise": True}
+    assert "misfit 2.5 ± 0.01 of photons that it was not made from" in reference_note(numbers)
+    (warning,) = reference_warnings(numbers)
+    assert warning.startswith("reference: misfit 2.5; shot noise explains 1.2")
+    assert reference_warnings({**numbers, "exceeds_shot_noise": False}) == []
+    findings = (
+        Finding("counts", "fine", "enough"),
+        Finding("probe", "warning", "rough"),
+        Finding("pixels", "error", "a hot pixel", "mask it"),
+    )
+    verdict = Verdict(source="scan.npz", status=1, findings=findings)
+    assert verdict_warnings(verdict, "check.html") == [
+        "check of the scan, pixels, accepted by the config: a hot pixel; mask it (check.html)",
+        "check of the scan, probe: rough (check.html)",
+    ]

@@ -148,7 +148,8 @@ def test_a_study_has_one_object_or_several_but_not_both_or_none(tmp_path, both):
 
 def test_the_measured_study_has_jobs_of_its_own(tmp_path):
     counts = dry_run(tmp_path, ROOT / "config/siemens.yaml")
-    own = {"fetch", "convert", "split_photons", "reference", "split_measured", "reduce_dose", "half_scans", "half_frc"}
+    own = {"fetch", "convert", "check", "split_photons", "reference", "judge_reference", "split_measured"}
+    own |= {"reduce_dose", "half_scans", "half_frc"}
     assert own | {"train_network", "lsqml", "lsqml_half", "compare"} <= set(counts)
     assert not {"sample", "simulate_scan", "photon_bound"} & set(counts)
     assert counts["plot_price"] == 1

@@ -18,7 +18,7 @@ from ptycho.inspection.pixels import SuspiciousPixels, check_pixels, find_pixels
 from ptycho.inspection.positions import check_positions, runaways
 from ptycho.inspection.probe import check_probe, match_patterns
 from ptycho.inspection.statistics import FrameStatistics, frame_statistics
-from ptycho.inspection.support import Support, check_support, find_support
+from ptycho.inspection.support import Request, Support, check_request, check_support, find_support
 from ptycho.physics.probes import diameter_px
 
 
@@ -53,7 +53,7 @@ class Check:
         return proposed
 
 
-def check_scan(scan: Scan, grouping: dict[str, Any]) -> Check:
+def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = None) -> Check:
     """Check a scan. Its frames are read once in blocks, and some of them again: memory does not grow with the scan.
 
     Parameters
@@ -61,7 +61,10 @@ def check_scan(scan: Scan, grouping: dict[str, Any]) -> Check:
     scan : Scan
     grouping : dict
         `gridsize`, `neighbors`, `n_groups` and `max_spread` of a study.
+    request : Request, optional
+        What the study asks for.
     """
+    request = request or Request()
     n, points = scan.n_pixels, np.stack([scan.ycoords, scan.xcoords], axis=1)
     valid = np.ones((n, n), bool) if scan.detector.valid is None else scan.detector.valid
     statistics = frame_statistics(scan, valid)
@@ -85,6 +88,7 @@ def check_scan(scan: Scan, grouping: dict[str, Any]) -> Check:
     jumps = confirm_jumps(scan, jumps, usable, good, orientation) if search and search.is_decided else []
     support = find_support(scan, statistics.photons, usable, grouping)
     findings += [*check_flux(jumps, len(scan)), *check_orientation(search), *check_support(support)]
+    findings += check_request(request, support)
     return Check(
         scan=scan,
         verdict=Verdict.of(str(scan.path), findings),

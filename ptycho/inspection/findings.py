@@ -1,10 +1,12 @@
 """What a check finds: one line each, how bad it is, and what mends it."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 
 Topic = Literal["counts", "pixels", "positions", "probe", "orientation", "support"]
 """What a finding is about; `source.accept` of a study's config lists topics."""
@@ -73,10 +75,16 @@ class Verdict:
         findings = tuple(sorted(findings, key=lambda finding: TOPICS.index(finding.topic)))
         return cls(source=source, status=int(worst(findings) == "error"), findings=findings)
 
-    def refusals(self, accepted: Iterable[str] = ()) -> list[Finding]:
-        """List the errors of all topics that are not accepted."""
-        accepted = set(accepted)
-        return [finding for finding in self.findings if finding.level == "error" and finding.topic not in accepted]
+    @classmethod
+    def load(cls, path: StrPath) -> "Verdict":
+        """Read a verdict from the JSON that a check has written.
+
+        Raises
+        ------
+        ptycho.workflow.files.ContractError
+            If it is no verdict.
+        """
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-serializable values."""

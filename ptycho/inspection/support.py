@@ -1,7 +1,8 @@
 """What a scan supports: doses, overlaps and groups, as a study file that is ready to run."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,20 @@ TRAIN_FRACTION = 0.5
 """Fraction of train among the exposures of both splits."""
 MIN_GROUPS, SPREADS = 100, (1, 2, 4)
 """Groups from which on networks can be trained, and extents of a group that are tried, in units of the default."""
+TOLERANCE = 0.1
+"""By so much may an overlap that is asked for exceed the scan's: views have a tolerance, and the probe is refined."""
 METHODS = ("pinn", "baseline", "unrolled", "lsqml", "tv")
 """Methods of the proposed study."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the config of a measured study asks of its scan."""
+
+    doses: tuple[float, ...] = ()
+    """Photons per exposure."""
+    views: dict[str, float] = field(default_factory=dict)
+    """View -> linear overlap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +147,37 @@ def _count_groups(points: NDArray[np.float64], grouping: dict[str, Any]) -> int:
     near = np.abs(points[nearest] - points[:, None]).max(axis=2) <= grouping["max_spread"] * spacing / 2
     choices = sum(math.comb(int(count), size - 1) for count in near.sum(axis=1))
     return min(choices // size, grouping["n_groups"])
+
+
+def check_header(scan: Scan, doses: Iterable[float]) -> None:
+    """Refuse doses above half of the photons that the metadata of a scan speak of; no frame is read.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If a dose is too high.
+    """
+    most = float(scan.metadata["dose"]) / 2
+    if too_many := [dose for dose in doses if dose > most]:
+        raise ContractError(
+            f"doses: {', '.join(f'{dose:,}' for dose in too_many)}; half of {scan.path} holds {most:,.0f} photons per "
+            "exposure, the other half is for the reference"
+        )
+
+
+def check_request(request: Request, support: Support) -> list[Finding]:
+    """Say what a study asks for that its scan does not hold."""
+    findings = []
+    if too_many := [dose for dose in request.doses if dose > support.max_dose]:
+        asked, most = ", ".join(f"{dose:,}" for dose in too_many), f"{support.max_dose:,.0f}"
+        text = f"doses: {asked} photons per exposure asked for; half of the scan holds {most}"
+        findings.append(Finding("support", "error", text, "lower doses"))
+    densest = max(support.views.values(), default=1.0)
+    if too_dense := {name: overlap for name, overlap in request.views.items() if overlap > densest + TOLERANCE}:
+        asked = ", ".join(f"{name} {overlap}" for name, overlap in too_dense.items())
+        text = f"views: {asked} asked for; with the probe as given, the scan has an overlap of {densest:.2f}"
+        findings.append(Finding("support", "warning", text, "lower overlaps"))
+    return findings
 
 
 def check_support(support: Support) -> list[Finding]:

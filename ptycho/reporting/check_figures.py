@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ptycho.inspection.check import Check
+from ptycho.inspection.findings import Verdict
 from ptycho.inspection.flux import flux_of
 from ptycho.inspection.orientation_search import OrientationSearch
 from ptycho.physics.forward import as_modes, diffract
@@ -32,6 +33,14 @@ def plot_check(check: Check) -> Figure:
         panels[1, 2].set_axis_off()
     else:
         _plot_orientation(panels[1, 2], check.search)
+    return figure
+
+
+def plot_unreadable(verdict: Verdict) -> Figure:
+    """Write in a figure why a file could not be read."""
+    figure = new_figure(10.0, 2.0)
+    text = "\n".join(finding.text for finding in verdict.findings)
+    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True, color=_SUSPECT)
     return figure
 
 

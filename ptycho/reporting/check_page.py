@@ -35,9 +35,7 @@ def verdict_text(verdict: Verdict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_check(
-    verdict: Verdict, check: Check | None, *, figure: StrPath | None, study: str, files: dict[str, str]
-) -> str:
+def render_check(verdict: Verdict, check: Check | None, *, figure: StrPath, study: str, files: dict[str, str]) -> str:
     """Render the page of a check.
 
     Parameters
@@ -45,8 +43,8 @@ def render_check(
     verdict : Verdict
     check : Check or None
         None if the file could not be read.
-    figure : path or None
-        PNG of `ptycho.reporting.check_figures.plot_check`.
+    figure : path
+        PNG of `ptycho.reporting.check_figures`.
     study : str
         Study file that the scan supports; "" if none.
     files : dict of str
@@ -57,7 +55,7 @@ def render_check(
         verdict=verdict,
         headline=_HEADLINES[verdict.status],
         by_topic=_by_topic(verdict.findings),
-        figure=None if figure is None else CaptionedFigure(Path(figure), CAPTION, {}),
+        figure=CaptionedFigure(Path(figure), CAPTION if check else "<p>Nothing could be read.</p>", {}),
         facts={} if check is None else _facts(check),
         conversion=[] if check is None else check.scan.metadata.get("conversion", []),
         turns=[] if check is None or check.search is None else _turns(check.search),

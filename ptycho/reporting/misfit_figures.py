@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
@@ -22,7 +23,7 @@ MIN_EXPECTED = 1.0
 _CURVES = {"amplitude": "#0072B2", "phase": "#D55E00"}
 
 
-def plot_judgments(judgments: Sequence[Judgment], title: str) -> Figure:
+def plot_judgments(judgments: Sequence[Judgment], title: str, *, history: pd.DataFrame | None = None) -> Figure:
     """Plot every judged object, its misfit by exposure and by detector pixel, and the FRC of half scans where asked.
 
     Parameters
@@ -31,9 +32,11 @@ def plot_judgments(judgments: Sequence[Judgment], title: str) -> Figure:
         One row each; at least one.
     title : str
         Title of the figure.
+    history : DataFrame, optional
+        Columns `epoch` and `loss` of the first, for a panel more.
     """
     with_frc = any(judgment.curves is not None for judgment in judgments)
-    columns = 4 + with_frc
+    columns = 4 + with_frc + (history is not None)
     figure = new_figure(3.9 * columns + 0.6, 3.4 * len(judgments) + 0.6)
     figure.suptitle(title)
     if with_frc:
@@ -56,6 +59,9 @@ def plot_judgments(judgments: Sequence[Judgment], title: str) -> Figure:
         plot_misfit_by_pixel(panels[3], shown)
         if with_frc:
             _plot_half_frc(panels[4], judgment)
+    if history is not None:
+        rows[0, -1].plot(history["epoch"], history["loss"], color="#0072B2")
+        rows[0, -1].set(title="loss", xlabel="epoch", yscale="log")
     return figure
 
 

@@ -1,0 +1,38 @@
+"""What the summary of a measured study says beyond its tables: the check of its scan, the misfit of its reference."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ptycho.inspection.findings import Verdict
+from ptycho.workflow.files import StrPath
+
+
+def reference_note(numbers: Mapping[str, Any]) -> str:
+    """Say how well the reference of a measured study predicts photons that it was not made from.
+
+    Parameters
+    ----------
+    numbers : mapping
+        As `ptycho.inspection.judgment.Judgment.as_dict` returns it.
+    """
+    return (
+        f"Reference: misfit {numbers['misfit']:.3g} ± {numbers['standard_error']:.1g} of photons that it was not made "
+        f"from (1 is perfect); shot noise explains {numbers['explained_by_shot_noise']:.3g}."
+    )
+
+
+def reference_warnings(numbers: Mapping[str, Any]) -> list[str]:
+    """Warn of a reference that does not predict the photons of its study; `numbers` as for `reference_note`."""
+    if not numbers["exceeds_shot_noise"]:
+        return []
+    return [
+        f"reference: misfit {numbers['misfit']:.3g}; shot noise explains {numbers['explained_by_shot_noise']:.3g}: "
+        "probe, positions, detector or reconstruction are not exact, and scores against it say as much less"
+    ]
+
+
+def verdict_warnings(verdict: Verdict, page: StrPath) -> list[str]:
+    """List what the check of a study's scan found wrong, errors first; these the config accepts."""
+    wrong = [part for level in ("error", "warning") for part in verdict.findings if part.level == level]
+    accepted = {"error": ", accepted by the config", "warning": ""}
+    return [f"check of the scan, {part.topic}{accepted[part.level]}: {part.line} ({page})" for part in wrong]
