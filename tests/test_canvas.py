@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import weakref
 import zipfile
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from ptycho.data.canvas import Canvas, merge, save_parts
 from ptycho.data.chunks import chunk_bounds, merge_chunks
+from ptycho.data.npz import map_member
 from ptycho.physics.forward import cut_patches
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.provenance import versions
@@ -189,6 +191,46 @@ def test_chunk_files_merge_to_the_whole(tmp_path):
         save_chunk(path, parts_of(data, start, stop), run={"tiles": 10}, tiles=[start, stop], **facts)
     merged = merge_chunks(paths)
     assert (merged.cpu_s, merged.chosen) == (1.5 + 2.5 + 3.5, {"tv_weight": 4.0})
+
+
+def test_the_directory_of_a_chunk_is_read_once_for_all_its_parts(tmp_path, monkeypatch):
+    """The archive is opened as often for 500 parts as for 3; the arrays of at most two parts are mapped at a time."""
+    opened, mapped, most = [], [], []
+
+    def counted(*args, original=zipfile.ZipFile, **kwargs):
+        opened.append(args)
+        return original(*args, **kwargs)
+
+    def tracked(*args, original=map_member):
+        array = original(*args)
+        mapped.append(weakref.ref(array.memmap))
+        most.append(sum(reference() is not None for reference in mapped))
+        return array
+
+    monkeypatch.setattr("ptycho.data.npz.zipfile.ZipFile", counted)
+    monkeypatch.setattr("ptycho.data.canvas.map_member", tracked)
+    openings = []
+    for count in (3, 500):
+        data, path = patches_of(count), tmp_path / f"{count}.npz"
+        save_chunk(path, parts_of(data, 0, count), run={"tiles": count}, tiles=[0, count])
+        opened.clear()
+        merged = merge_chunks([path])
+        openings.append(len(opened))
+        np.testing.assert_allclose(merged.illumination, canvas_of(*data).weight)
+    assert openings[1] == openings[0] < 12
+    assert len(mapped) == 2 * 2 * 503  # sum and weight, twice
+    assert max(most) <= 4
+
+
+@pytest.mark.parametrize("wrong", ["sum_1", "weight_1", "origin_px_1"])
+def test_parts_that_are_no_canvases_are_refused_before_any_is_opened(tmp_path, wrong):
+    arrays = {f"{key}_{i}": np.zeros((2, 3)) for key in ("sum", "weight") for i in range(2)}
+    arrays |= {f"origin_px_{i}": np.zeros(2, int) for i in range(2)}
+    arrays[wrong] = np.zeros(5)
+    metadata = {"run": {"tiles": 1}, "tiles": [0, 1], "parts": 2}
+    np.savez(tmp_path / "wrong.npz", metadata=np.array(json.dumps(metadata)), **arrays)
+    with pytest.raises(ContractError, match=r"wrong\.npz: sum .*\(5,\).*wanted \(H, W\) twice and \(2,\)"):
+        merge_chunks([tmp_path / "wrong.npz"])
 
 
 def test_merge_refuses_what_does_not_belong(tmp_path):

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.npz import check_members, drop_pages, load_arrays, open_member, row_blocks, save_arrays, scratch_zeros
+from ptycho.data.npz import (
+    Member,
+    check_members,
+    drop_pages,
+    load_arrays,
+    locate_members,
+    map_member,
+    row_blocks,
+    save_arrays,
+    scratch_zeros,
+)
 from ptycho.physics.forward import window_start
 from ptycho.workflow.files import ContractError, StrPath
 
@@ -100,32 +110,6 @@ class Canvas:
         drop_pages(self.total)
         drop_pages(self.weight)
 
-    @classmethod
-    def load(cls, path: StrPath, number: int) -> "Canvas":
-        """Open a canvas; the sums stay in their file, memory-mapped and read-only.
-
-        Parameters
-        ----------
-        path : path
-            File of several, see `save_parts`.
-        number : int
-            Which of them, from 0 on.
-
-        Raises
-        ------
-        ContractError
-            If the file is missing, cut short or damaged; every byte is checked against the checksums.
-        """
-        keys = f"sum_{number}", f"weight_{number}"
-        check_members(path, *keys)
-        total, weight = (open_member(path, key).memmap for key in keys)
-        (origin,) = load_arrays(path, f"origin_px_{number}")
-        if total.shape != weight.shape or total.ndim != 2 or origin.shape != (2,):
-            raise ContractError(
-                f"{path}: sum {total.shape}, weight {weight.shape}, origin {origin.shape}; wanted (H, W) twice and (2,)"
-            )
-        return cls(total, weight, (int(origin[0]), int(origin[1])))
-
 
 def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], dict[str, Any]]) -> None:
     """Write canvases to one NPZ, one at a time; it is complete or absent.
@@ -158,24 +142,43 @@ def read_metadata(path: StrPath) -> dict[str, Any]:
 
 
 def parts_of(path: StrPath) -> list[Callable[[], Canvas]]:
-    """Return a function for each canvas of a file that opens it; all bytes are checked first.
+    """Return a function for each canvas of a file that opens it; all bytes are checked first, once.
+
+    The sums of an open canvas stay in the file, memory-mapped and read-only.
 
     Raises
     ------
     ContractError
-        As `Canvas.load`, and if the file does not say how many there are.
+        If the file is missing, cut short or damaged, does not say how many canvases there are, or holds something else.
     """
     metadata = read_metadata(path)
     if "parts" not in metadata:
         raise ContractError(f"{path}: no 'parts' in its metadata; wanted the canvases of a chunk")
+    numbers = range(metadata["parts"])
+    sums = [(f"sum_{number}", f"weight_{number}") for number in numbers]
+    keys = [key for pair in sums for key in pair]
+    check_members(path, *keys)
+    members = locate_members(path, *keys)
+    origins = load_arrays(path, *(f"origin_px_{number}" for number in numbers))
+    return [
+        _part_opener(path, {key: members[key] for key in pair}, origin)
+        for pair, origin in zip(sums, origins, strict=True)
+    ]
 
-    def opener(number: int) -> Callable[[], Canvas]:
-        return lambda: Canvas.load(path, number)
 
-    openers = [opener(number) for number in range(metadata["parts"])]
-    for open_part in openers:
-        open_part()
-    return openers
+def _part_opener(path: StrPath, sums: dict[str, Member], origin: NDArray[np.int64]) -> Callable[[], Canvas]:
+    """Return a function that opens a canvas whose sum and weight have been located."""
+    total, weight = (member.shape for member in sums.values())
+    if total != weight or len(total) != 2 or origin.shape != (2,):
+        raise ContractError(
+            f"{path}: sum {total}, weight {weight}, origin {origin.shape}; wanted (H, W) twice and (2,)"
+        )
+
+    def open_part() -> Canvas:
+        total, weight = (map_member(path, key, member).memmap for key, member in sums.items())
+        return Canvas(total, weight, (int(origin[0]), int(origin[1])))
+
+    return open_part
 
 
 def merge(canvases: Iterable[Callable[[], Canvas]], folder: StrPath | None = None) -> Canvas:

@@ -124,14 +124,16 @@ def open_member(path: StrPath, key: str) -> MappedArray:
     ContractError
         If the member is missing, compressed, of objects, or in Fortran order.
     """
-    path = Path(path)
-    member = locate_member(path, key)
+    return map_member(path, key, locate_members(path, key)[key])
+
+
+def map_member(path: StrPath, key: str, member: "Member") -> MappedArray:
+    """Memory-map an array that `locate_members` has found; errors as `open_member`."""
     if member.compressed:
         raise ContractError(f"{path}: '{key}' is compressed; wanted an uncompressed NPZ (np.savez): convert it once")
     if member.dtype.hasobject or member.fortran:
-        raise ContractError(
-            f"{path}: '{key}' holds {'objects' if member.dtype.hasobject else 'Fortran order'}; wanted plain C order"
-        )
+        kind = "objects" if member.dtype.hasobject else "Fortran order"
+        raise ContractError(f"{path}: '{key}' holds {kind}; wanted plain C order")
     return MappedArray(path, member.offset, member.shape, member.dtype)
 
 
@@ -148,28 +150,36 @@ class Member:
     """Position of the first byte of its values in the file; of no use if it is compressed."""
 
 
-def locate_member(path: StrPath, key: str) -> Member:
-    """Read the header of one array of an NPZ; objects are not unpickled.
+def locate_members(path: StrPath, *keys: str) -> dict[str, Member]:
+    """Read the headers of some arrays of an NPZ, whose directory is read once; objects are not unpickled.
 
     Raises
     ------
     ContractError
-        If the file is missing or not an NPZ, or has no such member.
+        If the file is missing or not an NPZ, or lacks a key.
     """
     path = Path(path)
-    with _readable(path) as archive:
-        try:
-            info = archive.getinfo(f"{key}.npy")
-        except KeyError:
-            raise ContractError(f"{path}: no key '{key}'; found {_names(archive)}") from None
-        with archive.open(info) as member:
-            shape, fortran, dtype = _read_header(member)
-            header_size = member.tell()
-    with path.open("rb") as file:  # lengths in the local header, which may differ from those in the directory
-        file.seek(info.header_offset + 26)
-        name_size, extra_size = np.frombuffer(file.read(4), "<u2")
+    with _readable(path) as archive, path.open("rb") as file:
+        return {key: _locate(archive, file, _find(archive, path, key)) for key in keys}
+
+
+def _locate(archive: zipfile.ZipFile, file: IO[bytes], info: zipfile.ZipInfo) -> Member:
+    """Read the header of an array of an archive, which is open as `file`, too."""
+    with archive.open(info) as member:
+        shape, fortran, dtype = _read_header(member)
+        header_size = member.tell()
+    file.seek(info.header_offset + 26)  # lengths in the local header, which may differ from those in the directory
+    name_size, extra_size = np.frombuffer(file.read(4), "<u2")
     offset = info.header_offset + 30 + int(name_size) + int(extra_size) + header_size
     return Member(shape, fortran, dtype, info.compress_type != zipfile.ZIP_STORED, offset)
+
+
+def _find(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
+    """Return the entry of an array in the directory of an archive, or refuse with the keys that there are."""
+    try:
+        return archive.getinfo(f"{key}.npy")
+    except KeyError:
+        raise ContractError(f"{path}: no key '{key}'; found {_names(archive)}") from None
 
 
 def keys_of(path: StrPath) -> list[str]:
@@ -232,9 +242,7 @@ def check_members(path: StrPath, *keys: str) -> None:
     """
     with _readable(Path(path)) as archive:
         for key in keys:
-            if f"{key}.npy" not in archive.namelist():
-                raise ContractError(f"{path}: no key '{key}'; found {_names(archive)}")
-            with archive.open(f"{key}.npy") as member:
+            with archive.open(_find(archive, Path(path), key)) as member:
                 while member.read(1 << 20):
                     pass
 

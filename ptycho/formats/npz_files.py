@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
-from ptycho.data.npz import MappedArray, Member, drop_pages, keys_of, locate_member, scratch_zeros
+from ptycho.data.npz import MappedArray, Member, drop_pages, keys_of, locate_members, scratch_zeros
 from ptycho.formats.inputs import check_size, reading
 from ptycho.workflow.files import ContractError, explaining_tmpdir
 
@@ -33,7 +33,7 @@ class NpzFile:
     def __init__(self, path: Path):
         self.path = path
         with reading(path):
-            self._members = {key: locate_member(path, key) for key in _arrays_of(path)}
+            self._members = locate_members(path, *_arrays_of(path))
         self.pickled: Sequence[str] = sorted(key for key, member in self._members.items() if member.dtype.hasobject)
         """Keys of pickled arrays, which are never read."""
 
