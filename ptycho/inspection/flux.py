@@ -153,7 +153,7 @@ def check_flux(jumps: list[Jump], n_exposures: int) -> list[Finding]:
         f"the flux jumps before exposures {named(jump.start for jump in jumps)}: about {ratio:.0f} % in exposures "
         f"{named(np.flatnonzero(low))}"
     )
-    return [Finding("counts", "error", text, "take the proposed exposure_scale")]
+    return [Finding("counts", "error", text, "ptycho convert … --exposure-scale FILE with the proposed flux")]
 
 
 def _trial(data: TrialData, scale: NDArray[np.float64], orientation: Orientation) -> Trial:
