@@ -14,7 +14,7 @@ from ptycho.cli.main import main
 from ptycho.data.npz import load_arrays
 from ptycho.inspection import orientation_search
 from ptycho.inspection.check import check_scan
-from ptycho.inspection.counts import check_counts, usable_exposures
+from ptycho.inspection.counts import check_counts, saturation_of, usable_exposures
 from ptycho.inspection.findings import TOPICS, Finding, Verdict, named, worst
 from ptycho.inspection.flux import confirm_jumps, find_jumps, flux_of
 from ptycho.inspection.orientation import Orientation
@@ -23,6 +23,7 @@ from ptycho.inspection.positions import check_positions, connected_parts
 from ptycho.inspection.probe import check_probe, match_patterns
 from ptycho.inspection.statistics import common_divisor, frame_statistics
 from ptycho.inspection.support import Request, check_request, find_support, study_file
+from ptycho.physics.forward import inverse_diffract
 from ptycho.physics.probes import diameter_px
 from ptycho.workflow.config import DEFAULTS, check_config, load_config, load_schema, read_file
 from ptycho.workflow.files import ContractError
@@ -122,6 +123,26 @@ def test_masked_pixels_are_not_suspicious_whatever_they_hold(scans):
     assert not pixels.mask.any()
     assert [finding.level for finding in check_pixels(statistics, pixels, int((~valid).sum()))] == ["fine", "fine"]
     assert statistics.photons.max() < 100_000
+
+
+def test_the_highest_count_may_be_255_by_chance(scans):
+    statistics, _ = statistics_of(scans("right"))
+    at_limit, highest = np.zeros((N, N), int), np.full((N, N), 9.0)
+    at_limit[3, 4], highest[3, 4] = 1, 255
+    one = replace(statistics, limit=255.0, at_limit=at_limit, highest=highest)
+    assert saturation_of(one) is None
+    at_limit[3, :9] = 1
+    assert saturation_of(one).pixels.sum() == 9
+
+
+def test_a_dark_spot_of_the_beam_is_not_dead(scans):
+    statistics, valid = statistics_of(scans("right"))
+    wave = np.full((N, N), 1.0, complex)
+    wave[10, 12] = 0
+    spot = inverse_diffract(wave)[None]
+    total = np.where(np.abs(wave) > 0, 5000.0, 3.0)
+    assert not find_pixels(_with(statistics, total), valid, spot).mask.any()
+    assert find_pixels(_with(statistics, total), valid, inverse_diffract(np.ones((N, N)))[None]).dead[10, 12]
 
 
 def test_a_beam_stop_is_dead_and_the_dark_middle_of_an_annulus_is_not(scans):

@@ -14,6 +14,8 @@ FEW_PHOTONS = 100.0
 """Mean photons per exposure below which hardly anything can be reconstructed."""
 CLIPPED_PIXELS = 5
 """Pixels with the same highest count from which on saturation is suspected."""
+CHANCE_BELOW = 1000.0
+"""Integer maxima below this may also be the highest count by chance."""
 CLIPPED_AT = 50.0
 """Smallest count at which saturation is suspected: below, pixels share their highest count by chance."""
 SATURATED_SHARE = 1.0e-4
@@ -98,9 +100,8 @@ def saturation_of(statistics: FrameStatistics) -> Saturation | None:
     """Find saturated pixels: an integer maximum in some exposures, or many pixels with the same highest count."""
     if statistics.limit is not None:
         some = (statistics.at_limit > 0) & ~always_at_limit(statistics)
-        if some.any():
-            return Saturation(statistics.limit, some)
-        return None
+        by_chance = statistics.limit < CHANCE_BELOW and some.sum() < CLIPPED_PIXELS
+        return Saturation(statistics.limit, some) if some.any() and not by_chance else None
     highest = statistics.highest
     top = float(highest.max())
     at_top = highest >= top * (1 - 1e-5)

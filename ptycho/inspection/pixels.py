@@ -72,7 +72,8 @@ def find_pixels(
         hot |= used & (counts > HOT * expected + 10 * np.sqrt(expected) + MIN_COUNTS)
     used = used & ~hot
     around = _quantile_around(counts, used & (counts > 0), DIM)
-    dead = used & (counts < DEAD * around) & (around > MIN_COUNTS / DEAD)
+    lit = beam >= DEAD * _quantile_around(beam, used, DIM)  # elsewhere the beam itself is dark
+    dead = used & lit & (counts < DEAD * around) & (around > MIN_COUNTS / DEAD)
     dead |= used & (counts == 0) & (around > MIN_COUNTS)
     beam *= counts[used].sum() / max(beam[used].sum(), 1e-300)
     return SuspiciousPixels(gaps=gaps, hot=hot, dead=dead | _large_gaps(counts, used, beam, center))
