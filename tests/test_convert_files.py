@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.cli.main import main
-from tests.raw_scans import N, convert, counts_of, measurement, member
+from tests.raw_scans import COUNT, PIXEL, WAVELENGTH, N, convert, counts_of, measurement, member
 
 
 @pytest.fixture
@@ -44,6 +44,34 @@ def test_the_source_is_never_written_to(source, capsys):
     link.hardlink_to(source)
     convert(source, link, code=2)
     assert source.read_bytes() == before
+
+
+def test_a_converted_scan_is_converted_again_and_keeps_what_is_known_of_it(tmp_path, raw):
+    """Lengths, steps, source, mask, and the numbers of the exposures in the first file."""
+    raw["intensity"][3] = 0
+    np.savez(tmp_path / "raw.npz", **raw)
+    options = ("--pixel-size", PIXEL, "--wavelength", WAVELENGTH, "--photons-per-unit", "2", "--flip-x")
+    first = convert(tmp_path / "raw.npz", tmp_path / "first.npz", *options)
+    mask = np.zeros((N, N), bool)
+    mask[2, 5] = True
+    np.savez(tmp_path / "mask.npz", bad_pixels=mask)
+    options = ("--mask", tmp_path / "mask.npz", "--leave-out", "0", "--bin", "2")
+    second = convert(first.path, tmp_path / "second.npz", *options)
+    np.testing.assert_array_equal(member(second, "scan_index"), [1, 2, *range(4, COUNT)])
+    assert member(second, "bad_pixels").sum() == member(second, "bad_pixels")[1, 2] == 1
+    assert second.metadata["source"] == "raw.npz"
+    assert second.metadata["pixel_size_m"] == pytest.approx(PIXEL)
+    assert second.metadata["wavelength_m"] == WAVELENGTH
+    assert second.metadata["photons_per_unit"] == 2
+    steps, before = second.metadata["conversion"], first.metadata["conversion"]
+    assert steps[: len(before)] == before
+    assert "converted before, from raw.npz: lengths and steps are kept" in steps[len(before) :]
+
+
+@pytest.mark.parametrize("metadata", ["[]", "no JSON", '{"conversion": ["once"], "pixel_size_m": "one"}'])
+def test_metadata_that_convert_has_not_written_say_nothing(tmp_path, raw, metadata):
+    np.savez(tmp_path / "raw.npz", **raw, metadata=np.array(metadata))
+    assert "pixel_size_m" not in convert(tmp_path / "raw.npz", tmp_path / "scan.npz").metadata
 
 
 def test_a_failed_conversion_leaves_what_was_there(source, raw, tmp_path):

@@ -1,6 +1,7 @@
 """The conversion: read a scan of another program, apply what is asked, check the result, and write it, streamed."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,8 +210,9 @@ def _detector_fields(prepared: Prepared, checked: _Checked, bad_pixels: NDArray[
     scale = _exposure_scale(prepared, checked)
     if scale is not None:
         fields["exposure_scale"] = scale
-    if len(checked.exposures.numbers) < len(prepared.raw.frames):
-        fields["scan_index"] = checked.exposures.numbers
+    index, numbers = prepared.raw.scan_index, checked.exposures.numbers
+    if index is not None or len(numbers) < len(prepared.raw.frames):
+        fields["scan_index"] = numbers if index is None else index[numbers]
     return fields
 
 
@@ -235,18 +237,19 @@ def _exposure_scale(prepared: Prepared, checked: _Checked) -> NDArray[np.float64
 
 
 def _metadata(prepared: Prepared, dose: float) -> dict[str, Any]:
-    lengths, options = prepared.lengths, prepared.options
+    lengths, earlier = prepared.lengths, prepared.raw.earlier
+    factors = [part for part in (earlier.get("photons_per_unit"), prepared.options.photons_per_unit) if part]
     known = {
         "pixel_size_m": lengths.pixel_m,
         "wavelength_m": lengths.wavelength_m,
-        "photons_per_unit": options.photons_per_unit,
+        "photons_per_unit": math.prod(factors) if factors else None,
     }
     return {
-        "source": Path(prepared.raw.name).name,
+        "source": earlier.get("source", Path(prepared.raw.name).name),
         "measured": True,
         "dose": dose,
         **{key: value for key, value in known.items() if value is not None},
-        "conversion": list(prepared.steps),
+        "conversion": [*earlier.get("conversion", []), *prepared.steps],
     }
 
 

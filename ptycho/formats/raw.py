@@ -1,7 +1,7 @@
 """A scan as another program's file holds it: frames read in blocks, what the file says, and what it leaves open."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -221,5 +221,9 @@ class RawScan:
     """(M,) flux of every exposure, in any unit."""
     conventions: tuple[str, ...] = ()
     """What the reader has applied, in words."""
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata that `ptycho convert` wrote, if the scan has been converted before."""
+    scan_index: NDArray[np.int64] | None = None
+    """(M,) numbers of the exposures before some were left out by an earlier conversion."""
     open: tuple[OpenConvention, ...] = ()
     """What it could not know."""

@@ -1,11 +1,16 @@
-"""Scans in an NPZ or HDF5 file of your own, or in an older layout of the contract."""
+"""Scans in an NPZ or HDF5 file of your own, or of the contract, also in an older layout of it."""
+
+import json
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.data.contract import LENGTHS
 from ptycho.formats.inputs import Inputs, KeyedFile, first_of, require, skipped
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import Format, OpenConvention, Quantity, RawFrames, RawObject, RawScan
+from ptycho.formats.raw import Format, Geometry, OpenConvention, Quantity, RawFrames, RawObject, RawScan
 from ptycho.workflow.files import ContractError
 
 FRAME_KEYS: dict[str, Quantity | None] = {
@@ -42,6 +47,8 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     bad_pixels, mask_conventions = read_bad_pixels(file, options)
     numbers = read_frame_numbers(file, len(frames), len(positions))
     background, flux = (file.array(name) if name in file else None for name in ("background", "exposure_scale"))
+    earlier = read_earlier(file)
+    index = file.array("scan_index").ravel() if earlier and "scan_index" in file else None
     return RawScan(
         name=inputs.name,
         frames=frames,
@@ -56,9 +63,35 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         bad_pixels=bad_pixels,
         background=None if background is None else np.squeeze(background),
         exposure_scale=None if flux is None else flux.ravel(),
-        conventions=(f"frames: '{key}'", *order, *skipped(file)),
+        geometry=Geometry(object_pixel_m=earlier.get("pixel_size_m"), wavelength_m=earlier.get("wavelength_m")),
+        conventions=(f"frames: '{key}'", *order, *skipped(file), *_said(earlier)),
+        earlier=earlier,
+        scan_index=None if index is None or len(index) != len(frames) else index.astype(np.int64),
         open=(*unknown_order, *mask_conventions),
     )
+
+
+def read_earlier(file: KeyedFile) -> dict[str, Any]:
+    """Return source, steps and lengths of a scan that has been converted before; empty for any other file."""
+    if "metadata" not in file or file.array("metadata").dtype.kind != "U":
+        return {}
+    try:
+        metadata = json.loads(str(file.array("metadata")))
+    except ValueError:
+        return {}
+    steps = metadata.get("conversion") if isinstance(metadata, dict) else None
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        return {}
+    known = {key: metadata[key] for key in LENGTHS if _is_positive(metadata.get(key))}
+    return {"source": str(metadata.get("source", file.path.name)), "conversion": steps, **known}
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _said(earlier: dict[str, Any]) -> list[str]:
+    return [f"converted before, from {earlier['source']}: lengths and steps are kept"] if earlier else []
 
 
 def read_positions(file: KeyedFile, keys: tuple[str, str] = ("xcoords", "ycoords")) -> NDArray[np.float64]:
