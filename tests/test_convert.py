@@ -41,8 +41,12 @@ def test_what_is_applied_is_printed_and_kept(source, tmp_path, capsys):
     scan = convert(source, tmp_path / "scan.npz", "--flip-x", "--negate-y")
     steps = scan.metadata["conversion"]
     assert steps[0] == "read as plain NPZ or HDF5"
-    assert {"frames: columns reversed", "positions: y negated"} <= set(steps)
-    printed = capsys.readouterr().err.splitlines()
+    assert {"frames: columns reversed", "positions: y negated", "probe: 'probe', 1 mode"} <= set(steps)
+    output = capsys.readouterr()
+    assert output.out.endswith(
+        f"scan.npz: {COUNT} exposures of {N} × {N} px, a probe of {scan.metadata['dose']:.0f} photons\n"
+    )
+    printed = output.err.splitlines()
     assert [line for line in printed if line in steps] == steps
     rest = [line for line in printed if line not in steps]
     assert rest[0].startswith("mean pattern: center of mass at row")

@@ -103,7 +103,11 @@ def test_a_scan_gives_its_own_object(tmp_path, scan):
     ("output", "message"),
     [
         ("out.png", "wanted a name that ends in .tif"),
-        ("out.h5", "no wavelength, probe, positions in it; --energy or --wavelength and --scan"),
+        (
+            "out.h5",
+            "no wavelength, probe, positions in it; wanted --scan with the scan that it was reconstructed from, and "
+            "--energy or --wavelength if it has none",
+        ),
         ("taken.tif", "exists; wanted another name"),
     ],
 )
@@ -113,6 +117,18 @@ def test_what_is_missing_is_named(tmp_path, obj, capsys, output, message):
     assert message in capsys.readouterr().err
     assert (tmp_path / "taken.tif").read_bytes() == b"precious"
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_an_object_of_unknown_pixel_names_the_options_that_give_it(tmp_path, scan, capsys):
+    reconstruction = Reconstruction(object=scan.object[:], illumination=np.ones(scan.object.shape), origin_px=(0, 0))
+    save_reconstruction(tmp_path / "plain.npz", reconstruction)
+    run(tmp_path / "plain.npz", tmp_path / "out.cxi", code=2)
+    wanted = "no pixel in it; wanted --scan with the scan that it was reconstructed from, or --pixel-size"
+    assert wanted in capsys.readouterr().err
+    run(tmp_path / "plain.npz", tmp_path / "out.tif")
+    assert "pixel of unknown size (--scan or --pixel-size gives it)" in capsys.readouterr().out
+    run(tmp_path / "plain.npz", tmp_path / "out.cxi", "--scan", scan.path)
+    assert "pixel of 25 nm" in capsys.readouterr().out
 
 
 def test_a_file_without_an_object_is_refused(tmp_path, capsys):

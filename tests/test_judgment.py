@@ -106,6 +106,33 @@ def test_more_than_shot_noise_explains_is_said_and_less_is_not(scan):
     assert np.asarray(Image.open("scan_judge.png").convert("RGB")).std() > 5
 
 
+def test_files_of_one_name_are_told_apart_and_another_dose_is_said(scan, capsys):
+    for method, factor in (("tv", 1), ("lsqml", 2)):
+        Path("test", method).mkdir(parents=True)
+        probe = (scan.probe / np.sqrt(factor)).astype(np.complex64)
+        obj = scan.object[...]
+        result = {"object": obj, "illumination": np.ones(obj.shape), "origin_px": (0, 0)}
+        save_reconstruction(f"test/{method}/object.npz", Reconstruction(**result, refined=Refined(probe=probe)))
+    assert main(["judge", str(scan.path), "test/tv/object.npz", "test/lsqml/object.npz"]) == 0
+    printed = capsys.readouterr().out
+    assert "\n   tv/object.npz " in printed
+    assert "\nWARNING: lsqml/object.npz" in printed
+    assert "\nlsqml/object.npz: predicts 0.501 times the photons that were counted: another dose" in printed
+    assert "\ntv/object.npz: predicts" not in printed
+
+
+def test_objects_and_views_of_another_scan_are_refused(scan, capsys):
+    np.savez("part.npz", object=scan.object[10:-10], origin_px=[200, 0])
+    with pytest.raises(ContractError, match=r"the object spans 200 to .*: wanted the scan that it was reconstructed"):
+        read_candidate("part.npz", scan)
+    view = view_of(scan)
+    view.metadata["counts"]["exposures_of_scan"] = 30
+    save_view("view.npz", view)
+    np.savez("truth.npz", object=scan.object[...])
+    assert main(["judge", str(scan.path), "truth.npz", "--view", "view.npz"]) == 2
+    assert "view.npz: a view of a scan of 30 exposures, " in capsys.readouterr().err
+
+
 def test_exposures_that_do_not_fit_are_named(scan, capsys):
     far = np.where(np.arange(49) == 11, 400, 0) + scan.xcoords
     np.savez("truth.npz", object=scan.object[...], xcoords=far, ycoords=scan.ycoords)

@@ -145,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
         return make_record(__name__, config=config, seeds={}, inputs=read, outputs=[destination])
 
     scan = convert(inputs, destination, ConversionOptions(**asked), record)
-    photons = scan.metadata["dose"]
-    print(f"{destination}: {len(scan)} exposures of {scan.diffraction.shape[1:]}, {photons:.0f} photons each")
+    n, photons = scan.n_pixels, scan.metadata["dose"]
+    masked = "" if scan.detector.bad_pixels is None else ", those on bad pixels included"
+    print(f"{destination}: {len(scan)} exposures of {n} × {n} px, a probe of {photons:.0f} photons{masked}")
     return 0

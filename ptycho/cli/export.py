@@ -31,7 +31,11 @@ def run(options: argparse.Namespace) -> int:
     config = {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()}
     record = make_record(__name__, config=config, seeds={}, inputs=inputs, outputs=[options.output])
     export(replace(exported, record=record), options.output)
-    pixel = "pixel of unknown size" if exported.pixel_m is None else f"pixel of {exported.pixel_m * 1e9:.6g} nm"
+    pixel = (
+        "pixel of unknown size (--scan or --pixel-size gives it)"
+        if exported.pixel_m is None
+        else f"pixel of {exported.pixel_m * 1e9:.6g} nm"
+    )
     rows, columns = exported.object.shape
     print(f"{options.output}: object of {rows} by {columns} px, {pixel}")
     return 0

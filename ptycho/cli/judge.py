@@ -66,13 +66,20 @@ def chosen_exposures(scan: "Scan", options: argparse.Namespace) -> "tuple[NDArra
     Raises
     ------
     ValueError
-        If the list names no exposures of the scan.
+        If the list names no exposures of the scan, or the view is one of another scan.
     """
     from ptycho.data.selection import parse_exposures
     from ptycho.data.views import HOLDOUT, open_view
 
     if options.view:
-        holdout = open_view(options.view).of_role(HOLDOUT)
+        view = open_view(options.view)
+        count = view.metadata.get("counts", {}).get("exposures_of_scan", len(scan))
+        if count != len(scan):
+            raise ValueError(
+                f"{options.view}: a view of a scan of {count} exposures, {options.scan} has {len(scan)}; wanted the "
+                "scan of that view, of a study data/dose_…/seed_…/"
+            )
+        holdout = view.of_role(HOLDOUT)
         return holdout, f"{len(holdout)} holdout exposures of {options.view}"
     if options.exposures:
         chosen = parse_exposures(options.exposures, len(scan))

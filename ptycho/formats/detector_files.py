@@ -144,7 +144,7 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
 def _checked(name: str, key: str, plane: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     if plane.shape != shape or plane.dtype.kind not in "buif":
         raise ContractError(
-            f"{name}: '{key}' is {plane.dtype} with shape {plane.shape}; wanted that of a frame, {shape}"
+            f"{name}: '{key}' is {plane.dtype} with shape {plane.shape}; wanted that of a frame in the file, {shape}"
         )
     return plane
 

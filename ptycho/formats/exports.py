@@ -44,17 +44,16 @@ class Exported:
         ContractError
             If one is not; the message names the options that give it.
         """
-        options = {
-            "pixel_m": "--pixel-size",
-            "wavelength_m": "--energy or --wavelength",
-            "probe": "--scan",
-            "positions": "--scan",
-        }
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
-            wanted = " and ".join(dict.fromkeys(options[name] for name in missing))
+            lengths = {"pixel_m": "--pixel-size", "wavelength_m": "--energy or --wavelength"}
+            wanted = " and ".join(lengths[name] for name in missing if name in lengths)
+            if self.positions is None:  # no scan was given
+                needs_it = not lengths.keys() >= set(missing)
+                more = f", and {wanted} if it has none" if needs_it else f", or {wanted}"
+                wanted = f"--scan with the scan that it was reconstructed from{more if wanted else ''}"
             known = ", ".join(name.removesuffix("_m") for name in missing)
-            raise ContractError(f"{self.name}: no {known} in it; {wanted} would give what this format needs")
+            raise ContractError(f"{self.name}: no {known} in it; wanted {wanted}")
 
     @property
     def pixel_size_m(self) -> float:

@@ -128,6 +128,7 @@ def _read_probe(
         )
     else:
         modes = check_probe(raw.name, raw.probe_key, raw.probe)
+        steps.append(f"probe: '{raw.probe_key}', {len(modes)} mode{'s' if len(modes) > 1 else ''}")
     return resample_probe(modes, transform, steps)
 
 

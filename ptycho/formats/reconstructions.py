@@ -267,5 +267,5 @@ def _check_positions(candidate: Candidate) -> None:
         if min(axis.min() - origin, origin + size - axis.max()) < -candidate.probe.shape[-1]:
             raise ContractError(
                 f"{candidate.path}: {name}-positions {axis.min():.0f} to {axis.max():.0f} px; the object spans "
-                f"{origin} to {origin + size} px"
+                f"{origin} to {origin + size} px: wanted the scan that it was reconstructed from"
             )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ptycho.inspection.judgment import Judgment
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.image_panels import add_colorbar, color_scale, show_image
+from ptycho.reporting.misfits import short_names
 from ptycho.scoring.half_frc import WARNING
 
 MIN_EXPECTED = 1.0
@@ -42,7 +43,8 @@ def plot_judgments(judgments: Sequence[Judgment], title: str, *, history: pd.Dat
     if with_frc:
         figure.supxlabel(WARNING, fontsize="small")
     rows = figure.subplots(len(judgments), columns, squeeze=False)
-    for judgment, panels in zip(judgments, rows, strict=True):
+    names = short_names([judgment.candidate.path for judgment in judgments])
+    for name, judgment, panels in zip(names, judgments, rows, strict=True):
         candidate, misfit = judgment.candidate, judgment.misfit
         box, origin = _scanned(judgment)
         for panel, part, image in (
@@ -52,7 +54,7 @@ def plot_judgments(judgments: Sequence[Judgment], title: str, *, history: pd.Dat
             drawn = show_image(panel, image, origin, **color_scale(part, image))
             add_colorbar(panel, drawn, "amplitude" if part == "amplitude" else "phase [rad]")
             panel.set(xlabel="x [px]")
-        panels[0].set(ylabel="y [px]", title=candidate.path.name)
+        panels[0].set(ylabel="y [px]", title=name)
         panels[1].set(title=f"misfit {misfit.ratio:.3g}, explained {judgment.explained:.3g}")
         plot_misfit_by_exposure(panels[2], candidate.xcoords, candidate.ycoords, misfit.by_exposure)
         shown = np.where(misfit.pixel_expected >= MIN_EXPECTED, misfit.by_pixel, np.nan)

@@ -1,6 +1,8 @@
 """Misfits as text: a table of judged reconstructions, what was assumed, and what exceeds shot noise."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ WORST = 5
 """Exposures with the highest misfit that are named."""
 STANDS_OUT = 2.0
 """Misfit, as a multiple of the median exposure's, from which on an exposure is named."""
+OTHER_PHOTONS = 0.1
+"""Relative difference of predicted and counted photons from which on it is said."""
 
 
 def judgment_text(judgments: Sequence[Judgment], heading: str) -> str:
@@ -24,41 +28,49 @@ def judgment_text(judgments: Sequence[Judgment], heading: str) -> str:
     heading : str
         First line.
     """
+    names = short_names([judgment.candidate.path for judgment in judgments])
     rows = [
         {
-            "file": judgment.candidate.path.name,
+            "file": name,
             "misfit": f"{judgment.misfit.ratio:.3f} ± {judgment.misfit.standard_error:.1g}",
             "explained": f"{judgment.explained:.3f}",
             "deviance/px": f"{judgment.misfit.as_dict()['deviance_per_pixel']:.4g}",
             "expected/px": f"{judgment.misfit.as_dict()['expected_deviance_per_pixel']:.4g}",
             "exposures": len(judgment.misfit.deviance),
         }
-        for judgment in judgments
+        for name, judgment in zip(names, judgments, strict=True)
     ]
     lines = [heading, pd.DataFrame(rows).to_string(index=False), ""]
     lines.append("misfit: deviance of the counts over its expected value for an exact prediction; 1 is perfect.")
     lines.append("explained: what shot noise alone would give exposures that were held out.")
-    for judgment in judgments:
-        lines += [f"{judgment.candidate.path.name}: {text}" for text in _remarks(judgment)]
+    for name, judgment in zip(names, judgments, strict=True):
+        lines += [f"{name}: {text}" for text in _remarks(judgment)]
     if any(judgment.curves is not None for judgment in judgments):
         lines.append(f"Half scans: {WARNING}")
-    lines += [f"WARNING: {warning}" for judgment in judgments if (warning := misfit_warning(judgment))]
+    lines += [
+        f"WARNING: {name}: misfit {judgment.misfit.ratio:.3g}; shot noise explains {judgment.explained:.3g}: probe, "
+        "positions, orientation, detector or reconstruction are not exact"
+        for name, judgment in zip(names, judgments, strict=True)
+        if judgment.exceeds_shot_noise
+    ]
     return "\n".join(lines) + "\n"
 
 
-def misfit_warning(judgment: Judgment) -> str:
-    """Say that a misfit is more than shot noise explains; "" if it is not."""
-    if not judgment.exceeds_shot_noise:
-        return ""
-    return (
-        f"{judgment.candidate.path.name}: misfit {judgment.misfit.ratio:.3g}; shot noise explains "
-        f"{judgment.explained:.3g}: probe, positions, orientation, detector or reconstruction are not exact"
-    )
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of files, with as many of their folders as tell them apart from each other."""
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    common = os.path.commonpath([path.absolute().parent for path in paths])
+    return [path.absolute().relative_to(common).as_posix() for path in paths]
 
 
 def _remarks(judgment: Judgment) -> list[str]:
     """What was assumed, exposures that stand out, and where the FRC of half scans ends."""
     remarks = list(judgment.candidate.notes)
+    counted, predicted = judgment.misfit.photons.sum(), judgment.misfit.predicted.sum()
+    if abs(predicted - counted) > OTHER_PHOTONS * counted:
+        remarks.append(f"predicts {predicted / counted:.3g} times the photons that were counted: another dose or flux?")
     by_exposure = judgment.misfit.by_exposure
     limit = STANDS_OUT * np.nanmedian(by_exposure)
     worst = [index for index in np.argsort(-np.nan_to_num(by_exposure))[:WORST] if by_exposure[index] > limit]
