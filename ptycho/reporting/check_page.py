@@ -85,13 +85,15 @@ def _turns(search: OrientationSearch) -> list[dict[str, Any]]:
     for trial in search.free:
         turn = trial.orientation.turn
         members = [other for other in search.quick if other.orientation.turn == turn]
+        is_own = turn == search.as_is.turn
+        shown = search.as_is if is_own else members[0].orientation
         rows.append(
             {
-                "is_own": turn == search.as_is.turn,
+                "is_own": is_own,
                 "free": trial.misfit,
-                "given": members[0].misfit,
-                "best": members[0].orientation.options,
-                "others": [other.orientation.options for other in members[1:]],
+                "given": next(other.misfit for other in members if other.orientation == shown),
+                "shown": shown.options,
+                "others": [other.orientation.options for other in members if other.orientation != shown],
             }
         )
     return rows
