@@ -65,7 +65,7 @@ rule study_page:
         costs=lambda wildcards: COST,
         captions=lambda wildcards: PAGE,
         scripts=sorted(map(str, Path(workflow.basedir, "scripts").glob("*.py"))),
-        answer="heldout_misfit" if MEASURED else "ssim_phase",  # the metric of the figure that comes first
+        answer="heldout_deviance" if MEASURED else "ssim_phase",  # the metric of the figure that comes first
         reference_name=REFERENCE_NAME,
         code=code("study_page"),
     script:
