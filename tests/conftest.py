@@ -11,6 +11,7 @@ from filelock import FileLock
 from ptycho.data.scan import ScanWriter, open_scan
 from ptycho.data.tiles import TilingOptions, cut_view
 from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view, with_groups
+from ptycho.inspection import orientation_search
 from ptycho.methods import METHODS
 from ptycho.physics.probes import add_modes, scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
@@ -20,6 +21,7 @@ from ptycho.reconstruction.tv import TVOptions
 from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from ptycho.workflow.job import limit_threads
+from tests.faulty_scans import faults, write
 from tests.workflow import CONDITION, config_file, snakemake
 
 DOSE = 20_000
@@ -173,3 +175,24 @@ def every_method(tmp_path_factory, worker_id, study):
 
     folder = _run_once(tmp_path_factory, worker_id, "every_method", run)
     return folder, folder / "config.yaml"
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory):
+    """A function: name of a fault -> scan that has it."""
+    folder, known, written = tmp_path_factory.mktemp("faults"), faults(), {}
+
+    def scan(name):
+        if name not in written:
+            written[name] = write(folder / f"{name}.npz", known[name])
+        return written[name]
+
+    return scan
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Fewer exposures and iterations of the trials than `ptycho check` takes."""
+    monkeypatch.setattr(orientation_search, "QUICK_EXPOSURES", (16, 16))
+    monkeypatch.setattr(orientation_search, "LONG_EXPOSURES", (24, 24))
+    monkeypatch.setattr(orientation_search, "LONG_ITERATIONS", 25)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ptycho.data.scan import ScanWriter, open_scan
+from ptycho.inspection.statistics import frame_statistics
 from ptycho.physics.forward import diffract, inverse_diffract, predict_intensity
 from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
@@ -103,3 +104,19 @@ def faults():
         "nanometers": good.changed(xcoords=20 * x, ycoords=20 * y),
         "doubled": good.changed(xcoords=np.repeat(x[::2], 2), ycoords=np.repeat(y[::2], 2)),
     }
+
+
+def statistics_of(scan):
+    """Statistics of a scan, and its valid pixels."""
+    valid = np.ones((N, N), bool) if scan.detector.valid is None else scan.detector.valid
+    return frame_statistics(scan, valid), valid
+
+
+def errors(findings):
+    """Lines of the errors among findings."""
+    return [finding.line for finding in findings if finding.level == "error"]
+
+
+def points_of(scan):
+    """Positions (y, x) of a scan."""
+    return np.stack([scan.ycoords, scan.xcoords], axis=1)

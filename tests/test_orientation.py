@@ -1,0 +1,87 @@
+"""Which way round a scan is: trials of all orientations, turns that are the same scan, the zero frequency."""
+
+import numpy as np
+import pytest
+
+from ptycho.inspection import orientation_search
+from ptycho.inspection.counts import usable_exposures
+from ptycho.inspection.orientation import Orientation
+from ptycho.inspection.probe import match_patterns
+from tests.faulty_scans import errors, right, statistics_of, write
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mirrored", "--flip-x"),
+        ("upside_down", "--flip-y"),
+        ("transposed", "--transpose"),
+        ("swapped_xy", "--swap-positions"),
+        ("negated_x", "--negate-x"),
+    ],
+)
+def test_a_scan_the_wrong_way_round_is_named_with_the_options_that_mend_it(scans, quick, name, options):
+    scan = scans(name)
+    statistics, valid = statistics_of(scan)
+    match = match_patterns(statistics, valid, scan.probe)
+    search = orientation_search.search_orientation(scan, usable_exposures(statistics), valid, match)
+    (line,) = errors(orientation_search.check_orientation(search))
+    assert line.endswith(f"; ptycho convert … {options}")
+    assert search.fitting[0].options == options
+    turned = scan_of(search.best, scan)
+    np.testing.assert_array_equal(turned, scans("right").diffraction[:3])
+
+
+def scan_of(orientation, scan):
+    """The first frames, turned, if positions turn into those of the right scan; else the frames of none."""
+    good = right()
+    x, y = orientation.positions(scan.xcoords, scan.ycoords)
+    for axis, wanted in ((x, good.xcoords), (y, good.ycoords)):
+        np.testing.assert_allclose(axis - axis.min(), wanted - wanted.min(), atol=1e-9)
+    return orientation.frames(scan.diffraction[:3])
+
+
+def test_a_right_scan_is_the_right_way_round_and_its_turn_is_named_for_a_free_probe(scans, quick):
+    scan = scans("right")
+    statistics, valid = statistics_of(scan)
+    match = match_patterns(statistics, valid, scan.probe)
+    search = orientation_search.search_orientation(scan, usable_exposures(statistics), valid, match)
+    (finding,) = orientation_search.check_orientation(search)
+    assert finding.level == "fine"
+    assert search.is_decided
+    assert search.fitting == [Orientation()]
+    assert {trial.orientation.turn for trial in search.given} == {Orientation().turn}
+    assert len(search.given) == len(search.free) == 8
+    assert len({trial.orientation.turn for trial in search.free}) == 8
+
+
+def test_a_rough_probe_leaves_the_turn_to_a_free_one(tmp_path, quick):
+    """A probe with a wrong phase, scan mirrored: which of the eight turns is found."""
+    raw = right()
+    rough = np.abs(raw.probe) * np.exp(0.8j * np.angle(raw.probe))
+    scan = write(tmp_path / "scan.npz", raw.changed(probe=rough, counts=raw.counts[:, :, ::-1]))
+    statistics, valid = statistics_of(scan)
+    match = match_patterns(statistics, valid, scan.probe)
+    search = orientation_search.search_orientation(scan, usable_exposures(statistics), valid, match)
+    assert search.best.turn == Orientation(flip_x=True).turn
+
+
+def test_the_zero_frequency_in_the_corner_is_named_and_moved_for_the_trials(scans, quick):
+    scan = scans("corner")
+    statistics, valid = statistics_of(scan)
+    match = match_patterns(statistics, valid, scan.probe)
+    search = orientation_search.search_orientation(scan, usable_exposures(statistics), valid, match)
+    findings = orientation_search.check_orientation(search)
+    assert [finding.level for finding in findings] == ["fine", "error"]
+    assert findings[1].remedy == "ptycho convert … --zero-frequency corner"
+    assert search.best == Orientation(corner=True)
+
+
+def test_orientations_with_one_turn_differ_by_a_joint_flip():
+    same = [Orientation(flip_x=True, negate_x=True), Orientation(transpose=True, swap=True), Orientation()]
+    assert len({orientation.turn for orientation in same}) == 1
+    assert Orientation(flip_x=True).turn == Orientation(negate_x=True).turn != Orientation(negate_y=True).turn
+    frames = np.arange(16).reshape(1, 4, 4)
+    np.testing.assert_array_equal(Orientation(transpose=True, flip_x=True).frames(frames)[0, 0], frames[0, ::-1, 0])
+    assert Orientation(negate_x=True, negate_y=True).options == "--negate-positions"
+    assert Orientation().options == "(as it is)"
