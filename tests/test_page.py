@@ -62,8 +62,8 @@ def test_the_report_is_one_file_that_says_how_to_reproduce_the_study(study, repo
 def test_the_report_opens_in_a_browser_without_a_request_to_anywhere(report, width, dark):
     with opened(report, width=width, dark=dark) as (page, record):
         assert page.title() == "tiny: dose × overlap study"
-        # comparison, FRC, view, sample, two learning curves, four of quality, price, cost
-        assert page.locator("img").count() == 1 + 1 + 1 + 1 + 2 + 4 + 1 + 1
+        # comparison, FRC, view, sample, two learning curves, five of quality, price, cost
+        assert page.locator("img").count() == 1 + 1 + 1 + 1 + 2 + 5 + 1 + 1
         assert images_not_shown(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         for link in page.locator("nav a").all():
