@@ -6,7 +6,7 @@ import pytest
 from ptycho.data.npz import check_members
 from ptycho.formats.frames import FrameTransform
 from ptycho.formats.options import join_numbers, parse_numbers
-from ptycho.physics.forward import predict_intensity
+from ptycho.physics.forward import diffract, predict_intensity
 from tests.raw_scans import COUNT, N, convert, counts_of, measurement, member, offsets
 
 
@@ -166,7 +166,9 @@ def test_frames_without_an_even_square_name_the_options_that_make_one(tmp_path, 
     frames = np.ones(shape, np.int64)
     np.savez(tmp_path / "odd.npz", **{**raw, "intensity": frames, "probe": np.ones(shape[1:])})
     convert(tmp_path / "odd.npz", tmp_path / "scan.npz", code=2)
-    assert "--crop 14" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "--crop 14" in refusal
+    assert ("or fewer, and --center" in refusal) == (shape[1] != shape[2])
     assert convert(tmp_path / "odd.npz", tmp_path / "scan.npz", "--crop", "14", "--position-unit", "px").n_pixels == 14
 
 
@@ -261,6 +263,19 @@ def test_a_probe_comes_from_another_file_or_from_the_mean_pattern(tmp_path, raw)
     scan = convert(tmp_path / "raw.npz", tmp_path / "scan.npz", "--estimate-probe", "0", "--position-unit", "px")
     pattern = np.abs(np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(scan.probe[0]), norm="ortho"))) ** 2
     np.testing.assert_allclose(pattern, raw["intensity"].mean(axis=0), rtol=1e-3, atol=1e-3)
+
+
+def test_a_probe_of_the_mean_pattern_has_no_hot_pixels_which_would_hide_them(tmp_path, raw):
+    np.savez(tmp_path / "raw.npz", **raw)
+    wanted = convert(tmp_path / "raw.npz", tmp_path / "wanted.npz", "--estimate-probe", "0")
+    assert not any("far above" in step for step in wanted.metadata["conversion"])
+    raw["intensity"][:, 3, 4] = raw["intensity"][:, 3, 5] = 5000
+    np.savez(tmp_path / "hot.npz", **raw)
+    scan = convert(tmp_path / "hot.npz", tmp_path / "scan.npz", "--estimate-probe", "0")
+    assert any("2 px far above all around, [3, 4], [3, 5], left out" in step for step in scan.metadata["conversion"])
+    beams = [np.abs(diffract(probe[0])) ** 2 for probe in (scan.probe, wanted.probe)]
+    first, second = (beam / beam.sum() for beam in beams)
+    assert np.abs(first - second).sum() < 0.02
 
 
 def test_an_object_is_taken_over_unless_positions_are_changed(tmp_path, raw):

@@ -17,7 +17,7 @@ from ptycho.formats.options import ConversionOptions
 from ptycho.formats.planes import place_scan
 from ptycho.formats.positions import Exposures
 from ptycho.formats.prepared import Prepared, check_beam, prepare
-from ptycho.formats.probes import Sample, estimate_probe, scale_probe, window_offset
+from ptycho.formats.probes import Sample, estimate_probe, scale_probe, window_offset, without_hot_pixels
 from ptycho.formats.raw import RawScan
 from ptycho.formats.registry import read_scan
 from ptycho.formats.survey import Survey
@@ -172,7 +172,8 @@ def _complete(prepared: Prepared, checked: _Checked) -> dict[str, Any]:
     probe = prepared.probe
     if probe is None:
         assert options.estimate_probe is not None
-        probe = estimate_probe(checked.mean_counts, options.estimate_probe, lengths.pixel_m, lengths.wavelength_m)
+        pattern = without_hot_pixels(checked.mean_counts, steps)
+        probe = estimate_probe(pattern, options.estimate_probe, lengths.pixel_m, lengths.wavelength_m)
         steps.append(f"probe: made of the mean pattern, with a defocus of {options.estimate_probe:.6g} m")
         check_beam(prepared, probe)
     bad = transform.bad_pixels(checked.bad_pixels)

@@ -80,7 +80,7 @@ class FrameTransform:
                 raise ValueError("--center says where to crop; wanted --crop, too")
             if height != width:
                 n = min(height, width) // 2 * 2
-                raise ValueError(f"frames of {height} × {width} px; wanted N × N: --crop {n}, or fewer")
+                raise ValueError(f"frames of {height} × {width} px; wanted N × N: --crop {n}, or fewer, and --center")
             return height
         row, column = self._center
         largest = 2 * min(row, column, height - row, width - column)

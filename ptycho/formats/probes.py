@@ -16,6 +16,9 @@ from ptycho.workflow.files import ContractError, StrPath
 
 PROBE_KEYS = ("probeGuess", "probe", "entry_1/instrument_1/source_1/illumination")
 """Keys under which a probe is found, in this order; then PtyPy's."""
+HOT, HOT_SHARE = 10.0, 1e-3
+"""A pixel of the mean pattern that no beam explains: its counts in units of its third-brightest neighbor's, and as a
+fraction of all. A beam that is no wider than half its window has neighbors of at least (2/π)² beside its peaks."""
 CLEARLY_BETTER, FITS = 0.98, 0.5
 """Largest deviance with which another displacement is preferred: of that of the first, and of an object of ones."""
 
@@ -67,6 +70,17 @@ def read_probe_file(path: StrPath) -> NDArray[np.complex128]:
     if probe is None:
         raise ContractError(f"{path}: no probe in it; wanted one of the keys {', '.join(PROBE_KEYS)}")
     return check_probe(str(path), *probe)
+
+
+def without_hot_pixels(mean_counts: NDArray[np.floating], steps: list[str]) -> NDArray[np.floating]:
+    """Return a mean pattern, (N, N), with hot pixels replaced by the median of their neighbors; say which they are."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(mean_counts, 1), (3, 3)).reshape(*mean_counts.shape, 9)
+    neighbors = np.sort(np.delete(windows, 4, axis=-1), axis=-1)
+    hot = (mean_counts > HOT * neighbors[..., -3]) & (mean_counts > HOT_SHARE * mean_counts.sum())
+    if hot.any():
+        named = ", ".join(str(pixel) for pixel in np.argwhere(hot)[:3].tolist()) + (" …" if hot.sum() > 3 else "")
+        steps.append(f"mean pattern: {hot.sum()} px far above all around, {named}, left out of the probe: hot?")
+    return np.where(hot, np.median(neighbors, axis=-1), mean_counts)
 
 
 def estimate_probe(
