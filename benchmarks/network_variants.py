@@ -28,7 +28,7 @@ from conditions import (
 from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.data.tiles import TilingOptions, cut_view
 from ptycho.data.views import VALIDATION, GroupingOptions, with_groups
-from ptycho.reconstruction import error_reduction as error_reduction_module
+from ptycho.reconstruction import gradient_descent as gradient_descent_module
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.workflow import job
 
@@ -37,7 +37,7 @@ FILES = "train.npz", "test.npz"
 
 def constant(name: str, value: float) -> Callable[[], AbstractContextManager]:
     """Change a constant of error reduction."""
-    return lambda: patch.object(error_reduction_module, name, value)
+    return lambda: patch.object(gradient_descent_module, name, value)
 
 
 def likelihood_gradient() -> AbstractContextManager:

@@ -5,12 +5,12 @@ import pytest
 
 from ptycho.physics.detector import Detector
 from ptycho.physics.forward import illumination, predict_intensity
-from ptycho.reconstruction import error_reduction as error_reduction_module
+from ptycho.reconstruction import gradient_descent as gradient_descent_module
 from ptycho.reconstruction.counts import Counts, mean_transmittance_of, split_counts
-from ptycho.reconstruction.error_reduction import error_reduction
+from ptycho.reconstruction.gradient_descent import gradient_descent
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 from tests.test_detector import bad_pixels
-from tests.test_error_reduction import ORIGIN, SHAPE, N, X, Y, complex_noise, probe_of
+from tests.test_gradient_descent import ORIGIN, SHAPE, N, X, Y, complex_noise, probe_of
 
 BAD, DARK = bad_pixels(), np.linspace(0, 0.6, N * N, dtype=np.float32).reshape(N, N)
 SCALE = np.array([0.6, 1.4, 1.0, 0.9, 1.1])
@@ -60,15 +60,15 @@ def test_what_stands_in_bad_pixels_changes_no_bit(garbage):
     np.testing.assert_array_equal(clean.amplitude_update(OBJECT), other.amplitude_update(OBJECT))
 
 
-def test_error_reduction_stands_still_where_valid_pixels_hold_what_is_predicted(monkeypatch):
+def test_gradient_descent_stands_still_where_valid_pixels_hold_what_is_predicted(monkeypatch):
     """But for its prior."""
-    monkeypatch.setattr(error_reduction_module, "SMOOTHNESS", 0.0)
+    monkeypatch.setattr(gradient_descent_module, "SMOOTHNESS", 0.0)
     exact = np.where(BAD, 1e6, expected(OBJECT) + BACKGROUND)
     update = Likelihood(counts_of(exact), PROBE).amplitude_update(OBJECT)
     scale = np.abs(Likelihood(counts_of(0 * exact), PROBE).amplitude_update(OBJECT)).max()
     assert np.abs(update).max() < 1e-5 * scale
     likelihood = Likelihood(counts_of(exact), PROBE)
-    (last,) = error_reduction(likelihood, OBJECT, 3, (3,))
+    (last,) = gradient_descent(likelihood, OBJECT, 3, (3,))
     np.testing.assert_allclose(last, OBJECT, atol=1e-4)
 
 

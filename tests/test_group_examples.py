@@ -9,7 +9,7 @@ from scipy import fft
 from ptycho.data.views import FIT, VALIDATION
 from ptycho.loader import open_groups
 from ptycho.physics.forward import cut_patches, illumination, mean_transmittance, window_start
-from ptycho.reconstruction import error_reduction as error_reduction_module
+from ptycho.reconstruction import gradient_descent as gradient_descent_module
 from ptycho.reconstruction.counts import Counts
 from tests.conftest import view_of, write_scan
 
@@ -177,7 +177,7 @@ def test_validation_examples_predict_validation_exposures_and_training_never_see
 
 def test_copying_the_noise_does_not_lower_the_validation_deviance(tmp_path, monkeypatch):
     """An object that fits the photons that are seen is worse than the truth: other photons are predicted."""
-    monkeypatch.setattr(error_reduction_module, "SMOOTHNESS", 0.0)
+    monkeypatch.setattr(gradient_descent_module, "SMOOTHNESS", 0.0)
     scan = write_scan(tmp_path / "faint.npz", n=32, dose=500)
     view = view_of(scan)
     estimator = Estimator(physics_iterations=60, transmittance=0.8, n_pixels=32)

@@ -13,7 +13,7 @@ from ptycho.data.views import FIT, VALIDATION
 from ptycho.loader import open_groups, open_tiles
 from ptycho.physics.forward import window_start
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.error_reduction import error_reduction
+from ptycho.reconstruction.gradient_descent import gradient_descent
 from ptycho.reconstruction.likelihood import Likelihood
 from tests.conftest import ONE_TILE, PRIOR, error_of, tiles_of, view_of
 from tests.test_unrolled import OPTIONS
@@ -55,7 +55,7 @@ def test_a_brief_training_gets_closer_to_the_object_than_the_estimate(scan, coun
     model, history = pinn
     estimator, likelihood = model.estimator, Likelihood(counts, scan.probe)
     flat = np.full(likelihood.shape, estimator.transmittance, np.complex64)
-    (estimate,) = error_reduction(likelihood, flat, 2, (2,))
+    (estimate,) = gradient_descent(likelihood, flat, 2, (2,))
     facts = {"illumination": likelihood.illumination(), "origin_px": likelihood.origin_px}
     before, _ = error_of(Reconstruction(object=estimate, **facts), scan)
     after, shift = error_of(model.reconstruct(counts, scan.probe), scan)

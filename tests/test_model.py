@@ -10,8 +10,8 @@ import pytest
 from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.error_reduction import error_reduction
 from ptycho.reconstruction.features import MAX_FEATURE
+from ptycho.reconstruction.gradient_descent import gradient_descent
 from ptycho.reconstruction.likelihood import Likelihood
 from tests.conftest import view_of, write_scan
 
@@ -51,7 +51,7 @@ def test_a_network_sees_the_last_estimate_an_early_one_and_the_first(scan, count
     features = estimator.features(likelihood)
     assert features.shape == (*likelihood.shape, estimator.n_features)
     flat = np.full(likelihood.shape, 0.8, np.complex64)
-    for number, obj in enumerate(error_reduction(likelihood, flat, iterations, kept)):
+    for number, obj in enumerate(gradient_descent(likelihood, flat, iterations, kept)):
         seen = features[..., 2 * number] + 1j * features[..., 2 * number + 1]
         difference = (obj - flat).view(np.float32)
         np.testing.assert_allclose(seen.view(np.float32), np.clip(difference, -MAX_FEATURE, MAX_FEATURE), atol=1e-6)
@@ -72,7 +72,7 @@ def test_an_untrained_network_nearly_returns_the_estimate(scan, counts):
     estimator = Estimator(physics_iterations=5, transmittance=0.8, n_pixels=64)
     likelihood = Likelihood(counts, scan.probe)
     flat = np.full(likelihood.shape, 0.8, np.complex64)
-    estimate, _, first = error_reduction(likelihood, flat, 5, estimator.kept)
+    estimate, _, first = gradient_descent(likelihood, flat, 5, estimator.kept)
     obj = CanvasModel(build_network(estimator, 2), estimator).reconstruct(counts, scan.probe).object
     assert np.linalg.norm(obj - estimate) < 0.5 * np.linalg.norm(first - estimate)
     assert np.linalg.norm(obj - estimate) < 0.15 * np.linalg.norm(estimate - flat)

@@ -15,8 +15,8 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.model.layers import Blend
 from ptycho.model.unet import correct, unet_output
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.error_reduction import error_reduction
 from ptycho.reconstruction.features import stack_features
+from ptycho.reconstruction.gradient_descent import gradient_descent
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.workflow.job import CpuClock
 
@@ -33,7 +33,7 @@ class NetworkOptions:
     filters: int
     """Features at full resolution; two and three times as many at the lower ones."""
     physics_iterations: int
-    """Iterations of error reduction after the first, see `ptycho.reconstruction.error_reduction`."""
+    """Iterations of error reduction after the first, see `ptycho.reconstruction.gradient_descent`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Estimator:
             Objects minus the mean transmittance, and the logarithm of the illumination.
         """
         flat = np.full(likelihood.shape, self.transmittance, np.complex64)
-        objects = error_reduction(likelihood, flat, self.physics_iterations, self.kept)
+        objects = gradient_descent(likelihood, flat, self.physics_iterations, self.kept)
         return stack_features((obj - flat for obj in objects), likelihood.illumination() / fraction)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Error reduction of object and probe together, of a few exposures in memory: quick enough to try many hypotheses.
 
-It starts from a flat object and a guess of the probe, and is accelerated like `ptycho.reconstruction.error_reduction`.
+It starts from a flat object and a guess of the probe, and is accelerated like `ptycho.reconstruction.gradient_descent`.
 A study does not use it: its methods know the probe, and the reference refines it by LSQML.
 """
 

@@ -15,9 +15,9 @@ from ptycho.physics.forward import (
     split_position,
     window_start,
 )
-from ptycho.reconstruction import error_reduction as error_reduction_module
+from ptycho.reconstruction import gradient_descent as gradient_descent_module
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.error_reduction import REGULARIZATION, error_reduction
+from ptycho.reconstruction.gradient_descent import REGULARIZATION, gradient_descent
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 
 N = 16
@@ -106,7 +106,7 @@ def test_from_a_flat_object_the_first_iterate_is_the_stitched_inverse_diffractio
         total[row : row + N, column : column + N] += (inverse_diffract(waves) * shifted.conj()).sum(0)
     light, rest = illumination(probe, X, Y, SHAPE, ORIGIN), REGULARIZATION * peak
     expected = (total + rest * flat) / (light + rest)
-    first = error_reduction(likelihood, np.full(SHAPE, flat, np.complex64), 0, (0,))
+    first = gradient_descent(likelihood, np.full(SHAPE, flat, np.complex64), 0, (0,))
     assert len(first) == 1
     np.testing.assert_allclose(first[0], expected, atol=2e-5 * np.abs(expected).max())
     assert np.abs(expected - flat).max() > 0.1
@@ -115,8 +115,8 @@ def test_from_a_flat_object_the_first_iterate_is_the_stitched_inverse_diffractio
 def test_iterates_are_returned_in_the_order_in_which_they_are_wanted(problem):
     probe, frames, obj = problem
     likelihood = Likelihood(counts_of(frames), probe)
-    by_number = {k: error_reduction(likelihood, obj, k, (k,))[0] for k in (0, 1, 2, 5)}
-    kept = error_reduction(likelihood, obj, 5, (5, 1, 0, 2))
+    by_number = {k: gradient_descent(likelihood, obj, k, (k,))[0] for k in (0, 1, 2, 5)}
+    kept = gradient_descent(likelihood, obj, 5, (5, 1, 0, 2))
     for number, iterate in zip((5, 1, 0, 2), kept, strict=True):
         np.testing.assert_array_equal(iterate, by_number[number])
     assert len({iterate.tobytes() for iterate in kept}) == 4
@@ -124,7 +124,7 @@ def test_iterates_are_returned_in_the_order_in_which_they_are_wanted(problem):
 
 
 def plain(likelihood, obj, iterations):
-    """Error reduction without momentum, as many updates as `error_reduction` makes."""
+    """Error reduction without momentum, as many updates as `gradient_descent` makes."""
     peak = np.max(np.sum(np.abs(likelihood.probe) ** 2, axis=0))
     for _ in range(iterations + 1):
         obj = obj + likelihood.amplitude_update(obj) / (likelihood.illumination() + REGULARIZATION * peak)
@@ -137,7 +137,7 @@ def test_iterations_lower_the_error_and_momentum_lowers_it_further(scan):
     frames = predict_intensity(scan.object[:], probe, *positions)
     likelihood = Likelihood(Counts(frames.__getitem__, *positions), probe)
     flat = np.full(likelihood.shape, 0.8, np.complex64)
-    kept = error_reduction(likelihood, flat, 16, (0, 2, 4, 8, 16))
+    kept = gradient_descent(likelihood, flat, 16, (0, 2, 4, 8, 16))
     errors = [amplitude_error(obj, probe, frames, likelihood.origin_px, positions) for obj in kept]
     assert (np.diff(errors) < 0).all()
     assert errors[-1] < 0.05 * errors[0]
@@ -150,10 +150,10 @@ def test_iterations_lower_the_error_and_momentum_lowers_it_further(scan):
 
 def test_a_part_of_the_photons_gives_the_same_estimate(problem, monkeypatch):
     """The likelihood of a split knows its fraction, so that the object has no other scale, but for the prior."""
-    monkeypatch.setattr(error_reduction_module, "SMOOTHNESS", 0.0)
+    monkeypatch.setattr(gradient_descent_module, "SMOOTHNESS", 0.0)
     probe, frames, obj = problem
     whole, part = Likelihood(counts_of(frames), probe), Likelihood(counts_of(0.3 * frames), probe, 0.3)
-    first, second = (error_reduction(likelihood, obj, 3, (3,))[0] for likelihood in (whole, part))
+    first, second = (gradient_descent(likelihood, obj, 3, (3,))[0] for likelihood in (whole, part))
     np.testing.assert_allclose(first, second, atol=1e-2 * np.abs(first).max())
 
 
@@ -168,7 +168,7 @@ def inner_error(scan, frames, iterations=30):
     positions = scan.xcoords, scan.ycoords
     likelihood = Likelihood(Counts(frames.__getitem__, *positions), scan.probe)
     flat = np.full(likelihood.shape, 0.9, np.complex64)
-    (estimate,) = error_reduction(likelihood, flat, iterations, (iterations,))
+    (estimate,) = gradient_descent(likelihood, flat, iterations, (iterations,))
     (top, left), (height, width) = likelihood.origin_px, likelihood.shape
     truth = scan.object[top : top + height, left : left + width]
     lit = likelihood.illumination() > 0.3 * likelihood.illumination().max()
@@ -188,7 +188,7 @@ def long_scan():
 def test_slow_phases_take_fewer_iterations_than_without_their_gain(long_scan, monkeypatch):
     frames = predict_intensity(long_scan.object, long_scan.probe, long_scan.xcoords, long_scan.ycoords)
     error = inner_error(long_scan, frames)
-    monkeypatch.setattr(error_reduction_module, "SLOW_PHASE_GAIN", 0.0)
+    monkeypatch.setattr(gradient_descent_module, "SLOW_PHASE_GAIN", 0.0)
     assert error < 0.5 * inner_error(long_scan, frames)
 
 
@@ -201,7 +201,7 @@ def test_the_prior_helps_where_photons_are_few_and_does_not_show_where_they_are_
     scan = SimpleNamespace(**{**vars(long_scan), "probe": (np.sqrt(factor) * long_scan.probe).astype(np.complex64)})
     frames = np.random.default_rng(6).poisson(factor * predicted).astype(float)
     error = inner_error(scan, frames)
-    monkeypatch.setattr(error_reduction_module, "SMOOTHNESS", 0.0)
+    monkeypatch.setattr(gradient_descent_module, "SMOOTHNESS", 0.0)
     low, high = gain
     assert low < error / inner_error(scan, frames) < high
 
@@ -213,7 +213,7 @@ def test_a_global_phase_of_the_probe_does_not_show_in_the_estimate(scan, counts)
     for probe in (scan.probe, turned):
         likelihood = Likelihood(counts, probe)
         flat = np.full(likelihood.shape, 0.8, np.complex64)
-        estimates.append(error_reduction(likelihood, flat, 8, (8, 0)))
+        estimates.append(gradient_descent(likelihood, flat, 8, (8, 0)))
     lit = likelihood.illumination() > 0.1 * likelihood.illumination().max()
     for first, second in zip(*estimates, strict=True):
         assert np.abs(first - second)[lit].max() < 1e-4
@@ -224,7 +224,7 @@ def test_estimates_do_not_depend_on_the_size_of_blocks_by_one_bit(scan, counts, 
     """A difference in the last bit grows in the iterations and in the network, beyond what the law of chunks allows."""
     flat = np.full(Likelihood(counts, scan.probe).shape, 0.8, np.complex64)
     whole, parts = (
-        error_reduction(Likelihood(each, scan.probe), flat, 4, (4,))[0]
+        gradient_descent(Likelihood(each, scan.probe), flat, 4, (4,))[0]
         for each in (counts, replace(counts, block_size=block_size))
     )
     np.testing.assert_array_equal(parts, whole)

@@ -58,7 +58,7 @@ def _updates(likelihood: Likelihood) -> tuple[Update, Update]:
     return first, update
 
 
-def error_reduction(
+def gradient_descent(
     likelihood: Likelihood, start: NDArray[np.complex64], iterations: int, keep: tuple[int, ...]
 ) -> list[NDArray[np.complex64]]:
     """Replace the amplitudes of all exposures on the detector and stitch the exit waves, again and again.
