@@ -1,7 +1,7 @@
 """Peak memory of jobs against the size of the scan: inference, merge, training, and methods that work in tiles.
 
 Every number is the peak resident set of one process, VmHWM as Linux counts it: the peak that wait4 reports of a child
-is never below its parent's. The network has the default size, but random weights and few iterations of error reduction:
+is never below its parent's. The network has the default size, but random weights and few iterations of the estimate:
 memory does not depend on them, time does. Prints JSON; with --output, writes OUTPUT.json and OUTPUT.png too.
 
     python benchmarks/memory.py --exposures 1000 4000 16000 --train-groups 1000 --output docs/results/memory
@@ -268,7 +268,7 @@ def main() -> None:
     add("--tiled", type=int, nargs="*", default=[], help="exposures reconstructed in tiles (default: none)")
     add("--n", type=int, default=64, help="side of a pattern [px] (default: %(default)s)")
     add("--filters", type=int, default=CONFIG["network"]["filters"], help="features (default: %(default)s)")
-    add("--physics-iterations", type=int, default=2, help="of error reduction (default: %(default)s)")
+    add("--physics-iterations", type=int, default=2, help="of gradient descent (default: %(default)s)")
     add("--open", action="store_true", help="also measure how long it takes to open a 10 GB scan")
     add("--scratch", help="folder for temporary scans (default: the system's)")
     add("--output", type=Path, help="write OUTPUT.json and OUTPUT.png")

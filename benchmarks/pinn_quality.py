@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument(
         "--filters", type=int, default=16, help="features of the network at full resolution (default: %(default)s)"
     )
-    parser.add_argument("--physics-iterations", type=int, default=30, help="of error reduction (default: %(default)s)")
+    parser.add_argument("--physics-iterations", type=int, default=30, help="of gradient descent (default: %(default)s)")
     parser.add_argument(
         "--learning-rate", type=float, default=2e-3, help="Adam's step at the start (default: %(default)s)"
     )

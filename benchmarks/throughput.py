@@ -5,7 +5,7 @@ Three numbers, each for all exposures of a scan in its tiles, for a network of t
 network
     The U-Net on features that are ready, one tile after the other.
 stitched
-    Features by error reduction, network, and the canvas, from counts in memory.
+    Features by gradient descent, network, and the canvas, from counts in memory.
 end to end
     What the rules infer_network and merge do: open scan, tiles and model, read, reconstruct, write the chunk, merge it,
     write the object. The scan is dropped from the page cache beforehand.

@@ -1,6 +1,6 @@
 """Time of a training step of PINN or Baseline, and what it goes into, at the default size.
 
-A step makes the example of one group (split of the photons, error reduction) and then computes loss and gradient of the
+A step makes the example of one group (split of the photons, estimate) and then computes loss and gradient of the
 network and updates its weights. Both are measured in turns, so that other load on the machine affects both; medians of
 wall and CPU times are reported. The first step, in which TensorFlow compiles the graph, is measured by itself. Prints
 JSON.

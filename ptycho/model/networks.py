@@ -1,7 +1,7 @@
 """Networks of PINN and Baseline: from a cheap physical estimate on a group's canvas to its object.
 
 The overlap of a group's exposures has shaped what the network sees: their diffraction patterns are stitched on one
-canvas by a few iterations of error reduction. PINN and Baseline share all of this; they differ in what teaches them.
+canvas by a few iterations of gradient descent. PINN and Baseline share all of this; they differ in what teaches them.
 """
 
 from dataclasses import asdict, dataclass
@@ -33,7 +33,7 @@ class NetworkOptions:
     filters: int
     """Features at full resolution; two and three times as many at the lower ones."""
     physics_iterations: int
-    """Iterations of error reduction after the first, see `ptycho.reconstruction.gradient_descent`."""
+    """Iterations of gradient descent after the first, see `ptycho.reconstruction.gradient_descent`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Estimator:
     """The physical estimate that a network sees, as features on a canvas."""
 
     physics_iterations: int
-    """Iterations of error reduction after the first."""
+    """Iterations of gradient descent after the first."""
     transmittance: float
     """Mean amplitude transmittance of the training data: the flat object that the iterations start from."""
     n_pixels: int

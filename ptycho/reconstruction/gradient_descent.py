@@ -1,8 +1,9 @@
-"""Error reduction on a canvas, accelerated: a few iterations give networks an estimate that overlap has shaped.
+"""Accelerated gradient descent on a canvas: a few iterations give networks an estimate that overlap has shaped.
 
-An iteration is a step of gradient descent on the squared error of the amplitudes, divided by the illumination (Fienup,
-Appl. Opt. 21, 2758, 1982, section III). Three additions make few iterations enough: momentum, a gain of slow phases, of
-which the patterns say little, and a weak prior of smoothness, which matters where photons are few.
+An iteration is a step down the gradient of the Poisson likelihood, divided by its curvature, which the illumination
+gives. Four additions make few iterations enough: momentum, a background that decreases from iteration to iteration, a
+gain of slow phases, of which the patterns say little, and a weak prior of smoothness, which matters where photons are
+few.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,13 @@ from ptycho.reconstruction.likelihood import Likelihood
 
 REGULARIZATION = 0.05
 """Added to the illumination that divides an update, as a fraction of an exposure's peak: dim pixels hardly change."""
-SMOOTHNESS = 2.0
-"""Weight of the prior, the sum of squared differences of neighboring pixels [photon]. The variance of an amplitude of
-counts is 1/4 at any dose, so this expects differences of 0.35 (RMS) in the real and in the imaginary part."""
+CURVATURE = 4.0
+"""Second derivative of half the deviance of one count, r² - y log r², by the amplitude r, at its minimum."""
+SMOOTHNESS = 4.0
+"""Weight of the squared differences of neighboring pixels, beside half the deviance [photon]. Differences of 1/√8 (RMS)
+are expected, in the real and in the imaginary part."""
+FIRST_BACKGROUND, LAST_BACKGROUND = 2.0, 0.03
+"""Background in the first and in the last iteration, in units of the counts' noise level."""
 MOMENTUM = 0.9
 """Fraction of the last change that an iteration goes ahead by."""
 SLOW_PHASE_GAIN, SLOW_PHASE_WAVES = 8.0, 0.22
@@ -27,7 +32,7 @@ left: an update recovers a fraction of a phase that falls with the square of its
 DARK = 0.1
 """Added to |O|² where a change of O is divided by it: dark pixels have no phase."""
 
-Update = Callable[[NDArray[np.complex64]], NDArray[np.complex64]]
+Update = Callable[[NDArray[np.complex64], float], NDArray[np.complex64]]
 
 
 def _laplacian(obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
@@ -36,38 +41,43 @@ def _laplacian(obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
     return padded[2:, 1:-1] + padded[:-2, 1:-1] + padded[1:-1, 2:] + padded[1:-1, :-2] - 4 * obj
 
 
-def _updates(likelihood: Likelihood) -> tuple[Update, Update]:
-    """Return functions that map an object to its change: in the first iteration, and in all others."""
-    illumination = likelihood.illumination()
-    damped = illumination + REGULARIZATION * float(np.max(np.sum(np.abs(likelihood.probe) ** 2, axis=0)))
-    first_step, step, seen = (
-        part.astype(np.float32) for part in (1 / damped, 1 / (damped + 8 * SMOOTHNESS), illumination / damped)
-    )
+def _damped_illumination(likelihood: Likelihood) -> NDArray[np.float64]:
+    """Return the illumination that divides an update, (H, W) float64 [photon/px]."""
+    peak = float(np.max(np.sum(np.abs(likelihood.probe) ** 2, axis=0)))
+    return likelihood.illumination() + REGULARIZATION * peak
+
+
+def _update(likelihood: Likelihood) -> Update:
+    """Return a function that maps an object and the background of the likelihood to the object's change."""
+    damped = _damped_illumination(likelihood)
+    step = (1 / (CURVATURE * damped + 16 * SMOOTHNESS)).astype(np.float32)
+    seen = (likelihood.illumination() / damped).astype(np.float32)
     height, width = (np.arange(size) / (2 * size) for size in likelihood.shape)
     waves = np.hypot(height[:, None], width) * diameter_px(likelihood.probe)
     gain = (SLOW_PHASE_GAIN / (1 + (waves / SLOW_PHASE_WAVES) ** 2)).astype(np.float32)
 
-    def first(obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        return first_step * likelihood.amplitude_update(obj)
-
-    def update(obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        change = step * (likelihood.amplitude_update(obj) + np.float32(SMOOTHNESS) * _laplacian(obj))
+    def update(obj: NDArray[np.complex64], background: float) -> NDArray[np.complex64]:
+        gradient = likelihood.with_background(background).gradient(obj)
+        change = step * (np.float32(2 * SMOOTHNESS) * _laplacian(obj) - gradient)
         phase = seen * np.imag(change * obj.conj()) / (np.abs(obj) ** 2 + np.float32(DARK))
         return change + 1j * obj * fft.idctn(gain * fft.dctn(phase))
 
-    return first, update
+    return update
 
 
 def gradient_descent(
     likelihood: Likelihood, start: NDArray[np.complex64], iterations: int, keep: tuple[int, ...]
 ) -> list[NDArray[np.complex64]]:
-    """Replace the amplitudes of all exposures on the detector and stitch the exit waves, again and again.
+    """Stitch the inverse diffraction of all exposures, and improve it by accelerated gradient descent.
 
-    From a flat object, the first iteration is the inverse diffraction of the patterns, stitched. The others follow
-    Nesterov's momentum (Soviet Math. Dokl. 27, 372, 1983; with a constant factor as in Sutskever et al., ICML 2013).
-    Their step is divided by the largest curvature of the prior as well, 8 times its weight, so that it never overshoots
-    (De Pierro, IEEE Trans. Med. Imaging 14, 132, 1995). The phase of a change is amplified at low frequencies, of which
-    the cosine transform needs no values beyond the border of the canvas.
+    The first iteration is one of error reduction (Fienup, Appl. Opt. 21, 2758, 1982): it replaces the amplitudes of all
+    waves on the detector. The others minimize half the deviance plus `SMOOTHNESS` times the squared differences of
+    neighboring pixels. They follow Nesterov's momentum (Soviet Math. Dokl. 27, 372, 1983; with a constant factor as in
+    Sutskever et al., ICML 2013). Their step is divided by a curvature: that of the likelihood at its minimum, if the
+    phases on the detector are known, plus the largest of the prior, 16 times its weight (De Pierro, IEEE Trans. Med.
+    Imaging 14, 132, 1995). The background that is added to the predicted counts falls geometrically: far from the
+    minimum, pixels with counts but almost no predicted intensity would dominate the gradient. The phase of a change is
+    amplified at low frequencies, of which the cosine transform needs no values beyond the border of the canvas.
 
     Parameters
     ----------
@@ -85,11 +95,12 @@ def gradient_descent(
     list of (H, W) complex64
         Object after each of the iterations in `keep`.
     """
-    first, update = _updates(likelihood)
-    before = obj = start + first(start)
-    ahead, kept = obj, {0: obj}
-    for iteration in range(1, iterations + 1):
-        obj, before = ahead + update(ahead), obj
+    first: NDArray[np.complex64] = likelihood.amplitude_update(start) / _damped_illumination(likelihood)
+    before = obj = start + first.astype(np.complex64)
+    ahead, kept, update = obj, {0: obj}, _update(likelihood)
+    backgrounds = np.geomspace(FIRST_BACKGROUND, LAST_BACKGROUND, iterations)
+    for iteration, background in enumerate(backgrounds, start=1):
+        obj, before = ahead + update(ahead, background), obj
         ahead = obj + np.float32(MOMENTUM) * (obj - before)
         if iteration in keep:
             kept[iteration] = obj

@@ -106,31 +106,36 @@ class Likelihood:
     def _evaluate(self, obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np.complex64]]:
         total, gradient = 0.0, np.zeros(self.shape, np.complex64)
         for part in self.counts.parts:
-            value, patches = self._patch_gradients(obj, part, self.block(part), self.origin_px)
-            total += value
-            self._add(patches, part, gradient, self.origin_px)
+            block = self.block(part)
+            waves, intensity, frames = self._predict(obj, part, block, self.origin_px)
+            ratio = frames / intensity
+            logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
+            total += float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
+            self._add(_gradient_patches(waves, ratio, block), part, gradient, self.origin_px)
         gradient.flags.writeable = False
         return total, gradient
 
-    def _patch_gradients(
+    def gradient(self, obj: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
+        """Return the gradient that calling the likelihood returns, without the value; nothing is cached."""
+        gradient = np.zeros(self.shape, np.complex64)
+        for part in self.counts.parts:
+            block = self.block(part)
+            waves, intensity, frames = self._predict(obj, part, block, self.origin_px)
+            self._add(_gradient_patches(waves, frames / intensity, block), part, gradient, self.origin_px)
+        return gradient
+
+    def _predict(
         self,
         obj: NDArray[np.complexfloating],
         exposures: slice | NDArray[np.int64],
         block: Block,
         origin: tuple[int, int],
-    ) -> tuple[float, NDArray[np.complex64]]:
-        """Return half the deviance of some exposures, and its gradient over their patches of an object."""
+    ) -> tuple[NDArray[np.complex64], NDArray[np.float32], NDArray[np.float32]]:
+        """Return waves on the detector (m, modes, N, N), their mean counts, and the counts to compare (m, N, N)."""
         frames, probes = block
         waves = self._waves(obj, exposures, probes, origin)
         intensity = self._expected_counts(waves, self.background)
-        frames = self._comparable(frames, intensity)
-        ratio = frames / intensity
-        logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
-        total = float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
-        waves *= (2 * (1 - ratio))[:, None]
-        exit_waves = fft.ifft2(waves, norm="ortho")
-        exit_waves *= probes.conj()
-        return total, exit_waves.sum(1)
+        return waves, intensity, self._comparable(frames, intensity)
 
     def amplitude_update(self, obj: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
         """Return what replaced amplitudes on the detector change: Σ_j conj(P_j) F⁻¹((sqrt(y_j / I_j) - 1) F(P_j O)).
@@ -153,13 +158,11 @@ class Likelihood:
         """
         update = np.zeros(self.shape, np.complex64)
         for part in self.counts.parts:
-            frames, probes = self.block(part)
+            frames, probes = block = self.block(part)
             waves = self._waves(obj, part, probes, self.origin_px)
             intensity = self._expected_counts(waves, BACKGROUND)
             waves *= (np.sqrt(self._comparable(frames, intensity) / intensity) - 1)[:, None]
-            exit_waves = fft.ifft2(waves, norm="ortho")
-            exit_waves *= probes.conj()  # in place: NumPy's choice of a temporary would depend on the block size
-            self._add(exit_waves.sum(1), part, update, self.origin_px)
+            self._add(_back_to_patches(waves, block), part, update, self.origin_px)
         return update
 
     def _waves(
@@ -230,7 +233,8 @@ class Likelihood:
                     origin: tuple[int, int] = origin,
                 ) -> NDArray[np.complex64]:
                     total = np.zeros(obj.shape, np.complex64)
-                    self._add(self._patch_gradients(obj, exposures, block, origin)[1], exposures, total, origin)
+                    waves, intensity, frames = self._predict(obj, exposures, block, origin)
+                    self._add(_gradient_patches(waves, frames / intensity, block), exposures, total, origin)
                     return total
 
                 yield np.s_[y : y + shape[0], x : x + shape[1]], gradient, illumination
@@ -285,3 +289,16 @@ class Likelihood:
         if self._cache is not None:
             self._cache[part.start] = frames, probes
         return frames, probes
+
+
+def _gradient_patches(waves: NDArray[np.complex64], ratio: NDArray[np.float32], block: Block) -> NDArray[np.complex64]:
+    """Return the gradient over the patches of a block, (m, N, N), from counts over predicted ones; overwrites waves."""
+    waves *= (2 * (1 - ratio))[:, None]
+    return _back_to_patches(waves, block)
+
+
+def _back_to_patches(waves: NDArray[np.complex64], block: Block) -> NDArray[np.complex64]:
+    """Multiply waves that are taken back from the detector by the conjugate probes, and sum over modes."""
+    exit_waves = fft.ifft2(waves, norm="ortho")
+    exit_waves *= block[1].conj()  # in place: NumPy's choice of a temporary would depend on the block size
+    return exit_waves.sum(1)
