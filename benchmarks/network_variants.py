@@ -65,7 +65,7 @@ VARIANTS: dict[str, tuple[dict, Callable[[], AbstractContextManager]]] = {
     "no-momentum": ({}, constant("MOMENTUM", 0.0)),
     "no-slow-phase-gain": ({}, constant("SLOW_PHASE_GAIN", 0.0)),
     "no-smoothness": ({}, constant("SMOOTHNESS", 0.0)),
-    "twice-smoothness": ({}, constant("SMOOTHNESS", 8.0)),
+    "twice-smoothness": ({}, constant("SMOOTHNESS", 16.0)),
     "constant-background": ({}, constant("FIRST_BACKGROUND", gradient_descent_module.LAST_BACKGROUND)),
     "replaced-amplitudes": ({}, replaced_amplitudes),
     "no-iterations": ({"physics_iterations": 0}, nullcontext),

@@ -19,8 +19,8 @@ REGULARIZATION = 0.05
 """Added to the illumination that divides an update, as a fraction of an exposure's peak: dim pixels hardly change."""
 CURVATURE = 4.0
 """Second derivative of half the deviance of one count, r² - y log r², by the amplitude r, at its minimum."""
-SMOOTHNESS = 4.0
-"""Weight of the squared differences of neighboring pixels, beside half the deviance [photon]. Differences of 1/√8 (RMS)
+SMOOTHNESS = 8.0
+"""Weight of the squared differences of neighboring pixels, beside half the deviance [photon]. Differences of 1/4 (RMS)
 are expected, in the real and in the imaginary part."""
 FIRST_BACKGROUND, LAST_BACKGROUND = 2.0, 0.03
 """Background in the first and in the last iteration, in units of the counts' noise level."""
