@@ -5,18 +5,16 @@ import subprocess
 import sys
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 
+from ptycho.model.card import load_network, make_card, read_card, read_probe, save_network
+from ptycho.model.inference import load_model, probe_warning
+from ptycho.model.networks import CanvasModel, Estimator, build_network
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.probes import add_modes
 from ptycho.workflow.files import ContractError
-
-keras = pytest.importorskip("keras")
-
-from ptycho.model.card import load_network, make_card, read_card, read_probe, save_network  # noqa: E402
-from ptycho.model.inference import load_model, probe_warning  # noqa: E402
-from ptycho.model.networks import CanvasModel, Estimator, build_network  # noqa: E402
 
 
 @pytest.fixture(scope="module")

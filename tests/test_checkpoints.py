@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
-
-from ptycho.model.checkpoints import Backup, training_key  # noqa: E402
+from ptycho.model.checkpoints import Backup, training_key
 
 
 def test_a_backup_comes_back_to_the_bit(tmp_path):

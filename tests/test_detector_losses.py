@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ptycho.data.tiles import cut_view
 from ptycho.loader import open_groups, open_tiles
+from ptycho.model import losses
+from ptycho.model.unet_training import target_of
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 from tests.conftest import ONE_TILE, view_of, write_scan
 from tests.test_detector_likelihood import BAD, DETECTOR, FRAMES, OBJECT, PROBE, counts_of, expected
-
-tf = pytest.importorskip("tensorflow")
-
-from ptycho.model import losses  # noqa: E402
-from ptycho.model.unet_training import target_of  # noqa: E402
 
 
 @pytest.fixture

@@ -4,23 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import fft
 
 from ptycho.data.views import FIT, VALIDATION
 from ptycho.loader import open_groups
+from ptycho.model import training as training_module
+from ptycho.model.early_stopping import split_groups
+from ptycho.model.group_examples import HALF_WEIGHT, GroupExamples, transmittance_of
+from ptycho.model.losses import canvas_deviance
+from ptycho.model.networks import Estimator, NetworkOptions
+from ptycho.model.training import TrainingOptions, TrainingRun, train
 from ptycho.physics.forward import cut_patches, illumination, mean_transmittance, window_start
 from ptycho.reconstruction import gradient_descent as gradient_descent_module
 from ptycho.reconstruction.counts import Counts
 from tests.conftest import view_of, write_scan
-
-tf = pytest.importorskip("tensorflow")
-
-from ptycho.model import training as training_module  # noqa: E402
-from ptycho.model.early_stopping import split_groups  # noqa: E402
-from ptycho.model.group_examples import HALF_WEIGHT, GroupExamples, transmittance_of  # noqa: E402
-from ptycho.model.losses import canvas_deviance  # noqa: E402
-from ptycho.model.networks import Estimator, NetworkOptions  # noqa: E402
-from ptycho.model.training import TrainingOptions, TrainingRun, train  # noqa: E402
 
 FRACTION = 0.7
 GROUP = 5

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,19 +12,16 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import FIT, VALIDATION
 from ptycho.loader import open_groups, open_tiles
+from ptycho.model.inference import reconstruct_in_chunks, reconstruct_tiles
+from ptycho.model.networks import NetworkOptions
+from ptycho.model.training import TrainingOptions, TrainingRun, train
+from ptycho.model.unrolled import train_unrolled
 from ptycho.physics.forward import window_start
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.gradient_descent import gradient_descent
 from ptycho.reconstruction.likelihood import Likelihood
 from tests.conftest import ONE_TILE, PRIOR, error_of, tiles_of, view_of
 from tests.test_unrolled import OPTIONS
-
-keras = pytest.importorskip("keras")
-
-from ptycho.model.inference import reconstruct_in_chunks, reconstruct_tiles  # noqa: E402
-from ptycho.model.networks import NetworkOptions  # noqa: E402
-from ptycho.model.training import TrainingOptions, TrainingRun, train  # noqa: E402
-from ptycho.model.unrolled import train_unrolled  # noqa: E402
 
 SMALL_TILES = TilingOptions(tile_px=9, halo_px=16)
 """About thirty of up to twenty exposures."""

@@ -1,20 +1,18 @@
 """The layer, the losses and the optimizer by themselves, each against NumPy, Keras or a closed form."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from ptycho.model import losses
+from ptycho.model.layers import FIRST_LOGIT, Blend
+from ptycho.model.optimizer import FusedAdam, cosine_rate
+from ptycho.model.unet_training import target_of
 from ptycho.physics import noise
 from ptycho.physics.forward import predict_intensity
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
-
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
-
-from ptycho.model import losses  # noqa: E402
-from ptycho.model.layers import FIRST_LOGIT, Blend  # noqa: E402
-from ptycho.model.optimizer import FusedAdam, cosine_rate  # noqa: E402
-from ptycho.model.unet_training import target_of  # noqa: E402
 
 N = 8
 X, Y = np.array([6.3, 9.0, 7.7]), np.array([5.6, 6.49, 9.0])

@@ -1,5 +1,6 @@
 """A law for every method: what stands in bad pixels changes no bit of the result; and they are no zeros, either."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,19 +10,16 @@ from ptycho.data.tiles import cut_view
 from ptycho.data.views import FIT, VALIDATION
 from ptycho.loader import open_groups, open_tiles
 from ptycho.methods import METHODS
+from ptycho.model.inference import reconstruct_in_chunks
+from ptycho.model.networks import NetworkOptions
+from ptycho.model.refined import RefinedOptions, RefinedRun, refine
+from ptycho.model.training import TrainingOptions, TrainingRun, train
+from ptycho.model.unet_training import ROUNDS
+from ptycho.model.unrolled import UnrolledOptions, train_unrolled
 from ptycho.reconstruction import lsqml, tv
 from ptycho.reconstruction.counts import Counts
 from tests.conftest import ONE_TILE, PRIOR, view_of, write_scan
 from tests.test_detector import bad_pixels
-
-keras = pytest.importorskip("keras")
-
-from ptycho.model.inference import reconstruct_in_chunks  # noqa: E402
-from ptycho.model.networks import NetworkOptions  # noqa: E402
-from ptycho.model.refined import RefinedOptions, RefinedRun, refine  # noqa: E402
-from ptycho.model.training import TrainingOptions, TrainingRun, train  # noqa: E402
-from ptycho.model.unet_training import ROUNDS  # noqa: E402
-from ptycho.model.unrolled import UnrolledOptions, train_unrolled  # noqa: E402
 
 N = 32
 BAD = bad_pixels(N)

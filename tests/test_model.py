@@ -4,24 +4,22 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
 from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups
+from ptycho.model.card import load_network
+from ptycho.model.networks import CanvasModel, Estimator, NetworkOptions, build_network
+from ptycho.model.training import TrainingOptions, TrainingRun, train
+from ptycho.model.unet import padded
+from ptycho.model.unet_training import ROUNDS
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.features import MAX_FEATURE
 from ptycho.reconstruction.gradient_descent import gradient_descent
 from ptycho.reconstruction.likelihood import Likelihood
 from tests.conftest import view_of, write_scan
-
-keras = pytest.importorskip("keras")
-
-from ptycho.model.card import load_network  # noqa: E402
-from ptycho.model.networks import CanvasModel, Estimator, NetworkOptions, build_network  # noqa: E402
-from ptycho.model.training import TrainingOptions, TrainingRun, train  # noqa: E402
-from ptycho.model.unet import padded  # noqa: E402
-from ptycho.model.unet_training import ROUNDS  # noqa: E402
 
 TINY = NetworkOptions(filters=2, physics_iterations=2)
 BRIEF = TrainingOptions(steps=2 * ROUNDS, learning_rate=1.0e-3, fit_fraction=0.8, loss="poisson")

@@ -8,16 +8,13 @@ import pytest
 
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import cut_tiles
-from ptycho.reconstruction.likelihood import Likelihood
-from ptycho.workflow.job import CpuClock
-from tests.conftest import PRIOR, error_of
-
-pytest.importorskip("tensorflow")
-
 from ptycho.model import refined as refined_module
 from ptycho.model import unet_training
 from ptycho.model.checkpoints import Backup
 from ptycho.model.refined import CHANNELS, Maps, RefinedOptions, RefinedRun, refine, refine_tile
+from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.workflow.job import CpuClock
+from tests.conftest import PRIOR, error_of
 
 OPTIONS = RefinedOptions(n_splits=2, fit_fraction=0.75, tile_px=40, filters=4, steps=20, learning_rate=1e-3)
 

@@ -8,24 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import keras
 import numpy as np
 import pytest
 
 from ptycho.data.scan import open_scan
 from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups
+from ptycho.model.checkpoints import Backup
+from ptycho.model.early_stopping import MAX_GROUPS, Patience, TrainingError, split_groups
+from ptycho.model.networks import NetworkOptions
+from ptycho.model.optimizer import cosine_rate
+from ptycho.model.training import TrainingOptions, TrainingRun, train
+from ptycho.model.unet_training import PATIENCE, ROUNDS, Trainer
 from ptycho.workflow.job import show_messages
 from tests.conftest import view_of, write_scan
-
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
-
-from ptycho.model.checkpoints import Backup  # noqa: E402
-from ptycho.model.early_stopping import MAX_GROUPS, Patience, TrainingError, split_groups  # noqa: E402
-from ptycho.model.networks import NetworkOptions  # noqa: E402
-from ptycho.model.optimizer import cosine_rate  # noqa: E402
-from ptycho.model.training import TrainingOptions, TrainingRun, train  # noqa: E402
-from ptycho.model.unet_training import PATIENCE, ROUNDS, Trainer  # noqa: E402
 
 TINY = NetworkOptions(filters=1, physics_iterations=2)
 BRIEF = TrainingOptions(steps=ROUNDS, learning_rate=1.0e-3, fit_fraction=0.8, loss="poisson")

@@ -9,15 +9,12 @@ from ptycho.data.grouping import central_exposures
 from ptycho.data.tiles import WHOLE_PLANE, TilingOptions, canvas_of, cut_view
 from ptycho.data.views import VALIDATION
 from ptycho.loader import open_groups, open_tiles
-from ptycho.reconstruction.counts import Counts
-from tests.conftest import view_of
-
-pytest.importorskip("keras")
-
 from ptycho.model.early_stopping import TrainingError
 from ptycho.model.group_examples import GroupExamples
 from ptycho.model.networks import Estimator, NetworkOptions
 from ptycho.model.training import TrainingOptions, TrainingRun, groups_within, train
+from ptycho.reconstruction.counts import Counts
+from tests.conftest import view_of
 
 BRIEF = TrainingOptions(steps=10, learning_rate=1.0e-3, fit_fraction=0.8, loss="poisson")
 

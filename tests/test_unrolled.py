@@ -5,10 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import cut_tiles
 from ptycho.methods import METHODS
+from ptycho.model import unet, unet_training, unrolled
+from ptycho.model.ablation import ablate
+from ptycho.model.card import make_card, read_card, read_probe, save_network
+from ptycho.model.checkpoints import Backup
+from ptycho.model.inference import load_model, probe_warning
+from ptycho.model.losses import canvas_deviance
+from ptycho.model.unrolled import UnrolledModel, UnrolledOptions, train_unrolled
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.probes import scale_to
 from ptycho.reconstruction import schedule as schedule_module
@@ -17,16 +25,6 @@ from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, total_variation
 from ptycho.reconstruction.schedule import Schedule
 from tests.conftest import PRIOR, error_of
-
-tf = pytest.importorskip("tensorflow")
-
-from ptycho.model import unet, unet_training, unrolled  # noqa: E402
-from ptycho.model.ablation import ablate  # noqa: E402
-from ptycho.model.card import make_card, read_card, read_probe, save_network  # noqa: E402
-from ptycho.model.checkpoints import Backup  # noqa: E402
-from ptycho.model.inference import load_model, probe_warning  # noqa: E402
-from ptycho.model.losses import canvas_deviance  # noqa: E402
-from ptycho.model.unrolled import UnrolledModel, UnrolledOptions, train_unrolled  # noqa: E402
 
 OPTIONS = UnrolledOptions(
     stages=3,
