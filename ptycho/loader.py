@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.backend import tensorflow
+from ptycho.data.grouping import group_offsets
 from ptycho.data.lazy import GroupedArray, LazyArray, TransformedArray
 from ptycho.data.scan import Scan
 from ptycho.data.tiles import Tile
 from ptycho.data.views import View
 from ptycho.physics.detector import PERFECT, Detector
-from ptycho.physics.forward import as_modes, split_position
+from ptycho.physics.forward import as_modes
 
 
 def _to_numpy(array: Any) -> Any:
@@ -237,32 +238,6 @@ class PtychoDataContainer:
         signature = ({"diffraction": frames, "positions": tf.TensorSpec((None, 1, 2, channels), tf.float32)}, frames)
         dataset = tf.data.Dataset.from_generator(stream, output_signature=signature)
         return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(self) // batch_size))).prefetch(2)
-
-
-def group_offsets(
-    xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], nn_indices: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the positions of groups, and of their exposures relative to them.
-
-    Parameters
-    ----------
-    xcoords, ycoords : (M,) float64
-        Patch centers [px].
-    nn_indices : (B, C) int
-        Exposures of each group; -1 where a group has fewer than C.
-
-    Returns
-    -------
-    global_offsets : (B, 1, 2, 1) float64
-        The pixel nearest to the mean position, order [x, y] [px]: integers, so that sub-pixel parts are preserved.
-    local_offsets : (B, 1, 2, C) float64
-        Position minus global offset, order [x, y] [px]; 0 where there is no exposure.
-    """
-    members = (nn_indices >= 0)[:, None, None]
-    positions = np.where(members, np.stack([xcoords[nn_indices], ycoords[nn_indices]], axis=1)[:, None], 0)
-    mean = positions.sum(axis=-1, keepdims=True) / members.sum(axis=-1, keepdims=True)
-    center = split_position(mean)[0].astype(np.float64)
-    return center, np.where(members, positions - center, 0)
 
 
 def open_groups(scan: Scan, view: View) -> PtychoDataContainer:

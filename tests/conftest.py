@@ -22,6 +22,7 @@ from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from ptycho.workflow.job import limit_threads
 from tests.faulty_scans import faults, write
+from tests.raw_scans import measurement
 from tests.workflow import CONDITION, config_file, snakemake
 
 DOSE = 20_000
@@ -61,6 +62,19 @@ def write_scan(path, *, n=64, columns=7, rows=7, truth=None, dose=DOSE, slope=0.
         for frames in simulate_scan(obj, probe, (x, y), np.random.default_rng(2)):
             scan.write(frames)
     return open_scan(path)
+
+
+@pytest.fixture
+def raw():
+    """Arrays of a scan as another program may have them, see `measurement`."""
+    return measurement()
+
+
+@pytest.fixture
+def source(tmp_path, raw):
+    """A file with the arrays of `raw`."""
+    np.savez(tmp_path / "raw.npz", **raw)
+    return tmp_path / "raw.npz"
 
 
 def view_of(scan, gridsize=2, n_groups=24):

@@ -1,4 +1,4 @@
-"""Config files and the closed schema: complete, short, and refused with the name of the key."""
+"""Study files and the closed schema: complete, short, and refused with the name of the key."""
 
 import copy
 import re
@@ -20,27 +20,12 @@ from ptycho.workflow.config import (
     load_config,
     load_schema,
     read_file,
-    with_command_line,
-    with_numbers,
 )
 from ptycho.workflow.config_reference import write_reference
-from tests.workflow import config_file, output_of, snakemake
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(path for path in (ROOT / "config").glob("*.yaml") if path != DEFAULTS)
 DEFAULT = load_config(ROOT / "config/config.yaml")
-TEN_LINES = """\
-study: mine
-doses: [1000]
-methods: [lsqml]
-views: {only: 0.6}
-source:
-  kind: simulated
-  seed: 1
-  object: {kind: lines}
-  probe: {kind: gaussian, n_pixels: 64, fwhm_px: 11.8}
-  raster: {columns: 22, train_rows: 16, test_rows: 14, spacing_px: 6.2, jitter_px: 1.0}
-"""
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -182,104 +167,6 @@ def assert_closed(schema):
 
 def test_the_schema_is_closed_everywhere():
     assert_closed(load_schema())
-
-
-def test_numbers_that_snakemake_left_as_text_are_parsed():
-    given = {"doses": ["1000", "10000"], "views": {"dense": "0.7"}, "methods": ["pinn"], "note": "yes"}
-    wanted = {"doses": [1000, 10000], "views": {"dense": 0.7}, "methods": ["pinn"], "note": "yes"}
-    assert with_numbers(given) == wanted
-
-
-def test_the_command_line_replaces_views_and_changes_single_settings():
-    given = {"views": {"mid": "0.5"}, "training": {"steps": "7"}}
-    merged = copy.deepcopy(DEFAULT)
-    merged["views"] |= given["views"]  # as Snakemake merges
-    merged["training"] |= given["training"]
-    config = with_command_line(merged, given)
-    assert config["views"] == {"mid": 0.5}
-    assert config["training"] == {**DEFAULT["training"], "steps": 7}
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "reason"),
-    [
-        ("study: x\ndoses: [1000]\ndoses: [10]\n", 3, "'doses'"),
-        ("study: x\nviews:\n  0.7: 0.7\n", 3, "0.7"),
-        ("study: x\nviews: {dense: 0.7\ndoses: [10]\n", 3, "expected"),
-        ("study: x\n\tdoses: [10]\n", 2, "cannot start any token"),
-    ],
-    ids=["duplicate key", "number as key", "unbalanced bracket", "tab"],
-)
-def test_a_broken_file_is_refused_in_one_line_with_its_name_and_the_line(tmp_path, text, line, reason):
-    path = tmp_path / "broken.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=rf"{path}\b.*\bline {line}\b") as error:
-        read_file(path)
-    assert reason in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_file_that_is_missing_or_no_mapping_is_named(tmp_path):
-    (tmp_path / "list.yaml").write_text("- a\n", encoding="utf-8")
-    (tmp_path / "latin1.yaml").write_bytes("study: café\n".encode("latin-1"))
-    for name, reason in (("list", "wanted a mapping"), ("latin1", "utf-8"), ("none", "No such file")):
-        with pytest.raises(ConfigError, match=rf"{name}\.yaml: .*{reason}"):
-            read_file(tmp_path / f"{name}.yaml")
-
-
-def dry_run(folder, text, *arguments, check=False, **options):
-    """A dry run with a study file of this text."""
-    path = folder / "study.yaml"
-    path.write_text(text, encoding="utf-8")
-    return snakemake(folder, "-n", "--configfile", path, *arguments, check=check, **options)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (TEN_LINES + "doses: [10]\n", r"study\.yaml, line 11: .*'doses'"),
-        (TEN_LINES.replace("only: 0.6", "0.6: 0.6"), r"study\.yaml, line 4: .*0\.6"),
-        (TEN_LINES.replace("[1000]", "[1000"), "Config file is not valid JSON or YAML"),  # Snakemake's own
-    ],
-    ids=["duplicate key", "number as key", "broken YAML"],
-)
-def test_a_broken_file_stops_the_dry_run_without_a_traceback(tmp_path, text, message):
-    run = dry_run(tmp_path, text)
-    assert run.returncode
-    assert len(re.findall(message, output_of(run))) == 1
-    assert "Traceback" not in output_of(run)
-
-
-def views_of(run):
-    """Views that a dry run would make."""
-    return set(
-        re.findall(r"^    output: results/\w+/dose_\d+/(\w+)/seed_0/test\.npz,", output_of(run), flags=re.MULTILINE)
-    )
-
-
-def test_a_relative_configfile_is_found_from_where_the_command_is_given(tmp_path):
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    config = config_file(here, study="relative")
-    run = snakemake(there, "-n", "--configfile", config.name, "--", "phase_d", cwd=here)
-    assert "results/relative/dose_100000/dense/seed_0/test.npz" in output_of(run)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "views"),
-    [
-        ((), {"dense", "sparse"}),  # without --configfile: the default study
-        (("--configfile", "own"), {"only"}),  # with it none of the default study's views
-        (("--configfile", "own", "--config", "views={mid: 0.5}"), {"mid"}),
-        (("--config", "views={mid: 0.5}"), {"mid"}),
-    ],
-)
-def test_views_are_those_that_were_asked_for_last(tmp_path, arguments, views):
-    path = tmp_path / "own.yaml"
-    path.write_text(TEN_LINES, encoding="utf-8")
-    arguments = [path if argument == "own" else argument for argument in arguments]
-    run = snakemake(tmp_path, "-n", *arguments, "--", "phase_d")
-    assert views_of(run) == views
 
 
 def studies_in_the_documentation():

@@ -6,18 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.cli.main import main
-from tests.raw_scans import COUNT, PIXEL, WAVELENGTH, N, convert, counts_of, measurement, member
-
-
-@pytest.fixture
-def raw():
-    return measurement()
-
-
-@pytest.fixture
-def source(tmp_path, raw):
-    np.savez(tmp_path / "raw.npz", **raw)
-    return tmp_path / "raw.npz"
+from tests.raw_scans import COUNT, PIXEL, WAVELENGTH, N, convert, counts_of, member
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from ptycho import loader
+from ptycho.data.grouping import group_offsets
 from ptycho.data.lazy import GroupedArray
 from ptycho.data.scan import ScanWriter, open_scan
 from ptycho.data.tiles import TilingOptions, cut_view
 from ptycho.data.views import FIT, VALIDATION, GroupingOptions, make_view, open_view, save_view, with_groups
-from ptycho.loader import PtychoDataContainer, group_offsets, open_groups, open_tiles
+from ptycho.loader import PtychoDataContainer, open_groups, open_tiles
 
 N, COUNT = 16, 60
 TILING = TilingOptions(tile_px=12, halo_px=5)

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
+from ptycho.physics.forward import split_position
+
 CHOICES_AT_ONCE = 4096
 """Number of choices of neighbors that are made together, in whole rounds."""
 IDLE_ROUNDS = 1000
@@ -245,3 +247,29 @@ def measure_groups(
         "within_groups": measure_overlap(within, diameter),
         "between_group_centers": measure_overlap(between, diameter),
     }
+
+
+def group_offsets(
+    xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], nn_indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the positions of groups, and of their exposures relative to them.
+
+    Parameters
+    ----------
+    xcoords, ycoords : (M,) float64
+        Patch centers [px].
+    nn_indices : (B, C) int
+        Exposures of each group; -1 where a group has fewer than C.
+
+    Returns
+    -------
+    global_offsets : (B, 1, 2, 1) float64
+        The pixel nearest to the mean position, order [x, y] [px]: integers, so that sub-pixel parts are preserved.
+    local_offsets : (B, 1, 2, C) float64
+        Position minus global offset, order [x, y] [px]; 0 where there is no exposure.
+    """
+    members = (nn_indices >= 0)[:, None, None]
+    positions = np.where(members, np.stack([xcoords[nn_indices], ycoords[nn_indices]], axis=1)[:, None], 0)
+    mean = positions.sum(axis=-1, keepdims=True) / members.sum(axis=-1, keepdims=True)
+    center = split_position(mean)[0].astype(np.float64)
+    return center, np.where(members, positions - center, 0)
