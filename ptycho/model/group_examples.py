@@ -84,14 +84,8 @@ class GroupExamples:
         """Make an example whose target is all of the group's photons, also those that the network sees.
 
         Their noise is not independent of the network's input: this is how a self-supervised network is trained without
-        a split of the photons, and here for comparison.
-
-        Parameters
-        ----------
-        group : int
-            The group.
-        rng : Generator
-            Source of the split: the network sees as many photons as with `photons`.
+        a split of the photons, and here for comparison. The network sees as many photons as with `photons`, whose
+        parameters these are.
         """
         likelihood, _ = self._split(group, rng)
         target = Likelihood(Counts.of_group(self.container, group), self.container.probe_array, cache_bytes=0)
@@ -100,12 +94,7 @@ class GroupExamples:
     def truth(self, group: int, rng: np.random.Generator) -> Example:
         """Make an example whose target is the true object, for `ptycho.model.losses.canvas_distance`.
 
-        Parameters
-        ----------
-        group : int
-            The group.
-        rng : Generator
-            Source of the split: the network sees as many photons as with `photons`.
+        The network sees as many photons as with `photons`, whose parameters these are.
         """
         likelihood, _ = self._split(group, rng)
         (y, x), (height, width) = likelihood.origin_px, likelihood.shape

@@ -30,7 +30,20 @@ class Model(Protocol):
         ...
 
     def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
-        """Reconstruct exposures on one canvas."""
+        """Reconstruct exposures on one canvas.
+
+        Parameters
+        ----------
+        counts : Counts
+            Exposures to reconstruct: a group of any size.
+        probe : (modes, N, N) complex
+            Known illumination [sqrt(photon)].
+
+        Raises
+        ------
+        ValueError
+            If the network was trained on patterns of another size.
+        """
         ...
 
 

@@ -83,15 +83,10 @@ def _canvas_intensity(
 
 
 def canvas_amplitude_error(
-    canvas: tf.Tensor,
-    top: tf.Tensor,
-    left: tf.Tensor,
-    frames: tf.Tensor,
-    probes: tf.Tensor,
-    detector: tf.Tensor | None = None,
+    canvas: tf.Tensor, frames: tf.Tensor, detector: tf.Tensor | None = None, **windows: tf.Tensor
 ) -> tf.Tensor:
-    """Mean absolute error of the predicted amplitudes [sqrt(photon)]; parameters as for `canvas_deviance`."""
-    intensity = _canvas_intensity(canvas, top, left, probes, detector)
+    """Mean absolute error of the predicted amplitudes [sqrt(photon)]; parameters as for `canvas_deviance`, by name."""
+    intensity = _canvas_intensity(canvas, detector=detector, **windows)
     return _valid_mean(tf.abs(tf.sqrt(intensity) - tf.sqrt(frames)), detector)
 
 

@@ -120,14 +120,7 @@ class CanvasModel:
         return {}
 
     def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
-        """Reconstruct exposures on one canvas.
-
-        Parameters
-        ----------
-        counts : Counts
-            Exposures to reconstruct: a group of any size.
-        probe : (modes, N, N) complex
-            Known illumination [sqrt(photon)].
+        """Reconstruct exposures on one canvas, see `ptycho.model.inference.Model`.
 
         Raises
         ------

@@ -79,14 +79,7 @@ class UnrolledModel:
         return {"tv_weight": self.schedule.tv_weight}
 
     def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
-        """Reconstruct exposures on one canvas; `chosen` of the result has `tv_weight`.
-
-        Parameters
-        ----------
-        counts : Counts
-            Exposures to reconstruct: a group of any size.
-        probe : (modes, N, N) complex
-            Known illumination [sqrt(photon)].
+        """Reconstruct exposures on one canvas, see `ptycho.model.inference.Model`; `chosen` has `tv_weight`.
 
         Raises
         ------
