@@ -7,7 +7,8 @@ import yaml
 
 from ptycho.workflow.config import ConfigError, check_config, load_schema
 from ptycho.workflow.retired import DROPPED, KEYS, MEANINGS, accept_old_kinds
-from tests.test_config import DEFAULT, TEN_LINES, changed, dry_run
+from tests.test_config import changed
+from tests.test_config_files import DEFAULT, TEN_LINES, dry_run
 from tests.workflow import output_of
 
 

@@ -133,17 +133,18 @@ class Likelihood:
     ) -> tuple[NDArray[np.complex64], NDArray[np.float32], NDArray[np.float32]]:
         """Return waves on the detector (m, modes, N, N), their mean counts, and the counts to compare (m, N, N)."""
         frames, probes = block
-        waves = self._waves(obj, exposures, probes, origin)
-        intensity = self._expected_counts(waves, self.background)
+        windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n_pixels, self.n_pixels))
+        patches = windows[self.top[exposures] - origin[0], self.left[exposures] - origin[1]]
+        waves = fft.fft2(patches[:, None] * probes, norm="ortho")
+        intensity = self._expected_counts(waves)
         return waves, intensity, self._comparable(frames, intensity)
 
     def amplitude_update(self, obj: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
         """Return what replaced amplitudes on the detector change: Σ_j conj(P_j) F⁻¹((sqrt(y_j / I_j) - 1) F(P_j O)).
 
         Each exposure's predicted wave gets the measured amplitudes and keeps its phases; with several modes, their
-        incoherent sum gets them (Thibault and Menzel, Nature 494, 68, 2013). `BACKGROUND` is added to the predicted
-        counts: where almost none are predicted, the phases consist of rounding errors. The predicted waves of bad
-        pixels are kept.
+        incoherent sum gets them (Thibault and Menzel, Nature 494, 68, 2013). The predicted waves of bad pixels are
+        kept.
 
         Parameters
         ----------
@@ -158,28 +159,15 @@ class Likelihood:
         """
         update = np.zeros(self.shape, np.complex64)
         for part in self.counts.parts:
-            frames, probes = block = self.block(part)
-            waves = self._waves(obj, part, probes, self.origin_px)
-            intensity = self._expected_counts(waves, BACKGROUND)
-            waves *= (np.sqrt(self._comparable(frames, intensity) / intensity) - 1)[:, None]
+            block = self.block(part)
+            waves, intensity, frames = self._predict(obj, part, block, self.origin_px)
+            waves *= (np.sqrt(frames / intensity) - 1)[:, None]
             self._add(_back_to_patches(waves, block), part, update, self.origin_px)
         return update
 
-    def _waves(
-        self,
-        obj: NDArray[np.complexfloating],
-        exposures: slice | NDArray[np.int64],
-        probes: NDArray[np.complex64],
-        origin: tuple[int, int],
-    ) -> NDArray[np.complex64]:
-        """Return the waves of some exposures on the detector, (m, modes, N, N), zero frequency first."""
-        windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n_pixels, self.n_pixels))
-        patches = windows[self.top[exposures] - origin[0], self.left[exposures] - origin[1]]
-        return fft.fft2(patches[:, None] * probes, norm="ortho")
-
-    def _expected_counts(self, waves: NDArray[np.complex64], background: float) -> NDArray[np.float32]:
+    def _expected_counts(self, waves: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Return the mean counts (m, N, N) of waves on the detector, all modes together, with all that is added."""
-        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(background)
+        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(self.background)
         return intensity if self.detector is None else intensity + self.detector[1]
 
     def _comparable(self, frames: NDArray[np.float32], intensity: NDArray[np.float32]) -> NDArray[np.float32]:
