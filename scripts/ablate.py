@@ -19,7 +19,8 @@ from ptycho.model.inference import load_model
 from ptycho.reconstruction.counts import Counts
 from ptycho.workflow.provenance import record_of
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 paths, record = {Path(path).stem: path for path in snakemake.output}, record_of(snakemake, __file__)
 for part, result in ablate(load_model(snakemake.input.model), counts, scan.probe):

@@ -24,7 +24,8 @@ from ptycho.workflow.paths import condition_of
 from ptycho.workflow.provenance import record_of
 
 objects = dict(zip(snakemake.params.methods, snakemake.input.objects, strict=True))
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 region = Region.load(snakemake.input.region)
 metrics, arrays = compare(objects, scan, view, region)
 metrics = with_condition(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)

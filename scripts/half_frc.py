@@ -22,7 +22,8 @@ from ptycho.workflow.files import save_table
 from ptycho.workflow.paths import label
 from ptycho.workflow.provenance import record_of
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 region = Region.load(snakemake.input.region)
 pairs = zip(snakemake.input.first, snakemake.input.second, strict=True)
 halves = dict(zip(snakemake.params.methods, pairs, strict=True))

@@ -18,7 +18,8 @@ from ptycho.loader import open_tiles
 from ptycho.model.inference import load_model, probe_warning, reconstruct_tiles
 from ptycho.workflow.provenance import record_of
 
-scan, tiles = open_scan(snakemake.input.scan), load_tiles(snakemake.input.tiles)
+scan = open_scan(snakemake.input.scan)
+tiles = load_tiles(snakemake.input.tiles, scan)
 path, container = snakemake.input.model, open_tiles(scan, tiles)
 if warning := probe_warning(path, scan.probe):
     print(f"WARNING: {warning}")

@@ -16,7 +16,8 @@ from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.workflow.provenance import record_of
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 options = LSQMLOptions(**snakemake.params.lsqml)
 overlap = view.metadata["overlap"]["between_exposures"]["linear"]
 compact = overlap < options.compact_batching_below_overlap

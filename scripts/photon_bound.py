@@ -19,7 +19,8 @@ from ptycho.scoring.region import Region
 from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import record_of, save_record
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 clock = job.CpuClock()
 rngs = map(np.random.default_rng, range(snakemake.params.draws))
 errors, tile = draw_errors(scan, view, Region.load(snakemake.input.region), rngs)

@@ -1,11 +1,10 @@
 """Plot the truth, or the reference of a measured study, and all methods under one condition, with error maps."""
 
-import json
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
+from ptycho.data.npz import Npz
 from ptycho.reporting.figures import plot_comparison, save
 from ptycho.reporting.image_panels import add_scale_bars
 from ptycho.scoring.metric_tables import warnings_of
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-arrays = dict(np.load(snakemake.input.arrays))
-pixel_m = json.loads(str(arrays.pop("metadata"))).get("pixel_size_m")
+with Npz(snakemake.input.arrays) as file:
+    arrays = {key: file.array(key) for key in file.keys if key != "metadata"}
+    pixel_m = file.metadata().get("pixel_size_m")
 table = pd.read_csv(snakemake.input.metrics)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
 figure = plot_comparison(

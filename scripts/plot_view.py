@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 xcoords, ycoords = scan.xcoords[view.exposures], scan.ycoords[view.exposures]
 margin, (height, width) = scan.n_pixels, scan.object.shape
 top, left = max(int(ycoords.min()) - margin, 0), max(int(xcoords.min()) - margin, 0)
@@ -26,6 +27,6 @@ flux = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
 overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
 chosen = {role: view.of_role(code) for code, role in enumerate(ROLES)}
 positions = {role: (scan.xcoords[exposures], scan.ycoords[exposures]) for role, exposures in chosen.items()}
-borders = borders_of(load_tiles(snakemake.input.tiles) if snakemake.input.tiles else [])
+borders = borders_of(load_tiles(snakemake.input.tiles, scan) if snakemake.input.tiles else [])
 figure = plot_view(positions, flux, overlaps, origin_px=(top, left), borders_px=borders)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

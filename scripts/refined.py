@@ -20,7 +20,8 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 tv, _ = load_reconstruction(snakemake.input.tv)
 seed, params = int(snakemake.wildcards.seed), snakemake.params

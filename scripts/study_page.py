@@ -1,7 +1,6 @@
 """The study's page: question, answer, numbers, images, convergence, cost, and how to reproduce them."""
 
 import base64
-import json
 import platform
 from datetime import datetime
 from itertools import chain
@@ -14,6 +13,7 @@ from ptycho.reporting import page
 from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
 from ptycho.workflow import job, provenance
+from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import save_text
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ html = page.render(
     images=page.by_condition(conditions),
     config_text=text,
     config_encoded=base64.b64encode(text.encode()).decode(),
-    design=design(*({path: json.loads(read(path)) for path in paths} for paths in (files.numbers, files.tiles))),
+    design=design(*({path: read_json(path) for path in paths} for paths in (files.numbers, files.tiles))),
     warnings=page.warnings_in(read(files.summary)),
     jobs=costs(params.costs, params.config).to_dict("records"),
     made=f"{datetime.now():%d %B %Y, %H:%M}",

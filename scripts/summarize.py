@@ -1,7 +1,5 @@
 """Collect the metrics of all conditions in one tidy table, and the headline numbers in a text."""
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -22,6 +20,7 @@ from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.metric_tables import misfit_warnings, warnings_of
 from ptycho.scoring.price import price_table
 from ptycho.workflow import job
+from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import save_table, save_text
 from ptycho.workflow.provenance import record_of, save_record
 
@@ -34,8 +33,7 @@ metrics, scores = (
     for paths in (snakemake.input.metrics, [*snakemake.input.metrics, *snakemake.input.bounds])
 )
 train_views, views, tiles = (
-    {path: json.loads(Path(path).read_text(encoding="utf-8")) for path in snakemake.input[name]}
-    for name in ("train_views", "views", "tiles")
+    {path: read_json(path) for path in snakemake.input[name]} for name in ("train_views", "views", "tiles")
 )
 fluence = fluence_table(views)
 tables = StudyTables(
@@ -52,7 +50,7 @@ for name in ("metrics", "differences", "fluence", "training", "bound", "price"):
 params, notes = snakemake.params, detector_notes(views)
 warnings = [*warnings_of(metrics), *view_warnings(train_views | views), *tile_warnings(tiles)]
 if snakemake.input.verdict:  # of a measured study
-    reference = json.loads(Path(snakemake.input.reference[0]).read_text(encoding="utf-8"))
+    reference = read_json(snakemake.input.reference[0])
     notes += [reference_note(reference)]
     warnings += verdict_warnings(Verdict.load(snakemake.input.verdict), f"{params.results}/data/check.html")
     warnings += reference_warnings(reference) + misfit_warnings(metrics)

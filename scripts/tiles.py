@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-scan, exposures = open_scan(snakemake.input.scan), open_view(snakemake.input.view).of_role(FIT, VALIDATION)
+scan = open_scan(snakemake.input.scan)
+exposures = open_view(snakemake.input.view, scan).of_role(FIT, VALIDATION)
 options = TilingOptions(tile_px=snakemake.params.tile_px, halo_px=snakemake.params.halo_px)
 tiles = cut_view(scan, exposures, options)
 print(tile_numbers(tiles))

@@ -22,8 +22,9 @@ from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
 method, seed, params = snakemake.wildcards.method, int(snakemake.wildcards.seed), snakemake.params
-view = open_view(snakemake.input.view)
-container = open_groups(open_scan(snakemake.input.scan), view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
+container = open_groups(scan, view)
 print(container)
 config = {"network": params.network, "training": params.training}
 origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)

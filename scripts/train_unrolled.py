@@ -21,7 +21,8 @@ from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 seed, params = int(snakemake.wildcards.seed), snakemake.params
 config = {"unrolled": params.unrolled, "tv": params.tv}
 origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)

@@ -18,7 +18,8 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions, reconstruct
 from ptycho.workflow.provenance import record_of
 
-scan, view = open_scan(snakemake.input.scan), open_view(snakemake.input.view)
+scan = open_scan(snakemake.input.scan)
+view = open_view(snakemake.input.view, scan)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 options, folder = TVOptions(**snakemake.params.tv), Path(snakemake.output.object).parent
 result = reconstruct(counts, scan.probe, options, seed=int(snakemake.wildcards.seed), folder=folder)

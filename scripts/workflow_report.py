@@ -7,7 +7,7 @@ import yaml
 
 from ptycho.workflow import job
 from ptycho.workflow.files import replacing, temporary_folder
-from ptycho.workflow.processes import run
+from ptycho.workflow.processes import run_reported
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -22,4 +22,4 @@ with temporary_folder() as folder:
         # It reads captions in the encoding of the locale, unless Python runs in its UTF-8 mode.
         command = [sys.executable, "-X", "utf8", "-m", "snakemake", "--nolock", "--workflow-profile", "none"]
         command += ["--snakefile", snakemake.params.snakefile, "--configfile", config, "--report", page]
-        run(command, check=True)
+        run_reported(command, snakemake.output[0])

@@ -89,6 +89,66 @@ def test_a_network_with_code_in_it_is_not_loaded(tmp_path):
         load_network(path)
 
 
+def rewrite(path, **members):
+    """Replace members of a saved model; "" removes one."""
+    with zipfile.ZipFile(path) as archive:
+        content = {info.filename: archive.read(info) for info in archive.infolist()} | members
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in content.items():
+            if part:
+                archive.writestr(name, part)
+
+
+def test_a_layer_that_is_larger_than_its_weights_is_not_allocated(tmp_path):
+    """20,000 × 20,000 weights would take 1.6 GB, the file has 64 byte of them."""
+    path, card = tmp_path / "model.keras", make_card("pinn", np.ones((8, 8)), n_pixels=8, channels=4, transmittance=1.0)
+    inputs = keras.Input((4,))
+    save_network(path, keras.Model(inputs, keras.layers.Dense(4, use_bias=False)(inputs)), card, np.ones((8, 8)))
+    assert load_network(path).count_params() == 16
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    first, dense = config["config"]["layers"]
+    first["config"]["batch_shape"] = [None, 20_000]
+    dense["config"]["units"], dense["build_config"]["input_shape"] = 20_000, [None, 20_000]
+    for node in dense["inbound_nodes"]:
+        node["args"][0]["config"]["shape"] = [None, 20_000]
+    rewrite(path, **{"config.json": json.dumps(config)})
+    with pytest.raises(
+        ContractError, match=r"model\.keras: its layers have 1600000000 bytes of weights, .*weights\.h5"
+    ):
+        load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("[]", r"'ptycho\.json' is '\[\]'; wanted a JSON object"),
+        ('{"transmittance": NaN, "n_pixels": 8}', r"'transmittance' is nan; wanted a finite number"),
+        ('{"transmittance": 1, "n_pixels": 8, "estimator": 3}', "'estimator' is 3; wanted an object"),
+        (
+            '{"transmittance": 1, "n_pixels": 8, "estimator": '
+            '{"physics_iterations": 1000000000000, "transmittance": 1, "n_pixels": 8}}',
+            "'physics_iterations' is 1000000000000; wanted 0 to",
+        ),
+        (
+            '{"transmittance": 1, "n_pixels": 8, "estimator": '
+            '{"physics_iterations": "1", "transmittance": 1, "n_pixels": 8}}',
+            "'physics_iterations' is '1'; wanted an integer",
+        ),
+    ],
+    ids=["list", "NaN", "no options", "too much", "text"],
+)
+def test_a_card_that_says_something_else_is_refused(tmp_path, card, message):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ptycho.json", card)
+        archive.writestr("probe.npy", b"no array")
+    with pytest.raises(ContractError, match=rf"model\.keras: .*{message}"):
+        load_model(path)
+    with pytest.raises(ContractError, match=r"model\.keras: no 'probe\.npy' that can be read"):
+        read_probe(path)
+
+
 def test_another_probe_than_in_training_is_warned_of(saved, scan):
     path, probe = saved[0], scan.probe
     assert probe_warning(path, probe) is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho.data.npz import check_members
+from ptycho.data.npz import Npz
 from ptycho.formats.frames import FrameTransform
 from ptycho.formats.options import join_numbers, parse_numbers
 from ptycho.physics.forward import predict_intensity
@@ -23,7 +23,8 @@ def test_counts_positions_and_probe_are_taken_over(source, raw, tmp_path):
     assert scan.metadata["dose"] == pytest.approx(np.sum(np.abs(scan.probe) ** 2), rel=1e-5)
     assert scan.metadata["measured"] is True
     assert scan.metadata["source"] == "raw.npz"
-    check_members(scan.path, "diffraction", "xcoords", "objectGuess")
+    with Npz(scan.path) as file:
+        file.check("diffraction", "xcoords", "objectGuess")
 
 
 def test_what_is_applied_is_printed_and_kept(source, tmp_path, capsys):

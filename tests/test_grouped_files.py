@@ -100,7 +100,7 @@ def test_the_first_tiles_of_a_scan_are_opened_with_the_holdout_exposures_in_thei
     [
         ({"X": None}, "no key"),
         ({"global_offsets": None}, "no key 'global_offsets'"),
-        ({"X": np.zeros((24, 64, 4), np.float32)}, r"'X' has shape .*wanted \(B, N, N, C\)"),
+        ({"X": np.zeros((24, 64, 4), np.float32)}, r"'X' is float32 with shape .*wanted numbers, \(B, N, N, C\)"),
         ({"local_offsets": np.zeros((26, 1, 2, 3))}, r"'local_offsets' has shape .*wanted \(26, 1, 2, 4\)"),
     ],
 )

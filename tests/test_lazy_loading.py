@@ -78,7 +78,7 @@ def test_opening_groups_imports_no_framework_and_reads_no_frame(files):
     scan, view = files[0].path, files[0].path.with_name("view.npz")
     code = f"""
 import sys
-from ptycho.data.npz import MappedArray
+from ptycho.data.mapped import MappedArray
 from ptycho.data.scan import open_scan
 read = []
 old = MappedArray.__getitem__

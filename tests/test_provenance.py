@@ -213,7 +213,7 @@ def test_code_that_has_changed_is_reported(results, capsys):
         ("scan.npz", "no record of what made it, in it or beside it"),
         ("in.csv", "no record of what made it, in it or beside it"),
         ("none.npz", "no such file"),
-        ("broken.npz", "cannot be read"),
+        ("broken.npz", "not an NPZ, cut short, or damaged"),
     ],
 )
 def test_a_file_without_a_record_is_refused(results, capsys, name, message):

@@ -72,14 +72,7 @@ def chosen_exposures(scan: "Scan", options: argparse.Namespace) -> "tuple[NDArra
     from ptycho.data.views import HOLDOUT, open_view
 
     if options.view:
-        view = open_view(options.view)
-        count = view.metadata.get("counts", {}).get("exposures_of_scan", len(scan))
-        if count != len(scan):
-            raise ValueError(
-                f"{options.view}: a view of a scan of {count} exposures, {options.scan} has {len(scan)}; wanted the "
-                "scan of that view, of a study data/dose_…/seed_…/"
-            )
-        holdout = view.of_role(HOLDOUT)
+        holdout = open_view(options.view, scan).of_role(HOLDOUT)
         return holdout, f"{len(holdout)} holdout exposures of {options.view}"
     if options.exposures:
         chosen = parse_exposures(options.exposures, len(scan))

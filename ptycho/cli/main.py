@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ptycho.cli import check, convert, export, judge, plan, provenance, view
 from ptycho.workflow.job import show_messages
+from ptycho.workflow.limits import gigabytes, limited_to
 from ptycho.workflow.provenance import versions
 
 COMMANDS = {
@@ -18,6 +19,7 @@ COMMANDS = {
     "view": view,
 }
 """Name of a command -> its module."""
+MAX_GB_HELP = "memory that a file may claim (default: half of this machine's)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,11 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(sub)
+        sub.add_argument("--max-gb", type=gigabytes, metavar="GB", help=MAX_GB_HELP)
         sub.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
     show_messages()
     try:
-        return options.run(options)
+        with limited_to(options.max_gb):
+            return options.run(options)
     except (ValueError, OSError) as error:
         print(f"ptycho: {error}", file=sys.stderr)
-        return 2
+    except MemoryError as error:
+        print(f"ptycho: not enough memory: {error or 'none is left'}", file=sys.stderr)
+    return 2

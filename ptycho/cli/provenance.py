@@ -4,18 +4,23 @@ The exit code is 0 if inputs and code are unchanged, 1 if one has changed, 2 if 
 """
 
 import argparse
-import json
-import zipfile
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ptycho.data.npz import Npz
+from ptycho.workflow.archives import Archive
+from ptycho.workflow.damage import check_fields, parse_json, read_json, reading, require_file
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import CARD, ROOT, code_digest, file_digest, is_intact, script_digest
 
 CARRIERS = (".json", ".keras", ".npz", ".png")
 """Suffixes of files that can carry a record."""
+SCRIPT = r"([\w-][\w. -]*/)?[\w-]+\.py|\w+(\.\w+)*"
+"""A program of this project, beside the package, or a module of it; no other file is read for its digest."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,39 +56,51 @@ def own_record(path: StrPath) -> dict[str, Any] | None:
         If the file is missing or cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ContractError(f"{path}: no such file")
-    readers = {".npz": _read_npz, ".keras": _read_card, ".png": _read_png, ".json": _read_json}
+    require_file(path)
+    readers = {".npz": _read_npz, ".keras": _read_card, ".png": _read_png, ".json": read_json}
     if path.suffix not in readers:
         return None
-    try:
-        metadata = readers[path.suffix](path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ContractError(f"{path}: cannot be read ({error})") from None
-    return metadata.get("provenance") if isinstance(metadata, dict) else None
+    record = readers[path.suffix](path).get("provenance")
+    return None if record is None else checked_record(path, record)
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def checked_record(path: Path, record: Any) -> dict[str, Any]:
+    """Return a record if it has the form that `ptycho.workflow.provenance.make_record` gives it.
+
+    Raises
+    ------
+    ContractError
+        If it has not.
+    """
+    where = f"{path}: its record"
+    check_fields({"provenance": record}, where, provenance=dict)
+    check_fields(record, where, script=str, code=str, inputs=dict, outputs=list, directory=str)
+    names = [*record["inputs"], *record["inputs"].values(), *record["outputs"], record["script"], record["directory"]]
+    if not all(isinstance(name, str) and "\0" not in name for name in names):
+        raise ContractError(f"{where}: 'inputs' or 'outputs' hold something else than names and digests")
+    if not re.fullmatch(SCRIPT, record["script"]):
+        raise ContractError(f"{where}: 'script' is {record['script']!r}; wanted folder/script.py, or a module")
+    return record
 
 
-def _read_npz(path: Path) -> Any:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as arrays:
-        return json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
+def _read_npz(path: Path) -> dict[str, Any]:
+    with Npz(path) as file:
+        return file.metadata() if "metadata" in file else {}
 
 
-def _read_card(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(CARD)) if CARD in archive.namelist() else {}
+def _read_card(path: Path) -> dict[str, Any]:
+    with Archive(path) as archive:
+        return parse_json(archive.read(CARD), f"{path}: '{CARD}'") if CARD in archive.names else {}
 
 
-def _read_png(path: Path) -> Any:
+def _read_png(path: Path) -> dict[str, Any]:
     from PIL import Image
 
-    with Image.open(path) as image:
-        return {"provenance": json.loads(image.info.get("provenance", "null"))}
+    with reading(path, "the image"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # no pixel is read
+        with Image.open(path, formats=("PNG",)) as image:
+            text = image.info.get("provenance")
+    return {} if text is None else {"provenance": parse_json(text, f"{path}: its record")}
 
 
 def find_record(path: Path) -> tuple[dict[str, Any], Path]:

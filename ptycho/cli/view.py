@@ -6,21 +6,25 @@ Hatched pixels were not illuminated.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.npz import check_keys, keys_of, load_arrays
-from ptycho.data.object_files import KEYS, OLD_KEYS
+from ptycho.data.npz import Npz
+from ptycho.data.object_files import load_reconstruction
 from ptycho.physics.forward import as_modes
+from ptycho.workflow.damage import check_fields, is_of
 from ptycho.workflow.files import ContractError, StrPath
 
 DARK_BELOW = 1e-2
 """Fraction of the largest illumination, or of a probe's peak intensity, below which a pixel counts as dark."""
 
+MAX_MODES = 100
+"""More modes than any probe has: a figure of them would have no end."""
+COMPARISON: dict[str, type] = {"origin_px": list, "reference_name": str}
+"""Metadata of a comparison, and their types."""
 Image: TypeAlias = tuple[NDArray[np.floating], NDArray[np.floating], tuple[int, int]]
 """Amplitude and phase [rad], (h, w) each, and row and column of the first pixel."""
 
@@ -70,33 +74,40 @@ def images_of(path: StrPath) -> dict[str, Image]:
     ContractError
         If the file is missing or damaged, has no object, or was written by ptycho 0.1.
     """
-    keys = set(keys_of(path))
-    probes = _probe_images(path) if "probeGuess" in keys else {}
-    if {"object", "origin_px"} <= keys:
-        check_keys(path, KEYS, old=OLD_KEYS)
-        obj, illumination, origin = load_arrays(path, "object", "illumination", "origin_px")
-        bright = illumination > DARK_BELOW * illumination.max()
-        return {"object": _image(path, np.where(bright, obj, np.nan), origin)} | probes
-    if "objectGuess" in keys:
-        return {"object": _image(path, np.squeeze(load_arrays(path, "objectGuess")[0]))} | probes
-    if "truth" in keys:
-        return _comparison_images(path)
+    with Npz(path) as file:
+        probes = _probe_images(file) if "probeGuess" in file else {}
+        if "object" in file and "origin_px" in file:
+            reconstruction, _ = load_reconstruction(path)
+            bright = reconstruction.illumination > DARK_BELOW * reconstruction.illumination.max()
+            shown = np.where(bright, reconstruction.object, np.nan)
+            return {"object": _image(file, "object", shown, reconstruction.origin_px)} | probes
+        if "objectGuess" in file:
+            return {"object": _image(file, "objectGuess", np.squeeze(file.array("objectGuess")))} | probes
+        if "truth" in file:
+            return _comparison_images(file)
+        found = sorted(file.keys)
     raise ContractError(
-        f"{path}: no object in it; found {sorted(keys)}, wanted 'object', 'illumination' and 'origin_px' (a "
+        f"{path}: no object in it; found {found}, wanted 'object', 'illumination' and 'origin_px' (a "
         "reconstruction), 'objectGuess' (a scan or sample) or 'truth' (a comparison)"
     )
 
 
-def _pixel_m(path: Path) -> float | None:
+def _pixel_m(path: StrPath) -> float | None:
     """Return the pixel that the metadata of a file name [m]; None if they do not."""
-    if "metadata" not in keys_of(path):
-        return None
-    metadata = json.loads(str(load_arrays(path, "metadata")[0]))
-    return metadata.get("pixel_size_m") if isinstance(metadata, dict) else None
+    with Npz(path) as file:
+        pixel_m = file.metadata().get("pixel_size_m") if "metadata" in file else None
+    if pixel_m is not None and not (is_of(pixel_m, float) and pixel_m > 0):
+        raise ContractError(f"{path}: 'pixel_size_m' in 'metadata' is {pixel_m!r}; wanted a number above 0")
+    return pixel_m
 
 
-def _probe_images(path: StrPath) -> dict[str, Image]:
-    modes = as_modes(load_arrays(path, "probeGuess")[0])
+def _probe_images(file: Npz) -> dict[str, Image]:
+    modes = as_modes(file.array("probeGuess"))
+    if modes.dtype.kind != "c" or modes.ndim != 3 or not modes.size or len(modes) > MAX_MODES:
+        raise ContractError(
+            f"{file.path}: 'probeGuess' is {modes.dtype} with shape {modes.shape}; wanted complex (modes, N, N), at "
+            f"most {MAX_MODES} modes"
+        )
     images: dict[str, Image] = {}
     for number, mode in enumerate(modes, start=1):
         label = "probe [√photon]" if len(modes) == 1 else f"probe [√photon], mode {number}"
@@ -106,16 +117,17 @@ def _probe_images(path: StrPath) -> dict[str, Image]:
     return images
 
 
-def _comparison_images(path: StrPath) -> dict[str, Image]:
-    with np.load(path) as arrays:  # in the order in which they were written
-        names = [name for name in arrays.files if name != "metadata"]
-        metadata = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
-    origin, labels = metadata.get("origin_px", (0, 0)), {"truth": metadata.get("reference_name", "truth")}
-    images = zip(names, load_arrays(path, *names), strict=True)
-    return {labels.get(name, name): _image(path, image, origin) for name, image in images}
+def _comparison_images(file: Npz) -> dict[str, Image]:
+    names = [name for name in file.keys if name != "metadata"]  # in the order in which they were written
+    metadata = file.metadata() if "metadata" in file else {}
+    origin, name = metadata.get("origin_px", [0, 0]), metadata.get("reference_name", "truth")
+    check_fields({"origin_px": origin, "reference_name": name}, f"{file.path}: 'metadata'", **COMPARISON)
+    if len(origin) != 2 or not all(is_of(number, int) for number in origin):
+        raise ContractError(f"{file.path}: 'origin_px' in 'metadata' is {origin}; wanted row and column")
+    return {{"truth": name}.get(key, key): _image(file, key, file.array(key), (origin[0], origin[1])) for key in names}
 
 
-def _image(path: StrPath, wave: NDArray[np.complexfloating], origin_px: Any = (0, 0)) -> Image:
-    if wave.ndim != 2:
-        raise ContractError(f"{path}: an object with shape {wave.shape}; wanted two axes")
-    return np.abs(wave), np.angle(wave), (int(origin_px[0]), int(origin_px[1]))
+def _image(file: Npz, key: str, wave: NDArray[Any], origin_px: tuple[int, int] = (0, 0)) -> Image:
+    if wave.ndim != 2 or wave.dtype.kind not in "cf" or not wave.size:
+        raise ContractError(f"{file.path}: '{key}' is {wave.dtype} with shape {wave.shape}; wanted complex, two axes")
+    return np.abs(wave), np.angle(wave), origin_px

@@ -3,24 +3,23 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.npz import (
-    Member,
-    check_members,
-    drop_pages,
-    load_arrays,
-    locate_members,
-    map_member,
-    row_blocks,
-    save_arrays,
-    scratch_zeros,
-)
+from ptycho.data.mapped import drop_pages, row_blocks, scratch_zeros
+from ptycho.data.npz import MAX_ORIGIN_PX, Member, Npz, map_member, save_arrays
 from ptycho.physics.forward import window_start
+from ptycho.workflow.damage import check_fields
 from ptycho.workflow.files import ContractError, StrPath
+from ptycho.workflow.limits import max_bytes
+
+PIXEL_BYTES = 24
+"""Size of a pixel: complex128 and float64."""
+OBJECT_BYTES = 8
+"""Size of a pixel of the object that a canvas is divided to."""
 
 
 @dataclass
@@ -31,16 +30,28 @@ class Canvas:
     rows at a time.
     """
 
-    total: NDArray[np.complex128]
-    """(H, W) sum of weighted patches."""
-    weight: NDArray[np.float64]
-    """(H, W) sum of weights."""
+    total: Any
+    """(H, W) complex128 sum of weighted patches; a lazy array in a canvas that is only read."""
+    weight: Any
+    """(H, W) float64 sum of weights."""
     origin_px: tuple[int, int]
     """Row and column of the first pixel in the object plane."""
 
     @classmethod
     def empty(cls, shape: tuple[int, int], origin_px: tuple[int, int], folder: StrPath | None = None) -> "Canvas":
-        """Return a canvas without patches; given a folder, it lives in unnamed files there."""
+        """Return a canvas without patches; given a folder, it lives in unnamed files there.
+
+        Raises
+        ------
+        ContractError
+            If it would take more memory than a file may claim: its positions, or the origins of its parts, are wrong.
+        """
+        size = (PIXEL_BYTES if folder is None else OBJECT_BYTES) * shape[0] * shape[1]
+        if size > max_bytes():
+            raise ContractError(
+                f"a canvas of {shape[0]} × {shape[1]} px from {origin_px} takes {size / 1e9:.3g} GB; wanted at most "
+                f"{max_bytes() / 1e9:.3g} GB (PTYCHO_MAX_GB allows more): are all positions right?"
+            )
         return cls(scratch_zeros(shape, np.complex128, folder), scratch_zeros(shape, np.float64, folder), origin_px)
 
     @classmethod
@@ -136,49 +147,60 @@ def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], di
 
 
 def read_metadata(path: StrPath) -> dict[str, Any]:
-    """Read the metadata of a file of canvases."""
-    (text,) = load_arrays(path, "metadata")
-    return json.loads(str(text))
+    """Read the metadata of a file of canvases.
+
+    Raises
+    ------
+    ContractError
+        If the file is missing or damaged, or has none.
+    """
+    with Npz(path) as file:
+        return file.metadata()
 
 
 def parts_of(path: StrPath) -> list[Callable[[], Canvas]]:
     """Return a function for each canvas of a file that opens it; all bytes are checked first, once.
 
-    The sums of an open canvas stay in the file, memory-mapped and read-only.
+    The sums of an open canvas stay in the file, and are read when they are indexed.
 
     Raises
     ------
     ContractError
         If the file is missing, cut short or damaged, does not say how many canvases there are, or holds something else.
     """
-    metadata = read_metadata(path)
-    if "parts" not in metadata:
-        raise ContractError(f"{path}: no 'parts' in its metadata; wanted the canvases of a chunk")
-    numbers = range(metadata["parts"])
-    sums = [(f"sum_{number}", f"weight_{number}") for number in numbers]
-    keys = [key for pair in sums for key in pair]
-    check_members(path, *keys)
-    members = locate_members(path, *keys)
-    origins = load_arrays(path, *(f"origin_px_{number}" for number in numbers))
-    return [
-        _part_opener(path, {key: members[key] for key in pair}, origin)
-        for pair, origin in zip(sums, origins, strict=True)
-    ]
+    with Npz(path) as file:
+        metadata = file.metadata()
+        if "parts" not in metadata:
+            raise ContractError(f"{path}: no 'parts' in its metadata; wanted the canvases of a chunk")
+        check_fields(metadata, f"{path}: 'metadata'", parts=int)
+        count = metadata["parts"]
+        file.require(*(f"{name}_{number}" for number in (0, count - 1) if count > 0 for name in ("sum", "weight")))
+        return [_part_opener(file, number) for number in range(count)]
 
 
-def _part_opener(path: StrPath, sums: dict[str, Member], origin: NDArray[np.int64]) -> Callable[[], Canvas]:
-    """Return a function that opens a canvas whose sum and weight have been located."""
-    total, weight = (member.shape for member in sums.values())
-    if total != weight or len(total) != 2 or origin.shape != (2,):
+def _part_opener(file: Npz, number: int) -> Callable[[], Canvas]:
+    """Check a canvas of a file, and return a function that opens it."""
+    path, keys = file.path, (f"sum_{number}", f"weight_{number}")
+    total, weight = (file.member(key) for key in keys)
+    origin = file.array(f"origin_px_{number}")
+    if total.shape != weight.shape or len(total.shape) != 2 or origin.shape != (2,):
         raise ContractError(
-            f"{path}: sum {total}, weight {weight}, origin {origin.shape}; wanted (H, W) twice and (2,)"
+            f"{path}: sum {total.shape}, weight {weight.shape}, origin {origin.shape}; wanted (H, W) twice and (2,)"
         )
+    if (total.dtype, weight.dtype, origin.dtype.kind) != (np.complex128, np.float64, "i"):
+        raise ContractError(
+            f"{path}: '{keys[0]}' is {total.dtype}, '{keys[1]}' {weight.dtype}, 'origin_px_{number}' {origin.dtype}; "
+            "wanted complex128, float64 and integers"
+        )
+    if np.abs(origin).max() > MAX_ORIGIN_PX:
+        raise ContractError(f"{path}: 'origin_px_{number}' is {origin.tolist()}; wanted pixels")
+    file.check(*keys)
+    return partial(_open_part, path, dict(zip(keys, (total, weight), strict=True)), (int(origin[0]), int(origin[1])))
 
-    def open_part() -> Canvas:
-        total, weight = (map_member(path, key, member).memmap for key, member in sums.items())
-        return Canvas(total, weight, (int(origin[0]), int(origin[1])))
 
-    return open_part
+def _open_part(path: StrPath, sums: dict[str, Member], origin: tuple[int, int]) -> Canvas:
+    total, weight = (map_member(path, key, member) for key, member in sums.items())
+    return Canvas(total, weight, origin)
 
 
 def merge(canvases: Iterable[Callable[[], Canvas]], folder: StrPath | None = None) -> Canvas:
@@ -190,8 +212,15 @@ def merge(canvases: Iterable[Callable[[], Canvas]], folder: StrPath | None = Non
         Each returns a Canvas. It is called twice, so that only one part is open at a time.
     folder : path, optional
         Where the sum lives in files; default: in memory.
+
+    Raises
+    ------
+    ContractError
+        If no canvas has a pixel, or their box is too large, see `Canvas.empty`.
     """
     parts = [(load, part.origin_px, part.weight.shape) for load in canvases if (part := load()).weight.size]
+    if not parts:
+        raise ContractError("no canvas has a pixel; wanted at least one")
     low = np.min([origin for _, origin, _ in parts], axis=0)
     high = np.max([np.add(origin, shape) for _, origin, shape in parts], axis=0)
     (height, width), (top, left) = (high - low).tolist(), low.tolist()

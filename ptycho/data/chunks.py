@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from ptycho.data.canvas import merge, parts_of, read_metadata
 from ptycho.data.object_files import Reconstruction
+from ptycho.workflow.damage import check_fields, is_numbers, is_of
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import file_digest, versions
 
@@ -64,13 +65,24 @@ def _read_chunk_metadata(path: StrPath) -> dict[str, Any]:
         raise ContractError(
             f"{path}: no 'run' and 'tiles' in its metadata; wanted a chunk of a reconstruction{_version_hint(metadata)}"
         )
+    where = f"{path}: 'metadata'"
+    check_fields(metadata, where, run=dict, tiles=list)
+    check_fields(metadata["run"], f"{where}: 'run'", tiles=int)
+    if len(metadata["tiles"]) != 2 or not all(is_of(number, int) for number in metadata["tiles"]):
+        raise ContractError(
+            f"{where}: 'tiles' is {metadata['tiles']}; wanted the first tile, and the one after the last"
+        )
+    if not is_of(metadata.get("cpu_s") or 0, float) or not is_numbers(metadata.get("chosen", {})):
+        raise ContractError(f"{where}: 'cpu_s' or 'chosen' holds something else than finite numbers")
     return metadata
 
 
 def _version_hint(metadata: Mapping[str, Any]) -> str:
     """Say which version wrote a chunk, and what to do, if it is another one than this; '' if it is this or unknown."""
     this = versions("ptycho").get("ptycho")
-    version = metadata.get("provenance", {}).get("versions", {}).get("ptycho", this)
+    version = metadata
+    for key in ("provenance", "versions", "ptycho"):
+        version = version.get(key, this) if isinstance(version, Mapping) else this
     return "" if version == this else f"; written by ptycho {version}: delete it and run again"
 
 

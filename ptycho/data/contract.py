@@ -1,49 +1,46 @@
 """Checks of a scan against the data contract, which docs/reference/files.md describes."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
-from ptycho.data.npz import open_member
 from ptycho.physics.detector import Detector
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.damage import is_of
+from ptycho.workflow.files import ContractError, StrPath
 
 if TYPE_CHECKING:
     from ptycho.data.scan import Scan
 
 LENGTHS = ("pixel_size_m", "wavelength_m", "photons_per_unit")
 """Keys of the metadata, all optional, that hold a number above 0."""
+MAX_PHOTONS = 1e30
+"""More photons than any source has in an exposure: such a probe is damaged, or in other units."""
 MEAN_SCALE = 0.1, 10.0
 """Smallest and largest mean of `exposure_scale`: that of a whole scan is 1, that of a part of it somewhat different."""
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Read the metadata of a scan.
+def check_metadata(path: Path, metadata: dict[str, Any]) -> None:
+    """Check the metadata of a scan.
 
     Raises
     ------
     ContractError
-        If they are not JSON, have no `dose`, or say something impossible about the measurement.
+        If they have no `dose`, or say something impossible about the measurement.
     """
-    text = str(open_member(path, "metadata")[()])
-    try:
-        metadata = json.loads(text)
-        float(metadata["dose"])
-    except (ValueError, TypeError, KeyError):
+    if "dose" not in metadata:
         raise ContractError(
-            f"{path}: 'metadata' is {text[:80]!r}; wanted JSON with at least 'dose', the photons per exposure"
-        ) from None
-    for key in LENGTHS:
+            f"{path}: 'metadata' is {str(metadata)[:80]!r}; wanted JSON with at least 'dose', the photons per exposure"
+        )
+    for key in ("dose", *LENGTHS):
         value = metadata.get(key, 1.0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+        if not is_of(value, float) or value <= 0:
             raise ContractError(f"{path}: '{key}' in 'metadata' is {value!r}; wanted a number above 0")
     steps = metadata.get("conversion", [])
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise ContractError(f"{path}: 'conversion' in 'metadata' is {steps!r}; wanted a list of texts, one a step")
-    return metadata
 
 
 def check_scan(scan: "Scan") -> None:
@@ -69,6 +66,8 @@ def check_scan(scan: "Scan") -> None:
                 f"wanted {ndim} axes of {np.dtype(dtype)}"
             )
     count, n = frames.shape[0], frames.shape[-1]
+    if not count or not n:
+        raise ContractError(f"{scan.path}: 'diffraction' has shape {frames.shape}; wanted at least one pattern")
     if not len(scan.xcoords) == len(scan.ycoords) == count:
         raise ContractError(
             f"{scan.path}: {count} patterns but {len(scan.xcoords)} x- and {len(scan.ycoords)} y-coordinates"
@@ -77,27 +76,55 @@ def check_scan(scan: "Scan") -> None:
         raise ContractError(
             f"{scan.path}: patterns of {frames.shape[1:]} with a probe of {scan.probe.shape[1:]}; wanted one even N × N"
         )
-    _check_positions(scan, n)
+    check_positions(scan.path, (scan.ycoords, scan.xcoords), scan.object.shape, n)
     _check_detector(scan, count, n)
-    n_invalid = int((~np.isfinite(scan.probe)).sum())
-    if n_invalid or not scan.probe.any():
-        problem = f"holds {n_invalid} values that are not finite" if n_invalid else "is zero everywhere"
-        raise ContractError(f"{scan.path}: 'probeGuess' {problem}")
+    _check_probe(scan.path, scan.probe)
 
 
-def _check_positions(scan: "Scan", n: int) -> None:
-    span = max(float(np.ptp(axis)) for axis in (scan.xcoords, scan.ycoords)) if len(scan) > 1 else 1.0
+def _check_probe(path: Path, probe: NDArray[np.complex64]) -> None:
+    n_invalid = int((~np.isfinite(probe)).sum())
+    if n_invalid:
+        raise ContractError(f"{path}: 'probeGuess' holds {n_invalid} values that are not finite")
+    photons = float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
+    if not 0 < photons < MAX_PHOTONS:
+        problem = f"has Σ|P|² = {photons:.3g}" if photons else "is zero everywhere"
+        raise ContractError(f"{path}: 'probeGuess' {problem}; wanted the photons of an exposure")
+
+
+def check_index(path: Path, index: NDArray[Any], count: int, *, distinct: bool) -> None:
+    """Check `scan_index`, which says for every exposure which one of another scan it was.
+
+    Raises
+    ------
+    ContractError
+        If it is something else than (M,) integers, or, if they are to be distinct, holds one twice or a negative one.
+    """
+    key = "scan_index"
+    if index.dtype.kind not in "iu" or index.shape != (count,):
+        raise ContractError(f"{path}: '{key}' is {index.dtype} with shape {index.shape}; wanted ({count},) integers")
+    if distinct and index.size and (index.min() < 0 or len(np.unique(index)) < count):
+        raise ContractError(f"{path}: '{key}' holds negative or equal numbers; wanted an exposure of its own for each")
+
+
+def check_positions(
+    path: Path, positions: tuple[NDArray[np.float64], NDArray[np.float64]], shape: tuple[int, ...], n: int
+) -> None:
+    """Check positions, (ycoords, xcoords) [px], against the object of a shape and windows of n px.
+
+    Raises
+    ------
+    ContractError
+        If one is not finite, they are in another unit than pixels, or a window leaves the object.
+    """
+    span = max(float(np.ptp(axis)) for axis in positions) if positions[0].size > 1 else 1.0
     if span < 1:
-        raise ContractError(f"{scan.path}: positions span {span:.2g} px; wanted object pixels, not meters")
-    for key, coords, size in (
-        ("ycoords", scan.ycoords, scan.object.shape[0]),
-        ("xcoords", scan.xcoords, scan.object.shape[1]),
-    ):
+        raise ContractError(f"{path}: positions span {span:.2g} px; wanted object pixels, not meters")
+    for key, coords, size in zip(("ycoords", "xcoords"), positions, shape, strict=True):
         if not np.isfinite(coords).all():
-            raise ContractError(f"{scan.path}: '{key}' holds values that are not finite")
+            raise ContractError(f"{path}: '{key}' holds values that are not finite")
         if coords.size and (coords.min() < n // 2 - 0.5 or coords.max() >= size - n // 2 + 0.5):
             raise ContractError(
-                f"{scan.path}: '{key}' spans {coords.min():.1f}..{coords.max():.1f}; wanted {n // 2}..{size - n // 2} "
+                f"{path}: '{key}' spans {coords.min():.1f}..{coords.max():.1f}; wanted {n // 2}..{size - n // 2} "
                 f"so that every {n} px window lies in the object of {size} px"
             )
 
@@ -132,3 +159,21 @@ def _check_values(path: Path, detector: Detector, n: int) -> None:
             f"{path}: 'exposure_scale' has a mean of {scale.mean():.4g}; wanted 1: the incident photons of every "
             "exposure, divided by their mean"
         )
+
+
+def check_exposures(path: StrPath, key: str, exposures: NDArray[Any], scan: "Scan | None") -> None:
+    """Check that an array holds exposures of a scan, each once, ascending.
+
+    Raises
+    ------
+    ContractError
+        If it does not.
+    """
+    if exposures.dtype.kind != "i" or exposures.ndim != 1:
+        raise ContractError(f"{path}: '{key}' is {exposures.dtype} with shape {exposures.shape}; wanted integers, (m,)")
+    if (np.diff(exposures) <= 0).any():
+        raise ContractError(f"{path}: '{key}' is not ascending, or has an exposure twice; wanted each once, in order")
+    lowest, highest = exposures.min(initial=0), exposures.max(initial=0)
+    if lowest < 0 or (scan is not None and exposures.size and highest >= len(scan)):
+        has = "" if scan is None else f"; {scan.path} has {len(scan)}"
+        raise ContractError(f"{path}: '{key}' has exposures {lowest} to {highest}{has}: wanted those of its scan")

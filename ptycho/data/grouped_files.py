@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
 from ptycho.data.contract import check_scan
-from ptycho.data.npz import MappedArray, keys_of, open_member
+from ptycho.data.mapped import MappedArray
+from ptycho.data.npz import MAX_ORIGIN_PX, Npz, keys_of
 from ptycho.data.scan import Scan, open_scan
 from ptycho.data.tiles import WHOLE_PLANE, Tile, TilingOptions, cut_view
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View, whole_view
@@ -77,19 +78,15 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
     ContractError
         If a field is missing or has another shape.
     """
-    path, keys = Path(path), keys_of(path)
-    local = "local_offsets" if "local_offsets" in keys else "coords_nominal"
-    truth = {"YY_full"} if "YY_full" in keys else {"Y_I", "Y_phi"}
-    missing = sorted({"X", "global_offsets", local, "probeGuess", *truth} - set(keys))
-    if missing:
-        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys}")
-    groups = open_member(path, "X")
-    if len(groups.shape) != 4 or groups.shape[1] != groups.shape[2]:
-        raise ContractError(f"{path}: 'X' has shape {groups.shape}; wanted (B, N, N, C)")
-    count, _, _, channels = groups.shape
-    x, y = _positions(path, local, count, channels)
-    probe = as_modes(open_member(path, "probeGuess")[...]).astype(np.complex64)
-    obj, origin = _read_truth(path, keys, probe[0], (x, y))
+    path = Path(path)
+    with Npz(path) as file:
+        truth = ("YY_full",) if "YY_full" in file else ("Y_I", "Y_phi")
+        file.require("X", "global_offsets", _local_key(file), "probeGuess", *truth)
+        groups = _open_groups(file, "X")
+        count, n, _, channels = groups.shape
+        x, y = _positions(file, count, channels)
+        probe = _read_probe(file, n)
+        obj, origin = _read_truth(file, groups, probe[0], (x, y))
     nn_indices = np.arange(count * channels).reshape(count, channels)
     scan = Scan(
         path=path,
@@ -105,12 +102,38 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
     return scan, View(exposures=nn_indices.ravel(), role=role, nn_indices=nn_indices, metadata={})
 
 
-def _positions(path: Path, local: str, count: int, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _local_key(file: Npz) -> str:
+    return "local_offsets" if "local_offsets" in file else "coords_nominal"
+
+
+def _open_groups(file: Npz, key: str) -> MappedArray:
+    """Open frames of groups, or their true patches, (B, N, N, C)."""
+    groups = file.mapped(key)
+    if groups.dtype.kind not in "fiu" or groups.ndim != 4 or groups.shape[1] != groups.shape[2] or not groups.size:
+        raise ContractError(
+            f"{file.path}: '{key}' is {groups.dtype} with shape {groups.shape}; wanted numbers, (B, N, N, C)"
+        )
+    return groups
+
+
+def _read_probe(file: Npz, n: int) -> NDArray[np.complex64]:
+    probe = as_modes(file.array("probeGuess"))
+    if probe.dtype.kind not in "cf" or probe.ndim != 3 or probe.shape[1:] != (n, n) or not len(probe):
+        raise ContractError(
+            f"{file.path}: 'probeGuess' is {probe.dtype} with shape {probe.shape}; wanted complex (modes, {n}, {n})"
+        )
+    return probe.astype(np.complex64)
+
+
+def _positions(file: Npz, count: int, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return xcoords and ycoords of all frames, (B·C,) [px]."""
-    center, offset = open_member(path, "global_offsets")[...], open_member(path, local)[...]
+    local = _local_key(file)
+    center, offset = file.array("global_offsets"), file.array(local)
     for key, array, last in (("global_offsets", center, (1, channels)), (local, offset, (channels,))):
-        if array.shape[:3] != (count, 1, 2) or array.shape[3] not in last:
-            raise ContractError(f"{path}: '{key}' has shape {array.shape}; wanted ({count}, 1, 2, {last[-1]})")
+        if array.ndim != 4 or array.shape[:3] != (count, 1, 2) or array.shape[3] not in last:
+            raise ContractError(f"{file.path}: '{key}' has shape {array.shape}; wanted ({count}, 1, 2, {last[-1]})")
+        if array.dtype.kind not in "fiu" or not np.abs(array).max() < MAX_ORIGIN_PX:
+            raise ContractError(f"{file.path}: '{key}' is {array.dtype} and holds {array.max()}; wanted pixels")
     positions = center.astype(np.float64) + offset.astype(np.float64)
     return positions[:, 0, 0].ravel(), positions[:, 0, 1].ravel()
 
@@ -176,19 +199,28 @@ def _restricted(view: View, tiles: Sequence[Tile], scan: Scan) -> View:
 
 
 def _read_truth(
-    path: Path,
-    keys: Sequence[str],
+    file: Npz,
+    groups: MappedArray,
     probe: NDArray[np.complex64],
     positions: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> tuple[NDArray[np.complex64], tuple[int, int]]:
     """Return the object, (H, W), and row and column of its first pixel."""
-    if "YY_full" in keys:
-        obj = np.squeeze(open_member(path, "YY_full")[...])
+    if "YY_full" in file:
+        obj = np.squeeze(file.array("YY_full"))
+        if obj.dtype.kind not in "cf":
+            raise ContractError(f"{file.path}: 'YY_full' is {obj.dtype}; wanted complex (H, W)")
         return obj.astype(np.complex64), (0, 0)
-    amplitude, phase = (_Frames(open_member(path, key), np.dtype(np.float32)) for key in ("Y_I", "Y_phi"))
+    parts = {key: _open_groups(file, key) for key in ("Y_I", "Y_phi")}
+    for key, part in parts.items():
+        if part.shape != groups.shape:
+            raise ContractError(f"{file.path}: '{key}' has shape {part.shape}; wanted that of 'X', {groups.shape}")
+    amplitude, phase = (_Frames(part, np.dtype(np.float32)) for part in parts.values())
     n = amplitude.shape[-1]
     x, y = positions
-    canvas = Canvas.around(x, y, n)
+    try:
+        canvas = Canvas.around(x, y, n)
+    except ContractError as error:
+        raise ContractError(f"{file.path}: {error}") from None
     for block in blocks(len(x), 256):
         patches = amplitude[block] * np.exp(1j * phase[block])
         canvas.add(patches, np.broadcast_to(np.abs(probe) ** 2, patches.shape), x[block], y[block])

@@ -1,140 +1,33 @@
-"""Uncompressed NPZ files: arrays that are memory-mapped and read when indexed; files that are complete or absent."""
+"""NPZ files: held against themselves when they are opened; arrays read once, or mapped; complete or absent if written.
 
-import errno
+The header of an array states its size, which must be that of its member in the archive. Values are read with their
+checksum, except those of mapped arrays, which are never read as a whole.
+"""
+
 import itertools
 import math
-import mmap
-import os
-import tempfile
-import tokenize
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ptycho.workflow.files import ContractError, StrPath, explained, replacing
+from ptycho.data.mapped import MappedArray, row_blocks
+from ptycho.workflow.archives import Archive
+from ptycho.workflow.damage import parse_json, reading
+from ptycho.workflow.files import ContractError, StrPath, replacing
+from ptycho.workflow.limits import check_bytes
 
-BLOCK_BYTES = 1 << 22
-"""Size of the blocks in which an array is processed: this much of it is resident at a time."""
-
-
-class MappedArray:
-    """An array in a file that is read when indexed: shape, dtype, len, and `[index]`, which returns a copy.
-
-    Parameters
-    ----------
-    path : path
-        File that holds the array's bytes in C order.
-    offset : int
-        Position of the first byte.
-    shape : tuple of int
-        Length of every axis.
-    dtype : dtype
-        Type of the elements.
-    """
-
-    def __init__(self, path: StrPath, offset: int, shape: tuple[int, ...], dtype: DTypeLike):
-        self.path, self.shape, self.dtype = Path(path), shape, np.dtype(dtype)
-        self.memmap = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Size in the file [byte]."""
-        return self.memmap.nbytes
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Return a copy of a part, and drop the pages that were read."""
-        return self.read(lambda array: array[index])
-
-    def read(self, take: Callable[[NDArray[Any]], ArrayLike]) -> NDArray[Any]:
-        """Return a copy of what a function takes from the mapped array, and drop the pages that were read."""
-        part = np.array(take(self.memmap))
-        drop_pages(self.memmap)
-        return part
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype=dtype)
-
-
-def scratch_zeros(shape: tuple[int, ...], dtype: DTypeLike, folder: StrPath | None = None) -> NDArray[Any]:
-    """Return an array of zeros: in memory, or, given a folder, memory-mapped in a file there; see `drop_pages`.
-
-    The file has no name. It disappears with the array, or with the process, however that ends.
-
-    Raises
-    ------
-    ptycho.workflow.files.WriteError
-        If the disk has no room for it, or the folder cannot be written to.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if folder is None or not size:
-        return np.zeros(shape, dtype)
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            _allocate(file.fileno(), size)
-            return np.memmap(file, dtype, "r+", shape=shape)
-    except OSError as error:
-        raise explained(error, Path(folder, f"scratch file of {size / 1e6:.0f} MB")) from error
-
-
-def _allocate(descriptor: int, size: int) -> None:
-    """Reserve disk space where the platform can (Linux): a full disk is an error now instead of a SIGBUS later."""
-    if hasattr(os, "posix_fallocate"):
-        try:
-            return os.posix_fallocate(descriptor, 0, size)
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-    return os.ftruncate(descriptor, size)
-
-
-def drop_pages(array: NDArray[Any]) -> None:
-    """Remove a memory-mapped array from memory; written values stay in its file. Other arrays are left alone."""
-    if isinstance(array, np.memmap):
-        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # NumPy documents no public name
-
-
-def row_blocks(array: NDArray[Any]) -> Iterator[slice]:
-    """Yield slices of an array's rows, of about `BLOCK_BYTES` each; drop its pages after each."""
-    rows = max(BLOCK_BYTES // max(array[:1].nbytes, 1), 1)
-    for start in range(0, len(array), rows):
-        yield slice(start, min(start + rows, len(array)))
-        drop_pages(array)
-
-
-def open_member(path: StrPath, key: str) -> MappedArray:
-    """Memory-map one array of an uncompressed NPZ.
-
-    Raises
-    ------
-    ContractError
-        If the member is missing, compressed, of objects, or in Fortran order.
-    """
-    return map_member(path, key, locate_members(path, key)[key])
-
-
-def map_member(path: StrPath, key: str, member: "Member") -> MappedArray:
-    """Memory-map an array that `locate_members` has found; errors as `open_member`."""
-    if member.compressed:
-        raise ContractError(f"{path}: '{key}' is compressed; wanted an uncompressed NPZ (np.savez): convert it once")
-    if member.dtype.hasobject or member.fortran:
-        kind = "objects" if member.dtype.hasobject else "Fortran order"
-        raise ContractError(f"{path}: '{key}' holds {kind}; wanted plain C order")
-    return MappedArray(path, member.offset, member.shape, member.dtype)
+MAX_ORIGIN_PX = 1 << 40
+"""Largest coordinate of the first pixel of an object or canvas: far beyond any, and small enough to add to."""
+SUFFIX = ".npy"
+"""Of the members that hold arrays."""
+CHECKED_BYTES = 1 << 25
+"""Mapped arrays up to this size are read once for their checksum where that is asked for: a 2048 × 2048 px object."""
 
 
 @dataclass(frozen=True)
@@ -149,131 +42,211 @@ class Member:
     offset: int
     """Position of the first byte of its values in the file; of no use if it is compressed."""
 
+    @property
+    def nbytes(self) -> int:
+        """Size of its values [byte]."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
-def locate_members(path: StrPath, *keys: str) -> dict[str, Member]:
-    """Read the headers of some arrays of an NPZ, whose directory is read once; objects are not unpickled.
+
+class Npz:
+    """An open NPZ; no value is read before it is asked for.
 
     Raises
     ------
     ContractError
-        If the file is missing or not an NPZ, or lacks a key.
+        If the file is missing, is no NPZ, is cut short or damaged.
     """
-    path = Path(path)
-    with _readable(path) as archive, path.open("rb") as file:
-        return {key: _locate(archive, file, _find(archive, path, key)) for key in keys}
+
+    def __init__(self, path: StrPath):
+        self.path, self._archive = Path(path), Archive(path, "NPZ")
+        names = (name for name in self._archive.names if name.endswith(SUFFIX))
+        self.keys = [name.removesuffix(SUFFIX) for name in names]
+        """Names of all arrays, in the order in which they were written."""
+
+    def __enter__(self) -> "Npz":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.keys
+
+    def require(self, *wanted: str, old: Iterable[str] = ()) -> None:
+        """Refuse a file that lacks a key.
+
+        Parameters
+        ----------
+        *wanted : str
+            Keys that must be there.
+        old : iterable of str
+            Keys that ptycho 0.1 wrote in their place; the message says so if one of them is there.
+
+        Raises
+        ------
+        ContractError
+            If one is missing.
+        """
+        missing = [key for key in wanted if key not in self.keys]
+        if missing:
+            hint = "; written by ptycho 0.1: run the study again" if set(old) & set(self.keys) else ""
+            raise ContractError(f"{self.path}: no key {', '.join(map(repr, missing))}; found {sorted(self.keys)}{hint}")
+
+    def member(self, key: str) -> Member:
+        """Read the header of an array; objects are not unpickled.
+
+        Raises
+        ------
+        ContractError
+            If there is none, it is damaged, or its size is not that of the member.
+        """
+        self.require(key)
+        name = key + SUFFIX
+        info = self._archive.info(name)
+        with reading(self.path, f"'{key}'"), self._archive.open(name) as file:
+            shape, fortran, dtype = read_header(file)
+            start = file.tell()
+        compressed = info.compress_type != zipfile.ZIP_STORED
+        member = Member(shape, fortran, dtype, compressed, self._archive.start_of(name) + start)
+        if dtype.hasobject:
+            return member
+        if min(shape, default=0) < 0 or not dtype.itemsize or dtype.subdtype:
+            raise ContractError(f"{self.path}: '{key}' is {dtype} with shape {shape}; wanted numbers, or text")
+        if start + member.nbytes != info.file_size:
+            raise ContractError(
+                f"{self.path}: '{key}' is {dtype} with shape {shape} by its header, {member.nbytes} bytes; the file "
+                f"has {info.file_size - start}"
+            )
+        return member
+
+    def array(self, key: str) -> NDArray[Any]:
+        """Read an array into memory, once, with its checksum.
+
+        Raises
+        ------
+        ContractError
+            If there is none, it holds objects, is too large, or is damaged.
+        """
+        member = self.member(key)
+        _refuse_objects(self.path, key, member)
+        check_bytes(self.path, f"'{key}'", member.nbytes)
+        with reading(self.path, f"'{key}'"), self._archive.open(key + SUFFIX) as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+            file.read()  # to the end, where the checksum is compared
+        return values
+
+    def mapped(self, key: str, *, checked: bool = False) -> MappedArray:
+        """Open an array that is read when indexed.
+
+        Parameters
+        ----------
+        checked : bool
+            Whether its checksum is compared first, if it has no more than `CHECKED_BYTES`.
+
+        Raises
+        ------
+        ContractError
+            If there is none, it is compressed, holds objects, or is in Fortran order.
+        """
+        member = self.member(key)
+        if checked and member.nbytes <= CHECKED_BYTES:
+            self.check(key)
+        return map_member(self.path, key, member)
+
+    def text(self, key: str) -> str:
+        """Read a text.
+
+        Raises
+        ------
+        ContractError
+            If there is none, or it is something else than a text.
+        """
+        array = self.array(key)
+        if array.dtype.kind != "U" or array.size != 1:
+            raise ContractError(f"{self.path}: '{key}' is {array.dtype} with shape {array.shape}; wanted a text")
+        return str(array.item())
+
+    def metadata(self) -> dict[str, Any]:
+        """Read `metadata`, a JSON object.
+
+        Raises
+        ------
+        ContractError
+            If there are none, or they are something else.
+        """
+        return parse_json(self.text("metadata"), f"{self.path}: 'metadata'")
+
+    def check(self, *keys: str) -> None:
+        """Compare every byte of some arrays with their checksums; nothing is held."""
+        self.require(*keys)
+        self._archive.check(*(key + SUFFIX for key in keys))
+
+    def open(self, key: str) -> IO[bytes]:
+        """Open the bytes of an array, header included, for reading in order; use it in a block of `reading`."""
+        self.require(key)
+        return self._archive.open(key + SUFFIX)
 
 
-def _locate(archive: zipfile.ZipFile, file: IO[bytes], info: zipfile.ZipInfo) -> Member:
-    """Read the header of an array of an archive, which is open as `file`, too."""
-    with archive.open(info) as member:
-        shape, fortran, dtype = _read_header(member)
-        header_size = member.tell()
-    file.seek(info.header_offset + 26)  # lengths in the local header, which may differ from those in the directory
-    name_size, extra_size = np.frombuffer(file.read(4), "<u2")
-    offset = info.header_offset + 30 + int(name_size) + int(extra_size) + header_size
-    return Member(shape, fortran, dtype, info.compress_type != zipfile.ZIP_STORED, offset)
+def map_member(path: StrPath, key: str, member: Member) -> MappedArray:
+    """Map an array whose header has been read; errors as `Npz.mapped`."""
+    if member.compressed:
+        raise ContractError(f"{path}: '{key}' is compressed; wanted an uncompressed NPZ (np.savez): convert it once")
+    _refuse_objects(path, key, member)
+    if member.fortran:
+        raise ContractError(f"{path}: '{key}' holds Fortran order; wanted plain C order")
+    return MappedArray(path, member.offset, member.shape, member.dtype, f"'{key}'")
 
 
-def _find(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
-    """Return the entry of an array in the directory of an archive, or refuse with the keys that there are."""
-    try:
-        return archive.getinfo(f"{key}.npy")
-    except KeyError:
-        raise ContractError(f"{path}: no key '{key}'; found {_names(archive)}") from None
+def _refuse_objects(path: StrPath, key: str, member: Member) -> None:
+    if member.dtype.hasobject:
+        raise ContractError(f"{path}: '{key}' holds objects; pickles are never read: wanted plain C order")
+
+
+def open_member(path: StrPath, key: str) -> MappedArray:
+    """Map one array of an NPZ, see `Npz.mapped`."""
+    with Npz(path) as file:
+        return file.mapped(key)
 
 
 def keys_of(path: StrPath) -> list[str]:
-    """List the arrays of an NPZ.
-
-    Raises
-    ------
-    ContractError
-        If the file is missing or not an NPZ.
-    """
-    with _readable(Path(path)) as archive:
-        return _names(archive)
-
-
-def check_keys(path: StrPath, wanted: Iterable[str], *, old: Iterable[str] = ()) -> None:
-    """Check that a file has the wanted arrays.
-
-    Parameters
-    ----------
-    old : iterable of str
-        Keys that ptycho 0.1 wrote in their place; the message says so if one of them is there.
-
-    Raises
-    ------
-    ContractError
-        If the file is missing, not an NPZ, or lacks a key.
-    """
-    keys = keys_of(path)
-    missing = [key for key in wanted if key not in keys]
-    if missing:
-        hint = "; written by ptycho 0.1: run the study again" if set(old) & set(keys) else ""
-        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys}{hint}")
-
-
-def _names(archive: zipfile.ZipFile) -> list[str]:
-    return sorted(name.removesuffix(".npy") for name in archive.namelist())
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an NPZ; turn errors of reading it into a `ContractError` of one line."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except FileNotFoundError:
-        raise ContractError(f"{path}: no such file") from None
-    except ContractError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        raise ContractError(f"{path}: not an NPZ, cut short, or damaged ({error})") from None
-
-
-def check_members(path: StrPath, *keys: str) -> None:
-    """Check every byte of some arrays against the file's own checksums.
-
-    Raises
-    ------
-    ContractError
-        If the file is missing, cut short or damaged, or lacks a key.
-    """
-    with _readable(Path(path)) as archive:
-        for key in keys:
-            with archive.open(_find(archive, Path(path), key)) as member:
-                while member.read(1 << 20):
-                    pass
+    """List the arrays of an NPZ; errors as `Npz`."""
+    with Npz(path) as file:
+        return sorted(file.keys)
 
 
 def load_arrays(path: StrPath, *keys: str) -> list[NDArray[Any]]:
-    """Read arrays into memory, after `check_members`.
+    """Read arrays into memory, see `Npz.array`."""
+    with Npz(path) as file:
+        return [file.array(key) for key in keys]
+
+
+def read_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array of NumPy's formats 1 to 3; the third differs by the names of its fields.
+
+    Returns
+    -------
+    shape : tuple of int
+    fortran : bool
+        Whether the values are in Fortran order.
+    dtype : dtype
 
     Raises
     ------
-    ContractError
-        If the file is missing, cut short or damaged, or lacks a key.
+    ValueError
+        If there is no such header.
     """
-    check_members(path, *keys)  # before any content is used
-    arrays = []
-    with _readable(Path(path)) as archive:
-        for key in keys:
-            with archive.open(f"{key}.npy") as member:
-                arrays.append(np.lib.format.read_array(member, allow_pickle=False))
-    return arrays
-
-
-def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, Fortran order and dtype."""
     version = np.lib.format.read_magic(member)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"an array of NumPy's format {version}")
-    try:
-        return read[version](member)
-    except (SyntaxError, tokenize.TokenError) as error:  # what NumPy raises for some damaged headers
-        raise ValueError(error) from None
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(member)
+    if version in ((2, 0), (3, 0)):
+        return np.lib.format.read_array_header_2_0(member)
+    raise ValueError(f"an array of NumPy's format {version}")
 
 
 def save_arrays(path: StrPath, first: Iterable[tuple[str, ArrayLike]] = (), **arrays: ArrayLike) -> None:

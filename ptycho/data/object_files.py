@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.npz import check_keys, keys_of, load_arrays, row_blocks, save_arrays
-from ptycho.workflow.files import StrPath, save_table
+from ptycho.data.mapped import row_blocks
+from ptycho.data.npz import MAX_ORIGIN_PX, Npz, save_arrays
+from ptycho.workflow.damage import is_numbers, is_of
+from ptycho.workflow.files import ContractError, StrPath, save_table
 
 if TYPE_CHECKING:  # a merge job does without pandas: 40 MB
     import pandas as pd
@@ -105,10 +107,14 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
     ptycho.workflow.files.ContractError
         If the file is missing, damaged, not an object file, or was written by ptycho 0.1.
     """
-    check_keys(path, KEYS, old=OLD_KEYS)
-    obj, illumination, origin, text = load_arrays(path, *KEYS)
-    metadata = json.loads(str(text))
-    probe = load_arrays(path, "probe")[0] if "probe" in keys_of(path) else None
+    with Npz(path) as file:
+        file.require(*KEYS, old=OLD_KEYS)
+        obj, illumination, origin = (file.array(key) for key in KEYS[:3])
+        metadata = file.metadata()
+        probe = file.array("probe") if "probe" in file else None
+    _check_object(path, obj, illumination, origin, probe)
+    if not is_of(metadata.get("cpu_s") or 0, float) or not is_numbers(metadata.get("chosen", {})):
+        raise ContractError(f"{path}: 'cpu_s' or 'chosen' in 'metadata' holds something else than finite numbers")
     return (
         Reconstruction(
             object=obj,
@@ -120,6 +126,27 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
         ),
         metadata,
     )
+
+
+def _check_object(
+    path: StrPath,
+    obj: NDArray[Any],
+    illumination: NDArray[Any],
+    origin: NDArray[Any],
+    probe: NDArray[Any] | None,
+) -> None:
+    """Refuse arrays of an object file that have other types or shapes than theirs."""
+    wanted = {
+        "object": (obj, "c", obj.ndim == 2 and obj.size > 0, "complex (H, W)"),
+        "illumination": (illumination, "f", illumination.shape == obj.shape, "float, as large as the object"),
+        "origin_px": (origin, "i", origin.shape == (2,) and np.abs(origin).max() <= MAX_ORIGIN_PX, "two integers"),
+    }
+    if probe is not None:
+        square = probe.ndim in (2, 3) and probe.shape[-1] == probe.shape[-2] > 0
+        wanted["probe"] = (probe, "c", square, "complex (modes, N, N)")
+    for key, (array, kind, fits, text) in wanted.items():
+        if array.dtype.kind != kind or not fits:
+            raise ContractError(f"{path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {text}")
 
 
 def paste(obj: NDArray[Any], origin_px: tuple[int, int], shape: tuple[int, int], fill: complex = 1.0) -> NDArray[Any]:

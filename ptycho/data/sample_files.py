@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.data.contract import check_index, check_positions
 from ptycho.data.lazy import LazyArray
-from ptycho.data.npz import open_member, save_arrays
-from ptycho.workflow.files import StrPath
+from ptycho.data.npz import Npz, save_arrays
+from ptycho.workflow.files import ContractError, StrPath
 
 SPLITS = ("train", "test")
 """Names of the splits: `SPLITS[1]` is that of positions with `is_test` 1."""
@@ -65,13 +67,35 @@ def open_sample(path: StrPath, *, measured: bool = False) -> Sample:
     ptycho.workflow.files.ContractError
         If the file is missing, damaged, or lacks a key.
     """
-    keys = ("probeGuess", "xcoords", "ycoords", "is_test")
-    probe, xcoords, ycoords, is_test = (open_member(path, key)[...] for key in keys)
-    return Sample(
-        object=open_member(path, "objectGuess"),
-        probe=probe,
-        xcoords=xcoords,
-        ycoords=ycoords,
-        is_test=is_test,
-        scan_index=open_member(path, "scan_index")[...] if measured else None,
-    )
+    with Npz(path) as file:
+        sample = Sample(
+            object=file.mapped("objectGuess", checked=True),
+            probe=file.array("probeGuess"),
+            xcoords=file.array("xcoords"),
+            ycoords=file.array("ycoords"),
+            is_test=file.array("is_test"),
+            scan_index=file.array("scan_index") if measured else None,
+        )
+    _check_sample(Path(path), sample)
+    return sample
+
+
+def _check_sample(path: Path, sample: Sample) -> None:
+    """Refuse arrays of other types or shapes, and positions whose windows leave the object."""
+    count, probe = len(np.atleast_1d(sample.xcoords)), sample.probe
+    square = probe.ndim in (2, 3) and probe.shape[-1] == probe.shape[-2] > 0
+    wanted = {
+        "objectGuess": (sample.object, "c", len(sample.object.shape) == 2, "complex (H, W)"),
+        "probeGuess": (probe, "c", square and bool(np.isfinite(probe).all()), "finite, complex (modes, N, N)"),
+        "xcoords": (sample.xcoords, "f", sample.xcoords.shape == (count,), "floats, (M,)"),
+        "ycoords": (sample.ycoords, "f", sample.ycoords.shape == (count,), f"floats, ({count},)"),
+        "is_test": (sample.is_test, "i", sample.is_test.shape == (count,), f"integers, ({count},)"),
+    }
+    for key, (array, kind, fits, text) in wanted.items():
+        if array.dtype.kind != kind or not fits:
+            raise ContractError(f"{path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {text}")
+    if not np.isin(sample.is_test, (0, 1)).all():
+        raise ContractError(f"{path}: 'is_test' holds {sample.is_test.max()}; wanted 0 (train) or 1 (test)")
+    check_positions(path, (sample.ycoords, sample.xcoords), sample.object.shape, probe.shape[-1])
+    if sample.scan_index is not None:
+        check_index(path, sample.scan_index, count, distinct=True)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.contract import check_scan, read_metadata
+from ptycho.data.contract import check_index, check_metadata, check_scan
 from ptycho.data.lazy import LazyArray, MaskedFrames
-from ptycho.data.npz import MappedArray, keys_of, open_member
+from ptycho.data.mapped import MappedArray
+from ptycho.data.npz import Npz
 from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes, blocks, cut_patches
 from ptycho.workflow.files import ContractError, StrPath, replacing
@@ -82,6 +83,9 @@ class Scan:
 def open_scan(path: StrPath) -> Scan:
     """Open a scan without reading its frames.
 
+    All arrays are held against their checksums, but for the frames, and an object larger than
+    `ptycho.data.npz.CHECKED_BYTES`.
+
     This is the one place where bad pixels are masked: whatever stands in them, everything that reads the scan's frames
     reads 0 there.
 
@@ -91,22 +95,26 @@ def open_scan(path: StrPath) -> Scan:
         If the file violates the data contract.
     """
     path = Path(path)
-    keys = keys_of(path)
-    missing = [key for key in REQUIRED if key not in keys]
-    if missing:
-        hint = "a legacy file: convert it once, `ptycho convert`" if LEGACY_KEYS & set(keys) else "not a scan"
-        raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {keys} ({hint})")
-    scan = Scan(
-        path=path,
-        diffraction=open_member(path, "diffraction"),
-        xcoords=open_member(path, "xcoords")[...],
-        ycoords=open_member(path, "ycoords")[...],
-        probe=as_modes(open_member(path, "probeGuess")[...]),
-        object=open_member(path, "objectGuess"),
-        metadata=read_metadata(path),
-        detector=Detector(**{key: open_member(path, key)[...] for key in DETECTOR if key in keys}),
-    )
-    check_scan(scan)
+    with Npz(path) as file:
+        missing = [key for key in REQUIRED if key not in file]
+        if missing:
+            hint = "a legacy file: convert it once, `ptycho convert`" if LEGACY_KEYS & set(file.keys) else "not a scan"
+            found = sorted(file.keys)
+            raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {found} ({hint})")
+        scan = Scan(
+            path=path,
+            diffraction=file.mapped("diffraction"),
+            xcoords=file.array("xcoords"),
+            ycoords=file.array("ycoords"),
+            probe=as_modes(file.array("probeGuess")),
+            object=file.mapped("objectGuess", checked=True),
+            metadata=file.metadata(),
+            detector=Detector(**{key: file.array(key) for key in DETECTOR if key in file}),
+        )
+        check_metadata(path, scan.metadata)
+        check_scan(scan)
+        if "scan_index" in file:
+            check_index(path, file.array("scan_index"), len(scan), distinct=False)
     return _masked(scan)
 
 

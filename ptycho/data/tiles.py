@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.canvas import Canvas
-from ptycho.data.npz import load_arrays, save_arrays
+from ptycho.data.contract import check_exposures
+from ptycho.data.npz import Npz, save_arrays
 from ptycho.data.scan import Scan
-from ptycho.workflow.files import StrPath, save_text
+from ptycho.workflow.files import ContractError, StrPath, save_text
 
 WHOLE_PLANE = ((-np.inf, np.inf), (-np.inf, np.inf))
 """Core of a tile that has the weight 1 everywhere."""
@@ -191,20 +192,55 @@ def save_tiles(path: StrPath, tiles: Sequence[Tile], **metadata: Any) -> None:
     save_text(Path(path).with_suffix(".json"), text + "\n")
 
 
-def load_tiles(path: StrPath) -> list[Tile]:
+def load_tiles(path: StrPath, scan: Scan | None = None) -> list[Tile]:
     """Read the tiles of a view.
+
+    Parameters
+    ----------
+    path : path
+        NPZ that `save_tiles` wrote.
+    scan : Scan, optional
+        What they are tiles of: exposures that the scan does not have are refused.
 
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If the file is missing, damaged or holds no tiles.
+        If the file is missing, damaged, holds no tiles, or none of the scan.
     """
-    exposures, starts, cores, halos = load_arrays(path, *_KEYS)
+    with Npz(path) as file:
+        exposures, starts, cores, halos = (file.array(key) for key in _KEYS)
+    _check_tiles(path, exposures, starts, cores, halos)
     parts = np.split(exposures, starts[1:-1])
+    for part in parts:
+        check_exposures(path, "exposures", part, scan)
     return [
         Tile(part, ((float(top), float(bottom)), (float(left), float(right))), float(halo))
         for part, ((top, bottom), (left, right)), halo in zip(parts, cores, halos, strict=True)
     ]
+
+
+def _check_tiles(
+    path: StrPath, exposures: NDArray[Any], starts: NDArray[Any], cores: NDArray[Any], halos: NDArray[Any]
+) -> None:
+    """Refuse arrays of other types and shapes, and tiles that are empty or leave exposures over."""
+    count = max(starts.size - 1, 0)
+    wanted = {
+        "exposures": (exposures, "i", exposures.ndim == 1),
+        "starts": (starts, "i", starts.shape == (count + 1,)),
+        "cores": (cores, "f", cores.shape == (count, 2, 2)),
+        "halo_px": (halos, "f", halos.shape == (count,)),
+    }
+    for key, (array, kind, fits) in wanted.items():
+        if array.dtype.kind != kind or not fits or not count:
+            raise ContractError(
+                f"{path}: '{key}' is {array.dtype} with shape {array.shape}; wanted that of {count} tiles, one at least"
+            )
+    if starts[0] != 0 or starts[-1] != len(exposures) or (np.diff(starts) <= 0).any():
+        raise ContractError(
+            f"{path}: 'starts' goes from {starts[0]} to {starts[-1]}; wanted ascending from 0 to {len(exposures)}"
+        )
+    if np.isnan(cores).any() or not (np.isfinite(halos) & (halos >= 0)).all():
+        raise ContractError(f"{path}: 'cores' or 'halo_px' holds a number that is none, or below 0")
 
 
 def _adjacent_order(cells: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.data.contract import check_exposures
 from ptycho.data.grouping import (
     group_around,
     group_neighbors,
@@ -16,11 +17,12 @@ from ptycho.data.grouping import (
     nearest_distances,
     sort_groups,
 )
-from ptycho.data.npz import open_member, save_arrays
+from ptycho.data.npz import Npz, save_arrays
 from ptycho.data.scan import Scan, detected_photons
 from ptycho.data.selection import ViewError, select_view
 from ptycho.physics.forward import illumination, split_position
 from ptycho.physics.probes import diameter_px
+from ptycho.workflow.damage import check_fields
 from ptycho.workflow.files import ContractError, StrPath, save_text
 
 FIT, VALIDATION, HOLDOUT = 0, 1, 2
@@ -242,18 +244,48 @@ def save_view(path: StrPath, view: View) -> None:
     save_text(Path(path).with_suffix(".json"), metadata + "\n")
 
 
-def open_view(path: StrPath) -> View:
+def open_view(path: StrPath, scan: Scan | None = None) -> View:
     """Read a view; its groups take 8 bytes per index.
+
+    Parameters
+    ----------
+    path : path
+        NPZ that `save_view` wrote.
+    scan : Scan, optional
+        What it is a view of: exposures that the scan does not have are refused.
 
     Raises
     ------
     ContractError
-        If the file is missing, not a view, or was written by an older version.
+        If the file is missing, damaged, not a view, not of the scan, or was written by an older version.
     """
-    exposures, role, nn_indices = (open_member(path, key)[...] for key in ("exposures", "role", "nn_indices"))
-    metadata = json.loads(str(open_member(path, "metadata")[()]))
-    if "stop" in metadata.get("counts", {}):
+    with Npz(path) as file:
+        exposures, role, nn_indices = (file.array(key) for key in ("exposures", "role", "nn_indices"))
+        metadata = file.metadata()
+    counts = metadata.get("counts", {})
+    check_fields({"counts": counts}, f"{path}: 'metadata'", counts=dict)
+    if scan is not None and counts.get("exposures_of_scan", len(scan)) != len(scan):
+        raise ContractError(
+            f"{path}: a view of a scan of {counts['exposures_of_scan']} exposures, {scan.path} has {len(scan)}; wanted "
+            "the scan of that view, of a study data/dose_…/seed_…/"
+        )
+    if "stop" in counts:
         raise ContractError(
             f"{path}: has exposures of the role 'stop'; wanted 'validation'; written by ptycho 0.1: run the study again"
+        )
+    check_exposures(path, "exposures", exposures, scan)
+    if role.dtype.kind != "i" or role.shape != exposures.shape or not np.isin(role, range(len(ROLES))).all():
+        raise ContractError(
+            f"{path}: 'role' is {role.dtype} with shape {role.shape}; wanted one of 0 to {len(ROLES) - 1} for each of "
+            f"{len(exposures)} exposures"
+        )
+    if nn_indices.dtype.kind != "i" or nn_indices.ndim != 2 or not nn_indices.shape[1]:
+        raise ContractError(
+            f"{path}: 'nn_indices' is {nn_indices.dtype} with shape {nn_indices.shape}; wanted integers, (B, C)"
+        )
+    strangers = np.setdiff1d(nn_indices, exposures[role != HOLDOUT])
+    if strangers.size:
+        raise ContractError(
+            f"{path}: 'nn_indices' has exposure {strangers[0]}, which is holdout or not in the view; wanted others"
         )
     return View(exposures=exposures, role=role, nn_indices=nn_indices, metadata=metadata)

@@ -1,18 +1,19 @@
 """Masks and backgrounds in files of their own: NPY, NPZ, HDF5, TIFF, PNG; the mask and background of a conversion."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import TABLES, Inputs, check_size, reading
+from ptycho.data.npz import read_header
+from ptycho.formats.image_files import SUFFIXES, read_image
+from ptycho.formats.inputs import TABLES, Inputs, check_size
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import RawScan
+from ptycho.workflow.damage import reading, require_file
 from ptycho.workflow.files import ContractError
-
-IMAGES = (".tif", ".tiff", ".png")
-"""Suffixes of images."""
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -23,12 +24,17 @@ def read_npy(path: Path) -> NDArray[Any]:
     ContractError
         If it is missing, damaged, or pickled.
     """
-    if not path.is_file():
-        raise ContractError(f"{path}: no such file")
-    with reading(path):
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        check_size(path, "the array", mapped.shape, mapped.dtype)
-        return np.array(mapped)
+    require_file(path)
+    with reading(path), path.open("rb") as file:
+        shape, _, dtype = read_header(file)
+        if dtype.hasobject or dtype.kind not in "buifc":
+            raise ContractError(f"{path}: an array of {dtype}; wanted numbers, and pickles are never read")
+        check_size(path, "the array", shape, dtype)
+        size, there = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+        if size != there:
+            raise ContractError(f"{path}: {dtype} with shape {shape} by its header, {size} bytes; the file has {there}")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
@@ -48,13 +54,8 @@ def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
     """
     if path.suffix == ".npy":
         return "", np.squeeze(read_npy(path))
-    if path.suffix.lower() in IMAGES:
-        from skimage.io import imread
-
-        if not path.is_file():
-            raise ContractError(f"{path}: no such file")
-        with reading(path, "the image"):
-            return "", np.squeeze(imread(path))
+    if path.suffix.lower() in SUFFIXES:
+        return "", read_image(path, "buif")
     with Inputs([path]) as inputs:
         if not inputs.keyed:
             raise ContractError(f"{path}: wanted an NPY, NPZ, HDF5, TIFF or PNG file")
@@ -75,8 +76,7 @@ def read_vector(path: Path, keys: tuple[str, ...]) -> NDArray[np.float64]:
         If the file is missing, damaged, or has no such array.
     """
     if path.suffix.lower() in TABLES:
-        if not path.is_file():
-            raise ContractError(f"{path}: no such file")
+        require_file(path)
         with reading(path):
             return np.loadtxt(path, np.float64, ndmin=1, encoding="utf-8").ravel()
     key, values = read_plane(path, keys)

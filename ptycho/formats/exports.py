@@ -1,6 +1,5 @@
 """Export of an object, with its probe and positions where they are known, to files of other programs."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.npz import check_keys, keys_of, load_arrays
-from ptycho.data.object_files import KEYS, OLD_KEYS, load_reconstruction
+from ptycho.data.npz import Npz
+from ptycho.data.object_files import load_reconstruction
 from ptycho.data.scan import Scan, open_scan
 from ptycho.formats.raw import HC_EV_M
-from ptycho.workflow.files import ContractError, StrPath, replacing
+from ptycho.workflow.damage import is_of, reading
+from ptycho.workflow.files import ContractError, StrPath, WriteError, replacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +88,22 @@ def read_exported(path: StrPath, options: ExportOptions) -> Exported:
     ContractError
         If a file is missing or damaged, or has no object.
     """
-    path, keys = Path(path), keys_of(path)
-    scan = None if options.scan is None else open_scan(options.scan)
-    if "objectGuess" in keys and "object" not in keys:
-        obj, origin, metadata, probe = load_arrays(path, "objectGuess")[0], (0, 0), _metadata(path, keys), None
-        scan = scan or (open_scan(path) if "diffraction" in keys else None)
-    else:
-        check_keys(path, KEYS, old=OLD_KEYS)
-        reconstruction, metadata = load_reconstruction(path)
-        obj, origin = reconstruction.object, reconstruction.origin_px
-        probe = None if reconstruction.refined is None else reconstruction.refined.probe
-    if obj.ndim != 2 or not np.iscomplexobj(obj):
+    path, scan = Path(path), None if options.scan is None else open_scan(options.scan)
+    with Npz(path) as file:
+        if "objectGuess" in file and "object" not in file:
+            obj, origin, probe = file.array("objectGuess"), (0, 0), None
+            metadata = file.metadata() if "metadata" in file else {}
+            scan = scan or (open_scan(path) if "diffraction" in file else None)
+        else:
+            reconstruction, metadata = load_reconstruction(path)
+            obj, origin = reconstruction.object, reconstruction.origin_px
+            probe = None if reconstruction.refined is None else reconstruction.refined.probe
+    if obj.ndim != 2 or not np.iscomplexobj(obj) or not obj.size:
         raise ContractError(f"{path}: an object of {obj.dtype} with shape {obj.shape}; wanted complex (H, W)")
     known = {**({} if scan is None else scan.metadata), **metadata}
+    for key in ("pixel_size_m", "wavelength_m"):
+        if known.get(key) is not None and not (is_of(known[key], float) and known[key] > 0):
+            raise ContractError(f"{path}: '{key}' in 'metadata' is {known[key]!r}; wanted a number above 0")
     wavelength = options.wavelength_m or (HC_EV_M / options.energy_ev if options.energy_ev else None)
     return Exported(
         name=str(path),
@@ -112,13 +115,6 @@ def read_exported(path: StrPath, options: ExportOptions) -> Exported:
         probe=_modes(probe, scan),
         positions=None if scan is None else np.stack([scan.xcoords, scan.ycoords], axis=1),
     )
-
-
-def _metadata(path: Path, keys: list[str]) -> dict[str, Any]:
-    if "metadata" not in keys:
-        return {}
-    metadata = json.loads(str(load_arrays(path, "metadata")[0]))
-    return metadata if isinstance(metadata, dict) else {}
 
 
 def _modes(probe: NDArray[np.complex64] | None, scan: Scan | None) -> NDArray[np.complex64] | None:
@@ -151,3 +147,31 @@ def export(exported: Exported, destination: StrPath) -> None:
         raise ContractError(f"{destination}: exists; wanted another name, or remove it")
     with replacing(destination) as temporary:
         writers[destination.suffix.lower()](exported, temporary)
+        _check_written(temporary, destination, exported)
+
+
+def _check_written(temporary: Path, destination: Path, exported: Exported) -> None:
+    """Read the object of a file that has been written, and compare it.
+
+    Raises
+    ------
+    WriteError
+        If it is another one, or cannot be read.
+    """
+    import h5py
+    import tifffile
+
+    try:
+        with reading(destination):
+            if destination.suffix.lower() in (".tif", ".tiff"):
+                amplitude, phase = tifffile.imread(temporary)
+                same = np.array_equal(amplitude, np.abs(exported.object).astype(np.float32), equal_nan=True)
+                same &= np.array_equal(phase, np.angle(exported.object).astype(np.float32), equal_nan=True)
+            else:
+                key = "entry_1/image_1/data" if destination.suffix.lower() == ".cxi" else "object"
+                with h5py.File(temporary, "r") as file:
+                    same = np.array_equal(np.squeeze(file[key][()]), np.squeeze(exported.object), equal_nan=True)
+    except ContractError as error:
+        raise WriteError(f"{error}: what was written; try again, on another disk") from None
+    if not same:
+        raise WriteError(f"{destination}: what was written reads differently; try again, on another disk")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
-from ptycho.formats.inputs import check_size, reading
+from ptycho.formats.inputs import check_size
+from ptycho.workflow.damage import reading, require_file
 from ptycho.workflow.files import ContractError
 
 MAX_LINKS = 20
@@ -49,7 +50,8 @@ class Hdf5File:
     def _open(self, path: Path) -> h5py.File:
         resolved = path.resolve()
         if resolved not in self._files:
-            with reading(path):
+            with reading(path, problem="not an HDF5 file, cut short or damaged"):
+                require_file(path)
                 self._files[resolved] = h5py.File(path, "r", locking=False, rdcc_nbytes=CACHE_BYTES)
         return self._files[resolved]
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ptycho.data.npz import keys_of
 from ptycho.data.object_files import Reconstruction, load_reconstruction, save_reconstruction
-from ptycho.formats.inputs import require
+from ptycho.formats.image_files import read_image
+from ptycho.formats.inputs import numbers, require
 from ptycho.formats.npz_files import NpzFile
 from ptycho.formats.readers.plain import OBJECT_KEYS, PROBE_KEYS
 from ptycho.physics.forward import as_modes
@@ -51,13 +52,12 @@ def read_object(
         raise ContractError(f"{path}: an NPZ holds the phase, too; wanted no second file, found {phase_path}")
     file = NpzFile(Path(path))
     key = require(file, *OBJECT_KEYS)
-    obj = np.squeeze(file.array(key))
+    obj = np.squeeze(numbers(file, key, "uifc"))
     if obj.ndim != 2 or not np.iscomplexobj(obj) or not np.isfinite(obj).all():
         raise ContractError(
             f"{path}: '{key}' is {obj.dtype} with shape {obj.shape}; wanted two axes of finite complex numbers"
         )
-    probe = next((np.squeeze(file.array(key)) for key in PROBE_KEYS if key in file), None)
-    return obj.astype(np.complex64), None if probe is None else as_modes(probe).astype(np.complex64)
+    return obj.astype(np.complex64), read_probe(path) if any(key in file for key in PROBE_KEYS) else None
 
 
 def read_probe(path: StrPath) -> NDArray[np.complex64]:
@@ -70,11 +70,13 @@ def read_probe(path: StrPath) -> NDArray[np.complex64]:
     """
     file = NpzFile(Path(path))
     key = require(file, *PROBE_KEYS)
-    probe = np.squeeze(file.array(key))
+    probe = np.squeeze(numbers(file, key, "uifc"))
     if probe.ndim not in (2, 3) or probe.shape[-1] != probe.shape[-2] or not np.iscomplexobj(probe):
         raise ContractError(
             f"{path}: '{key}' is {probe.dtype} with shape {probe.shape}; wanted complex (N, N) or (modes, N, N)"
         )
+    if not np.isfinite(probe).all() or not probe.any():
+        raise ContractError(f"{path}: '{key}' holds values that are not finite, or is zero everywhere")
     return as_modes(probe).astype(np.complex64)
 
 
@@ -115,19 +117,20 @@ def read_image_pair(
 
 
 def _read_gray(path: StrPath, limits: tuple[float, float]) -> NDArray[np.float64]:
-    from skimage.color import rgb2gray  # takes a second to import, which most jobs save
-    from skimage.io import imread
-
-    try:
-        image = np.squeeze(imread(path))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ContractError(f"{path}: {str(error).splitlines()[0]}; wanted a TIFF or PNG image") from None
+    image = read_image(path)
+    if image.dtype == bool:  # a PNG of one bit
+        image = image.astype(np.uint8) * np.uint8(255)
+    color = image.ndim == 3 and image.shape[-1] in (3, 4)
+    if not color and (image.ndim != 2 or not image.size):
+        raise ContractError(f"{path}: an image of shape {image.shape}; wanted two axes of finite gray values")
     scaled = np.issubdtype(image.dtype, np.integer)
     image = image / np.iinfo(image.dtype).max if scaled else image.astype(np.float64)
-    if image.ndim == 3 and image.shape[-1] in (3, 4):
+    if color:
+        from skimage.color import rgb2gray  # takes a second to import, which most jobs save
+
         image = rgb2gray(image[..., :3])
-    if image.ndim != 2 or not np.isfinite(image).all():
-        raise ContractError(f"{path}: an image of shape {image.shape}; wanted two axes of finite gray values")
+    if not np.isfinite(image).all():
+        raise ContractError(f"{path}: an image with values that are not finite; wanted finite gray values")
     return limits[0] + (limits[1] - limits[0]) * image if scaled else image
 
 

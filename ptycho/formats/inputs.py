@@ -6,13 +6,8 @@ unless asked. An array is read whole only if it is small; frames are read in blo
 
 import bz2
 import math
-import shutil
-import struct
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,26 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
+from ptycho.workflow.damage import reading, require_file
 from ptycho.workflow.files import ContractError, StrPath, temporary_folder
+from ptycho.workflow.limits import check_bytes
 
 MAX_ARRAY_BYTES = 1 << 30
-"""Largest array that is read whole: positions, probe, object, mask."""
-DAMAGE = (
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What libraries raise where a file is cut short or damaged."""
+"""Largest array that is read whole, unless more is allowed: positions, probe, object, mask."""
 MAGIC = {
     b"PK\x03\x04": "npz",
     b"PK\x05\x06": "npz",
@@ -59,29 +40,16 @@ HDF5_OFFSETS = (0, 512, 1024, 2048)
 """Where the signature of an HDF5 file may be: behind a user block of that size, as MATLAB writes it."""
 
 
-@contextmanager
-def reading(path: StrPath, what: str = "the file") -> Iterator[None]:
-    """Turn whatever a library raises on a damaged file into a `ContractError` of one line."""
-    try:
-        yield
-    except ContractError:
-        raise
-    except DAMAGE as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ContractError(f"{path}: {what} cannot be read: cut short or damaged ({reason})") from None
-
-
 def check_size(path: StrPath, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Refuse to read an array whole that is too large for positions, a probe, an object or a mask.
 
     Raises
     ------
     ContractError
-        If it has more than `MAX_ARRAY_BYTES`.
+        If it has more than `MAX_ARRAY_BYTES`, or more than a file may claim.
     """
     size = math.prod(int(side) for side in shape) * dtype.itemsize
-    if size > MAX_ARRAY_BYTES:
-        raise ContractError(f"{path}: '{key}' has shape {shape}, {size / 1e9:.0f} GB; too large for what it is read as")
+    check_bytes(path, f"'{key}' with shape {shape}", size, MAX_ARRAY_BYTES)
 
 
 class KeyedFile(Protocol):
@@ -133,6 +101,30 @@ def number(file: KeyedFile, *keys: str) -> float | None:
     if values.dtype.kind not in "uif" or values.size < 1 or not np.isfinite(values[:1]).all():
         raise ContractError(f"{file.path}: '{key}' is {values.dtype} with shape {values.shape}; wanted a number")
     return float(values[0])
+
+
+def numbers(file: KeyedFile, key: str, kinds: str = "uif") -> NDArray[Any]:
+    """Read an array of numbers.
+
+    Parameters
+    ----------
+    file : KeyedFile
+        The file.
+    key : str
+        Where it is.
+    kinds : str
+        Kinds of NumPy's types that will do: u and i integers, f floats, c complex numbers, b truth values.
+
+    Raises
+    ------
+    ContractError
+        If it has another type, or no element.
+    """
+    values = file.array(key)
+    if values.dtype.kind not in kinds or not values.size:
+        wanted = "numbers" if "c" not in kinds else "numbers, complex or not"
+        raise ContractError(f"{file.path}: '{key}' is {values.dtype} with shape {values.shape}; wanted {wanted}")
+    return values
 
 
 def first_of(file: KeyedFile, *keys: str) -> str | None:
@@ -221,7 +213,9 @@ class Inputs:
         folder = self._stack.enter_context(temporary_folder())
         unpacked = folder / path.stem
         with reading(path), bz2.BZ2File(path) as packed, unpacked.open("wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
+            while block := packed.read(1 << 20):
+                check_bytes(path, "unpacked, it", file.tell() + len(block))
+                file.write(block)
         self._open(unpacked, kind_of(unpacked), follow_links)
 
     @property
@@ -254,13 +248,9 @@ def kind_of(path: Path) -> str:
     ContractError
         If there is no such file, or it is a folder.
     """
-    if path.is_dir():
-        raise ContractError(f"{path}: a folder; wanted a file")
-    try:
-        with path.open("rb") as file:
-            start = file.read(HDF5_OFFSETS[-1] + len(HDF5_SIGNATURE))
-    except FileNotFoundError:
-        raise ContractError(f"{path}: no such file") from None
+    require_file(path)
+    with reading(path), path.open("rb") as file:
+        start = file.read(HDF5_OFFSETS[-1] + len(HDF5_SIGNATURE))
     if not start:
         raise ContractError(f"{path}: an empty file")
     if any(start[offset:].startswith(HDF5_SIGNATURE) for offset in HDF5_OFFSETS):

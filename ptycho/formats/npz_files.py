@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -11,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
-from ptycho.data.npz import MappedArray, Member, drop_pages, keys_of, locate_members, scratch_zeros
-from ptycho.formats.inputs import check_size, reading
+from ptycho.data.mapped import MappedArray, drop_pages, scratch_zeros
+from ptycho.data.npz import Member, Npz
+from ptycho.formats.inputs import check_size
+from ptycho.workflow.damage import reading
 from ptycho.workflow.files import ContractError, explaining_tmpdir
 
 IN_MEMORY_BYTES = 1 << 26
@@ -32,8 +33,8 @@ class NpzFile:
 
     def __init__(self, path: Path):
         self.path = path
-        with reading(path):
-            self._members = locate_members(path, *_arrays_of(path))
+        with Npz(path) as file:
+            self._members = {key: file.member(key) for key in sorted(file.keys)}
         self.pickled: Sequence[str] = sorted(key for key, member in self._members.items() if member.dtype.hasobject)
         """Keys of pickled arrays, which are never read."""
 
@@ -54,12 +55,8 @@ class NpzFile:
         """
         member = self._members[key]
         check_size(self.path, key, member.shape, member.dtype)
-        with (
-            reading(self.path, f"'{key}'"),
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(f"{key}.npy") as file,
-        ):
-            return np.lib.format.read_array(file, allow_pickle=False)
+        with Npz(self.path) as file:
+            return file.array(key)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of an array, which is not read."""
@@ -79,7 +76,7 @@ class NpzFile:
             array: LazyArray = (
                 _unpacked(self.path, key, shape, member.dtype)
                 if member.compressed
-                else MappedArray(self.path, member.offset, shape, member.dtype)
+                else MappedArray(self.path, member.offset, shape, member.dtype, f"'{key}'")
             )
         return _Transposed(array, member.shape) if member.fortran else array
 
@@ -89,12 +86,6 @@ class NpzFile:
 
     def close(self) -> None:
         """Nothing stays open."""
-
-
-def _arrays_of(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        stored = {name for name in archive.namelist() if name.endswith(".npy")}
-    return [key for key in keys_of(path) if f"{key}.npy" in stored]
 
 
 class StreamedArray:
@@ -113,8 +104,8 @@ class StreamedArray:
     def __init__(self, path: Path, key: str, member: Member):
         self.path, self.key = path, key
         self.shape, self.dtype = member.shape, member.dtype
-        self._row_bytes = math.prod(member.shape[1:]) * member.dtype.itemsize
-        self._archive: zipfile.ZipFile | None = None
+        self._row_bytes = max(math.prod(member.shape[1:]) * member.dtype.itemsize, 1)
+        self._archive: Npz | None = None
         self._file: IO[bytes] | None = None
         self._next = 0
 
@@ -122,13 +113,21 @@ class StreamedArray:
         return self.shape[0]
 
     def _restart(self) -> IO[bytes]:
-        self._archive = archive = zipfile.ZipFile(self.path)
-        file = archive.open(f"{self.key}.npy")
+        self.close()
+        self._archive = Npz(self.path)
+        file = self._archive.open(self.key)
         version = np.lib.format.read_magic(file)
         skip = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
         file.read(skip)
         self._file, self._next = file, 0
         return file
+
+    def close(self) -> None:
+        """Close the file; reading opens it again."""
+        if self._archive is not None and self._file is not None:
+            self._file.close()
+            self._archive.close()
+        self._archive = self._file = None
 
     def __getitem__(self, index: slice) -> NDArray[Any]:
         """Return rows from `start` to `stop`; going back starts again at the beginning of the array."""

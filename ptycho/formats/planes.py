@@ -9,11 +9,14 @@ from ptycho.formats.positions import to_pixels
 from ptycho.formats.raw import RawObject, RawScan
 from ptycho.physics.forward import window_start
 from ptycho.workflow.files import ContractError
+from ptycho.workflow.limits import max_bytes
 
 MARGIN_PX = 2
 """Free pixels between the outermost windows and the edge of an object of ones."""
 MAX_OBJECT_PX = 1 << 28
 """Largest object: 2 GB."""
+BYTES_PER_PIXEL = 24
+"""Memory that a conversion takes for a pixel of the object: complex64, and copies of it."""
 
 
 def place_scan(
@@ -101,7 +104,7 @@ def _in_object_of_ones(
     first = window_start(centers, n).min(axis=0)
     centers = centers + (MARGIN_PX - first)
     width, height = (int(size) for size in window_start(centers, n).max(axis=0) + n + MARGIN_PX)
-    if height * width > MAX_OBJECT_PX:
+    if height * width > min(MAX_OBJECT_PX, max_bytes() // BYTES_PER_PIXEL):
         raise ContractError(
             f"{raw.name}: positions span {height} × {width} px, an object of {8 * height * width / 1e9:.0f} GB; wanted "
             "other units or lengths, or fewer exposures (--leave-out)"

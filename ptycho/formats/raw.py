@@ -59,11 +59,18 @@ class RawFrames:
         Exposures are on the last axis.
     turn : Turn, optional
         What is done to rows and columns.
+
+    Raises
+    ------
+    ValueError
+        If there are other axes.
     """
 
     def __init__(self, source: LazyArray, *, last: bool = False, turn: Turn = AS_IS):
         self.source, self.last, self.turn = source, last, turn
         shape = (source.shape[-1], *source.shape[:-1]) if last else source.shape
+        if len(shape) < 3 or (last and len(shape) > 3):
+            raise ValueError(f"frames have shape {source.shape}; wanted {'(N, N, M)' if last else '(M, N, N)'}")
         self._leading = shape[:-2]
         height, width = shape[-2:][:: -1 if turn.swap else 1]
         self.shape = (math.prod(self._leading), height, width)

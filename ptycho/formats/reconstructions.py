@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.data.npz import MAX_ORIGIN_PX
 from ptycho.data.object_files import KEYS, load_reconstruction, paste
 from ptycho.data.scan import Scan
-from ptycho.formats.inputs import require
+from ptycho.formats.hdf5_files import Hdf5File
+from ptycho.formats.inputs import numbers, require
 from ptycho.formats.npz_files import NpzFile
 from ptycho.formats.readers.plain import OBJECT_KEYS, PROBE_KEYS
 from ptycho.physics.forward import as_modes, window_start
@@ -134,17 +135,19 @@ def _positions_of(scan: Scan) -> dict[str, Any]:
 
 def _read_plain(file: NpzFile, scan: Scan) -> Candidate:
     path, key = file.path, require(file, *OBJECT_KEYS)
-    obj, notes = _one_layer(file.array(key), f"{path}: '{key}'"), []
-    probe = next((as_modes(np.squeeze(file.array(key))) for key in PROBE_KEYS if key in file), None)
+    obj, notes = _one_layer(numbers(file, key, "uifc"), f"{path}: '{key}'"), []
+    probe = next((as_modes(np.squeeze(numbers(file, key, "uifc"))) for key in PROBE_KEYS if key in file), None)
     positions = _positions_of(scan)
     if "xcoords" in file and "ycoords" in file:
-        own = {axis: np.ravel(file.array(axis)).astype(np.float64) for axis in ("xcoords", "ycoords")}
+        own = {axis: np.ravel(numbers(file, axis)).astype(np.float64) for axis in ("xcoords", "ycoords")}
         positions |= _matched(path, own, np.arange(len(own["xcoords"])), scan)
         notes.append("positions of the file")
     origin, is_placed = (0, 0), "origin_px" in file or obj.shape == scan.object.shape
     if "origin_px" in file:
-        row, column = np.ravel(file.array("origin_px"))[:2].tolist()
-        origin = int(row), int(column)
+        given = np.ravel(numbers(file, "origin_px"))
+        if given.shape != (2,) or not (np.abs(given) <= MAX_ORIGIN_PX).all():
+            raise ContractError(f"{path}: 'origin_px' is {given.tolist()}; wanted row and column")
+        origin = int(given[0]), int(given[1])
     elif not is_placed:
         axes = positions["ycoords"], positions["xcoords"]
         origin = _guessed_origin(axes, obj.shape, scan.n_pixels)
@@ -196,29 +199,20 @@ def _read_product(path: Path, scan: Scan) -> Candidate:
     ptychodus put the center of an object of W pixels at W / 2 until late 2025, and at (W - 1) / 2 since: the origin is
     known to half a pixel only.
     """
+    file = Hdf5File(path)
     try:
-        with h5py.File(path, "r") as file:
-            linked = [name for name in file if not isinstance(file.get(name, getlink=True), h5py.HardLink)]
-            if linked:
-                raise ContractError(f"{path}: {', '.join(linked)} linked from elsewhere; wanted a file by itself")
-            obj = _one_layer(file["object"][()], f"{path}: 'object'")
-            probe = file["probe"][()]
-            geometry = dict(file["object"].attrs)
-            meters = {axis: file[f"probe_position_{axis}_m"][()].astype(np.float64).ravel() for axis in ("x", "y")}
-            given = "probe_position_indexes"
-            indices = file[given][()].astype(np.int64).ravel() if given in file else np.arange(len(meters["x"]))
-            centers = {axis: float(geometry[f"center_{axis}_m"]) for axis in ("x", "y")}
-            sizes = {axis: float(geometry[f"pixel_{side}_m"]) for axis, side in (("x", "width"), ("y", "height"))}
-    except FileNotFoundError:
-        raise ContractError(f"{path}: no such file") from None
-    except ContractError:
-        raise
-    except KeyError as error:
-        raise ContractError(f"{path}: not a ptychodus product: {' '.join(str(error.args[0]).split())}") from None
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise ContractError(
-            f"{path}: not an HDF5 file, cut short or damaged ({' '.join(str(error).split())})"
-        ) from None
+        obj = _one_layer(numbers(file, require(file, "object"), "uifc"), f"{path}: 'object'")
+        probe = numbers(file, require(file, "probe"), "uifc")
+        names = {axis: require(file, f"probe_position_{axis}_m") for axis in ("x", "y")}
+        meters = {axis: np.ravel(numbers(file, name)).astype(np.float64) for axis, name in names.items()}
+        given = "probe_position_indexes"
+        indices = np.ravel(numbers(file, given, "iu")) if given in file else np.arange(len(meters["x"]))
+        centers = {axis: _attribute(file, f"center_{axis}_m") for axis in ("x", "y")}
+        sizes = {axis: _attribute(file, f"pixel_{side}_m") for axis, side in (("x", "width"), ("y", "height"))}
+    finally:
+        file.close()
+    if not all(size > 0 for size in sizes.values()):
+        raise ContractError(f"{path}: pixels of {sizes['x']:g} × {sizes['y']:g} m; wanted numbers above 0")
     middle = dict(zip(("y", "x"), (size / 2 for size in obj.shape), strict=True))
     pixels = {f"{axis}coords": (meters[axis] - centers[axis]) / sizes[axis] + middle[axis] for axis in ("x", "y")}
     notes = []
@@ -235,6 +229,14 @@ def _read_product(path: Path, scan: Scan) -> Candidate:
         is_calibrated=False,
         notes=(*notes, "positions of the file"),
     )
+
+
+def _attribute(file: Hdf5File, name: str) -> float:
+    """Return a number that is an attribute of the object."""
+    value = np.ravel(file.attribute("object", name))
+    if value.size != 1 or value.dtype.kind not in "uif" or not np.isfinite(value).all():
+        raise ContractError(f"{file.path}: attribute '{name}' of 'object' is {value.tolist()}; wanted a finite number")
+    return float(value[0])
 
 
 def _one_layer(obj: NDArray[Any], where: str) -> NDArray[Any]:

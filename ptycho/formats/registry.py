@@ -5,6 +5,7 @@ from dataclasses import replace
 from ptycho.formats.inputs import Inputs
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, OpenConvention, RawScan
+from ptycho.formats.raw_checks import check_raw
 from ptycho.formats.readers import (
     cxi,
     hxn,
@@ -19,6 +20,7 @@ from ptycho.formats.readers import (
     tike,
     unsupported,
 )
+from ptycho.workflow.damage import reading
 from ptycho.workflow.files import ContractError
 
 FORMATS: dict[str, Format] = {
@@ -102,7 +104,9 @@ def read_scan(inputs: Inputs, options: ConversionOptions) -> RawScan:
     if options.variant is not None and options.variant not in format.variants:
         known = ", ".join(format.variants) or "none"
         raise ValueError(f"--variant {options.variant}: {format.title} has {known}")
-    raw = format.read(inputs, options)
+    with reading(inputs.name, f"as {format.title}, it"):
+        raw = format.read(inputs, options)
+        check_raw(raw)
     raw = replace(raw, conventions=(f"read as {format.title}", *raw.conventions))
     open_conventions = [convention for convention in raw.open if not _is_settled(convention, options)]
     if open_conventions:

@@ -1,11 +1,10 @@
 """What a check finds: one line each, how bad it is, and what mends it."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import ContractError, StrPath
 
 Topic = Literal["counts", "pixels", "positions", "probe", "orientation", "support"]
@@ -84,7 +83,7 @@ class Verdict:
         ptycho.workflow.files.ContractError
             If it is no verdict.
         """
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return cls.from_dict(read_json(path))
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-serializable values."""

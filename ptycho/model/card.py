@@ -1,8 +1,8 @@
 """Model card: the description of a network, saved in its `.keras` archive; saving and loading of both."""
 
 import json
+import math
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,11 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import ptycho.model.layers  # noqa: F401 - registers a layer that saved models name
+from ptycho.data.npz import SUFFIX, Npz
+from ptycho.workflow.archives import Archive
+from ptycho.workflow.damage import check_fields, parse_json, reading
 from ptycho.workflow.files import ContractError, StrPath, replacing
 from ptycho.workflow.provenance import CARD, array_digest, versions
 
 PROBE = "probe.npy"
 """Member of the archive with the probe of the training."""
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+"""Members that Keras writes: layers and their weights."""
+UNLOADABLE = "not a model that can be loaded"
+BYTES_PER_WEIGHT = 4
+"""Size of a weight in float32."""
 
 
 def make_card(
@@ -72,10 +80,17 @@ def read_probe(path: StrPath) -> NDArray[np.complex64]:
         If the file is not an archive, or has no probe.
     """
     try:
-        with zipfile.ZipFile(Path(path)) as archive, archive.open(PROBE) as member:
-            return np.lib.format.read_array(member, allow_pickle=False)
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ContractError(f"{path}: no '{PROBE}' that can be read ({error})") from None
+        with Npz(path) as file:
+            probe = file.array(PROBE.removesuffix(SUFFIX))
+    except ContractError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ContractError(f"{path}: no '{PROBE}' that can be read ({reason})") from None
+    square = probe.ndim == 3 and probe.shape[1] == probe.shape[2] and probe.size > 0
+    if probe.dtype.kind != "c" or not square or not np.isfinite(probe).all():
+        raise ContractError(
+            f"{path}: '{PROBE}' is {probe.dtype} with shape {probe.shape}; wanted finite, complex (modes, N, N)"
+        )
+    return probe
 
 
 def read_card(path: StrPath) -> dict[str, Any]:
@@ -87,14 +102,17 @@ def read_card(path: StrPath) -> dict[str, Any]:
         If the file is not an archive, has no card, or was saved by ptycho 0.1.
     """
     try:
-        with zipfile.ZipFile(Path(path)) as archive:
-            card = json.loads(archive.read(CARD))
-    except KeyError:
-        raise ContractError(f"{path}: no '{CARD}' in it: saved by something else, or saved again by Keras") from None
-    except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise ContractError(f"{path}: not a saved model ({error})") from None
+        with Archive(path) as archive:
+            content = archive.read(CARD) if CARD in archive.names else None
+    except ContractError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ContractError(f"{path}: not a saved model ({reason})") from None
+    if content is None:
+        raise ContractError(f"{path}: no '{CARD}' in it: saved by something else, or saved again by Keras")
+    card = parse_json(content, f"{path}: '{CARD}'")
     if "transmittance" not in card:
         raise ContractError(f"{path}: a model saved by ptycho 0.1, which this version does not read: train it again")
+    check_fields(card, f"{path}: '{CARD}'", transmittance=float, n_pixels=int)
     return card
 
 
@@ -106,18 +124,22 @@ def load_network(path: StrPath) -> keras.Model:
     ptycho.workflow.files.ContractError
         If the file is not a Keras model, was saved by ptycho 0.1, or contains layers of another package.
     """
-    if _has_card(path):
+    with Archive(path) as archive:
+        has_card = CARD in archive.names
+        archive.check(*archive.names)
+        _check_weights(path, archive)
+    if has_card:
         read_card(path)
-    try:
+    with reading(path, problem=UNLOADABLE):
         return keras.saving.load_model(path, safe_mode=True, compile=False)
-    except Exception as error:  # Keras raises whatever its reader of archives, JSON or HDF5 does
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        raise ContractError(f"{path}: not a model that can be loaded ({type(error).__name__}: {reason})") from error
 
 
-def _has_card(path: StrPath) -> bool:
-    try:
-        with zipfile.ZipFile(Path(path)) as archive:
-            return CARD in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
+def _check_weights(path: StrPath, archive: Archive) -> None:
+    """Refuse a network that is larger than the weights in its file, before any of them is allocated."""
+    content = parse_json(archive.read(CONFIG), f"{path}: '{CONFIG}'")
+    stored = archive.info(WEIGHTS).file_size
+    with reading(path, problem=UNLOADABLE), keras.StatelessScope(initialize_variables=False):
+        network = keras.saving.deserialize_keras_object(content, safe_mode=True)
+        wanted = sum(BYTES_PER_WEIGHT * math.prod(variable.shape) for variable in network.variables)
+    if wanted > stored:
+        raise ContractError(f"{path}: its layers have {wanted} bytes of weights, '{WEIGHTS}' {stored}; wanted as many")

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.npz import load_arrays, save_arrays
+from ptycho.data.npz import Npz, save_arrays
+from ptycho.workflow.damage import check_fields, is_of, parse_json
 from ptycho.workflow.files import ContractError
 
 _logger = logging.getLogger(__name__)
@@ -67,16 +68,24 @@ class Backup:
         if not self.path.exists():
             return None
         try:
-            (text,) = load_arrays(self.path, "state")
-            state = json.loads(str(text))
-            if state["key"] != self.key:
-                raise ContractError("of another config, code, data or seed")
-            names = {group: [f"{group}_{i}" for i in range(count)] for group, count in state["lengths"].items()}
-            return state["facts"], {group: load_arrays(self.path, *keys) for group, keys in names.items()}
-        except (ContractError, KeyError, json.JSONDecodeError) as error:
+            return self._read()
+        except ContractError as error:
             _logger.warning("%s: not used and removed, training starts again: %s", self.path, error)
             self.remove()
             return None
+
+    def _read(self) -> State:
+        with Npz(self.path) as file:
+            state = parse_json(file.text("state"), "'state'")
+            check_fields(state, "'state'", key=str, lengths=dict, facts=dict)
+            if state["key"] != self.key:
+                raise ContractError("of another config, code, data or seed")
+            counts = state["lengths"]
+            if not all(is_of(count, int) and 0 <= count <= len(file.keys) for count in counts.values()):
+                raise ContractError(f"'lengths' is {counts}; wanted numbers of arrays in it")
+            return state["facts"], {
+                group: [file.array(f"{group}_{i}") for i in range(count)] for group, count in counts.items()
+            }
 
     def remove(self) -> None:
         """Remove the folder, if there is one."""

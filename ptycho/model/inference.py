@@ -1,7 +1,7 @@
 """Inference: trained models over the tiles of a view, each a canvas with a core and a halo, in any number of chunks."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,12 @@ from ptycho.model.unrolled import UnrolledModel
 from ptycho.physics.forward import as_modes, blocks
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.schedule import Schedule
+from ptycho.workflow.damage import check_fields
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.job import CpuClock
+
+MAX_COUNT = 100_000
+"""Largest number of iterations or pixels in a card: no model has as many, and a damaged card could name any."""
 
 
 class Model(Protocol):
@@ -56,14 +60,26 @@ def load_model(path: StrPath) -> Model:
         If the file is not a saved model, or its card describes none that this version knows.
     """
     card = read_card(path)
-    try:
-        if "schedule" in card:
-            return UnrolledModel(load_network(path), Schedule(**card["schedule"]))
-        if "estimator" in card:
-            return CanvasModel(load_network(path), Estimator(**card["estimator"]))
-    except TypeError as error:
-        raise ContractError(f"{path}: a model of another version of ptycho ({error}): train it again") from error
+    kinds: dict[str, tuple[Any, Any]] = {"schedule": (UnrolledModel, Schedule), "estimator": (CanvasModel, Estimator)}
+    for key, (model, options) in kinds.items():
+        if key in card:
+            check_fields(card, f"{path}: its card", **{key: dict})
+            try:
+                described = options(**card[key])
+            except (TypeError, ValueError) as error:
+                raise ContractError(f"{path}: a model of another version of ptycho ({error}): train it again") from None
+            _check_options(f"{path}: '{key}' of its card", described)
+            return model(load_network(path), described)
     raise ContractError(f"{path}: a network of one pattern at a time (ptycho 0.2 or older): train it again")
+
+
+def _check_options(where: str, options: Schedule | Estimator) -> None:
+    """Refuse options of other types, numbers that are not finite, and more work than any model takes."""
+    values = options.as_dict()
+    check_fields(values, where, **get_type_hints(type(options)))
+    for name, value in values.items():
+        if value < 0 or (isinstance(value, int) and value > MAX_COUNT):
+            raise ContractError(f"{where}: '{name}' is {value}; wanted 0 to {MAX_COUNT}")
 
 
 def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: float = 0.01) -> str | None:

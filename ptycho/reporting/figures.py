@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.methods import method_name
+from ptycho.reporting.figure_files import check_complete, check_name
 from ptycho.reporting.headlines import ReferenceName
 from ptycho.reporting.image_panels import CYCLIC, ERROR_MAP, add_colorbar, color_scale, show_image
 from ptycho.scoring.metrics import PARTS
@@ -44,12 +45,21 @@ def save(figure: Figure, path: StrPath, provenance: Mapping[str, Any] | None = N
         PNG, PDF or SVG, by its suffix; complete or absent.
     provenance : dict, optional
         Record of what made the figure; stored in a PNG.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the name has another suffix.
+    ptycho.workflow.files.WriteError
+        If the file could not be written completely; what was at `path` before is still there.
     """
     path = Path(path)
+    check_name(path)
     record = {} if provenance is None else {"provenance": json.dumps(provenance)}
     undated = {".png": {"Software": None, **record}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     with rc_context({"svg.hashsalt": "ptycho"}), replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata=undated.get(path.suffix))
+        check_complete(temporary, path)
 
 
 def plot_comparison(

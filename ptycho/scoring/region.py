@@ -1,9 +1,7 @@
 """The scored region: the largest rectangle that is illuminated in every view, the same for all methods."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from ptycho.data.scan import Scan
 from ptycho.data.views import View
 from ptycho.physics.forward import illumination
+from ptycho.workflow.damage import check_fields, read_json
 from ptycho.workflow.files import ContractError, StrPath
 
 
@@ -29,9 +28,19 @@ class Region:
 
     @classmethod
     def load(cls, path: StrPath) -> "Region":
-        """Read a region from JSON with the keys y0, y1, x0 and x1."""
-        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
-        return cls(*(numbers[key] for key in ("y0", "y1", "x0", "x1")))
+        """Read a region from JSON with the keys y0, y1, x0 and x1.
+
+        Raises
+        ------
+        ptycho.workflow.files.ContractError
+            If it is missing or damaged, or no rectangle with a pixel.
+        """
+        numbers, where = read_json(path), f"{path}: its content"
+        check_fields(numbers, where, y0=int, y1=int, x0=int, x1=int)
+        region = cls(*(numbers[key] for key in ("y0", "y1", "x0", "x1")))
+        if not (0 <= region.y0 < region.y1 and 0 <= region.x0 < region.x1):
+            raise ContractError(f"{where} is {region}; wanted rows and columns from 0 on, at least one of each")
+        return region
 
     def widened(self, margin: int, shape: tuple[int, ...]) -> "Region":
         """Return the region with a margin [px] on every side, clipped to an object of (rows, columns)."""

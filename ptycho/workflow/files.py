@@ -21,6 +21,8 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 """Errors of a full disk or an exceeded quota."""
 NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 """Errors of a folder that cannot be written to."""
+NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+"""Errors of file systems that cannot be told to write at once."""
 HOST = platform.node()
 """Part of temporary names: process ids of other machines that share the disk mean nothing here."""
 MIN_FREE_BYTES = 200_000
@@ -39,23 +41,53 @@ class WriteError(OSError):
 def replacing(path: StrPath) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, remove it otherwise.
 
+    File and folder are on the disk when the block has ended: a power failure leaves the old file or the whole new one.
+
     Raises
     ------
     WriteError
-        If the disk is full, or the folder cannot be written to.
+        If there is something else than a file at `path`, the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{HOST}.{os.getpid()}{path.suffix}")
     try:
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         try:
             yield temporary
+            _sync(temporary)
             temporary.replace(path)
+            _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise explained(error, path) from error
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to put a file in the place of a folder, a device, a pipe or a socket; a link is replaced.
+
+    Raises
+    ------
+    WriteError
+        If there is one.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, pipe or socket"
+        raise WriteError(f"{path}: {kind}, which no file replaces; wanted the name of a file")
+
+
+def _sync(path: Path) -> None:
+    """Have the disk write a file, or the names in a folder, if its file system can."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -81,7 +113,7 @@ def explaining_tmpdir() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, WriteError) or not _is_disk_full(error):
+        if isinstance(error, WriteError) or not is_disk_full(error):
             raise
         message = f"{root}: the disk of temporary files is full ({_free(Path(root))})"
         raise WriteError(f"{message}; make room, or set TMPDIR to another folder") from error
@@ -98,7 +130,7 @@ def explained(error: OSError, path: StrPath) -> OSError:
     path = Path(path)
     if isinstance(error, WriteError):
         return error
-    if _is_disk_full(error):
+    if is_disk_full(error):
         return WriteError(
             f"{path}: its disk is full ({_free(path.parent)}); make room, then run the same command again"
         )
@@ -111,7 +143,8 @@ def explained(error: OSError, path: StrPath) -> OSError:
     return error
 
 
-def _is_disk_full(error: OSError) -> bool:
+def is_disk_full(error: OSError) -> bool:
+    """Whether an error is that of a full disk or an exceeded quota."""
     return error.errno in NO_SPACE or "No space left" in str(error)  # HDF5 reports it in the text only
 
 

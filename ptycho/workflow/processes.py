@@ -1,6 +1,7 @@
 """Snakemake and its jobs end together: no job outlives Snakemake, and none delays an interrupt."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from ptycho.workflow.files import StrPath
+from ptycho.workflow.files import StrPath, explained
 
 PID_VARIABLE = "PTYCHO_SNAKEMAKE_PID"
 """Environment variable that gives jobs the process id of their Snakemake."""
@@ -20,6 +21,8 @@ PR_SET_PDEATHSIG = 1
 """Linux's prctl option: the signal that a process gets when its parent ends."""
 PAUSE_S = 0.2
 """Between two looks at other processes [s]."""
+FULL_DISK = ("No space left on device", "Disk quota exceeded", "its disk is full")
+"""What programs print where a disk is full, and what this package prints."""
 GRACE_S = 2.0
 """Between a job's interrupt and its kill [s]."""
 
@@ -81,6 +84,23 @@ def run(command: Sequence[StrPath], **options: Any) -> subprocess.CompletedProce
         libc = ctypes.CDLL(None)  # loaded before the fork
         options["preexec_fn"] = lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     return subprocess.run(command, **options)
+
+
+def run_reported(command: Sequence[StrPath], output: StrPath) -> None:
+    """Run a program that writes a file, see `run`; print what it says.
+
+    Raises
+    ------
+    ptycho.workflow.files.WriteError
+        If it failed because a disk is full.
+    subprocess.CalledProcessError
+        If it failed for another reason.
+    """
+    result = run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+    if result.returncode and any(text in result.stdout for text in FULL_DISK):
+        raise explained(OSError(errno.ENOSPC, FULL_DISK[0]), output)
+    print(result.stdout, flush=True)
+    result.check_returncode()
 
 
 def _watch(ancestor: int) -> None:

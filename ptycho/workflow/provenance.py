@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ptycho.workflow.files import StrPath, save_text
+from ptycho.workflow.archives import Archive
+from ptycho.workflow.damage import reading
+from ptycho.workflow.files import ContractError, StrPath, save_text
 
 ROOT = Path(__file__).parents[1]
 """Folder of this package."""
@@ -150,11 +152,13 @@ def file_digest(path: StrPath) -> str:
     An archive lists names, sizes and checksums of its members at its end. Its digest is the SHA-256 of that list, so
     that large scans are told apart without being read. `is_intact` compares the content with the checksums.
     """
-    if not zipfile.is_zipfile(path):
-        with Path(path).open("rb") as file:
+    try:
+        with Archive(path) as archive:
+            entries = [archive.info(name) for name in archive.names]
+    except ContractError:  # no archive, or a damaged one
+        with reading(path), Path(path).open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    with zipfile.ZipFile(path) as archive:
-        members = sorted((member.filename, member.file_size, member.CRC) for member in archive.infolist())
+    members = sorted((entry.filename, entry.file_size, entry.CRC) for entry in entries)
     return f"zip:{hashlib.sha256(repr(members).encode()).hexdigest()}"
 
 
@@ -163,10 +167,11 @@ def is_intact(path: StrPath) -> bool:
     if not zipfile.is_zipfile(path):
         return True
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, EOFError, ValueError):
+        with Archive(path) as archive:
+            archive.check(*archive.names)
+    except ContractError:
         return False
+    return True
 
 
 def array_digest(array: ArrayLike) -> str:

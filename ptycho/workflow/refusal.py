@@ -3,10 +3,10 @@
 It stands here, in no digest of code, so that a change of the checks makes no reference anew.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from ptycho.workflow.damage import check_fields, read_json
 from ptycho.workflow.files import ContractError, StrPath
 
 
@@ -26,12 +26,14 @@ def refusal(verdict: StrPath, accepted: Iterable[str] = ()) -> str:
     ptycho.workflow.files.ContractError
         If the file is no verdict.
     """
-    try:
-        content = json.loads(Path(verdict).read_text(encoding="utf-8"))
-        errors = [part for part in content["findings"] if part["level"] == "error"]
-        source, unreadable = content["source"], content["status"] == 2
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ContractError(f"{verdict}: not the verdict of a check ({error})") from None
+    content, where = read_json(verdict), f"{verdict}: not the verdict of a check: it"
+    check_fields(content, where, source=str, status=int, findings=list)
+    for part in content["findings"]:
+        if not isinstance(part, dict):
+            raise ContractError(f"{where} has the finding {part!r}; wanted an object, {{…}}")
+        check_fields(part, where, topic=str, level=str, text=str, remedy=str)
+    errors = [part for part in content["findings"] if part["level"] == "error"]
+    source, unreadable = content["source"], content["status"] == 2
     refused = errors if unreadable else [error for error in errors if error["topic"] not in set(accepted)]
     if not refused:
         return ""

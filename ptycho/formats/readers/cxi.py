@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, require
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, numbers, require
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import HC_EV_M, Format, Geometry, RawFrames, RawScan
 from ptycho.workflow.files import ContractError
@@ -53,7 +53,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         quantity="counts",
         positions=positions,
         unit="m",
-        probe=file.array(illumination) if illumination in file else None,
+        probe=numbers(file, illumination, "uifc") if illumination in file else None,
         probe_key=illumination,
         geometry=Geometry(
             wavelength_m=_wavelength(file, options),
@@ -75,7 +75,7 @@ def _axes(file: KeyedFile) -> tuple[NDArray[np.float64], NDArray[np.float64], st
     key = f"{DETECTOR}/basis_vectors"
     if key not in file:
         return np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0]), "rows down, columns to the right, as usual"
-    vectors = file.array(key).astype(np.float64)
+    vectors = numbers(file, key).astype(np.float64)
     vectors = vectors if vectors.shape == (2, 3) else vectors.T
     lengths = np.linalg.norm(vectors, axis=-1)
     if vectors.shape != (2, 3) or not (lengths > 0).all():
@@ -87,7 +87,7 @@ def _axes(file: KeyedFile) -> tuple[NDArray[np.float64], NDArray[np.float64], st
 def _translation(file: KeyedFile, count: int) -> NDArray[np.float64]:
     """Return x, y and z of every exposure, (K, 3) [m]."""
     key = require(file, *TRANSLATION)
-    moved = file.array(key).astype(np.float64)
+    moved = numbers(file, key).astype(np.float64)
     moved = moved if moved.ndim == 2 else np.squeeze(moved)
     if moved.ndim == 2 and moved.shape[0] in (2, 3) and moved.shape[1] == count and count > 3:
         moved = moved.T
@@ -112,7 +112,7 @@ def _wavelength(file: KeyedFile, options: ConversionOptions) -> float | None:
 def _detector_pixel(file: KeyedFile) -> float | None:
     x, y = (number(file, f"{DETECTOR}/{axis}_pixel_size") for axis in "xy")
     if x is None and y is None and f"{DETECTOR}/basis_vectors" in file:
-        vectors = file.array(f"{DETECTOR}/basis_vectors").astype(np.float64)
+        vectors = numbers(file, f"{DETECTOR}/basis_vectors").astype(np.float64)
         y, x = (float(length) for length in np.linalg.norm(vectors if vectors.shape == (2, 3) else vectors.T, axis=-1))
     if x is not None and y is not None and not np.isclose(x, y, rtol=1e-3):
         raise ContractError(f"{file.path}: pixels of {x:.6g} × {y:.6g} m; wanted square ones")
@@ -123,7 +123,7 @@ def _bad_pixels(file: KeyedFile) -> NDArray[np.bool_] | None:
     key = f"{DETECTOR}/mask"
     if key not in file:
         return None
-    mask = file.array(key)
+    mask = numbers(file, key, "buif")
     if mask.dtype.kind == "f":
         mask = np.nan_to_num(mask, nan=1.0)
     bad = (mask.astype(np.int64) & ~HAS_SIGNAL) != 0
@@ -135,7 +135,7 @@ def _background(file: KeyedFile) -> NDArray[np.floating] | None:
     key = f"{DETECTOR}/data_dark"
     if key not in file:
         return None
-    dark = file.array(key)
+    dark = numbers(file, key)
     return np.nanmean(dark.reshape(-1, *dark.shape[-2:]).astype(np.float64), axis=0)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ptycho.formats.inputs import Inputs, number
+from ptycho.formats.inputs import Inputs, number, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, RawFrames, RawScan, Turn
 from ptycho.workflow.files import ContractError
@@ -26,7 +26,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     """
     file = inputs.find("diffamp", "points")
     assert file is not None
-    frames, points = RawFrames(file.frames("diffamp"), turn=BACK), file.array("points")
+    frames, points = RawFrames(file.frames("diffamp"), turn=BACK), numbers(file, "points")
     if points.ndim != 2 or points.shape[0] != 2:
         raise ContractError(
             f"{inputs.name}: 'points' has shape {points.shape}; wanted (2, {len(frames)}), in micrometers"

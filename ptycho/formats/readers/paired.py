@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, OpenConvention, RawFrames, RawScan, Turn
 from ptycho.formats.readers.plain import read_positions
@@ -64,7 +64,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
 
 
 def _probe(file: KeyedFile, key: str, swapped: bool) -> NDArray[np.complexfloating]:
-    probe = file.array(key)
+    probe = numbers(file, key, "uifc")
     return np.swapaxes(probe, -1, -2) if swapped and probe.ndim > 1 else probe
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.contract import LENGTHS
-from ptycho.formats.inputs import Inputs, KeyedFile, first_of, require, skipped
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers, require, skipped
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, OpenConvention, Quantity, RawFrames, RawObject, RawScan
 from ptycho.workflow.files import ContractError
@@ -45,20 +45,20 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     frames, order, unknown_order = open_frames(file, key, len(positions), options)
     probe_key, object_key = first_of(file, *PROBE_KEYS), first_of(file, *OBJECT_KEYS)
     bad_pixels, mask_conventions = read_bad_pixels(file, options)
-    numbers = read_frame_numbers(file, len(frames), len(positions))
-    background, flux = (file.array(name) if name in file else None for name in ("background", "exposure_scale"))
+    frame_numbers = read_frame_numbers(file, len(frames), len(positions))
+    background, flux = (numbers(file, name) if name in file else None for name in ("background", "exposure_scale"))
     earlier = read_earlier(file)
-    index = file.array("scan_index").ravel() if earlier and "scan_index" in file else None
+    index = numbers(file, "scan_index").ravel() if earlier and "scan_index" in file else None
     return RawScan(
         name=inputs.name,
         frames=frames,
         quantity=FRAME_KEYS[key],
         positions=positions,
         unit=None,
-        frame_numbers=numbers,
-        probe=None if probe_key is None else np.squeeze(file.array(probe_key)),
+        frame_numbers=frame_numbers,
+        probe=None if probe_key is None else np.squeeze(numbers(file, probe_key, "uifc")),
         probe_key=probe_key or "probe",
-        object=None if object_key is None else RawObject(array=file.array(object_key)),
+        object=None if object_key is None else RawObject(array=numbers(file, object_key, "uifc")),
         object_key=object_key or "object",
         bad_pixels=bad_pixels,
         background=None if background is None else np.squeeze(background),
@@ -77,7 +77,7 @@ def read_earlier(file: KeyedFile) -> dict[str, Any]:
         return {}
     try:
         metadata = json.loads(str(file.array("metadata")))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     steps = metadata.get("conversion") if isinstance(metadata, dict) else None
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
@@ -102,10 +102,7 @@ def read_positions(file: KeyedFile, keys: tuple[str, str] = ("xcoords", "ycoords
     ContractError
         If one is missing, or they have other lengths or no numbers.
     """
-    axes = [file.array(require(file, key)) for key in keys]
-    for key, axis in zip(keys, axes, strict=True):
-        if axis.dtype.kind not in "fiu":
-            raise ContractError(f"{file.path}: '{key}' is {axis.dtype}; wanted numbers")
+    axes = [numbers(file, require(file, key)) for key in keys]
     x, y = (axis.astype(np.float64).ravel() for axis in axes)
     if len(x) != len(y):
         raise ContractError(f"{file.path}: {len(x)} x-coordinates but {len(y)} y-coordinates")
@@ -175,9 +172,9 @@ def read_frame_numbers(file: KeyedFile, count: int, given: int) -> NDArray[np.in
     """Return the number of the position of each frame; None if there are as many positions, or no numbers."""
     for key in NUMBER_KEYS:
         if given != count and key in file and file.shape(key) == (count,):
-            numbers = file.array(key)
-            if numbers.dtype.kind in "iu" and len(np.unique(numbers)) == count:
-                return numbers.astype(np.int64)
+            values = file.array(key)
+            if values.dtype.kind in "iu" and len(np.unique(values)) == count:
+                return values.astype(np.int64)
     return None
 
 
@@ -186,10 +183,10 @@ def read_bad_pixels(
 ) -> tuple[NDArray[np.bool_] | None, list[OpenConvention]]:
     """Read `bad_pixels` (True is bad) or `mask`, of which the options have to say what it marks."""
     if "bad_pixels" in file:
-        return np.squeeze(file.array("bad_pixels")) != 0, []
+        return np.squeeze(numbers(file, "bad_pixels", "buif")) != 0, []
     if "mask" not in file:
         return None, []
-    marked = np.squeeze(file.array("mask")) != 0
+    marked = np.squeeze(numbers(file, "mask", "buif")) != 0
     asked = OpenConvention("which pixels 'mask' marks", "--mask-marks bad or --mask-marks good", ("mask_marks",))
     return (~marked if options.mask_marks == "good" else marked), [asked]
 

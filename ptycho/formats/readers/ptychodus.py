@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile
+from ptycho.formats.inputs import Inputs, KeyedFile, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import HC_EV_M, Format, Geometry, OpenConvention, RawFrames, RawObject, RawScan
 from ptycho.workflow.files import ContractError
@@ -34,9 +34,9 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     if diffraction is None or product is None:
         raise ContractError(f"{inputs.name}: patterns without a product; wanted its file, too: the positions are in it")
     frames = RawFrames(diffraction.frames("patterns"))
-    numbers = _indexes(diffraction, "indexes", len(frames))
+    frame_numbers = _indexes(diffraction, "indexes", len(frames))
     bad = np.squeeze(diffraction.array("bad_pixels")) != 0 if "bad_pixels" in diffraction else None
-    return product_scan(product, frames, options, name=inputs.name, frame_numbers=numbers, bad_pixels=bad)
+    return product_scan(product, frames, options, name=inputs.name, frame_numbers=frame_numbers, bad_pixels=bad)
 
 
 def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptions, **more: Any) -> RawScan:
@@ -58,15 +58,15 @@ def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptio
     ContractError
         If something is missing or has another shape.
     """
-    x, y = (product.array(key).astype(np.float64).ravel() for key in POSITIONS)
+    x, y = (numbers(product, key).astype(np.float64).ravel() for key in POSITIONS)
     if len(x) != len(y):
         raise ContractError(f"{product.path}: {len(x)} x-positions but {len(y)} y-positions")
-    numbers = _indexes(product, "probe_position_indexes", len(x))
-    if len(np.unique(numbers)) != len(numbers) and len(x) == len(frames):
-        numbers, more["frame_numbers"] = np.arange(len(x)), np.arange(len(x))
+    indexes = _indexes(product, "probe_position_indexes", len(x))
+    if len(np.unique(indexes)) != len(indexes) and len(x) == len(frames):
+        indexes, more["frame_numbers"] = np.arange(len(x)), np.arange(len(x))
     if value_of(product, "far_field") == 0:
         raise ContractError(f"{product.path}: a near-field scan; wanted a far-field one")
-    probe = product.array("probe") if "probe" in product else None
+    probe = numbers(product, "probe", "uifc") if "probe" in product else None
     energy = value_of(product, "photon_energy_eV") or value_of(product, "probe_energy_eV")
     obj, said, unknown = _object(product, options)
     return RawScan(
@@ -74,7 +74,7 @@ def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptio
         quantity="counts",
         positions=np.stack([x, y], axis=1),
         unit="m",
-        position_numbers=numbers,
+        position_numbers=indexes,
         probe=probe,
         object=obj,
         geometry=Geometry(
@@ -94,7 +94,7 @@ def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptio
 
 
 def _indexes(file: KeyedFile, key: str, count: int) -> NDArray[np.int64]:
-    return np.arange(count) if key not in file else file.array(key).astype(np.int64).ravel()
+    return np.arange(count) if key not in file else numbers(file, key, "iu").astype(np.int64).ravel()
 
 
 def value_of(file: KeyedFile, name: str, of: str = "") -> float | None:
@@ -124,7 +124,7 @@ def _object(file: KeyedFile, options: ConversionOptions) -> tuple[RawObject | No
     center = [value_of(file, f"center_{axis}_m", "object") for axis in "xy"]
     if "object" not in file or options.without_object:
         return None, [], []
-    array = file.array("object")
+    array = numbers(file, "object", "uifc")
     version, reason = options.variant, "as asked"
     if version is None:
         version, reason = _version(file)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, RawFrames, RawObject, RawScan, Turn
 from ptycho.workflow.files import ContractError
@@ -34,10 +34,10 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     key = first_of(data, *FRAMES)
     assert key is not None
     frames = RawFrames(data.frames(key), turn=Turn(swap=True))
-    positions = _transposed(result.array(POSITIONS)).astype(np.float64)
+    positions = _transposed(numbers(result, POSITIONS)).astype(np.float64)
     if positions.ndim != 2 or positions.shape[1] != 2:
         raise ContractError(f"{inputs.name}: '{POSITIONS}' has shape {positions.shape}; wanted ({len(frames)}, 2)")
-    probe = _transposed(result.array("probe")) if "probe" in result else None
+    probe = _transposed(numbers(result, "probe", "uifc")) if "probe" in result else None
     mask = first_of(data, *MASK)
     return RawScan(
         name=inputs.name,
@@ -51,7 +51,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         geometry=Geometry(
             wavelength_m=number(result, "p/lambda", "lambda"), object_pixel_m=number(result, "p/dx_spec", "dx_spec")
         ),
-        bad_pixels=None if mask is None else _bad_pixels(_transposed(data.array(mask))),
+        bad_pixels=None if mask is None else _bad_pixels(_transposed(numbers(data, mask, "buif"))),
         conventions=(
             f"frames: '{key}', amplitudes in Fourier order, MATLAB's axes",
             f"positions: '{POSITIONS}', [x, y] px about the center of the object",
@@ -80,7 +80,7 @@ def _object(file: KeyedFile, positions: NDArray[np.float64], shape: tuple[int, .
     """Return the object; windows are centered in it, and positions move them from there."""
     if "object" not in file:
         return None
-    array = _transposed(file.array("object"))
+    array = _transposed(numbers(file, "object", "uifc"))
     array = np.moveaxis(array, -1, 0) if array.ndim == 3 else array
     height, width = array.shape[-2:]
     # MATLAB's first pixel of a window, counted from 1, is ceil((object - window) / 2) + position

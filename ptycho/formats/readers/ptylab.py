@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, number
+from ptycho.formats.inputs import Inputs, number, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, RawFrames, RawScan, Turn
 from ptycho.workflow.files import ContractError
@@ -31,7 +31,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         raise ContractError(f"{inputs.name}: 'orientation' is {code}; wanted 0 to 7")
     turn = Turn(swap=code >= 4, flip_x=bool(code & 1), flip_y=bool(code & 2))
     frames = RawFrames(file.frames("ptychogram"), turn=turn)
-    encoder = file.array("encoder").astype(np.float64)
+    encoder = numbers(file, "encoder").astype(np.float64)
     if encoder.ndim == 2 and encoder.shape[0] == 2 and encoder.shape[1] == len(frames):
         encoder = encoder.T
     if encoder.ndim != 2 or encoder.shape[1] != 2:

@@ -5,7 +5,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile, number
+from ptycho.formats.inputs import Inputs, KeyedFile, number, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import HC_EV_M, Concatenated, Format, Geometry, RawFrames, RawObject, RawScan
 from ptycho.workflow.files import ContractError
@@ -34,7 +34,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         raise ContractError(f"{inputs.name}: probe and object, no frames; wanted the .ptyd file with them, too")
     chunks = _chunks(data)
     frames = RawFrames(Concatenated([data.frames(f"{chunk}/data") for chunk in chunks]))
-    rows_columns = np.concatenate([data.array(f"{chunk}/positions").reshape(-1, 2) for chunk in chunks])
+    rows_columns = np.concatenate([numbers(data, f"{chunk}/positions").reshape(-1, 2) for chunk in chunks])
     energy, psize = number(data, "meta/energy", "info/energy"), number(data, "meta/psize", "info/psize")
     probe, obj, said = (None, None, ()) if reconstruction is None else _reconstruction(reconstruction)
     return RawScan(
@@ -94,14 +94,14 @@ def _bad_pixels(file: KeyedFile, chunks: list[str], shape: tuple[int, ...]) -> N
     bad, weighted = np.zeros(shape, bool), False
     for key in ("common/weight2d", "info/weight2d", "meta/weight2d"):
         if key in file and file.shape(key) == shape:
-            bad, weighted = bad | (file.array(key) == 0), True
+            bad, weighted = bad | (numbers(file, key, "buif") == 0), True
     for chunk in chunks:
         key = f"{chunk}/weights"
         if key not in file or file.shape(key)[-2:] != shape:
             continue
         weighted = True
         if len(file.shape(key)) == 2:
-            bad |= file.array(key) == 0
+            bad |= numbers(file, key, "buif") == 0
             continue
         weights = file.frames(key)
         for start in range(0, len(weights), BLOCK):
@@ -114,17 +114,17 @@ def _reconstruction(
 ) -> tuple[NDArray[np.complexfloating] | None, RawObject | None, tuple[str, ...]]:
     """Return probe, object, and what is taken over, of a reconstruction."""
     probes, objects = ([f"content/{of}/{name}" for name in file.names(f"content/{of}")] for of in ("probe", "obj"))
-    probe = file.array(f"{probes[0]}/data") if probes else None
+    probe = numbers(file, f"{probes[0]}/data", "uifc") if probes else None
     said = [f"probe: '{probes[0]}' of {PurePath(file.path).name}"] if probes else []
     if len(probes) > 1 or len(objects) > 1:
         said.append(f"left out: {', '.join((*probes[1:], *objects[1:]))}")
     obj = None
     if objects and f"{objects[0]}/data" in file:
         origin, pixel = (
-            np.ravel(file.array(f"{objects[0]}/{name}")) if f"{objects[0]}/{name}" in file else np.zeros(0)
+            np.ravel(numbers(file, f"{objects[0]}/{name}")) if f"{objects[0]}/{name}" in file else np.zeros(0)
             for name in ("_origin", "_psize")
         )
-        array = file.array(f"{objects[0]}/data")
+        array = numbers(file, f"{objects[0]}/data", "uifc")
         known = origin.size == 2 and pixel.size > 0
         obj = RawObject(array=array, origin=(float(origin[1]), float(origin[0])) if known else None)
         said.append(f"object: '{objects[0]}', its first pixel at the origin that PtyPy has stored")

@@ -10,10 +10,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
-from ptycho.data.npz import MappedArray
-from ptycho.formats.inputs import Inputs, reading
+from ptycho.data.mapped import MappedArray
+from ptycho.formats.inputs import Inputs
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Concatenated, Format, OpenConvention, RawFrames, RawScan
+from ptycho.workflow.damage import reading
 from ptycho.workflow.files import ContractError
 
 UNITS = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "micron": 1e-6, "microns": 1e-6, "nm": 1e-9}  # noqa: RUF001

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ptycho.formats.inputs import Inputs, skipped
+from ptycho.formats.inputs import Inputs, numbers, skipped
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, RawFrames, RawScan
 from ptycho.workflow.files import ContractError
@@ -24,7 +24,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     file = inputs.find("data", "scan", "probe")
     assert file is not None
     frames = RawFrames(file.frames("data"))
-    corners, probe = file.array("scan").astype(np.float64), file.array("probe")
+    corners, probe = numbers(file, "scan").astype(np.float64), numbers(file, "probe", "uifc")
     n = frames.shape[-1]
     if corners.size != 2 * len(frames) or corners.shape[-1] != 2 or probe.shape[-2:] != (n, n):
         raise ContractError(

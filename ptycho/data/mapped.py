@@ -1,0 +1,193 @@
+"""Arrays in files that are read when indexed, and scratch arrays in files: memory does not grow with them."""
+
+import errno
+import math
+import mmap
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from ptycho.workflow.files import ContractError, StrPath, explained
+
+BLOCK_BYTES = 1 << 22
+"""Size of the blocks in which an array is processed: this much of it is resident at a time."""
+
+
+class MappedArray:
+    """An array in a file that is read when indexed: shape, dtype, len, and `[index]`, which returns a copy.
+
+    Rows are read by system calls, which fail with a message where the file has become shorter. Parts of rows are taken
+    from a memory map, whose file must not become shorter meanwhile.
+
+    Parameters
+    ----------
+    path : path
+        File that holds the array's bytes in C order.
+    offset : int
+        Position of the first byte.
+    shape : tuple of int
+        Length of every axis.
+    dtype : dtype
+        Type of the elements.
+    key : str
+        Name in messages.
+
+    Raises
+    ------
+    ContractError
+        If the file ends before the array does.
+    """
+
+    def __init__(self, path: StrPath, offset: int, shape: tuple[int, ...], dtype: DTypeLike, key: str = "the array"):
+        self.path, self.shape, self.dtype, self.key = Path(path), shape, np.dtype(dtype), key
+        self._offset = offset
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._check_end()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file [byte]."""
+        return self.size * self.dtype.itemsize
+
+    @cached_property
+    def _memmap(self) -> NDArray[Any]:
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            return np.memmap(file, self.dtype, "r", self._offset, self.shape)
+
+    def _check_end(self) -> None:
+        missing = self._offset + self.nbytes - os.fstat(self._descriptor).st_size
+        if missing > 0:
+            raise self._cut_short(missing)
+
+    def _cut_short(self, missing: int) -> ContractError:
+        return ContractError(f"{self.path}: {self.key} is cut short: {missing} of its {self.nbytes} bytes are missing")
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Return a copy of a part.
+
+        Raises
+        ------
+        ContractError
+            If the file has become shorter than the part's end.
+        """
+        if index is Ellipsis or (isinstance(index, tuple) and not index):
+            return self._bytes(0, self.nbytes).view(self.dtype).reshape(self.shape)
+        if isinstance(index, int | np.integer):
+            return self._chosen(_numbers(np.array([index]), len(self)))[0]
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            return self._rows(start, stop) if step == 1 else self._chosen(np.arange(start, stop, step))
+        if isinstance(index, list | np.ndarray) and np.ndim(index) == 1 and len(index):
+            return self._chosen(_numbers(np.asarray(index), len(self)))
+        return self.read(lambda array: array[index])
+
+    def _rows(self, start: int, stop: int) -> NDArray[Any]:
+        count, row = max(stop - start, 0), math.prod(self.shape[1:]) * self.dtype.itemsize
+        return self._bytes(start * row, count * row).view(self.dtype).reshape(count, *self.shape[1:])
+
+    def _chosen(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows, (m, …); neighbors in the file are read together."""
+        chosen = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        for first, last in zip(starts, [*starts[1:], len(rows)], strict=True):
+            chosen[first:last] = self._rows(int(rows[first]), int(rows[last - 1]) + 1)
+        return chosen
+
+    def _bytes(self, start: int, count: int) -> NDArray[np.uint8]:
+        """Read bytes of the array."""
+        values, done = np.empty(count, np.uint8), 0
+        while done < count:
+            got = os.preadv(self._descriptor, [values[done:].data], self._offset + start + done)
+            if not got:
+                self._check_end()
+                raise self._cut_short(count - done)
+            done += got
+        return values
+
+    def read(self, take: Callable[[NDArray[Any]], ArrayLike]) -> NDArray[Any]:
+        """Return a copy of what a function takes from the mapped array, and drop the pages that were read."""
+        self._check_end()
+        array = self._memmap if self.size else np.empty(self.shape, self.dtype)
+        part = np.array(take(array))
+        drop_pages(array)
+        return part
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+
+def _numbers(index: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return an index along an axis as numbers from 0 on, as NumPy takes it."""
+    numbers = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64, casting="safe")
+    outside = numbers[(numbers < -count) | (numbers >= count)]
+    if outside.size or (index.dtype == bool and len(index) != count):
+        raise IndexError(f"index {outside.tolist()[:1] or len(index)} along an axis of {count}")
+    return np.where(numbers < 0, numbers + count, numbers)
+
+
+def scratch_zeros(shape: tuple[int, ...], dtype: DTypeLike, folder: StrPath | None = None) -> NDArray[Any]:
+    """Return an array of zeros: in memory, or, given a folder, memory-mapped in a file there; see `drop_pages`.
+
+    The file has no name. It disappears with the array, or with the process, however that ends.
+
+    Raises
+    ------
+    ptycho.workflow.files.WriteError
+        If the disk has no room for it, or the folder cannot be written to.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if folder is None or not size:
+        return np.zeros(shape, dtype)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _allocate(file.fileno(), size)
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise explained(error, Path(folder, f"scratch file of {size / 1e6:.0f} MB")) from error
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Reserve disk space where the platform can (Linux): a full disk is an error now instead of a SIGBUS later."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            return os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+    return os.ftruncate(descriptor, size)
+
+
+def drop_pages(array: NDArray[Any]) -> None:
+    """Remove a memory-mapped array from memory; written values stay in its file. Other arrays are left alone."""
+    if isinstance(array, np.memmap):
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # NumPy documents no public name
+
+
+def row_blocks(array: Any) -> Iterator[slice]:
+    """Yield slices of an array's rows, of about `BLOCK_BYTES` each; drop its pages after each."""
+    row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+    rows = max(BLOCK_BYTES // max(row_bytes, 1), 1)
+    for start in range(0, len(array), rows):
+        yield slice(start, min(start + rows, len(array)))
+        drop_pages(array)

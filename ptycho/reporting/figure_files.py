@@ -1,0 +1,48 @@
+"""Files of figures: their names, and whether all of one is on the disk."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from ptycho.workflow.files import ContractError, WriteError
+
+ENDS = {".png": b"IEND\xaeB`\x82", ".pdf": b"%%EOF", ".svg": b"</svg>"}
+"""Suffix of a figure -> its last bytes."""
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that does not say one of the formats of figures.
+
+    Raises
+    ------
+    ContractError
+        If it has another suffix.
+    """
+    if path.suffix.lower() not in ENDS:
+        raise ContractError(f"{path}: wanted a name that ends in {', '.join(ENDS)}")
+
+
+def check_complete(written: Path, path: Path) -> None:
+    """Refuse a figure whose end is missing, or, of a PNG, whose checksums differ.
+
+    Parameters
+    ----------
+    written : Path
+        The file, under a temporary name.
+    path : Path
+        The name that it is to have.
+
+    Raises
+    ------
+    WriteError
+        If it is not complete.
+    """
+    complete = written.read_bytes().rstrip().endswith(ENDS[path.suffix.lower()])
+    if complete and path.suffix.lower() == ".png":
+        try:
+            with Image.open(written, formats=("PNG",)) as image:
+                image.verify()
+        except (OSError, SyntaxError, ValueError):
+            complete = False
+    if not complete:
+        raise WriteError(f"{path}: what was written is not complete; try again, on another disk")
