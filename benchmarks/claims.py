@@ -22,6 +22,7 @@ import yaml
 from claim_figures import draw_dose, draw_overlap, draw_training_size, save_small
 from claim_verdicts import judge_dose, judge_overlap, judge_training_size
 
+from ptycho.data.tables import read_table
 from ptycho.reporting.figures import new_figure
 from ptycho.scoring.region import Region
 from ptycho.workflow.config import CONFIG, read_file
@@ -106,7 +107,7 @@ def gather(claim: str, folder: Path) -> pd.DataFrame:
         study = study_of(claim, variant, changes)
         region = folder / "results" / study["study"] / "region/test.json"
         for table in filter(Path.exists, (folder / name for name in tables_of(study))):
-            scores = pd.read_csv(table)
+            scores = read_table(table)
             chosen = scores[scores["metric"].isin(METRICS)].assign(variant=variant)
             parts.append(chosen.assign(rings=min(Region.load(region).shape) // 2))
     if not parts:

@@ -3,8 +3,6 @@
 import json
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from ptycho.workflow import job
 
 if TYPE_CHECKING:
@@ -14,6 +12,7 @@ job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)
 
 from ptycho.data.scan import open_scan
+from ptycho.data.tables import read_table
 from ptycho.formats.reconstructions import read_candidate
 from ptycho.inspection.judgment import judge
 from ptycho.reporting.figures import save
@@ -25,7 +24,7 @@ from ptycho.workflow.provenance import record_of
 scan, output = open_scan(snakemake.input.scan), snakemake.output
 judgment, record = judge(read_candidate(snakemake.input.reference, scan), scan), record_of(snakemake, __file__)
 heading = f"reference, judged by the photons of the study in all {len(scan)} exposures"
-figure = plot_judgments([judgment], heading, history=pd.read_csv(snakemake.input.history))
+figure = plot_judgments([judgment], heading, history=read_table(snakemake.input.history))
 save(figure, output.figure, record)
 text = judgment_text([judgment], heading)
 save_text(output.text, text)

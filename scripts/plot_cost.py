@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from ptycho.data.tables import read_table
 from ptycho.reporting.figures import save
 from ptycho.reporting.quality_figures import plot_cost
 from ptycho.workflow import job
@@ -13,5 +12,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-figure = plot_cost(pd.read_csv(snakemake.input.metrics), split=snakemake.wildcards.split)
+figure = plot_cost(read_table(snakemake.input.metrics), split=snakemake.wildcards.split)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from ptycho.data.tables import read_table
 from ptycho.reporting.figures import save
 from ptycho.reporting.frc_figures import plot_frc
 from ptycho.workflow import job
@@ -14,6 +13,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-title, curves = label(dict(snakemake.wildcards.items())), pd.read_csv(snakemake.input[0])
+title, curves = label(dict(snakemake.wildcards.items())), read_table(snakemake.input[0])
 figure = plot_frc(curves, title, reference_name=snakemake.params.reference_name)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from ptycho.data.tables import read_table
 from ptycho.reporting.curves import plot_early_stopping, plot_training, plot_tv_weight
 from ptycho.reporting.figures import save
 from ptycho.workflow import job
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-history = pd.read_csv(snakemake.input[0])
+history = read_table(snakemake.input[0])
 if "learning_rate" in history:
     figure = plot_training(history)
 elif "tv_weight" in history:

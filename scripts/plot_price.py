@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from ptycho.data.tables import read_table
 from ptycho.reporting.figures import save
 from ptycho.reporting.price_figure import plot_price
 from ptycho.workflow import job
@@ -13,5 +12,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-figure = plot_price(pd.read_csv(snakemake.input.price), pd.read_csv(snakemake.input.fluence))
+figure = plot_price(read_table(snakemake.input.price), read_table(snakemake.input.fluence))
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -7,11 +7,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from ptycho.data.tables import read_table
 from ptycho.reporting import page
 from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
+from ptycho.scoring.metric_tables import read_scores
 from ptycho.workflow import job, provenance
 from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import save_text
@@ -31,7 +31,7 @@ def read(path):
     return Path(path).read_text(encoding="utf-8")
 
 
-metrics, fluence, prices = (pd.read_csv(path) for path in (files.metrics, files.fluence, files.price))
+(metrics, fluence), prices = read_scores(files.metrics, files.fluence), read_table(files.price)
 quality = captioned(files.quality, "quality")
 conditions = list(chain.from_iterable(captioned([path], Path(path).stem) for path in files.conditions))
 figures = {

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ptycho.data.tables import read_tables
 from ptycho.inspection.findings import Verdict
 from ptycho.reporting.measured import reference_note, reference_warnings, verdict_warnings
 from ptycho.reporting.study_tables import training_cost
@@ -17,7 +18,7 @@ from ptycho.reporting.summary import (
     view_warnings,
 )
 from ptycho.reporting.tables import paired_differences
-from ptycho.scoring.metric_tables import misfit_warnings, warnings_of
+from ptycho.scoring.metric_tables import check_fluence, misfit_warnings, read_metrics, warnings_of
 from ptycho.scoring.price import price_table
 from ptycho.workflow import job
 from ptycho.workflow.damage import read_json
@@ -28,14 +29,13 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-metrics, scores = (
-    pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
-    for paths in (snakemake.input.metrics, [*snakemake.input.metrics, *snakemake.input.bounds])
-)
+metrics, bounds = read_metrics(snakemake.input.metrics), snakemake.input.bounds
+scores = pd.concat([metrics, *([read_tables(bounds)] if bounds else [])], ignore_index=True)
 train_views, views, tiles = (
     {path: read_json(path) for path in snakemake.input[name]} for name in ("train_views", "views", "tiles")
 )
 fluence = fluence_table(views)
+check_fluence(metrics, fluence)
 tables = StudyTables(
     metrics=metrics,
     differences=paired_differences(metrics),

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from ptycho.reporting.tables import spread_table
+from ptycho.scoring.metric_tables import read_metrics
 from ptycho.workflow import job
 from ptycho.workflow.files import save_table, save_text
 from ptycho.workflow.provenance import record_of, save_record
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-metrics = pd.concat([pd.read_csv(path) for path in snakemake.input], ignore_index=True)
+metrics = read_metrics(snakemake.input)
 save_table(snakemake.output.metrics, metrics)
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 save_text(snakemake.output.table, spread_table(metrics) + "\n")

@@ -242,7 +242,7 @@ def test_a_plan_names_an_empty_file(results, capsys, name):
     (results / f"{name}.csv").write_text("", encoding="utf-8")
     assert main(["plan", str(results), "--resolution", "0.5"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{results / name}.csv: not a table (No columns" in line
+    assert f"{results / name}.csv: is empty; wanted" in line
 
 
 @pytest.mark.parametrize("name", ["metrics", "fluence"])
@@ -255,7 +255,7 @@ def test_a_plan_without_scores_is_refused(results, capsys, name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none"], "none/metrics.csv: no such file; wanted the results of a study"),
+        (["none"], "none/metrics.csv: no such file; wanted a table"),
         ([".", "--view", "middle"], "--view middle; . has dense, sparse"),
         ([".", "--split", "train"], "--split train; . has test"),
         ([".", "--pixel-size", "0"], "--pixel-size 0; wanted a length above 0"),

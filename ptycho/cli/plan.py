@@ -6,10 +6,6 @@ fraction of Nyquist. Doses are interpolated between those of the study, and neve
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +25,16 @@ def run(options: argparse.Namespace) -> int:
     """Print the answer."""
     import pandas as pd
 
+    from ptycho.data.tables import read_table
     from ptycho.reporting.prices import plan_text
+    from ptycho.scoring.metric_tables import COLUMNS, read_scores
     from ptycho.scoring.price import price_table
 
     if options.pixel_size is not None and not options.pixel_size > 0:
         raise ValueError(f"--pixel-size {options.pixel_size:g}; wanted a length above 0 [nm]")
-    metrics, fluence = (_read_table(options.results / name) for name in ("metrics.csv", "fluence.csv"))
-    for name, table in (("metrics.csv", metrics), ("fluence.csv", fluence)):
-        if table.empty:
-            raise ValueError(f"{options.results / name}: no rows; wanted the results of a study that has been scored")
+    metrics, fluence = read_scores(options.results / "metrics.csv", options.results / "fluence.csv")
     bound = options.results / "bound.csv"
-    if bound.is_file() and not (limits := _read_table(bound)).empty:  # that of a measured study has no rows
+    if bound.is_file() and not (limits := read_table(bound, *COLUMNS)).empty:  # that of a measured study has no rows
         metrics = pd.concat([metrics, limits], ignore_index=True)
     price = price_table(metrics, fluence, [options.resolution])
     splits = list(dict.fromkeys(price["split"]))
@@ -51,14 +46,3 @@ def run(options: argparse.Namespace) -> int:
         price = price if wanted is None else price[price[column] == wanted]
     print(plan_text(price, fluence["dose"].max(), options.pixel_size))
     return 0
-
-
-def _read_table(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; wanted the results of a study that has been scored")
-    try:
-        return pd.read_csv(path)
-    except ValueError as error:  # pandas' errors are, too
-        raise ValueError(f"{path}: not a table ({error})") from None

@@ -1,5 +1,6 @@
 """A study's numbers as rows for the page: quality, pairwise wins, design, cost."""
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from ptycho.methods import method_name
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.metric_tables import FLUENCE
-from ptycho.workflow.files import StrPath
+from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.paths import condition_of, wildcards_of
 
 BOTH_SPLITS = ("simulate_scan", "view")
@@ -164,9 +165,19 @@ def read_benchmark(path: StrPath) -> dict[str, float]:
     dict
         Column -> value, such as s (wall time) and cpu_time [s], max_rss [MB]; NaN where the job was too short to be
         measured ("-" or "NA").
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is no such table.
     """
-    table = pd.read_csv(path, sep="\t", na_values="-")
-    return {str(name): float(value) for name, value in table.iloc[-1].items() if name != "h:m:s"}
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            *_, last = csv.DictReader(file, delimiter="\t")
+        numbers = {name: value for name, value in last.items() if name != "h:m:s"}
+        return {name: np.nan if value in ("-", "NA") else float(value) for name, value in numbers.items()}
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ContractError(f"{path}: not what Snakemake measures of a job ({error}); delete it") from None
 
 
 def costs(folder: StrPath, config: Mapping[str, Any]) -> pd.DataFrame:

@@ -30,13 +30,21 @@ def spread_table(
         Metrics, one column each; those that the table lacks are left out.
     beside : DataFrame, optional
         Further columns, one row per split, view and dose.
+
+    Raises
+    ------
+    ValueError
+        If `beside` has no row for a condition, or several.
     """
     keys = ["split", "view", "dose", "method"]
     order = {method: rank for rank, method in enumerate(dict.fromkeys(metrics["method"]))}
     grouped = metrics[metrics["metric"].isin(names)].groupby([*keys, "metric"])["value"]
     cells = grouped.agg(["mean", "std", "count"]).apply(_cell, axis=1).unstack("metric").fillna("-").reset_index()
     if beside is not None:
-        cells = beside.merge(cells, on=keys[:-1])
+        joined = beside.merge(cells, on=keys[:-1], validate="one_to_many")
+        if len(joined) < len(cells):
+            raise ValueError(f"{len(cells)} lines of metrics, {len(joined)} of them with {', '.join(beside.columns)}")
+        cells = joined
     cells = cells.sort_values(keys, key=lambda column: column.map(order) if column.name == "method" else column)
     columns = [*cells.columns.difference([*names, "method"], sort=False), "method"]
     lines = cells[[*columns, *(name for name in names if name in cells)]]

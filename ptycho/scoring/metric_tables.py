@@ -1,13 +1,23 @@
 """Metrics of conditions as a table, and the warnings about them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+
+from ptycho.data.tables import read_table, read_tables
+from ptycho.workflow.files import ContractError, StrPath
+from ptycho.workflow.paths import condition_of, wildcards_of
 
 PHOTON_LIMIT = "photon limit"
 """What the bound is called in the column `method` of tables."""
 FLUENCE = "fluence_photons_per_px"
 """Column of the fluence, incident photons per object pixel."""
+
+CONDITION = ("split", "view", "dose")
+"""Columns of a condition, without those of its repetitions."""
+COLUMNS = (*CONDITION, "method", "seed", "metric", "value")
+"""Columns of a table of metrics; `object`, where there are several, is one more."""
 
 KNOWN_PROBE_LIMITS = {
     "shift_px": (0.1, "shifted by {:#.3g} px"),
@@ -38,6 +48,90 @@ def with_condition(metrics: pd.DataFrame, **condition: Any) -> pd.DataFrame:
     """
     columns = ["dose", "view", "split", "method", *(["object"] if "object" in condition else []), "seed"]
     return metrics.assign(**condition)[[*columns, "metric", "value"]]
+
+
+def read_metrics(paths: Iterable[StrPath]) -> pd.DataFrame:
+    """Read the metrics of conditions as one table; every row must be of its file's condition, and there once.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files …/dose_{dose}/{view}/seed_{seed}/{split}/….csv, each with the columns of `with_condition`.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If a file is no such table, has no rows, or one of another condition, or one twice.
+    """
+    paths = list(paths)
+    for path in paths:
+        table, wanted = read_table(path, *COLUMNS), condition_of(path) | {"split": wildcards_of(path).get("split")}
+        found = table[list(wanted)].drop_duplicates().to_dict("records") if set(wanted) <= set(table) else []
+        if found != [wanted]:
+            raise ContractError(f"{path}: has rows of {found or 'no condition'}; wanted those of {wanted} alone")
+    metrics = read_tables(paths, *COLUMNS)
+    check_unique(metrics, [*CONDITION, *repeats(metrics), "method", "metric"], "metrics")
+    return metrics
+
+
+def read_scores(metrics: StrPath, fluence: StrPath) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the metrics of a study and the fluence of its conditions, and hold them against each other.
+
+    Parameters
+    ----------
+    metrics : path
+        CSV with the columns of `with_condition`.
+    fluence : path
+        CSV with the columns of `ptycho.reporting.summary.fluence_table`.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If one is no such table or has no rows, a row is there twice, or as for `check_fluence`.
+    """
+    tables = read_table(metrics, *COLUMNS), read_table(fluence, *CONDITION, FLUENCE)
+    for path, table in zip((metrics, fluence), tables, strict=True):
+        if table.empty:
+            raise ContractError(f"{path}: no rows; wanted the results of a study that has been scored")
+    check_unique(tables[0], [*CONDITION, *repeats(tables[0]), "method", "metric"], str(metrics))
+    check_fluence(*tables)
+    return tables
+
+
+def check_fluence(metrics: pd.DataFrame, fluence: pd.DataFrame) -> None:
+    """Check that every condition of a study's metrics has one fluence.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As `with_condition` returns it, of any number of conditions.
+    fluence : DataFrame
+        As `ptycho.reporting.summary.fluence_table` returns it.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If a condition has none, or several.
+    """
+    keys = [*CONDITION, *(name for name in repeats(metrics) if name in fluence)]
+    check_unique(fluence, keys, "fluence")
+    wanted = metrics[keys].drop_duplicates()
+    known = pd.MultiIndex.from_frame(fluence[keys])
+    missing = wanted[~pd.MultiIndex.from_frame(wanted).isin(known)]
+    if len(missing):
+        raise ContractError(f"no fluence for {len(missing)} conditions, {_first(missing)} among them")
+
+
+def check_unique(table: pd.DataFrame, keys: list[str], what: str) -> None:
+    """Raise a `ptycho.workflow.files.ContractError` if two rows of a table have the same keys."""
+    doubled = table[table.duplicated(keys)]
+    if len(doubled):
+        raise ContractError(f"{what}: {len(doubled)} rows twice, {_first(doubled[keys])} among them")
+
+
+def _first(table: pd.DataFrame) -> str:
+    """Name the first row of a table: 'view dense, dose 1000'."""
+    return ", ".join(f"{name} {value}" for name, value in table.iloc[0].items())
 
 
 def warnings_of(metrics: pd.DataFrame) -> list[str]:
