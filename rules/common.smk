@@ -13,6 +13,8 @@ from ptycho.workflow.processes import install_interrupt_handler
 from ptycho.workflow.provenance import script_digest
 from ptycho.workflow.retired import accept_old_kinds
 
+if {"{", "}"} & set(workflow.basedir):  # in names of files, Snakemake takes them for wildcards
+    raise WorkflowError(f"{workflow.basedir}: has braces in its name; move the workflow elsewhere")
 try:
     for path in dict.fromkeys([*workflow.configfiles, *workflow.overwrite_configfiles]):
         read_file(path)

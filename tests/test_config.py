@@ -16,12 +16,14 @@ from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.config import (
     DEFAULTS,
     ConfigError,
+    as_integers,
     check_config,
     load_config,
     load_schema,
     read_file,
 )
 from ptycho.workflow.config_reference import write_reference
+from ptycho.workflow.retired import accept_old_kinds
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(path for path in (ROOT / "config").glob("*.yaml") if path != DEFAULTS)
@@ -83,7 +85,7 @@ def changed(path, value):
             r"training: .*'stepps'.*allowed keys: exposures, fit_fraction, learning_rate, loss, steps, target",
         ),
         ("doses", [-5], r"doses\[0\]: -5 .*minimum of 1"),
-        ("doses", ["1e3"], r"doses\[0\]: '1e3' is not of type 'integer'"),
+        ("doses", ["1e3"], r"doses\[0\]: '1e3' is text, as YAML reads it; write 1000"),
         ("views.dense", 1.2, r"views\.dense: 1\.2 .*maximum of 1"),
         ("grouping.max_spread", 0, r"grouping\.max_spread: 0 .*minimum of 0"),
         ("grouping.neighbors", 65, r"grouping\.neighbors: 65 .*maximum of 64"),
@@ -96,6 +98,7 @@ def changed(path, value):
             "cheese",
             r"source\.object\.kind: 'cheese'; wanted one of dead_leaves, lines, siemens, file",
         ),
+        ("source.object.kind", ["lines"], r"source\.object\.kind: \['lines'\]; wanted one of dead_leaves"),
         ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
         ("source.detector.gap_px", 16, r"source\.detector\.gap_px: 16 .*maximum of 15"),
         (
@@ -106,11 +109,76 @@ def changed(path, value):
         ("grouping.gridsize", 5, r"grouping\.neighbors: 20 is too few for groups of 25"),
         ("tv.lambda_min", 2000, r"tv\.lambda_min: 2000 is more than tv\.lambda_max, 1024"),
         ("study", "../up", "study: '../up' does not match"),
+        ("study", "tiny\n", r"study: 'tiny\\n' does not match"),
+        ("study", 70, r"study: 70 is read as int, not as text; quote it"),
+        ("study", True, r"study: True is read as bool, not as text; quote it"),
+        ("study", "x" * 101, r"study: 'x{20}'… has 101 characters; wanted at most 100"),
+        ("views", {"x" * 101: 0.5}, r"views: 'x{20}'… has 101 characters; wanted at most 100"),
+        ("views", {"a\n": 0.5}, r"views: 'a\\n' does not match"),
+        ("views.dense", float("nan"), r"views\.dense: nan; wanted a finite number"),
+        ("tv.lambda_max", float("inf"), r"tv\.lambda_max: inf; wanted a finite number"),
+        ("doses", [1000, float("-inf")], r"doses\[1\]: -inf; wanted a finite number"),
+        ("doses", [10**13], r"doses\[0\]: 10000000000000 .*maximum of 1000000000000"),
+        ("doses", ["1.0e5"], r"doses\[0\]: '1\.0e5' is text, as YAML reads it; write 100000"),
+        ("doses", ["1.0e+5"], r"doses\[0\]: '1\.0e\+5' is text, .*write 100000"),
+        ("doses", [1000.5], r"doses\[0\]: 1000\.5 is not of type 'integer'"),
+        ("seeds", [2**32], r"seeds\[0\]: 4294967296 .*maximum of 4294967295"),
+        ("seeds", [True], r"seeds\[0\]: True is not of type 'integer'"),
+        (
+            "training.learning_rate",
+            "1e-5",
+            r"training\.learning_rate: '1e-5' is text, as YAML reads it; write 1\.0e-05",
+        ),
+        ("training.learning_rate", "nan", r"training\.learning_rate: 'nan' is text; wanted a finite number"),
+        ("source.object", {"kind": "file", "path": "a{b}.npz"}, r"source\.object\.path: 'a\{b\}\.npz' has braces"),
+        ("source.object", {"kind": "file", "path": ""}, r"source\.object\.path: '' has braces, .* or is empty"),
     ],
 )
 def test_an_invalid_value_is_named_with_what_is_allowed(path, value, message):
+    config = changed(path, value)
+    accept_old_kinds(config)
     with pytest.raises(ConfigError, match=message):
-        check_config(changed(path, value))
+        check_config(config)
+
+
+def test_the_refusal_of_a_value_is_one_line():
+    with pytest.raises(ConfigError) as error:
+        check_config(changed("study", "a\nb\n"))
+    assert len(str(error.value).splitlines()) == 2  # a heading, and the key
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "integer"),
+    [
+        ("doses", [1.0e5, 2000], [100000, 2000]),
+        ("seeds", [0.0, 1.0], [0, 1]),
+        ("source.seed", 3.0, 3),
+        ("source.raster.columns", 9.0, 9),
+        ("training.exposures", 64.0, 64),
+        ("training.exposures", None, None),
+        ("objects", {"a": {"kind": "lines", "seed": 5.0}}, {"a": {"kind": "lines", "seed": 5}}),
+    ],
+)
+def test_a_whole_number_is_an_integer_where_one_is_wanted(path, value, integer):
+    config = as_integers(changed(path, value))
+    expected = changed(path, integer)
+    assert config == expected
+    assert repr(config) == repr(expected)  # 5.0 == 5, but not as part of a path
+
+
+def test_a_number_stays_a_float_where_any_number_may_stand():
+    assert repr(as_integers(DEFAULT)) == repr(DEFAULT)
+    config = as_integers(changed("source.raster.spacing_px", 6.0))
+    assert repr(config["source"]["raster"]["spacing_px"]) == "6.0"
+
+
+def test_numbers_that_the_message_proposes_are_read_as_numbers(tmp_path):
+    for text in ("1e-5", "1e3", "2.5e-3", "1.0e5", "1e22", "-1e-3"):
+        with pytest.raises(ConfigError) as error:
+            check_config(changed("training.learning_rate", text))
+        proposed = re.search(r"write (\S+)", str(error.value))[1]
+        (tmp_path / "x.yaml").write_text(f"a: {proposed}", encoding="utf-8")
+        assert read_file(tmp_path / "x.yaml")["a"] == float(text)
 
 
 def test_a_missing_key_is_named():

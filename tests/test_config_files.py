@@ -13,7 +13,7 @@ from ptycho.workflow.config import (
     with_command_line,
     with_numbers,
 )
-from tests.workflow import config_file, output_of, snakemake
+from tests.workflow import config_file, copy_of_code, output_of, snakemake
 
 ROOT = Path(__file__).parent.parent
 DEFAULT = load_config(ROOT / "config/config.yaml")
@@ -37,6 +37,11 @@ def test_numbers_that_snakemake_left_as_text_are_parsed():
     assert with_numbers(given) == wanted
 
 
+@pytest.mark.parametrize("text", ["{", "a: b: c", "[", "!!int x", "&a"])
+def test_text_of_the_command_line_that_is_no_yaml_stays_text(text):
+    assert with_numbers([text]) == [text]
+
+
 def test_the_command_line_replaces_views_and_changes_single_settings():
     given = {"views": {"mid": "0.5"}, "training": {"steps": "7"}}
     merged = copy.deepcopy(DEFAULT)
@@ -47,6 +52,12 @@ def test_the_command_line_replaces_views_and_changes_single_settings():
     assert config["training"] == {**DEFAULT["training"], "steps": 7}
 
 
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 9)
+)
+"""A few lines that unfold to a thousand million values."""
+
+
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
@@ -54,8 +65,20 @@ def test_the_command_line_replaces_views_and_changes_single_settings():
         ("study: x\nviews:\n  0.7: 0.7\n", 3, "0.7"),
         ("study: x\nviews: {dense: 0.7\ndoses: [10]\n", 3, "expected"),
         ("study: x\n\tdoses: [10]\n", 2, "cannot start any token"),
+        ("study: x\nviews:\n  on: 0.7\n", 3, "key on is read as True, not as text; quote it: 'on'"),
+        ("study: x\n1: 2\n", 2, "key 1 is read as 1, not as text; quote it: '1'"),
+        ("study: x\nviews: {70: 0.7}\n", 2, "quote it: '70'"),
+        ("study: x\nviews: {~: 0.7}\n", 2, "key ~ is read as None"),
+        ("study: x\n? [a, b]\n: 3\n", 2, "key ['a', 'b'] is read as"),
+        ("study: x\nhalves: &a [tv, *a]\n", 2, "an alias that holds itself"),
+        (BOMB, 4, "11,111 values, aliases (&, *) unfolded; wanted at most 10,000"),
+        ("study: x\n---\nstudy: y\n", 2, "expected a single document"),
+        ("study: !!python/object:os.system {}\n", 1, "could not determine a constructor"),
     ],
-    ids=["duplicate key", "number as key", "unbalanced bracket", "tab"],
+    ids=[
+        *("duplicate key", "number as key", "unbalanced bracket", "tab", "on", "1", "70", "null", "list as key"),
+        *("endless alias", "alias bomb", "two documents", "Python object"),
+    ],
 )
 def test_a_broken_file_is_refused_in_one_line_with_its_name_and_the_line(tmp_path, text, line, reason):
     path = tmp_path / "broken.yaml"
@@ -64,6 +87,19 @@ def test_a_broken_file_is_refused_in_one_line_with_its_name_and_the_line(tmp_pat
         read_file(path)
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_mapping_takes_over_another_one_without_being_called_duplicate(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("views: &base {a: 0.5, b: 0.6}\nobjects: {<<: *base, b: 0.7}\n", encoding="utf-8")
+    assert read_file(path) == {"views": {"a": 0.5, "b": 0.6}, "objects": {"a": 0.5, "b": 0.7}}
+
+
+def test_what_is_nested_too_deeply_is_refused(tmp_path):
+    path = tmp_path / "deep.yaml"
+    path.write_text("halves: " + "[" * 5000 + "]" * 5000, encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"{path}: lists or mappings are nested too deeply"):
+        read_file(path)
 
 
 def test_a_file_that_is_missing_or_no_mapping_is_named(tmp_path):
@@ -87,14 +123,22 @@ def dry_run(folder, text, *arguments, check=False, **options):
         (TEN_LINES + "doses: [10]\n", r"study\.yaml, line 11: .*'doses'"),
         (TEN_LINES.replace("only: 0.6", "0.6: 0.6"), r"study\.yaml, line 4: .*0\.6"),
         (TEN_LINES.replace("[1000]", "[1000"), "Config file is not valid JSON or YAML"),  # Snakemake's own
+        (TEN_LINES.replace("[1000]", "[1.0e5]"), r"doses\[0\]: '1\.0e5' is text, as YAML reads it; write 100000"),
+        (TEN_LINES + BOMB, r"study\.yaml, line 14: 11,111 values"),
     ],
-    ids=["duplicate key", "number as key", "broken YAML"],
+    ids=["duplicate key", "number as key", "broken YAML", "text as number", "alias bomb"],
 )
 def test_a_broken_file_stops_the_dry_run_without_a_traceback(tmp_path, text, message):
     run = dry_run(tmp_path, text)
     assert run.returncode
     assert len(re.findall(message, output_of(run))) == 1
     assert "Traceback" not in output_of(run)
+
+
+def test_whole_numbers_that_are_written_as_floats_are_planned_as_integers(tmp_path):
+    text = TEN_LINES.replace("[1000]", "[1.0e+5]").replace("seed: 1", "seed: 1.0") + "seeds: [2.0]\n"
+    run = dry_run(tmp_path, text, "--", "phase_d", check=True)
+    assert "results/mine/dose_100000/only/seed_2/test.npz" in output_of(run)
 
 
 def views_of(run):
@@ -127,3 +171,12 @@ def test_views_are_those_that_were_asked_for_last(tmp_path, arguments, views):
     arguments = [path if argument == "own" else argument for argument in arguments]
     run = snakemake(tmp_path, "-n", *arguments, "--", "phase_d")
     assert views_of(run) == views
+
+
+def test_a_workflow_in_a_folder_with_braces_is_refused_before_it_looks_for_files(tmp_path):
+    """In names of files, Snakemake takes braces for wildcards; the folder of a study may have them."""
+    code = copy_of_code(tmp_path / "a{b}")
+    run = snakemake(tmp_path / "a{b}", "-n", "--snakefile", code / "Snakefile", check=False)
+    assert run.returncode
+    assert f"{code}: has braces in its name; move the workflow elsewhere" in output_of(run)
+    assert "Traceback" not in output_of(run)

@@ -1,7 +1,7 @@
 """A study's config: its files, and their merged result, checked against a closed schema before any job runs."""
 
 import copy
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +9,8 @@ import jsonschema
 import yaml
 
 from ptycho.methods import METHODS
+from ptycho.workflow.config_files import ConfigError, read_file
+from ptycho.workflow.config_numbers import branch_of, kinds_of, misread, not_finite, with_integers
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.retired import find_retired
 
@@ -23,8 +25,9 @@ REPLACED = ("views", "objects")
 """Keys that `--config` replaces as a whole, where Snakemake would merge: the user chooses the names in them."""
 
 
-class ConfigError(ValueError):
-    """A config is invalid; the message names the key, what was found and what is allowed."""
+INVALID = "the config of this study is invalid:\n"
+NO_BRACES = "^[^{}]+$"
+"""Pattern of a path in the schema."""
 
 
 def load_schema() -> dict[str, Any]:
@@ -34,54 +37,23 @@ def load_schema() -> dict[str, Any]:
     return schema
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML loader that refuses duplicate keys and keys that are not text."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if not isinstance(key, str):
-                raise ConfigError(
-                    f"line {line}: key {key!r} is not text; wanted a name, in quotes if it looks like {key!r}"
-                )
-            if key in seen:
-                raise ConfigError(f"line {line}: duplicate key '{key}'")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_file(path: StrPath) -> dict[str, Any]:
-    """Read one config file.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing, not YAML, not a mapping, or has a key that is duplicate or not text; the message names
-        file and line.
-    """
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except ConfigError as error:
-        raise ConfigError(f"{path}, {error}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds {type(content).__name__}; wanted a mapping of keys")
-    return content
-
-
 def load_config(path: StrPath) -> dict[str, Any]:
     """Read a study file and merge it into the defaults, as the workflow does."""
     from snakemake.utils import update_config
 
     config = copy.deepcopy(read_file(DEFAULTS))
     update_config(config, read_file(path))
-    return config
+    return as_integers(config)
+
+
+def as_integers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with whole numbers as int wherever the schema asks for integers: 1.0e+5 is 100000."""
+    schema = load_schema()
+    return cast("dict[str, Any]", with_integers(config, schema, schema["$defs"]))
 
 
 def with_command_line(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a merged config with the values of `--config`: their numbers parsed, `REPLACED` keys replaced.
+    """Return a merged config with the values of `--config`, their numbers parsed; see `REPLACED` and `as_integers`.
 
     Parameters
     ----------
@@ -90,10 +62,12 @@ def with_command_line(config: Mapping[str, Any], given: Mapping[str, Any]) -> di
     given : mapping
         Keys and values after `--config`.
     """
-    return {
-        key: with_numbers(given[key] if key in REPLACED and key in given else value) if key in given else value
-        for key, value in config.items()
-    }
+    return as_integers(
+        {
+            key: with_numbers(given[key] if key in REPLACED and key in given else value) if key in given else value
+            for key, value in config.items()
+        }
+    )
 
 
 def with_numbers(value: Any) -> Any:
@@ -103,7 +77,10 @@ def with_numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [with_numbers(part) for part in value]
     if isinstance(value, str):
-        parsed = yaml.safe_load(value)
+        try:
+            parsed = yaml.safe_load(value)
+        except (ValueError, yaml.YAMLError):
+            return value
         return parsed if isinstance(parsed, int | float) and not isinstance(parsed, bool) else value
     return value
 
@@ -115,13 +92,9 @@ def in_schema_order(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_order(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Any:
-    if not isinstance(value, Mapping) or not isinstance(schema, Mapping):
+    if not isinstance(value, Mapping):
         return value
-    if "$ref" in schema:
-        return _in_order(value, definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    if "oneOf" in schema:
-        branch = next((part for part in schema["oneOf"] if value.get("kind") in _kinds(part)), None)
-        return _in_order(value, branch, definitions)
+    schema = branch_of(value, schema, definitions)
     properties, others = schema.get("properties", {}), schema.get("additionalProperties")
     keys = [*(key for key in properties if key in value), *(key for key in value if key not in properties)]
     return {key: _in_order(value[key], properties.get(key, others), definitions) for key in keys}
@@ -139,12 +112,14 @@ def check_config(config: dict[str, Any]) -> None:
         raise ConfigError(
             "this config was written for an older version of ptycho:\n" + "\n".join(f"  - {line}" for line in retired)
         )
+    if endless := list(not_finite(config)):
+        raise ConfigError(INVALID + "\n".join(f"  - {line}" for line in endless))
     validator = jsonschema.Draft202012Validator(load_schema())
     problems = [_explain(error) for error in sorted(validator.iter_errors(config), key=lambda error: error.json_path)]
     if not problems:
         problems = _contradictions(config)
     if problems:
-        raise ConfigError("the config of this study is invalid:\n" + "\n".join(f"  - {line}" for line in problems))
+        raise ConfigError(INVALID + "\n".join(f"  - {line}" for line in problems))
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
@@ -154,30 +129,35 @@ def _explain(error: jsonschema.ValidationError) -> str:
         for branch in error.context:  # explain the branch of the kind that was written
             if kind is not None and branch.schema_path[0] == _branch_of(error, kind):
                 return _explain(branch)
-        kinds = [word for branch in _branches(error) for word in _kinds(branch)]
+        kinds = [word for branch in _branches(error) for word in kinds_of(branch)]
         if kind is not None and kinds:
             return f"{error.json_path.removeprefix('$.')}.kind: {kind!r}; wanted one of {', '.join(kinds)}"
     key = error.json_path.removeprefix("$").removeprefix(".") or "config"
     description = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
-    allowed = ""
+    return f"{key}: {_message(error)}" + (f" ({description})" if description else "")
+
+
+def _message(error: jsonschema.ValidationError) -> str:
+    """Say what is wrong with a value and what is allowed."""
+    value, limit = cast(Any, error.instance), cast(Any, error.validator_value)
+    if error.validator == "type":
+        return misread(error) or error.message
+    if error.validator == "maxLength":
+        return f"{value[:20]!r}… has {len(value)} characters; wanted at most {limit}"
+    if error.validator == "pattern" and limit == NO_BRACES:
+        return f"{value!r} has braces, which Snakemake takes for wildcards, or is empty; rename it"
     if error.validator == "additionalProperties" and isinstance(error.schema, dict):
-        allowed = f"; allowed keys: {', '.join(sorted(error.schema['properties']))}"
-    return f"{key}: {error.message}{allowed}" + (f" ({description})" if description else "")
+        return f"{error.message}; allowed keys: {', '.join(sorted(error.schema['properties']))}"
+    return error.message
 
 
 def _branch_of(error: jsonschema.ValidationError, kind: str) -> int | None:
-    return next((index for index, branch in enumerate(_branches(error)) if kind in _kinds(branch)), None)
+    return next((index for index, branch in enumerate(_branches(error)) if kind in kinds_of(branch)), None)
 
 
 def _branches(error: jsonschema.ValidationError) -> list[dict[str, Any]]:
     """Return the alternatives of a failed `oneOf` or `anyOf`."""
     return cast("list[dict[str, Any]]", error.validator_value)
-
-
-def _kinds(branch: dict[str, Any]) -> list[str]:
-    """Return the kinds that a branch of a schema describes."""
-    allowed = branch.get("properties", {}).get("kind", {})
-    return [allowed["const"]] if "const" in allowed else allowed.get("enum", [])
 
 
 def _contradictions(config: dict[str, Any]) -> list[str]:

@@ -31,8 +31,10 @@ source:
 
 On the command line `--config key=value` changes single keys, nested ones too: `--config study=longer 'training={epochs:
 3}'`. It replaces `views` and `objects` and merges everything else. Before any job runs, each file is checked for
-duplicate keys, and the merged result is validated against the closed schema: a misspelled key stops `snakemake -n` with
-the key's name. The report shows the merged result whole.
+duplicate keys, keys that YAML does not read as text (`70`, `on`: quote them) and aliases that unfold to a lot, and the
+merged result is validated against the closed schema: a misspelled key stops `snakemake -n` with the key's name. Numbers
+are finite; where a whole number is wanted, `1.0e+5` is one, but YAML reads `1e5` and `1.0e5` as text. Names have
+letters, digits and `-` (a study's also `_`), up to 100; paths have no braces. The report shows the merged result whole.
 
 ## Studies
 """

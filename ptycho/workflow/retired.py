@@ -73,7 +73,7 @@ def accept_old_kinds(config: dict[str, Any]) -> list[str]:
     notes = []
     for sample in _samples(config):
         for key in ("kind", "test_kind"):
-            if (old := sample.get(key)) in OBJECT_KINDS:
+            if isinstance(old := sample.get(key), str) and old in OBJECT_KINDS:
                 sample[key] = OBJECT_KINDS[old]
                 notes.append(f"object kind `{old}` is called `{sample[key]}` now; both names are accepted")
     return list(dict.fromkeys(notes))
