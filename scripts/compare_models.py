@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ptycho.workflow import job
+from ptycho.workflow.limits import gigabytes, limited_to
 
 EPILOG = """examples:
   python scripts/compare_models.py --pinn_dir results/default/dose_10000/dense/seed_0/pinn \\
@@ -80,6 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--halo-px", type=positive, metavar="PX", help="width of the halo around a tile (default: N)")
     add("--seed", type=int, default=0, help="seed of the draw of holdout exposures (default: 0)")
+    add("--max-gb", type=gigabytes, metavar="GB", help="memory that a file may claim (default: half of this machine's)")
     add("--threads", type=positive, default=2, help="number of threads (default: 2)")
     return parser
 
@@ -100,6 +102,7 @@ def record_for(options, models) -> dict:
     methods = [*models, *(["iterative"] if options.iterative else [])]
     config = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     seed = config.pop("seed")
+    del config["max_gb"]  # no result depends on it
     return make_record(
         __file__,
         config=config,
@@ -203,9 +206,10 @@ def main(arguments=None) -> int:
     job.show_messages()
     job.limit_threads(options.threads)  # before TensorFlow is imported
     try:
-        run(options)
-    except (ValueError, OSError) as error:
-        print(f"compare_models.py: {error}", file=sys.stderr)
+        with limited_to(options.max_gb):
+            run(options)
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"compare_models.py: {str(error) or 'not enough memory'}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,11 +1,9 @@
 """Files that are cut short, damaged or hostile: one line that names file and key, and nothing allocated for them."""
 
-import io
-import json
 import os
-import struct
+import subprocess
+import sys
 import zipfile
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,119 +11,11 @@ import pytest
 from ptycho.cli.main import main
 from ptycho.data.canvas import Canvas
 from ptycho.data.npz import Npz, load_arrays, open_member, save_arrays
-from ptycho.data.object_files import Reconstruction, load_reconstruction, save_reconstruction
-from ptycho.data.sample_files import Sample, open_sample, save_sample
-from ptycho.data.scan import ScanWriter, open_scan
-from ptycho.data.tiles import Tile, load_tiles, save_tiles
-from ptycho.data.views import View, open_view, save_view
-from ptycho.scoring.region import Region
+from ptycho.data.scan import open_scan
 from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.limits import VARIABLE, limited_to, max_bytes
-
-N, COUNT = 8, 6
-
-
-def write_scan(path, **changes):
-    rng = np.random.default_rng(0)
-    fields = {
-        "xcoords": rng.uniform(N, 2 * N, COUNT),
-        "ycoords": rng.uniform(N, 2 * N, COUNT),
-        "probeGuess": rng.normal(size=(N, N)).astype(np.complex64),
-        "objectGuess": rng.normal(size=(3 * N, 3 * N)).astype(np.complex64),
-        "scan_index": np.arange(COUNT),
-        "metadata": {"dose": 3},
-        **changes,
-    }
-    with ScanWriter(path, COUNT, N, **fields) as scan:
-        scan.write(rng.random((COUNT, N, N)).astype(np.float32))
-    return path
-
-
-def write_view(path, **changes):
-    fields = {"exposures": np.arange(5), "role": np.array([0, 0, 0, 1, 2], np.int8), "nn_indices": [[0, 1], [2, 3]]}
-    fields = {key: np.asarray(value) for key, value in (fields | changes).items()}
-    metadata = fields.pop("metadata", {"counts": {"exposures_of_scan": COUNT}})
-    save_view(path, View(**fields, metadata=metadata.item() if isinstance(metadata, np.ndarray) else metadata))
-    return path
-
-
-def write_tiles(path):
-    core = ((-np.inf, 3.0), (-np.inf, np.inf))
-    save_tiles(path, [Tile(np.arange(3), core, 4.0), Tile(np.arange(2, 5), ((3.0, np.inf), core[1]), 4.0)])
-    return path
-
-
-def write_object(path):
-    result = Reconstruction(object=np.ones((4, 5), np.complex64), illumination=np.ones((4, 5)), origin_px=(2, 3))
-    save_reconstruction(path, result, method="tv")
-    return path
-
-
-def write_sample(path, **changes):
-    rng = np.random.default_rng(1)
-    positions = {"xcoords": rng.uniform(N, 2 * N, COUNT), "ycoords": rng.uniform(N, 2 * N, COUNT)}
-    obj, probe = (rng.normal(size=(side, side)).astype(np.complex64) for side in (3 * N, N))
-    fields = {"object": obj, "probe": probe, **positions, "is_test": np.array([0, 0, 0, 1, 1, 1], np.int8), **changes}
-    save_sample(path, Sample(**fields))
-    return path
-
-
-def rewritten(path, key, member, *, size=None):
-    """Replace one member of an NPZ by bytes; its checksum is right."""
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
-    members[f"{key}.npy"] = member
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def npy(array, version=None, **header):
-    """Bytes of an array, with another header than its own."""
-    file = io.BytesIO()
-    array = np.asarray(array)
-    fields = np.lib.format.header_data_from_array_1_0(array) | header
-    text = repr(fields).encode() + b"\n"
-    file.write(b"\x93NUMPY" + bytes(version or (1, 0)))
-    file.write(struct.pack("<H" if (version or (1, 0)) == (1, 0) else "<I", len(text)) + text + array.tobytes())
-    return file.getvalue()
-
-
-def scan_values(path):
-    scan = open_scan(path)
-    arrays = [scan.xcoords, scan.ycoords, scan.probe, scan.object[...], scan.diffraction[...]]
-    return [array.tobytes() for array in arrays] + [json.dumps(scan.metadata)]
-
-
-def view_values(path):
-    view = open_view(path)
-    return [view.exposures.tobytes(), view.role.tobytes(), view.nn_indices.tobytes(), json.dumps(view.metadata)]
-
-
-def tile_values(path):
-    return [(tile.exposures.tobytes(), tile.core, tile.halo_px) for tile in load_tiles(path)]
-
-
-def object_values(path):
-    result, metadata = load_reconstruction(path)
-    return [result.object.tobytes(), result.illumination.tobytes(), result.origin_px, json.dumps(metadata)]
-
-
-def sample_values(path):
-    sample = open_sample(path)
-    arrays = (sample.object[...], sample.probe, sample.xcoords, sample.ycoords, sample.is_test)
-    return [array.tobytes() for array in arrays]
-
-
-FILES = {
-    "scan": (write_scan, scan_values),
-    "view": (write_view, view_values),
-    "tiles": (write_tiles, tile_values),
-    "object": (write_object, object_values),
-    "sample": (write_sample, sample_values),
-}
+from tests.small_files import COUNT, FILES, N, npy, rewritten, scan_values, write_object, write_scan
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -196,100 +86,6 @@ def test_every_version_of_the_array_format_is_read(tmp_path, version):
         open_scan(rewritten(path, "xcoords", npy(np.zeros(COUNT), (4, 0))))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"metadata": {"dose": -1}}, "'dose' in 'metadata' is -1; wanted a number above 0"),
-        ({"metadata": {"dose": float("nan")}}, "'dose' in 'metadata' is nan"),
-        ({"metadata": {"dose": "many"}}, "'dose' in 'metadata' is 'many'"),
-        ({"metadata": {"dose": True}}, "'dose' in 'metadata' is True"),
-        ({"metadata": ["dose"]}, r"'metadata' is .*; wanted a JSON object"),
-        ({"scan_index": np.zeros(COUNT)}, "'scan_index' is float64"),
-        ({"probeGuess": np.full((N, N), 1e20, np.complex64)}, "'probeGuess' has Σ"),
-    ],
-    ids=str,
-)
-def test_a_scan_that_contradicts_itself_is_refused(tmp_path, change, message):
-    with pytest.raises(ContractError, match=rf"scan.npz: {message}"):
-        open_scan(write_scan(tmp_path / "scan.npz", **change))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"exposures": [0, 1, 2, 3, COUNT]}, f"'exposures' has exposures 0 to {COUNT}; .*scan.npz has {COUNT}"),
-        ({"exposures": [-1, 1, 2, 3, 4]}, "'exposures' has exposures -1 to 4"),
-        ({"exposures": [0, 1, 2, 2, 4]}, "'exposures' is not ascending, or has an exposure twice"),
-        ({"exposures": np.arange(5.0)}, "'exposures' is float64"),
-        ({"role": np.array([0, 0, 0, 1, 3], np.int8)}, "'role' is int8 .*wanted one of 0 to 2"),
-        ({"role": np.zeros(4, np.int8)}, "'role' is int8"),
-        ({"nn_indices": [[0, 4]]}, "'nn_indices' has exposure 4, which is holdout or not in the view"),
-        ({"nn_indices": [[0, 7]]}, "'nn_indices' has exposure 7, which is holdout or not in the view"),
-        ({"nn_indices": [0, 1]}, "'nn_indices' is int64"),
-        ({"metadata": {"counts": 3}}, "'metadata': 'counts' is 3; wanted an object"),
-        ({"metadata": {"counts": {"exposures_of_scan": 9}}}, "a view of a scan of 9 exposures"),
-    ],
-    ids=str,
-)
-def test_a_view_that_does_not_fit_its_scan_is_refused(tmp_path, change, message):
-    scan = open_scan(write_scan(tmp_path / "scan.npz"))
-    with pytest.raises(ContractError, match=rf"view.npz: {message}"):
-        open_view(write_view(tmp_path / "view.npz", **change), scan)
-
-
-def test_tiles_and_samples_are_held_against_their_scan(tmp_path):
-    scan = open_scan(write_scan(tmp_path / "scan.npz"))
-    save_tiles(tmp_path / "tiles.npz", [Tile(np.array([COUNT]), ((0, 1), (0, 1)), 2.0)])
-    with pytest.raises(ContractError, match=r"tiles.npz: 'exposures' has exposures 0 to 6; .*scan.npz has 6"):
-        load_tiles(tmp_path / "tiles.npz", scan)
-    arrays = {"exposures": np.arange(4), "cores": np.zeros((2, 2, 2)), "halo_px": np.zeros(2)}
-    save_arrays(tmp_path / "starts.npz", **arrays, starts=np.array([0, 3, 9]))
-    with pytest.raises(ContractError, match=r"starts.npz: 'starts' goes from 0 to 9; wanted ascending from 0 to 4"):
-        load_tiles(tmp_path / "starts.npz")
-    for change, message in (
-        ({"is_test": np.full(COUNT, 2, np.int8)}, "'is_test' holds 2"),
-        ({"xcoords": np.full(COUNT, 1e6)}, "'xcoords' spans 1000000"),
-        ({"probe": np.ones((N, N + 2), np.complex64)}, "'probeGuess' is complex64"),
-    ):
-        with pytest.raises(ContractError, match=rf"sample.npz: {message}"):
-            open_sample(write_sample(tmp_path / "sample.npz", **change))
-
-
-def test_an_object_of_other_types_or_shapes_is_refused(tmp_path):
-    good = {"object": np.ones((4, 5), np.complex64), "illumination": np.ones((4, 5)), "origin_px": np.zeros(2, int)}
-    for change, message in (
-        ({"object": np.ones((4, 5))}, "'object' is float64"),
-        ({"illumination": np.ones((4, 4))}, r"'illumination' is float64 with shape \(4, 4\)"),
-        ({"origin_px": np.array([0, 1 << 60])}, "'origin_px' is int64"),
-        ({"probe": np.ones((4, 5), complex)}, "'probe' is complex128"),
-        ({"metadata": '{"chosen": {"tv_weight": "much"}}'}, "'cpu_s' or 'chosen' in 'metadata'"),
-        ({"metadata": "[" * 100_000}, "'metadata' is .*wanted a JSON object"),
-    ):
-        np.savez(tmp_path / "object.npz", **{"metadata": "{}", **good, **change})
-        with pytest.raises(ContractError, match=rf"object.npz: {message}"):
-            load_reconstruction(tmp_path / "object.npz")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[1, 2]", r"its content is .*; wanted a JSON object"),
-        ("{", "wanted a JSON object"),
-        ('{"y0": 0, "y1": 4, "x0": 0}', "its content has no 'x1'; found y0, y1, x0"),
-        ('{"y0": 0, "y1": 4.5, "x0": 0, "x1": 4}', "'y1' is 4.5; wanted an integer"),
-        ('{"y0": 4, "y1": 4, "x0": 0, "x1": 4}', "wanted rows and columns from 0 on, at least one of each"),
-    ],
-)
-def test_a_region_that_is_none_is_refused(tmp_path, text, message):
-    (tmp_path / "region.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ContractError, match=rf"region.json: .*{message}"):
-        Region.load(tmp_path / "region.json")
-    with pytest.raises(ContractError, match=r"none.json: no such file"):
-        Region.load(tmp_path / "none.json")
-    (tmp_path / "good.json").write_text(json.dumps(asdict(Region(0, 4, 1, 5))), encoding="utf-8")
-    assert Region.load(tmp_path / "good.json") == Region(0, 4, 1, 5)
-
-
 def test_an_archive_whose_members_overlap_or_repeat_is_refused(tmp_path):
     path = tmp_path / "twice.npz"
     with zipfile.ZipFile(path, "w") as archive:
@@ -331,6 +127,21 @@ def test_the_limit_is_that_of_the_command(tmp_path, capsys):
     assert "'object' would take 1.6e-07 GB of memory; wanted at most 1e-07 GB" in capsys.readouterr().err
     assert main(["export", str(path), str(tmp_path / "object.tif"), "--max-gb", "1"]) == 0
     assert VARIABLE not in os.environ
+
+
+def test_a_job_says_in_a_line_what_is_wrong_with_a_file(tmp_path):
+    (tmp_path / "scan.npz").write_bytes(b"no")
+    code = """
+import sys
+from ptycho.data.scan import open_scan
+from ptycho.workflow import job
+job.log_to(sys.argv[1])
+open_scan(sys.argv[2])
+"""
+    command = [sys.executable, "-c", code, tmp_path / "job.log", tmp_path / "scan.npz"]
+    assert subprocess.run(command, check=False).returncode == 1
+    (line,) = (tmp_path / "job.log").read_text(encoding="utf-8").splitlines()
+    assert line.startswith(f"ERROR: {tmp_path / 'scan.npz'}: not an NPZ, cut short, or damaged")
 
 
 def test_pipes_and_folders_are_not_read(tmp_path):

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from threadpoolctl import threadpool_limits
 
-from ptycho.workflow.files import ContractError, StrPath, explained, explaining_tmpdir
+from ptycho.workflow.files import ContractError, StrPath, WriteError, explained, explaining_tmpdir
 from ptycho.workflow.processes import end_with_parent
 
 
@@ -60,8 +60,14 @@ def show_messages() -> None:
 def _report_os_error(
     path: StrPath, terminal: TextIO, kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print a job's last exception to its log and, if files could not be read or written, to the terminal."""
-    sys.__excepthook__(kind, error, trace)
+    """Print a job's last exception to its log and, if files could not be read or written, to the terminal.
+
+    What is wrong with a file is said in a line, without the calls that led to it.
+    """
+    if isinstance(error, ContractError | WriteError):
+        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+    else:
+        sys.__excepthook__(kind, error, trace)
     if isinstance(error, OSError):
         print(f"ERROR: {explained(error, path)}", file=terminal, flush=True)
 
