@@ -48,10 +48,8 @@ def save(figure: Figure, path: StrPath, provenance: Mapping[str, Any] | None = N
 
     Raises
     ------
-    ptycho.workflow.files.ContractError
-        If the name has another suffix.
-    ptycho.workflow.files.WriteError
-        If the file could not be written completely; what was at `path` before is still there.
+    ContractError, WriteError
+        If the name has another suffix; if the file could not be written completely: what was there before, still is.
     """
     path = Path(path)
     check_name(path)
