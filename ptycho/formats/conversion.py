@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,9 @@ def convert(
     ------
     ptycho.workflow.files.ContractError
         If the files cannot be read or leave a convention open, the scan is invalid, or the destination is an input or
-        a file that is no scan.
+        a file that is no scan, or an option does not fit the scan.
     ValueError
-        If an option does not fit the scan.
+        If an option names a format, a variant or a file that does not exist.
     """
     check_destination(paths, Path(destination))
     with Inputs(paths, options.follow_links) as inputs:
@@ -101,12 +102,24 @@ def convert_raw(
     record: Callable[[], dict[str, Any]] | None = None,
 ) -> Scan:
     """Convert a scan that a reader has opened; see `convert`."""
-    prepared = prepare(raw, options)
-    checked = _check(prepared)
-    fields = _complete(prepared, checked)
+    with _naming(raw):
+        prepared = prepare(raw, options)
+        checked = _check(prepared)
+        fields = _complete(prepared, checked)
     fields["metadata"] |= {} if record is None else {"provenance": record()}
     _write(prepared, checked, Path(destination), fields)
     return open_scan(destination)
+
+
+@contextmanager
+def _naming(raw: RawScan) -> Iterator[None]:
+    """Add the scan's name to messages about what does not fit it, such as an option."""
+    try:
+        yield
+    except ContractError:
+        raise
+    except ValueError as error:
+        raise ContractError(f"{raw.name}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,8 @@ class NpzFile:
                 if member.compressed
                 else MappedArray(self.path, member.offset, shape, member.dtype, f"'{key}'")
             )
+        if member.fortran and len(member.shape) > 3:
+            raise ContractError(f"{self.path}: '{key}' has shape {member.shape} in Fortran order; wanted (M, N, N)")
         return _Transposed(array, member.shape) if member.fortran else array
 
     def attribute(self, key: str, name: str) -> Any:
@@ -189,6 +191,4 @@ class _Transposed:
     def __getitem__(self, index: Any) -> NDArray[Any]:
         full = index if isinstance(index, tuple) else (index,)
         full = (*full, *(slice(None) for _ in range(len(self.shape) - len(full))))
-        if any(not isinstance(part, slice) for part in full):
-            raise ContractError("frames in Fortran order with more than three axes; wanted (M, N, N)")
         return np.transpose(self._array[full[::-1]])

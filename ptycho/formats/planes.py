@@ -13,6 +13,8 @@ from ptycho.workflow.limits import max_bytes
 
 MARGIN_PX = 2
 """Free pixels between the outermost windows and the edge of an object of ones."""
+MAX_POSITION_PX = 1e12
+"""Farthest position from the origin: beyond it a float64 loses thousandths of a pixel, and integers overflow."""
 MAX_OBJECT_PX = 1 << 28
 """Largest object: 2 GB."""
 BYTES_PER_PIXEL = 24
@@ -101,6 +103,11 @@ def _checked_object(raw: RawScan, centers: NDArray[np.float64], n: int) -> NDArr
 def _in_object_of_ones(
     raw: RawScan, centers: NDArray[np.float64], n: int, steps: list[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.complex64]]:
+    farthest = float(np.abs(centers).max())
+    if farthest > MAX_POSITION_PX:
+        raise ContractError(
+            f"{raw.name}: a position of {farthest:.3g} px; wanted at most {MAX_POSITION_PX:.0e}: other units or lengths"
+        )
     first = window_start(centers, n).min(axis=0)
     centers = centers + (MARGIN_PX - first)
     width, height = (int(size) for size in window_start(centers, n).max(axis=0) + n + MARGIN_PX)

@@ -83,7 +83,11 @@ class Verdict:
         ptycho.workflow.files.ContractError
             If it is no verdict.
         """
-        return cls.from_dict(read_json(path))
+        values = read_json(path)
+        try:
+            return cls.from_dict(values)
+        except ContractError as error:
+            raise ContractError(f"{path}: {error}") from None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-serializable values."""
