@@ -18,7 +18,13 @@ from ptycho.reporting.summary import (
     view_warnings,
 )
 from ptycho.reporting.tables import paired_differences
-from ptycho.scoring.metric_tables import check_fluence, misfit_warnings, read_metrics, warnings_of
+from ptycho.scoring.metric_tables import (
+    check_fluence,
+    mean_pattern_warnings,
+    misfit_warnings,
+    read_metrics,
+    warnings_of,
+)
 from ptycho.scoring.price import price_table
 from ptycho.workflow import job
 from ptycho.workflow.damage import read_json
@@ -53,7 +59,7 @@ if snakemake.input.verdict:  # of a measured study
     reference = read_json(snakemake.input.reference[0])
     notes += [reference_note(reference)]
     warnings += verdict_warnings(Verdict.load(snakemake.input.verdict), f"{params.results}/data/check.html")
-    warnings += reference_warnings(reference) + misfit_warnings(metrics)
+    warnings += reference_warnings(reference) + mean_pattern_warnings(metrics) + misfit_warnings(metrics)
 names = {"results": params.results, "reference_name": params.reference_name}
 text = summary_text(params.study, tables, warnings, **names, notes=notes)
 save_record(snakemake.output.provenance, record_of(snakemake, __file__))

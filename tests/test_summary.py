@@ -134,10 +134,16 @@ def test_what_snakemake_could_not_measure_is_nan(tmp_path, missing):
 
 def test_the_summary_of_a_measured_study_knows_its_reference_and_the_check_of_its_scan():
     numbers = {"misfit": 2.5, "standard_error": 0.01, "explained_by_shot_noise": 1.2, "exceeds_shot_noise": True}
+    numbers["over_mean_pattern"] = 0.4
     assert "misfit 2.5 ± 0.01 of photons that it was not made from" in reference_note(numbers)
     (warning,) = reference_warnings(numbers)
     assert warning.startswith("reference: misfit 2.5; shot noise explains 1.2")
-    assert reference_warnings({**numbers, "exceeds_shot_noise": False}) == []
+    good = {**numbers, "exceeds_shot_noise": False}
+    assert reference_warnings(good) == []
+    for ratio in (1.02, float("nan")):
+        (warning,) = reference_warnings({**good, "over_mean_pattern": ratio})
+        assert warning.startswith("reference, and so scores against it, mean nothing")
+        assert f"{ratio:.3g} times its deviance" in warning
     findings = (
         Finding("counts", "fine", "enough"),
         Finding("probe", "warning", "rough"),

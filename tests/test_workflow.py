@@ -21,7 +21,8 @@ METRICS = (
         for name in ("mae", "rmse", "psnr", "ssim", "ms_ssim", "frc50")
         for part in ("amplitude", "phase")
     }
-    | {"error", "heldout_deviance", "heldout_misfit", "explained_misfit", "shift_px", "ramp_rad_per_px", "cpu_s"}
+    | {"heldout_deviance", "heldout_misfit", "explained_misfit", "mean_pattern_deviance"}
+    | {"error", "shift_px", "ramp_rad_per_px", "cpu_s"}
     | {field.name for field in fields(Gauge)}
 )
 

@@ -16,6 +16,7 @@ from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize
 from ptycho.scoring.evaluate import align_if_possible
 from ptycho.scoring.half_frc import half_frc
+from ptycho.scoring.mean_pattern import mean_pattern_deviance
 from ptycho.scoring.misfit import SIGNIFICANT, Misfit, lit_pixels, measure_misfit, misfit_of_shot_noise
 from ptycho.scoring.region import scored_region
 
@@ -40,6 +41,8 @@ class Judgment:
     explained: float
     """Misfit that shot noise explains in exposures that were held out, see
     `ptycho.scoring.misfit.misfit_of_shot_noise`."""
+    mean_pattern: float
+    """Deviance per pixel of the same exposures, predicted by the mean pattern of all that the candidate has."""
     curves: pd.DataFrame | None = None
     """FRC between reconstructions of both halves of the photons, see `ptycho.scoring.half_frc.half_frc`."""
 
@@ -48,6 +51,17 @@ class Judgment:
         """Whether the misfit is more than shot noise explains."""
         return self.misfit.ratio > self.explained + SIGNIFICANT * self.misfit.standard_error
 
+    @property
+    def over_mean_pattern(self) -> float:
+        """Deviance over that of the mean pattern: less than 1 for a reconstruction that is of any use."""
+        deviance = self.misfit.as_dict()["deviance_per_pixel"]
+        return deviance / self.mean_pattern if self.mean_pattern else np.inf
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether it predicts these exposures no better than the mean pattern, or the deviance is not a number."""
+        return not self.over_mean_pattern < 1
+
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers, JSON-serializable."""
         return {
@@ -55,6 +69,7 @@ class Judgment:
             **self.misfit.as_dict(),
             "explained_by_shot_noise": self.explained,
             "exceeds_shot_noise": self.exceeds_shot_noise,
+            "over_mean_pattern": self.over_mean_pattern,
             "notes": list(self.candidate.notes),
             "by_exposure": dict(
                 zip(map(str, self.candidate.exposures.tolist()), self.misfit.by_exposure.tolist(), strict=True)
@@ -103,6 +118,7 @@ def judge(
         candidate=chosen,
         misfit=misfit,
         explained=misfit_of_shot_noise(n_object_pixels, float(misfit.expected.mean())),
+        mean_pattern=mean_pattern_deviance(scan, candidate.exposures, chosen.exposures),
         curves=half_photon_frc(candidate, scan) if with_halves else None,
     )
 

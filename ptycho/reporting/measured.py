@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptycho.inspection.findings import Verdict
+from ptycho.scoring.metric_tables import LEARNED_NOTHING
 from ptycho.workflow.files import StrPath
 
 
@@ -23,12 +24,18 @@ def reference_note(numbers: Mapping[str, Any]) -> str:
 
 def reference_warnings(numbers: Mapping[str, Any]) -> list[str]:
     """Warn of a reference that does not predict the photons of its study; `numbers` as for `reference_note`."""
-    if not numbers["exceeds_shot_noise"]:
-        return []
-    return [
-        f"reference: misfit {numbers['misfit']:.3g}; shot noise explains {numbers['explained_by_shot_noise']:.3g}: "
-        "probe, positions, detector or reconstruction are not exact, and scores against it say as much less"
-    ]
+    warnings = []
+    if numbers["exceeds_shot_noise"]:
+        warnings.append(
+            f"reference: misfit {numbers['misfit']:.3g}; shot noise explains {numbers['explained_by_shot_noise']:.3g}: "
+            "probe, positions, detector or reconstruction are not exact, and scores against it say as much less"
+        )
+    if not numbers["over_mean_pattern"] < 1:
+        warnings.append(
+            "reference, and so scores against it, mean nothing: predicts exposures no better than their mean pattern, "
+            f"{numbers['over_mean_pattern']:.3g} times its deviance; {LEARNED_NOTHING}"
+        )
+    return warnings
 
 
 def verdict_warnings(verdict: Verdict, page: StrPath) -> list[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ptycho.inspection.judgment import Judgment
 from ptycho.scoring.half_frc import WARNING, half_crossings
+from ptycho.scoring.metric_tables import LEARNED_NOTHING
 
 WORST = 5
 """Exposures with the highest misfit that are named."""
@@ -52,6 +53,12 @@ def judgment_text(judgments: Sequence[Judgment], heading: str) -> str:
         "positions, orientation, detector or reconstruction are not exact"
         for name, judgment in zip(names, judgments, strict=True)
         if judgment.exceeds_shot_noise
+    ]
+    lines += [
+        f"WARNING: {name}: predicts these exposures no better than their mean pattern: "
+        f"{judgment.over_mean_pattern:.3g} times its deviance; {LEARNED_NOTHING}"
+        for name, judgment in zip(names, judgments, strict=True)
+        if judgment.is_useless
     ]
     return "\n".join(lines) + "\n"
 

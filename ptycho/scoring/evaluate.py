@@ -17,6 +17,7 @@ from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
 from ptycho.physics.forward import blocks, illumination, predict_intensity
 from ptycho.scoring.frc import frc, ssnr_of_truth
+from ptycho.scoring.mean_pattern import mean_pattern_deviance
 from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
 from ptycho.scoring.misfit import SIGNIFICANT, lit_pixels, measure_misfit, misfit_of_shot_noise
 from ptycho.scoring.region import Region
@@ -209,14 +210,17 @@ def compare(
     Returns
     -------
     metrics : DataFrame
-        Columns method, metric, value.
+        Columns method, metric, value: those of `score_method` and, if the view has holdout exposures,
+        `mean_pattern_deviance`, the `heldout_deviance` of the mean of all others.
     arrays : dict of (h, w) complex64
         "truth" (in a measured study the reference), and method -> aligned object, all on the scored rectangle.
     """
     arrays = {"truth": scan.object[region.box]}
-    rows = []
+    rows, known, holdout = [], view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
+    null = {"mean_pattern_deviance": mean_pattern_deviance(scan, known, holdout)} if len(holdout) else {}
     for method, path in objects.items():
         values, arrays[method] = score_method(path, scan, view, region)
+        values |= null
         rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
     return pd.DataFrame(rows), arrays
 

@@ -18,6 +18,8 @@ CONDITION = ("split", "view", "dose")
 """Columns of a condition, without those of its repetitions."""
 COLUMNS = (*CONDITION, "method", "seed", "metric", "value")
 """Columns of a table of metrics; `object`, where there are several, is one more."""
+LEARNED_NOTHING = "orientation, positions, their unit or the probe are wrong, or photons are too few for this method"
+"""Why a reconstruction predicts no exposure better than the mean pattern does."""
 
 KNOWN_PROBE_LIMITS = {
     "shift_px": (0.1, "shifted by {:#.3g} px"),
@@ -168,11 +170,7 @@ def misfit_warnings(metrics: pd.DataFrame) -> list[str]:
     metrics : DataFrame
         As `with_condition` returns it, of any number of conditions.
     """
-    keys = [name for name in ("split", "view", "dose", "object", "seed") if name in metrics]
-    chosen = metrics[metrics["metric"].isin(("heldout_misfit", "explained_misfit"))]
-    wide = chosen.pivot_table(index=["method", *keys], columns="metric", values="value", sort=False)
-    if wide.shape[1] < 2:
-        return []
+    wide = _side_by_side(metrics, "heldout_misfit", "explained_misfit")
     warnings = []
     for method, rows in wide.groupby("method", sort=False):
         beyond = rows[rows["heldout_misfit"] > rows["explained_misfit"]]
@@ -184,6 +182,37 @@ def misfit_warnings(metrics: pd.DataFrame) -> list[str]:
                 "detector or reconstruction are not exact"
             )
     return warnings
+
+
+def mean_pattern_warnings(metrics: pd.DataFrame) -> list[str]:
+    """List the methods that predict holdout exposures no better than the mean pattern does, a line each.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As `with_condition` returns it, of any number of conditions.
+    """
+    wide = _side_by_side(metrics, "heldout_deviance", "mean_pattern_deviance")
+    warnings = []
+    for method, rows in wide.groupby("method", sort=False):
+        ratio = rows["heldout_deviance"] / rows["mean_pattern_deviance"]
+        useless = ratio[~(ratio < 1)]  # those that are not a number, too
+        if len(useless):
+            warnings.append(
+                f"{method}: predicts holdout exposures no better than their mean pattern in {len(useless)} of "
+                f"{len(rows)} conditions: up to {useless.max():.3g} times its deviance; {LEARNED_NOTHING}"
+            )
+    return warnings
+
+
+def _side_by_side(metrics: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Return some metrics as columns, a row for every method and condition that has any; no rows if one is missing."""
+    keys = [name for name in (*CONDITION, "object", "seed") if name in metrics]
+    chosen = metrics[metrics["metric"].isin(names)]
+    wide = chosen.set_index(["method", *keys, "metric"])["value"].unstack("metric")
+    if not set(names) <= set(wide):
+        return wide.reindex(columns=list(names)).iloc[:0]
+    return wide.reindex(list(dict.fromkeys(chosen["method"])), level="method")
 
 
 def _count_of(flags: pd.Series) -> str:
