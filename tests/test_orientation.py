@@ -1,9 +1,11 @@
 """Which way round a scan is: trials of all orientations, turns that are the same scan, the zero frequency."""
 
+import re
+
 import numpy as np
 import pytest
 
-from ptycho.inspection import orientation_search
+from ptycho.inspection import orientation_search, quantity
 from ptycho.inspection.counts import usable_exposures
 from ptycho.inspection.orientation import Orientation
 from ptycho.inspection.probe import match_patterns
@@ -75,6 +77,53 @@ def test_the_zero_frequency_in_the_corner_is_named_and_moved_for_the_trials(scan
     assert [finding.level for finding in findings] == ["fine", "error"]
     assert findings[1].remedy == "ptycho convert … --zero-frequency corner"
     assert search.best == Orientation(corner=True)
+
+
+def search_of(scan):
+    """As the check of a scan does it."""
+    statistics, valid = statistics_of(scan)
+    match, is_open = match_patterns(statistics, valid, scan.probe), quantity.is_open(scan, statistics)
+    usable = usable_exposures(statistics)
+    return is_open, orientation_search.search_orientation(scan, usable, valid, match, quantity_is_open=is_open)
+
+
+@pytest.mark.parametrize(
+    ("power", "message"),
+    [
+        (
+            0.5,
+            "amplitudes were taken for counts: .* as well .*; convert the file that this scan was made of again, with",
+        ),
+        (2.0, "counts were taken for amplitudes: .* as well .*; ptycho convert … --quantity counts$"),
+    ],
+)
+def test_another_quantity_than_counts_is_named_and_the_orientation_is_told_nevertheless(
+    tmp_path, quick, power, message
+):
+    """Frames upside down, and of a quantity that whole numbers do not show: they were scaled and rounded."""
+    raw = right()
+    values = raw.counts.astype(float)[:, ::-1] ** power
+    counts = np.rint(values * raw.counts.sum() / values.sum())
+    is_open, search = search_of(write(tmp_path / "scan.npz", raw.changed(counts=counts)))
+    assert not is_open
+    found, turned = errors(orientation_search.check_orientation(search))
+    assert re.match(message, found)
+    assert turned.endswith("; ptycho convert … --flip-y")
+
+
+def test_counts_in_other_units_are_counts_and_hold_no_other_quantity(scans, quick):
+    for name in ("adu", "normalized"):
+        is_open, search = search_of(scans(name))
+        assert is_open
+        assert search.holds_counts
+        assert search.quantity.margin < 0.7
+        assert search.best == Orientation()
+
+
+def test_nothing_but_counts_is_tried_where_the_scan_is_clearly_right(scans, quick):
+    is_open, search = search_of(scans("right"))
+    assert not is_open
+    assert search.quantity is None
 
 
 def test_orientations_with_one_turn_differ_by_a_joint_flip():

@@ -17,6 +17,7 @@ from ptycho.inspection.orientation_search import OrientationSearch, check_orient
 from ptycho.inspection.pixels import SuspiciousPixels, check_pixels, find_pixels
 from ptycho.inspection.positions import check_positions, runaways
 from ptycho.inspection.probe import check_probe, match_patterns
+from ptycho.inspection.quantity import is_open as quantity_is_open
 from ptycho.inspection.statistics import FrameStatistics, frame_statistics
 from ptycho.inspection.support import Request, Support, check_request, check_support, find_support
 from ptycho.physics.probes import diameter_px
@@ -82,10 +83,12 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
         *check_positions(points, diameter_px(scan.probe)),
         *check_probe(statistics, usable, detector, scan.probe),
     ]
-    search = search_orientation(scan, usable, good, match_patterns(statistics, good, scan.probe))
+    match, is_open = match_patterns(statistics, good, scan.probe), quantity_is_open(scan, statistics)
+    search = search_orientation(scan, usable, good, match, quantity_is_open=is_open)
     orientation = Orientation() if search is None else search.best
     jumps = find_jumps(statistics.photons, points, usable)
-    jumps = confirm_jumps(scan, jumps, usable, good, orientation) if search and search.is_decided else []
+    is_sure = search is not None and search.is_decided and search.holds_counts
+    jumps = confirm_jumps(scan, jumps, usable, good, orientation) if is_sure else []
     support = find_support(scan, statistics.photons, usable, grouping)
     findings += [*check_flux(jumps, len(scan)), *check_orientation(search), *check_support(support)]
     findings += check_request(request, support)

@@ -1,11 +1,14 @@
 """Is the scan the right way round? Every orientation of frames and positions, from many quick trials to a few longer.
 
+Quick trials have few exposures and iterations, but whole frames: added pixels would lose the contrast of the
+interference, unless the beam is far smaller than the probe's window.
+
 The probe as given decides between all 64 orientations if it is good and has no symmetry. A free probe decides between
 the eight turns of frames against positions only, but needs no good guess: turning frames, positions and probe together
 is the same scan.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +17,8 @@ from ptycho.data.scan import Scan
 from ptycho.inspection.findings import Finding
 from ptycho.inspection.orientation import Orientation, all_orientations, fewest_steps
 from ptycho.inspection.probe import PatternMatch
-from ptycho.inspection.trials import Trial, choose_exposures, read_trial_data, run_trials
+from ptycho.inspection.quantity import Quantity, check_quantity, try_quantities
+from ptycho.inspection.trials import Trial, TrialData, choose_exposures, read_trial_data, run_trials
 from ptycho.reconstruction.free_probe import STEP
 
 QUICK_ITERATIONS, LONG_ITERATIONS = 10, 40
@@ -41,6 +45,13 @@ class OrientationSearch:
     """With a free probe, one for each of the eight turns of frames against positions."""
     given: list[Trial]
     """With the probe as it is, the orientations with the best turn."""
+    quantity: Quantity | None = None
+    """What the frames hold, as trials of it show; None if nothing speaks against counts."""
+
+    @property
+    def holds_counts(self) -> bool:
+        """Whether the scan's counts are counts."""
+        return self.quantity is None or self.quantity.power == 1
 
     @property
     def as_is(self) -> Orientation:
@@ -79,9 +90,17 @@ def clearly_better(first: Trial, second: Trial) -> bool:
 
 
 def search_orientation(
-    scan: Scan, usable: NDArray[np.bool_], valid: NDArray[np.bool_], match: PatternMatch
+    scan: Scan,
+    usable: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
+    match: PatternMatch,
+    *,
+    quantity_is_open: bool = False,
 ) -> OrientationSearch | None:
     """Try all orientations; None if there are too few exposures to tell.
+
+    If it is open whether the frames hold counts, or if no orientation fits well and clearly better than all others,
+    amplitudes taken for counts and counts taken for amplitudes are tried, too.
 
     Parameters
     ----------
@@ -92,31 +111,46 @@ def search_orientation(
         Pixels that count.
     match : PatternMatch
         Where the mean pattern says that the zero frequency is.
+    quantity_is_open : bool
+        As `ptycho.inspection.quantity.is_open` returns it.
     """
     if usable.sum() < MIN_EXPOSURES:
         return None
     n = scan.n_pixels
-    n_quick, n_long = (int(np.clip(low * 256 / n, low, high)) for low, high in (QUICK_EXPOSURES, LONG_EXPOSURES))
-    data = read_trial_data(scan, *choose_exposures(scan, usable, n_quick), valid)
-    quick = run_trials(data, all_orientations(match.is_corner), QUICK_ITERATIONS)
-    data = read_trial_data(scan, *choose_exposures(scan, usable, n_long), valid)
+    few, more = (
+        read_trial_data(scan, *choose_exposures(scan, usable, int(np.clip(low * 256 / n, low, high))), valid)
+        for low, high in (QUICK_EXPOSURES, LONG_EXPOSURES)
+    )
+    search = None if quantity_is_open else _search(few, more, match)
+    if search is not None and search.is_decided and search.free[0].misfit <= ROUGH:
+        return search
+    turns = {trial.turn: trial for trial in reversed(all_orientations(match.is_corner))}
+    quantity = try_quantities(more, turns.values())
+    if search is None or quantity.power != 1:
+        search = _search(replace(few, power=quantity.power), replace(more, power=quantity.power), match)
+    return replace(search, quantity=quantity)
+
+
+def _search(few: TrialData, more: TrialData, match: PatternMatch) -> OrientationSearch:
+    """Try all orientations on a few exposures, and the best of each turn on more."""
+    quick = run_trials(few, all_orientations(match.is_corner), QUICK_ITERATIONS)
     starts: dict[object, Orientation] = {Orientation().turn: Orientation(corner=match.is_corner)}
     for trial in quick:
         starts.setdefault(trial.orientation.turn, trial.orientation)
-    free = run_trials(data, starts.values(), LONG_ITERATIONS, STEP)
+    free = run_trials(more, starts.values(), LONG_ITERATIONS, STEP)
     best_turn = free[0].orientation.turn
     members = [trial.orientation for trial in quick if trial.orientation.turn == best_turn]
-    return OrientationSearch(match=match, quick=quick, free=free, given=run_trials(data, members, LONG_ITERATIONS))
+    return OrientationSearch(match=match, quick=quick, free=free, given=run_trials(more, members, LONG_ITERATIONS))
 
 
 def check_orientation(search: OrientationSearch | None) -> list[Finding]:
-    """Say whether the scan is the right way round, and what mends it."""
+    """Say whether the scan is the right way round and holds counts, and what mends it."""
     if search is None:
         text = f"fewer than {MIN_EXPOSURES} usable exposures: orientation cannot be told"
         return [Finding("orientation", "warning", text)]
-    findings = [_turn_finding(search), *_corner(search.match)]
+    findings = [*check_quantity(search.quantity), _turn_finding(search), *_corner(search.match)]
     misfit = search.free[0].misfit
-    if misfit > ROUGH:
+    if misfit > ROUGH and search.holds_counts:
         text = f"even the best of the quick trials leaves a misfit of {misfit:.3g} (1 is perfect)"
         remedy = "probe or positions are rough, or the detector is not what the scan says"
         findings.append(Finding("orientation", "warning", text, remedy))

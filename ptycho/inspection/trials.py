@@ -39,6 +39,18 @@ class TrialData:
     """(modes, N, N) the scan's [sqrt(photon)]."""
     detector: Detector
     """Of these exposures."""
+    power: float = 1.0
+    """Photons are taken to be proportional to `counts` to this power, see `ptycho.inspection.quantity`."""
+
+    @property
+    def unit(self) -> float:
+        """Photons per count to the `power`: so that there are as many photons as counts."""
+        return float(self.counts.sum(dtype=np.float64) / np.sum(self.counts**self.power, dtype=np.float64))
+
+    def photons(self, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the photons of some exposures, (b, N, N)."""
+        counts = self.counts[chosen]
+        return counts if self.power == 1 else np.float32(self.unit) * counts**self.power
 
     def turned(self, orientation: Orientation) -> "TrialData":
         """Return the data in another orientation; the probe stays as it is."""
@@ -62,13 +74,16 @@ class Trial:
     orientation: Orientation
     held: Misfit
     """Misfit of the exposures that were held out."""
-    fitted: Misfit
-    """Misfit of those that were fitted."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the reconstruction did not diverge."""
+        return bool(np.isfinite(self.held.ratio))
 
     @property
     def misfit(self) -> float:
         """Misfit of the exposures that were held out; infinite if the reconstruction diverged."""
-        return self.held.ratio if np.isfinite(self.held.ratio) else np.inf
+        return self.held.ratio if self.is_finite else np.inf
 
     def beats(self, other: "Trial", sigmas: float = 3.0) -> bool:
         """Whether the held-out exposures prefer this to another: by more than their scatter, or all of them."""
@@ -143,17 +158,10 @@ def run_trials(
         turned = data.turned(orientation)
         fit, held = ~data.is_holdout, data.is_holdout
         few = FewExposures(
-            turned.counts[fit], turned.xcoords[fit], turned.ycoords[fit], data.probe, turned.detector.select(fit)
+            turned.photons(fit), turned.xcoords[fit], turned.ycoords[fit], data.probe, turned.detector.select(fit)
         )
         estimate = few.reconstruct(iterations, probe_step)
-        fill = few.transmittance
-        trials.append(
-            Trial(
-                orientation=orientation,
-                held=_misfit(turned, held, estimate, fill),
-                fitted=_misfit(turned, fit, estimate, fill),
-            )
-        )
+        trials.append(Trial(orientation=orientation, held=_misfit(turned, held, estimate, few.transmittance)))
     return sorted(trials, key=lambda trial: trial.misfit)
 
 
@@ -164,4 +172,7 @@ def _misfit(data: TrialData, chosen: NDArray[np.bool_], estimate: Estimate, fill
     origin = estimate.origin_px[0] - n, estimate.origin_px[1] - n
     intensity = predict_intensity(padded, estimate.probe, data.xcoords[chosen], data.ycoords[chosen], origin)
     detector = data.detector.select(chosen)
-    return measure_misfit([(data.counts[chosen], detector.expected_counts(intensity))], detector.valid)
+    mean = detector.expected_counts(intensity)
+    if data.power != 1:
+        mean = (mean / data.unit) ** (1 / data.power)  # what is compared are the counts as they are, at every power
+    return measure_misfit([(data.counts[chosen], mean)], detector.valid)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ptycho.physics.detector import Detector
-from ptycho.physics.forward import as_modes, mean_transmittance, shift_ramps, split_position, window_start
+from ptycho.physics.forward import as_modes, blocks, mean_transmittance, shift_ramps, split_position, window_start
 
 REGULARIZATION = 0.05
 """Added to the illumination that divides an update, as a fraction of an exposure's peak: dim pixels hardly change."""
@@ -23,6 +23,8 @@ STEP = 0.5
 """Step of the probe, in units of error reduction's own, that converges with this momentum."""
 PROBE_START = 3
 """Iterations before the probe moves: the object is flat at first and knows nothing of it."""
+BLOCK_PIXELS = 2**16
+"""Pixels of the exit waves that are worked on at a time: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,42 +92,67 @@ class FewExposures:
         """
         obj = np.full(self.shape, self.transmittance, np.complex64)
         spectrum = fft.fft2(self.probe)
-        ahead, spectrum_ahead, probes = obj, spectrum, self._shifted(spectrum)
+        ahead, spectrum_ahead = obj, spectrum
+        probes = self._shifted(spectrum)
+        light = self._light(probes)
         for iteration in range(iterations):
             before, spectrum_before = obj, spectrum
-            patches = np.lib.stride_tricks.sliding_window_view(ahead, (self.n_pixels,) * 2)[self.top, self.left]
-            change = self._change(patches, probes)
-            obj = ahead + self._object_step(probes, change)
+            moves = probe_step > 0 and iteration >= PROBE_START
+            update, probe_update = self._updates(ahead, probes, with_probe=moves)
+            obj = ahead + update / light
             ahead = obj + np.float32(MOMENTUM) * (obj - before)
-            if probe_step and iteration >= PROBE_START:
-                flux = np.sqrt(self.flux)[:, None, None]
-                back = fft.fft2((flux * patches.conj())[:, None] * change) * self.ramps.conj()
-                norm = np.sum(np.abs(flux * patches) ** 2, axis=0).max()
-                spectrum = spectrum_ahead + np.float32(probe_step) * back.sum(0) / norm
+            if moves:
+                spectrum = spectrum_ahead + np.float32(probe_step) * probe_update
                 spectrum_ahead = spectrum + np.float32(MOMENTUM) * (spectrum - spectrum_before)
                 probes = self._shifted(spectrum_ahead)
+                light = self._light(probes)
         return Estimate(object=obj, probe=fft.ifft2(spectrum).astype(np.complex64), origin_px=self.origin_px)
 
     def _shifted(self, spectrum: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
         """Return the probes of all exposures, (m, modes, N, N)."""
-        return fft.ifft2(spectrum * self.ramps) * np.sqrt(self.flux)[:, None, None, None]
+        probes: NDArray[np.complex64] = fft.ifft2(spectrum * self.ramps, overwrite_x=True)
+        probes *= np.sqrt(self.flux)[:, None, None, None]
+        return probes
 
-    def _change(self, patches: NDArray[np.complex64], probes: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Return what measured amplitudes change of the exit waves, (m, modes, N, N)."""
-        waves = fft.fft2(patches[:, None] * probes, norm="ortho")
+    def _light(self, probes: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Return (H, W) what divides an update of the object: the illumination, regularized."""
+        light, n = np.zeros(self.shape, np.float32), self.n_pixels
+        intensity = np.sum(probes.real**2 + probes.imag**2, axis=1)
+        for spot, y, x in zip(intensity, self.top, self.left, strict=True):
+            light[y : y + n, x : x + n] += spot
+        return light + np.float32(REGULARIZATION) * intensity.max()
+
+    def _updates(
+        self, obj: NDArray[np.complex64], probes: NDArray[np.complex64], *, with_probe: bool
+    ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """Return updates of the object, (H, W), and of the probe's spectrum, (modes, N, N); 0 if it is known."""
+        n = self.n_pixels
+        windows = np.lib.stride_tricks.sliding_window_view(obj, (n, n))
+        update, spectrum = np.zeros_like(obj), np.zeros(probes.shape[1:], np.complex64)
+        norm = np.zeros((n, n), np.float32)
+        for block in blocks(len(probes), max(1, BLOCK_PIXELS // spectrum.size)):
+            patches = windows[self.top[block], self.left[block]]
+            change = self._change(patches, probes[block], block)
+            parts = np.sum(probes[block].conj() * change, axis=1)
+            for part, y, x in zip(parts, self.top[block], self.left[block], strict=True):
+                update[y : y + n, x : x + n] += part
+            if with_probe:
+                patches *= np.sqrt(self.flux[block])[:, None, None]
+                norm += np.sum(patches.real**2 + patches.imag**2, axis=0)
+                change *= patches.conj()[:, None]
+                spectrum += np.sum(fft.fft2(change, overwrite_x=True) * self.ramps[block].conj(), axis=0)
+        return update, spectrum / norm.max() if with_probe else spectrum
+
+    def _change(
+        self, patches: NDArray[np.complex64], probes: NDArray[np.complex64], block: slice
+    ) -> NDArray[np.complex64]:
+        """Return what measured amplitudes change of the exit waves of some exposures, (b, modes, N, N)."""
+        waves = fft.fft2(patches[:, None] * probes, norm="ortho", overwrite_x=True)
         intensity = np.sum(waves.real**2 + waves.imag**2, axis=1) + np.float32(FLOOR)
         if self.planes is not None:
             intensity += self.planes[1]
-        ratio = np.sqrt(self.counts / intensity) - 1
+        ratio = np.sqrt(self.counts[block] / intensity) - 1
         if self.planes is not None:
             ratio *= self.planes[0]
-        return fft.ifft2(waves * ratio[:, None], norm="ortho")
-
-    def _object_step(self, probes: NDArray[np.complex64], change: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        update, light = np.zeros(self.shape, np.complex64), np.zeros(self.shape, np.float32)
-        patches, intensity = np.sum(probes.conj() * change, axis=1), np.sum(np.abs(probes) ** 2, axis=1)
-        n = self.n_pixels
-        for patch, spot, y, x in zip(patches, intensity, self.top, self.left, strict=True):
-            update[y : y + n, x : x + n] += patch
-            light[y : y + n, x : x + n] += spot
-        return update / (light + np.float32(REGULARIZATION) * intensity.max())
+        waves *= ratio[:, None]
+        return fft.ifft2(waves, norm="ortho", overwrite_x=True).astype(np.complex64, copy=False)
