@@ -98,7 +98,7 @@ if MEASURED:
             f"{COST}/reference.tsv"
         conda:
             "../envs/ptychi.yaml"
-        threads: 2
+        threads: 1  # a second one of PyTorch's waits more than it works
         resources:
             mem_mb=per_attempt(4000),
             runtime=per_attempt(60),
