@@ -94,7 +94,9 @@ def test_the_command_writes_page_figure_text_mask_and_study_and_says_it_by_its_e
     assert "Nothing stands out" in Path("masked_check.txt").read_text(encoding="utf-8")
     assert not Path("masked_check.npz").exists()
     assert main(["check", str(scans("gaps").path), "--output", "out/gaps"]) == 1
-    assert "ERROR: 64 pixels hold 4,294,967,295" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ERROR: 64 pixels hold 4,294,967,295" in printed
+    assert printed.splitlines()[-1] == f"ptycho convert {scans('gaps').path} gaps_mended.npz --mask out/gaps.npz"
     page = Path("out/gaps.html").read_text(encoding="utf-8")
     assert "A study of this scan would go wrong." in page
     assert "data:image/png;base64," in page

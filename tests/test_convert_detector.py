@@ -52,6 +52,13 @@ def test_flux_comes_from_a_file_or_from_the_frames(tmp_path, source, raw):
     np.testing.assert_allclose(member(scan, "exposure_scale"), totals / totals.mean())
 
 
+def test_a_mask_of_another_shape_is_refused_by_name(source, tmp_path, capsys):
+    np.save(tmp_path / "mask.npy", np.zeros((3, 5), bool))
+    convert(source, tmp_path / "scan.npz", "--mask", tmp_path / "mask.npy", code=2)
+    message = "mask.npy: 'mask' is bool with shape (3, 5); wanted that of a frame in the file, ("
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("marks", ["bad", "good"])
 def test_a_mask_without_a_sign_is_asked_for(tmp_path, raw, capsys, marks):
     mask = np.zeros((N, N), np.uint8)

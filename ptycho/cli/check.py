@@ -17,11 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print the findings, and write the page."""
-    from ptycho.reporting.check_files import check_file, write_check
+    from ptycho.reporting.check_files import check_file, mending_command, write_check
     from ptycho.reporting.check_page import verdict_text
 
     stem = options.output or Path(f"{options.scan.stem}_check")
     verdict, check = check_file(options.scan)
     written = write_check(stem, verdict, check)
     print(f"{verdict_text(verdict)}\nsaved {', '.join(str(path) for path in written)}")
+    if check is not None and (command := mending_command(check, stem)):
+        print(f"what is proposed is for this scan, not for the file that it was made of:\n{command}")
     return verdict.status

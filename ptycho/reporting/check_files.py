@@ -34,6 +34,21 @@ def check_file(
     return check.verdict, check
 
 
+def mending_command(check: Check, stem: StrPath) -> str:
+    """Return the command that applies to the checked scan what the check proposes; "" if it proposes nothing.
+
+    Mask and flux are those of the scan that was checked, as its frames are; the options turn frames and mask alike.
+    """
+    search, options = check.search, []
+    if search is not None and search.best.n_steps:
+        options.append(search.best.options)
+    for key, option in (("bad_pixels", "--mask"), ("exposure_scale", "--exposure-scale")):
+        if key in check.proposals:
+            options.append(f"{option} {stem}.npz")
+    mended = check.scan.path.with_name(f"{check.scan.path.stem}_mended.npz").name
+    return " ".join(["ptycho convert", str(check.scan.path), mended, *options]) if options else ""
+
+
 def write_check(
     stem: StrPath, verdict: Verdict, check: Check | None, provenance: dict[str, Any] | None = None
 ) -> list[Path]:
@@ -69,7 +84,7 @@ def write_check(
         if check.proposals:
             save_arrays(paths["npz"], **check.proposals)
             written.append(paths["npz"])
-            files[f"proposed {' and '.join(check.proposals)}: ptycho convert … --mask"] = paths["npz"].name
+            files[f"proposed {' and '.join(check.proposals)}: {mending_command(check, stem)}"] = paths["npz"].name
     save_text(paths["html"], render_check(verdict, check, figure=paths["png"], study=study, files=files))
     save_text(paths["txt"], verdict_text(verdict))
     record = {} if provenance is None else {"provenance": provenance}
