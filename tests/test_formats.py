@@ -67,21 +67,26 @@ BACKEND = """
 from pathlib import Path
 
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    Path({executed!r}).touch()
     place = Path(folder, "tiny_package-1.0.dist-info")
     place.mkdir()
     (place / "METADATA").write_text("Metadata-Version: 2.1\\nName: tiny-package\\nVersion: 1.0\\n")
     return place.name
 """
-"""The least that pip wants of a package to read its metadata, without anything from an index."""
+"""The least that pip wants of a package to read its metadata, without anything from an index; it leaves a trace."""
 
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """A folder that pip takes for its index; it has a source archive of `tiny-package` with `data/scan.txt` in it."""
+    """A folder that pip takes for its index; it has a source archive of `tiny-package` with `data/scan.txt` in it.
+
+    Returns the requirement of it, with its hash, and the file that shows that its code has been executed.
+    """
+    executed = tmp_path / "executed"
     members = {
         "PKG-INFO": "Metadata-Version: 2.1\nName: tiny-package\nVersion: 1.0\n",
         "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-        "backend.py": BACKEND,
+        "backend.py": BACKEND.replace("{executed!r}", repr(str(executed))),
         "data/scan.txt": "abc",
     }
     folder = tmp_path / "index"
@@ -93,10 +98,13 @@ def index(tmp_path, monkeypatch):
             tar.addfile(member, io.BytesIO(text.encode()))
     for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(folder), "CONFIG_FILE": "/dev/null"}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
+    digest = hashlib.sha256((folder / "tiny_package-1.0.tar.gz").read_bytes()).hexdigest()
+    return f"tiny-package==1.0 --hash=sha256:{digest}", executed
 
 
 def test_a_file_is_fetched_out_of_a_source_archive_and_checked(tmp_path, index):
-    requirement, destination, digest = "tiny-package==1.0", tmp_path / "results/scan.txt", hashlib.sha256(b"abc")
+    requirement, executed = index
+    destination, digest = tmp_path / "results/scan.txt", hashlib.sha256(b"abc")
     fetch_member(requirement, "data/scan.txt", destination, sha256=digest.hexdigest(), waits_s=())
     assert destination.read_bytes() == b"abc"
     with pytest.raises(FetchError, match=rf"has sha256 {digest.hexdigest()}; wanted 000"):
@@ -104,6 +112,18 @@ def test_a_file_is_fetched_out_of_a_source_archive_and_checked(tmp_path, index):
     with pytest.raises(FetchError, match="no member data/none"):
         fetch_member(requirement, "data/none.txt", tmp_path / "other.txt", sha256="0" * 64, waits_s=())
     assert not (tmp_path / "other.txt").exists()
+    assert executed.exists()  # reading the metadata of a source archive is what it takes
+
+
+def test_nothing_of_an_archive_with_another_hash_is_executed(tmp_path, index):
+    _, executed = index
+    for requirement, message in (
+        (f"tiny-package==1.0 --hash=sha256:{'0' * 64}", "tiny-package==1.0: the index has another archive"),
+        ("tiny-package==1.0", "failed 1 times"),  # no hash at all
+    ):
+        with pytest.raises(FetchError, match=message):
+            fetch_member(requirement, "data/scan.txt", tmp_path / "scan.txt", sha256="0" * 64, waits_s=())
+    assert not executed.exists()
 
 
 def test_an_existing_file_is_not_fetched_again(tmp_path):

@@ -23,12 +23,14 @@ def fetch_member(
 ) -> None:
     """Download a package's source distribution through pip and extract one file; the package is not installed.
 
-    To read the package's metadata, pip runs the package's build backend in an isolated environment.
+    To read the package's metadata, pip runs the package's build backend in an isolated environment. Before that it
+    compares the archive with its digest, so that nothing of another archive is executed.
 
     Parameters
     ----------
     requirement : str
-        Exactly pinned package, "name==version".
+        Exactly pinned package and the digest of its source archive, "name==version --hash=sha256:…", as in a
+        requirements file.
     member : str
         Path inside the source distribution.
     destination : path
@@ -41,14 +43,15 @@ def fetch_member(
     Raises
     ------
     FetchError
-        If pip fails at every attempt, or the file has another digest.
+        If pip fails at every attempt, or archive or file have another digest.
     ptycho.workflow.files.WriteError
         If the disk of the destination or of temporary files is full.
     """
     destination = Path(destination)
     if destination.exists() and hashlib.sha256(destination.read_bytes()).hexdigest() == sha256:
         return
-    by_hand = f"to provide it by hand, put {member} of the source archive of {requirement} at {destination}"
+    pinned = requirement.partition(" ")[0]
+    by_hand = f"to provide it by hand, put {member} of the source archive of {pinned} at {destination}"
     with temporary_folder() as folder:
         archive = _download(requirement, folder, waits_s, by_hand)
         with tarfile.open(archive) as tar:
@@ -65,11 +68,13 @@ def fetch_member(
 
 
 def _download(requirement: str, folder: Path, waits_s: Sequence[float], by_hand: str) -> Path:
-    name = requirement.partition("==")[0]
-    arguments = ["download", "--no-deps", "--no-binary", name, "--dest", str(folder), requirement]
+    pinned = requirement.partition(" ")[0]
+    (folder / "requirements.txt").write_text(requirement, encoding="utf-8")
+    arguments = ["download", "--no-deps", "--no-binary", pinned.partition("==")[0], "--require-hashes"]
+    files = ["--dest", str(folder), "--requirement", str(folder / "requirements.txt")]
     options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "check": False}
     for wait in (*waits_s, None):
-        result = processes.run([sys.executable, "-m", "pip", *arguments], **options)
+        result = processes.run([sys.executable, "-m", "pip", *arguments, *files], **options)
         archives = sorted(folder.glob("*.tar.gz"))
         if result.returncode == 0 and archives:
             return archives[0]
@@ -78,9 +83,11 @@ def _download(requirement: str, folder: Path, waits_s: Sequence[float], by_hand:
                 f"{folder.parent}: pip found no space left; make room there and in pip's cache, or set TMPDIR to "
                 "another folder"
             )
+        if "DO NOT MATCH THE HASHES" in result.stderr:
+            raise FetchError(f"{pinned}: the index has another archive than {requirement.partition(' ')[2]}; {by_hand}")
         if wait is not None:
-            _logger.warning("pip download %s failed; next attempt in %.0f s", requirement, wait)
+            _logger.warning("pip download %s failed; next attempt in %.0f s", pinned, wait)
             time.sleep(wait)
     reason = (result.stderr.strip().splitlines() or ["no archive was saved"])[-1]
     attempts = len(waits_s) + 1
-    raise FetchError(f"pip {' '.join(arguments[:4])} {requirement} failed {attempts} times ({reason}); {by_hand}")
+    raise FetchError(f"pip {' '.join(arguments)} {pinned} failed {attempts} times ({reason}); {by_hand}")
