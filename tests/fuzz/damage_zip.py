@@ -150,10 +150,18 @@ def _edit_array(array, rng):
             return _npy(array), f"{kind} {number}"
         if kind == "dtype":
             dtype = ["f4", "f8", "f2", ">f4", "c16", "i2", "?", "u8", "U5", "S3"][rng.integers(10)]
-            return _npy(array.astype(dtype)), f"as {dtype}"
+            return _npy(_as_dtype(array, dtype)), f"as {dtype}"
     if kind == "order" and array.ndim > 1:
         return _npy(np.asfortranarray(array)), "in Fortran order"
     others = [array[None], array[..., None], array.ravel(), array.T, array[:0] if array.ndim else array]
     others += [np.concatenate([array, array]) if array.ndim else array, array[..., :-1] if array.ndim else array]
     array = others[rng.integers(len(others))]
     return _npy(array), f"of shape {array.shape}"
+
+
+def _as_dtype(array, dtype):
+    """Cast an array; where its values have no such form, as a text is no number, zeros take their place."""
+    try:
+        return array.astype(dtype)
+    except (TypeError, ValueError):
+        return np.zeros(array.shape, dtype)

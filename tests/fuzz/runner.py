@@ -1,5 +1,6 @@
 """Runs readers on damaged files in processes of their own, which have limits of memory and time for each input."""
 
+import contextlib
 import dataclasses
 import hashlib
 import multiprocessing
@@ -57,7 +58,7 @@ def run(name, seed, numbers):
         sender.close()
         current, found = _collect(receiver)
         if isinstance(current, str) and current != FINISHED:
-            raise RuntimeError(f"{name}: the intact files are not read: {current}")
+            raise RuntimeError(f"{name}: the intact files are not read, or cannot be damaged: {current}")
         failures += found
         if receiver.closed:
             process.kill()
@@ -75,7 +76,7 @@ def run(name, seed, numbers):
 def _collect(receiver):
     """Return the input that was last begun, number and damage, and the failures that a process reported.
 
-    A text in place of the first is the traceback of a process that could not read the intact files.
+    A text in place of the first is the traceback of a process that could not read the intact files, or damage them.
     """
     current, failures = None, []
     try:
@@ -109,13 +110,11 @@ def run_batch(name, seed, numbers, sender):
     limit_memory()
     entry = (ENTRY_POINTS | FAULTY)[name]
     with tempfile.TemporaryDirectory() as folder:
-        try:
+        with _traceback_to(sender):
             case = Case(name, entry, Path(folder))
-        except Exception:
-            sender.send(traceback.format_exc())
-            raise
         for number in numbers:
-            damaged = case.damage(seed, number)
+            with _traceback_to(sender):
+                damaged = case.damage(seed, number)
             sender.send((number, f"{damaged.path.name}: {damaged.how}"))
             signal.setitimer(signal.ITIMER_PROF, entry.cpu_s)
             what = case.outcome(damaged)
@@ -125,6 +124,16 @@ def run_batch(name, seed, numbers, sender):
     sender.send(FINISHED)
     sender.close()
     os._exit(0)  # without what libraries do at exit
+
+
+@contextlib.contextmanager
+def _traceback_to(sender):
+    """Send the traceback of what fails in the tests themselves."""
+    try:
+        yield
+    except Exception:
+        sender.send(traceback.format_exc())
+        raise
 
 
 def _be_silent():
