@@ -78,6 +78,14 @@ def test_parts_that_are_no_canvases_are_refused_before_any_is_opened(tmp_path, w
         merge_chunks([tmp_path / "wrong.npz"])
 
 
+def test_a_part_without_a_place_is_refused(tmp_path):
+    arrays = {"sum_0": np.zeros((2, 3), complex), "weight_0": np.ones((2, 3)), "origin_px_0": np.array([0, -(2**63)])}
+    metadata = {"run": {"tiles": 1}, "tiles": [0, 1], "parts": 1}
+    np.savez(tmp_path / "wrong.npz", metadata=np.array(json.dumps(metadata)), **arrays)
+    with pytest.raises(ContractError, match=r"wrong\.npz: 'origin_px_0' is \[0, -9223372036854775808\]; wanted pixels"):
+        merge_chunks([tmp_path / "wrong.npz"])
+
+
 def test_merge_refuses_what_does_not_belong(tmp_path):
     _, paths = chunk_files(tmp_path, model="a")
     (tmp_path / "other").mkdir()

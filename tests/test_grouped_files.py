@@ -102,6 +102,8 @@ def test_the_first_tiles_of_a_scan_are_opened_with_the_holdout_exposures_in_thei
         ({"global_offsets": None}, "no key 'global_offsets'"),
         ({"X": np.zeros((24, 64, 4), np.float32)}, r"'X' is float32 with shape .*wanted numbers, \(B, N, N, C\)"),
         ({"local_offsets": np.zeros((26, 1, 2, 3))}, r"'local_offsets' has shape .*wanted \(26, 1, 2, 4\)"),
+        ({"local_offsets": np.zeros((26, 1, 2, 4), "V8")}, r"'local_offsets', \|V8, holds something else than pixels"),
+        ({"global_offsets": np.full((26, 1, 2, 1), -(2**63))}, "'global_offsets', int64, holds something else"),
     ],
 )
 def test_a_malformed_grouped_file_is_refused_with_what_is_wanted(grouped, tmp_path, change, message):

@@ -48,6 +48,19 @@ def test_an_object_file_of_ptycho_0_1_is_refused(tmp_path):
         load_reconstruction(tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [["4", "1"], [b"4", b"1"], np.array([4, 1], "M8[s]"), np.zeros(2, "V8"), [4.0, 1.0], [2**41, 0], [-(2**63), 0]],
+    ids=str,
+)
+def test_an_origin_that_is_no_pixel_is_refused(tmp_path, origin):
+    """Also the one integer whose absolute value is negative."""
+    arrays = {"object": np.ones((2, 3), np.complex64), "illumination": np.ones((2, 3)), "metadata": np.array("{}")}
+    np.savez(tmp_path / "object.npz", **arrays, origin_px=np.asarray(origin))
+    with pytest.raises(ContractError, match=r"object\.npz: 'origin_px' is .* with shape \(2,\); wanted two integers"):
+        load_reconstruction(tmp_path / "object.npz")
+
+
 def test_an_object_is_pasted_where_it_lies():
     obj = np.arange(6).reshape(2, 3).astype(np.complex64)
     whole = paste(obj, (4, -1), (8, 9))

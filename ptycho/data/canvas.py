@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.mapped import drop_pages, row_blocks, scratch_zeros
-from ptycho.data.npz import MAX_ORIGIN_PX, Member, Npz, map_member, save_arrays
+from ptycho.data.npz import Member, Npz, are_pixels, map_member, save_arrays
 from ptycho.physics.forward import window_start
 from ptycho.workflow.damage import check_fields
 from ptycho.workflow.files import ContractError, StrPath
@@ -192,7 +192,7 @@ def _part_opener(file: Npz, number: int) -> Callable[[], Canvas]:
             f"{path}: '{keys[0]}' is {total.dtype}, '{keys[1]}' {weight.dtype}, 'origin_px_{number}' {origin.dtype}; "
             "wanted complex128, float64 and integers"
         )
-    if np.abs(origin).max() > MAX_ORIGIN_PX:
+    if not are_pixels(origin):
         raise ContractError(f"{path}: 'origin_px_{number}' is {origin.tolist()}; wanted pixels")
     file.check(*keys)
     return partial(_open_part, path, dict(zip(keys, (total, weight), strict=True)), (int(origin[0]), int(origin[1])))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptycho.data.canvas import Canvas
 from ptycho.data.contract import check_scan
 from ptycho.data.mapped import MappedArray
-from ptycho.data.npz import MAX_ORIGIN_PX, Npz, keys_of
+from ptycho.data.npz import Npz, are_pixels, keys_of
 from ptycho.data.scan import Scan, open_scan
 from ptycho.data.tiles import WHOLE_PLANE, Tile, TilingOptions, cut_view
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View, whole_view
@@ -132,8 +132,8 @@ def _positions(file: Npz, count: int, channels: int) -> tuple[NDArray[np.float64
     for key, array, last in (("global_offsets", center, (1, channels)), (local, offset, (channels,))):
         if array.ndim != 4 or array.shape[:3] != (count, 1, 2) or array.shape[3] not in last:
             raise ContractError(f"{file.path}: '{key}' has shape {array.shape}; wanted ({count}, 1, 2, {last[-1]})")
-        if array.dtype.kind not in "fiu" or not np.abs(array).max() < MAX_ORIGIN_PX:
-            raise ContractError(f"{file.path}: '{key}' is {array.dtype} and holds {array.max()}; wanted pixels")
+        if not are_pixels(array):
+            raise ContractError(f"{file.path}: '{key}', {array.dtype}, holds something else than pixels")
     positions = center.astype(np.float64) + offset.astype(np.float64)
     return positions[:, 0, 0].ravel(), positions[:, 0, 1].ravel()
 

@@ -48,6 +48,11 @@ class Member:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+def are_pixels(values: NDArray[Any]) -> bool:
+    """Whether all values are real, finite and at most `MAX_ORIGIN_PX` from 0, so that they can be added to."""
+    return values.dtype.kind in "iuf" and bool((np.abs(values.astype(np.float64)) <= MAX_ORIGIN_PX).all())
+
+
 class Npz:
     """An open NPZ; no value is read before it is asked for.
 

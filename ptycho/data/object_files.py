@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.mapped import row_blocks
-from ptycho.data.npz import MAX_ORIGIN_PX, Npz, save_arrays
+from ptycho.data.npz import Npz, are_pixels, save_arrays
 from ptycho.workflow.damage import is_numbers, is_of
 from ptycho.workflow.files import ContractError, StrPath, save_table
 
@@ -139,7 +139,7 @@ def _check_object(
     wanted = {
         "object": (obj, "c", obj.ndim == 2 and obj.size > 0, "complex (H, W)"),
         "illumination": (illumination, "f", illumination.shape == obj.shape, "float, as large as the object"),
-        "origin_px": (origin, "i", origin.shape == (2,) and np.abs(origin).max() <= MAX_ORIGIN_PX, "two integers"),
+        "origin_px": (origin, "i", origin.shape == (2,) and are_pixels(origin), "two integers"),
     }
     if probe is not None:
         square = probe.ndim in (2, 3) and probe.shape[-1] == probe.shape[-2] > 0

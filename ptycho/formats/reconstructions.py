@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.npz import MAX_ORIGIN_PX
+from ptycho.data.npz import are_pixels
 from ptycho.data.object_files import KEYS, load_reconstruction, paste
 from ptycho.data.scan import Scan
 from ptycho.formats.hdf5_files import Hdf5File
@@ -145,7 +145,7 @@ def _read_plain(file: NpzFile, scan: Scan) -> Candidate:
     origin, is_placed = (0, 0), "origin_px" in file or obj.shape == scan.object.shape
     if "origin_px" in file:
         given = np.ravel(numbers(file, "origin_px"))
-        if given.shape != (2,) or not (np.abs(given) <= MAX_ORIGIN_PX).all():
+        if given.shape != (2,) or not are_pixels(given):
             raise ContractError(f"{path}: 'origin_px' is {given.tolist()}; wanted row and column")
         origin = int(given[0]), int(given[1])
     elif not is_placed:
