@@ -159,8 +159,14 @@ def test_metrics_of_another_condition_or_twice_are_refused(tmp_path):
 def test_a_condition_without_a_fluence_or_with_two_is_refused(study_of_names, tmp_path):
     metrics, fluence, folder = study_of_names
     for wrong, message in (
-        (fluence[fluence["view"] != "NA"], "no fluence for 8 conditions, split test, view NA, dose 100, object 01"),
-        (pd.concat([fluence, fluence.iloc[:1]]), "fluence: 1 rows twice, split test, view 70, dose 100, object 01"),
+        (
+            fluence[fluence["view"] != "NA"],
+            r"fluence\.csv: no fluence for 8 conditions of .*metrics\.csv, split test, view NA",
+        ),
+        (
+            pd.concat([fluence, fluence.iloc[:1]]),
+            r"fluence\.csv: 1 rows twice, split test, view 70, dose 100, object 01",
+        ),
     ):
         save_table(tmp_path / "fluence.csv", wrong)
         with pytest.raises(ContractError, match=message):

@@ -96,11 +96,13 @@ def read_scores(metrics: StrPath, fluence: StrPath) -> tuple[pd.DataFrame, pd.Da
         if table.empty:
             raise ContractError(f"{path}: no rows; wanted the results of a study that has been scored")
     check_unique(tables[0], [*CONDITION, *repeats(tables[0]), "method", "metric"], str(metrics))
-    check_fluence(*tables)
+    check_fluence(*tables, str(metrics), str(fluence))
     return tables
 
 
-def check_fluence(metrics: pd.DataFrame, fluence: pd.DataFrame) -> None:
+def check_fluence(
+    metrics: pd.DataFrame, fluence: pd.DataFrame, name: str = "metrics", fluence_name: str = "fluence"
+) -> None:
     """Check that every condition of a study's metrics has one fluence.
 
     Parameters
@@ -109,6 +111,8 @@ def check_fluence(metrics: pd.DataFrame, fluence: pd.DataFrame) -> None:
         As `with_condition` returns it, of any number of conditions.
     fluence : DataFrame
         As `ptycho.reporting.summary.fluence_table` returns it.
+    name, fluence_name : str
+        The tables, in messages.
 
     Raises
     ------
@@ -116,12 +120,14 @@ def check_fluence(metrics: pd.DataFrame, fluence: pd.DataFrame) -> None:
         If a condition has none, or several.
     """
     keys = [*CONDITION, *(name for name in repeats(metrics) if name in fluence)]
-    check_unique(fluence, keys, "fluence")
+    check_unique(fluence, keys, fluence_name)
     wanted = metrics[keys].drop_duplicates()
     known = pd.MultiIndex.from_frame(fluence[keys])
     missing = wanted[~pd.MultiIndex.from_frame(wanted).isin(known)]
     if len(missing):
-        raise ContractError(f"no fluence for {len(missing)} conditions, {_first(missing)} among them")
+        raise ContractError(
+            f"{fluence_name}: no fluence for {len(missing)} conditions of {name}, {_first(missing)} among them"
+        )
 
 
 def check_unique(table: pd.DataFrame, keys: list[str], what: str) -> None:
