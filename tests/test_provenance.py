@@ -184,6 +184,25 @@ def test_every_kind_of_file_has_its_record(results, capsys, name):
     assert "installed code: the same" in output
 
 
+LONG = "a" * 300
+"""No file has such a name."""
+
+
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [(f"scripts/{LONG}.py", f"not compared: there is no scripts/{LONG}.py"), (f"ptycho.{LONG}", "changed")],
+)
+def test_what_has_too_long_a_name_is_not_there(tmp_path, capsys, script, state):
+    record = provenance.make_record("ptycho.cli.convert", config={}, seeds={}, inputs=[], outputs=[])
+    record |= {"script": script, "directory": f"/{LONG}", "inputs": {"in.csv": "sha256:0", LONG: "sha256:1"}}
+    provenance.save_record(tmp_path / "a.json", record)
+    assert main(["provenance", str(tmp_path / "a.json")]) == (state == "changed")
+    said = capsys.readouterr().out
+    assert "  gone       in.csv  sha256:0" in said
+    assert f"  gone       {LONG}  sha256:1" in said
+    assert f"installed code: {state}" in said
+
+
 def test_inputs_are_compared_wherever_the_results_have_been_moved_to(results, tmp_path, capsys):
     moved = tmp_path / "elsewhere" / "results"
     moved.parent.mkdir()

@@ -13,7 +13,7 @@ import yaml
 
 from ptycho.data.npz import Npz
 from ptycho.workflow.archives import Archive
-from ptycho.workflow.damage import check_fields, parse_json, read_json, reading, require_file
+from ptycho.workflow.damage import check_fields, is_file, parse_json, read_json, reading, require_file
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import CARD, ROOT, code_digest, file_digest, is_intact, script_digest
 
@@ -148,7 +148,7 @@ def root_of(carrier: Path, record: dict[str, Any]) -> Path:
 
 def state_of(path: Path, digest: str) -> str:
     """Return "unchanged", "changed" or "gone"; every byte of the file is read."""
-    if not path.is_file():
+    if not is_file(path):
         return "gone"
     return "unchanged" if file_digest(path) == digest and is_intact(path) else "changed"
 
@@ -158,7 +158,7 @@ def state_of_code(record: dict[str, Any]) -> str:
     script = record["script"]
     if script.endswith(".py"):
         file = ROOT.parent / script
-        if not file.is_file():
+        if not is_file(file):
             return f"not compared: there is no {script} beside the package"
         return "the same" if script_digest(file) == record["code"] else "changed"
     try:

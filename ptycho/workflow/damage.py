@@ -1,5 +1,6 @@
 """Files that are cut short, damaged or of another kind: one line instead of whatever a library raises."""
 
+import errno
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,16 @@ def reading(path: StrPath, what: str = "the file", problem: str | None = None) -
             raise
         problem = problem or f"{what} cannot be read: cut short or damaged"
         raise ContractError(f"{path}: {problem} ({one_line(error)})") from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of a name that another file states; there is none of a name that is too long."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def require_file(path: StrPath) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ptycho.workflow.archives import Archive
-from ptycho.workflow.damage import reading
+from ptycho.workflow.damage import is_file, reading
 from ptycho.workflow.files import ContractError, StrPath, save_text
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ def module_path(name: str) -> Path | None:
         return None
     stem = ROOT.joinpath(*parts)
     for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     return None
 
@@ -224,11 +224,11 @@ def make_record(
         Further facts.
     """
     path = Path(script)
-    is_file = path.suffix == ".py"
+    is_program = path.suffix == ".py"
     return {
         **job,
-        "script": f"{path.parent.name}/{path.name}" if is_file else str(script),
-        "code": script_digest(path) if is_file else code_digest(str(script)),
+        "script": f"{path.parent.name}/{path.name}" if is_program else str(script),
+        "code": script_digest(path) if is_program else code_digest(str(script)),
         "config": config,
         "seeds": seeds,
         "inputs": {str(path): file_digest(path) for path in inputs},
