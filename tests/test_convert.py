@@ -198,6 +198,14 @@ def test_an_object_is_taken_over_unless_positions_are_changed(tmp_path, raw):
         assert (scan.object[:] == 1).all()
 
 
+@pytest.mark.parametrize("with_object", [True, False])
+def test_a_position_beyond_all_integers_is_refused(tmp_path, raw, capsys, with_object):
+    obj = {"objectGuess": np.ones((60, 60), complex)} if with_object else {}
+    np.savez(tmp_path / "raw.npz", **{**raw, "xcoords": np.full(len(raw["xcoords"]), 1e300)}, **obj)
+    convert(tmp_path / "raw.npz", tmp_path / "scan.npz", code=2)
+    assert "raw.npz: a position of 1e+300 px; wanted at most 1e+12" in capsys.readouterr().err
+
+
 def test_lists_of_numbers_are_read_and_written():
     np.testing.assert_array_equal(parse_numbers("5,17-19", "--leave-out"), [5, 17, 18, 19])
     assert join_numbers([19, 17, 5, 18]) == "5,17-19"

@@ -1,5 +1,7 @@
 """`ptycho convert`: photons per unit, background, flux and mask, and the probe."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,22 @@ def test_a_background_is_kept_and_added_where_it_was_subtracted(tmp_path, raw):
     kept = convert(tmp_path / "raw.npz", tmp_path / "kept.npz", "--background", "0.5")
     assert (member(kept, "background") == 0.5).all()
     assert np.sum(np.abs(kept.probe) ** 2) == pytest.approx(raw["intensity"].sum() / COUNT - 0.5 * N * N, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1e9, r"raw.npz: the background, {}, has 3\.9\d*e\+06 photons per pixel, the frames .*; wanted less"),
+        (1e300, r"{}: a background of 1e\+300 somewhere; wanted mean counts, 0 to 1e\+30"),
+        (np.nan, r"{}: a background of nan somewhere; wanted mean counts, 0 to 1e\+30"),
+    ],
+)
+def test_a_background_that_leaves_nothing_is_refused_by_name(tmp_path, source, capsys, value, message):
+    background = np.zeros((N, N))
+    background[3, 5] = value
+    np.save(tmp_path / "dark.npy", background)
+    convert(source, tmp_path / "scan.npz", "--background", tmp_path / "dark.npy", code=2)
+    assert re.search(message.format(re.escape(str(tmp_path / "dark.npy"))), capsys.readouterr().err)
 
 
 def test_flux_is_kept_with_mean_one(tmp_path, raw):

@@ -195,21 +195,39 @@ def _complete(prepared: Prepared, checked: _Checked) -> dict[str, Any]:
     numbers, frames = checked.sample
     rows = np.searchsorted(checked.exposures.numbers, numbers)
     flux = fields.get("exposure_scale", np.ones(len(centers)))[rows]
-    counts = (prepared.counts(frames, checked.bad_pixels) - fields.get("background", 0.0)) / flux[:, None, None]
-    sample = Sample(centers[rows], counts, ~bad)
+    photons = _without_background(prepared, prepared.counts(frames, checked.bad_pixels), fields.get("background"), ~bad)
+    sample = Sample(centers[rows], photons / flux[:, None, None], ~bad)
     probe = scale_probe(probe, obj, sample)
     if raw.object is not None and not (obj == 1).all():
         centers = centers + window_offset(probe, obj, sample, raw.object.window_offsets_px, steps)
-    photons = float(np.sum(np.abs(probe) ** 2, dtype=np.float64))
-    steps.append(f"probe scaled to Σ|P|² = {photons:.6g}: it predicts the measured photons")
+    dose = float(np.sum(np.abs(probe) ** 2, dtype=np.float64))
+    steps.append(f"probe scaled to Σ|P|² = {dose:.6g}: it predicts the measured photons")
     return {
         "xcoords": centers[:, 0].copy(),
         "ycoords": centers[:, 1].copy(),
         "probeGuess": probe,
         "objectGuess": obj,
         **fields,
-        "metadata": _metadata(prepared, photons),
+        "metadata": _metadata(prepared, dose),
     }
+
+
+def _without_background(
+    prepared: Prepared,
+    photons: NDArray[np.floating],
+    background: NDArray[np.floating] | None,
+    valid: NDArray[np.bool_],
+) -> NDArray[np.floating]:
+    """Return the photons of frames, (m, N, N), less their background, (N, N); refuse one that leaves no photon."""
+    if background is None:
+        return photons
+    rest = photons - background
+    if photons[:, valid].any() and rest[:, valid].sum(dtype=np.float64) <= 0:
+        raise ContractError(
+            f"{prepared.raw.name}: the background, {prepared.options.background or 'that of the file'}, has "
+            f"{background[valid].mean():.4g} photons per pixel, the frames {photons[:, valid].mean():.4g}; wanted less"
+        )
+    return rest
 
 
 def _detector_fields(prepared: Prepared, checked: _Checked, bad_pixels: NDArray[np.bool_]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.data.contract import MAX_PHOTONS
 from ptycho.data.npz import read_header
 from ptycho.formats.image_files import SUFFIXES, read_image
 from ptycho.formats.inputs import TABLES, Inputs, check_size
@@ -120,7 +121,7 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
     Raises
     ------
     ContractError
-        If it has another shape than the frames, or is negative or not finite.
+        If it has another shape than the frames, or is negative, not finite, or above `MAX_PHOTONS`.
     """
     shape, name = raw.frames.shape[1:], raw.name
     if options.background is None:
@@ -134,8 +135,11 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
             name = options.background
             key, values = read_plane(Path(name), ("background", "data_dark"))
     background = _checked(name, key or "background", values, shape).astype(np.float64)
-    if not (np.isfinite(background) & (background >= 0)).all():
-        raise ContractError(f"{name}: a background of {np.nanmin(background):.4g} somewhere; wanted mean counts ≥ 0")
+    wrong = background[~((background >= 0) & (background <= MAX_PHOTONS))]  # NaN, too
+    if wrong.size:
+        raise ContractError(
+            f"{name}: a background of {wrong[0]:.4g} somewhere; wanted mean counts, 0 to {MAX_PHOTONS:.0e}"
+        )
     verb = "added to the frames, and kept" if options.background_subtracted else "kept"
     steps.append(f"background of {background.mean():.4g} mean counts per pixel {verb}")
     return background

@@ -49,17 +49,28 @@ def place_scan(
     Raises
     ------
     ContractError
-        If the object of the file is invalid or does not hold every window, or an object of ones would be too large.
+        If a position is too far away, the object of the file is invalid or does not hold every window, or an object of
+        ones would be too large.
     """
     unit = options.position_unit or raw.unit or "px"
     reason = _why_not(raw.object, unit, lengths, options)
     if raw.object is not None and reason is None:
         if raw.object.origin is not None:
             centers = centers - to_pixels(np.array([raw.object.origin]), unit, lengths.pixel_m, lengths.scale, [])
+        _check_farthest(raw, centers)
         return centers, _checked_object(raw, centers, n)
     if reason is not None:
         steps.append(f"'{raw.object_key}' left out: {reason}")
+    _check_farthest(raw, centers)
     return _in_object_of_ones(raw, centers, n, steps)
+
+
+def _check_farthest(raw: RawScan, centers: NDArray[np.float64]) -> None:
+    farthest = float(np.abs(centers).max())
+    if not farthest <= MAX_POSITION_PX:  # NaN, too
+        raise ContractError(
+            f"{raw.name}: a position of {farthest:.3g} px; wanted at most {MAX_POSITION_PX:.0e}: other units or lengths"
+        )
 
 
 def _why_not(obj: RawObject | None, unit: str, lengths: Lengths, options: ConversionOptions) -> str | None:
@@ -103,11 +114,6 @@ def _checked_object(raw: RawScan, centers: NDArray[np.float64], n: int) -> NDArr
 def _in_object_of_ones(
     raw: RawScan, centers: NDArray[np.float64], n: int, steps: list[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.complex64]]:
-    farthest = float(np.abs(centers).max())
-    if farthest > MAX_POSITION_PX:
-        raise ContractError(
-            f"{raw.name}: a position of {farthest:.3g} px; wanted at most {MAX_POSITION_PX:.0e}: other units or lengths"
-        )
     first = window_start(centers, n).min(axis=0)
     centers = centers + (MARGIN_PX - first)
     width, height = (int(size) for size in window_start(centers, n).max(axis=0) + n + MARGIN_PX)
