@@ -80,6 +80,12 @@ def test_errors_of_accepted_topics_are_not_refused(tmp_path):
     assert refusal(path, ["pixels"]) == ""
     path.write_text(json.dumps(replace(verdict, status=2).as_dict()), encoding="utf-8")
     assert refusal(path, ["pixels"]).startswith(f"scan.npz: not fit for a study, see {page}\n")
+    for status in (np.inf, 3, True, 1.0, "1"):
+        path.write_text(json.dumps(verdict.as_dict() | {"status": status}), encoding="utf-8")
+        with pytest.raises(
+            ContractError, match=r"check\.json: not the verdict of a check: 'status' is .*; wanted one of"
+        ):
+            Verdict.load(path)
     path.write_text("{}", encoding="utf-8")
     for read in (Verdict.load, refusal):
         with pytest.raises(ContractError, match="not the verdict of a check"):

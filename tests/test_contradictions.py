@@ -77,6 +77,8 @@ def test_tiles_and_samples_are_held_against_their_scan(tmp_path):
         ({"is_test": np.full(COUNT, 2, np.int8)}, "'is_test' holds 2"),
         ({"xcoords": np.full(COUNT, 1e6)}, "'xcoords' spans 1000000"),
         ({"probe": np.ones((N, N + 2), np.complex64)}, "'probeGuess' is complex64"),
+        ({"probe": np.zeros((N, N), "V8")}, r"'probeGuess' is \|V8 with shape \(8, 8\); wanted finite, complex"),
+        ({"probe": np.full((N, N), "x")}, r"'probeGuess' is <U1 with shape \(8, 8\); wanted finite, complex"),
     ):
         with pytest.raises(ContractError, match=rf"sample.npz: {message}"):
             open_sample(write_sample(tmp_path / "sample.npz", **change))

@@ -12,6 +12,7 @@ from ptycho.cli.main import main
 from ptycho.data.canvas import Canvas
 from ptycho.data.npz import Npz, load_arrays, open_member, save_arrays
 from ptycho.data.scan import open_scan
+from ptycho.data.tables import read_table
 from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.limits import VARIABLE, limited_to, max_bytes
@@ -127,6 +128,13 @@ def test_the_limit_is_that_of_the_command(tmp_path, capsys):
     assert "'object' would take 1.6e-07 GB of memory; wanted at most 1e-07 GB" in capsys.readouterr().err
     assert main(["export", str(path), str(tmp_path / "object.tif"), "--max-gb", "1"]) == 0
     assert VARIABLE not in os.environ
+
+
+def test_a_message_is_one_line_whatever_the_file_holds(tmp_path):
+    (tmp_path / "table.csv").write_bytes(b"dose,a\x0cb\n1,2\n")
+    with pytest.raises(ContractError, match=r"no column 'view'; found dose, a\\x0cb$"):
+        read_table(tmp_path / "table.csv", "dose", "view")
+    assert str(ContractError("a.csv: no\n\ud800\\ é")) == r"a.csv: no\n\ud800\ é"
 
 
 def test_a_job_says_in_a_line_what_is_wrong_with_a_file(tmp_path):

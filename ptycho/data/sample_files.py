@@ -83,7 +83,7 @@ def open_sample(path: StrPath, *, measured: bool = False) -> Sample:
 def _check_sample(path: Path, sample: Sample) -> None:
     """Refuse arrays of other types or shapes, and positions whose windows leave the object."""
     count, probe = len(np.atleast_1d(sample.xcoords)), sample.probe
-    square = probe.ndim in (2, 3) and probe.shape[-1] == probe.shape[-2] > 0
+    square = probe.dtype.kind == "c" and probe.ndim in (2, 3) and probe.shape[-1] == probe.shape[-2] > 0
     wanted = {
         "objectGuess": (sample.object, "c", len(sample.object.shape) == 2, "complex (H, W)"),
         "probeGuess": (probe, "c", square and bool(np.isfinite(probe).all()), "finite, complex (modes, N, N)"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ptycho.workflow.damage import read_json
+from ptycho.workflow.damage import is_of, read_json
 from ptycho.workflow.files import ContractError, StrPath
 
 Topic = Literal["counts", "pixels", "positions", "probe", "orientation", "support"]
@@ -15,6 +15,8 @@ Level = Literal["fine", "note", "warning", "error"]
 """How bad a finding is: an error would ruin a study."""
 LEVELS: tuple[Level, ...] = ("fine", "note", "warning", "error")
 """All levels, from good to bad."""
+STATUSES = (0, 1, 2)
+"""Exit statuses of a check, see `Verdict`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Verdict:
     source: str
     """File that was checked."""
     status: int
-    """0: nothing would ruin a study; 1: something would; 2: the file could not be read."""
+    """One of `STATUSES`; 0: nothing would ruin a study; 1: something would; 2: the file could not be read."""
     findings: tuple[Finding, ...]
 
     @classmethod
@@ -104,6 +106,8 @@ class Verdict:
         """
         try:
             findings = tuple(Finding(**part) for part in values["findings"])
-            return cls(source=values["source"], status=int(values["status"]), findings=findings)
+            if not is_of(status := values["status"], int) or status not in STATUSES:
+                raise ValueError(f"'status' is {status!r}; wanted one of {STATUSES}")
+            return cls(source=values["source"], status=status, findings=findings)
         except (KeyError, TypeError, ValueError) as error:
             raise ContractError(f"not the verdict of a check: {error}") from None

@@ -30,7 +30,13 @@ MIN_FREE_BYTES = 200_000
 
 
 class ContractError(ValueError):
-    """A file violates its format; the message names file and key, what was found and what is wanted."""
+    """A file violates its format; the message names file and key, what was found and what is wanted.
+
+    It is one line whatever the file holds: line breaks and other characters that are not printed are escaped.
+    """
+
+    def __init__(self, message: str):
+        super().__init__("".join(part if part.isprintable() else repr(part)[1:-1] for part in message))
 
 
 class WriteError(OSError):
