@@ -53,6 +53,15 @@ def product(path, version, obj, center, numbers, positions, **more):
         file["object"].attrs.update(pixels | centers)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, "x", b"x", 1j, np.zeros(1, "V8"), np.datetime64(7, "s")], ids=str)
+def test_a_number_of_a_product_that_is_none_is_refused(tmp_path, capsys, wrong):
+    meters, obj = POSITIONS * PIXEL, np.ones((50, 40), complex)
+    numbers, counts = np.arange(COUNT), measurement(dtype=np.uint16)["intensity"]
+    product(tmp_path / "x.npz", "since", obj, (wrong, 0.0), numbers, meters, patterns=counts)
+    convert(tmp_path / "x.npz", tmp_path / "scan.npz", code=2)
+    assert "x.npz: 'object_center_x_m' is " in capsys.readouterr().err
+
+
 def test_tike(tmp_path):
     raw = measurement()
     arrays = {

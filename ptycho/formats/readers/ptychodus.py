@@ -105,10 +105,10 @@ def value_of(file: KeyedFile, name: str, of: str = "") -> float | None:
         value = file.array(key)
     if value is None or not np.size(value):
         return None
-    number = float(np.ravel(value)[0])
-    if not np.isfinite(number):
+    number = np.ravel(value)[0]
+    if np.asarray(number).dtype.kind not in "buif" or not np.isfinite(number):
         raise ContractError(f"{file.path}: '{key}' is {number}; wanted a finite number")
-    return number
+    return float(number)
 
 
 def _pixel(file: KeyedFile, of: str) -> float | None:
