@@ -7,6 +7,7 @@ import numpy as np
 
 from ptycho.workflow.files import ContractError
 from tests.fuzz.entry_points import EntryPoint
+from tests.fuzz.readers import Refused
 
 
 def write(folder):
@@ -24,8 +25,8 @@ def reader(answer, **limits):
     return EntryPoint(write, read, **limits)
 
 
-def refuse(message):
-    raise ContractError(message)
+def refuse(message, kind=ContractError):
+    raise kind(message)
 
 
 def loop(content):
@@ -39,7 +40,7 @@ FAULTY = {
     "reads": reader(lambda content: None),
     "traceback": reader(lambda content: {}["key"]),
     "no name": reader(lambda content: refuse("not a table")),
-    "two lines": reader(lambda content: refuse("a.txt: not a table\nsorry")),
+    "two lines": reader(lambda content: refuse("a.txt: not a table\nsorry", Refused)),
     "memory": reader(lambda content: np.ones(1 << 28)),
     "hang": reader(loop, cpu_s=0.2),
     "crash": reader(lambda content: os.abort()),
