@@ -70,12 +70,15 @@ INVALID = {
     "NaN in the probe": ({"probe": np.full((N, N), np.nan)}, "'probe' holds 256 values that are not finite"),
     "zero probe": ({"probe": np.zeros((N, N))}, "'probe' has Σ|P|² = 0"),
     "probe of another size": ({"probe": np.ones((8, 8))}, "the probe has 8 × 8 px; wanted 16 × 16"),
-    "no frames": ({"intensity": COUNTS[:0], "xcoords": X[:0], "ycoords": Y[:0]}, "0 frames; wanted at least one"),
+    "no frames": (
+        {"intensity": COUNTS[:0], "xcoords": X[:0], "ycoords": Y[:0]},
+        "'xcoords' is float64 with shape (0,); wanted at least one number",
+    ),
     "no photons": ({"intensity": np.zeros_like(COUNTS)}, "no photon in any exposure"),
     "all gaps": ({"intensity": np.full(COUNTS.shape, -1)}, "no photon in any exposure"),
     "one axis": ({"intensity": COUNTS[0, 0]}, "'intensity' has shape (16,); wanted (M, N, N)"),
     "complex frames": ({"intensity": COUNTS + 0j}, "'intensity' is complex128; wanted counts or amplitudes"),
-    "text positions": ({"xcoords": np.array(["a"] * COUNT)}, "'xcoords' is <U1; wanted numbers"),
+    "text positions": ({"xcoords": np.array(["a"] * COUNT)}, "'xcoords' is <U1 with shape (12,); wanted numbers"),
     "fewer y": ({"ycoords": Y[:-1]}, "12 x-coordinates but 11 y-coordinates"),
     "more frames": (
         {"xcoords": X[:9], "ycoords": Y[:9]},

@@ -13,7 +13,7 @@ from tests.workflow import ASCII, ROOT, config_file, environment, jobs, snakemak
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FILES = sorted([*(ROOT / "ptycho").rglob("*.py"), *SCRIPTS])
-NOT_FILES = ("Image", "tarfile", "archive")
+NOT_FILES = ("Image", "tarfile", "archive", "os", "self", "self._archive", "self._zip")
 """Whose `open` is not that of a text file."""
 
 

@@ -123,6 +123,7 @@ def numbers(file: KeyedFile, key: str, kinds: str = "uif") -> NDArray[Any]:
     values = file.array(key)
     if values.dtype.kind not in kinds or not values.size:
         wanted = "numbers" if "c" not in kinds else "numbers, complex or not"
+        wanted = wanted if values.size else "at least one number"
         raise ContractError(f"{file.path}: '{key}' is {values.dtype} with shape {values.shape}; wanted {wanted}")
     return values
 
