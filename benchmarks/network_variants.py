@@ -41,7 +41,7 @@ def constant(name: str, value: float) -> Callable[[], AbstractContextManager]:
 
 
 def replaced_amplitudes() -> AbstractContextManager:
-    """Descend on the squared error of amplitudes in place of the Poisson likelihood, as error reduction does."""
+    """Minimize the squared error of amplitudes in place of the Poisson deviance, as error reduction does."""
 
     def gradient(self: Likelihood, obj: np.ndarray) -> np.ndarray:
         return -gradient_descent_module.CURVATURE * self.amplitude_update(obj)
