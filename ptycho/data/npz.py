@@ -10,14 +10,13 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.data.mapped import MappedArray, row_blocks
-from ptycho.workflow.archives import Archive
+from ptycho.workflow.archives import Archive, Closing
 from ptycho.workflow.damage import parse_json, reading
 from ptycho.workflow.files import ContractError, StrPath, replacing
 from ptycho.workflow.limits import check_bytes
@@ -53,7 +52,7 @@ def are_pixels(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "iuf" and bool((np.abs(values.astype(np.float64)) <= MAX_ORIGIN_PX).all())
 
 
-class Npz:
+class Npz(Closing):
     """An open NPZ; no value is read before it is asked for.
 
     Raises
@@ -67,14 +66,6 @@ class Npz:
         names = (name for name in self._archive.names if name.endswith(SUFFIX))
         self.keys = [name.removesuffix(SUFFIX) for name in names]
         """Names of all arrays, in the order in which they were written."""
-
-    def __enter__(self) -> "Npz":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

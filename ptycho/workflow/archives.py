@@ -8,7 +8,7 @@ import struct
 import zipfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from ptycho.workflow.damage import reading, require_file
 from ptycho.workflow.files import ContractError, StrPath
@@ -23,7 +23,23 @@ IN_EXTRA_FIELD = 0xFFFFFFFF
 """A size that stands in the extra field, with 64 bits."""
 
 
-class Archive:
+class Closing:
+    """What is closed at the end of a `with` block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        raise NotImplementedError
+
+
+class Archive(Closing):
     """An open ZIP archive whose directory agrees with its members; no member is read before it is asked for.
 
     Parameters
@@ -50,14 +66,6 @@ class Archive:
         except BaseException:
             self._zip.close()
             raise
-
-    def __enter__(self) -> "Archive":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""
