@@ -1,6 +1,6 @@
 """Cost of the jobs of a finished study: number, wall time, CPU time and peak memory by rule, as a Markdown table.
 
-The numbers are what Snakemake measured (`benchmark:`), job by job; jobs run side by side.
+The numbers are what each job measured of itself, start-up included; jobs run side by side.
 
     python benchmarks/phases.py results/full
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ptycho.reporting.study_tables import read_benchmark
+from ptycho.reporting.study_tables import read_cost
 
 PHASES = {
     "C": ("reference", "simulate_scan"),
@@ -32,7 +32,7 @@ def cost_table(results: Path) -> pd.DataFrame:
         If there are none.
     """
     rows = [
-        {"rule": path.relative_to(results / "cost").with_suffix("").parts[0], **read_benchmark(path)}
+        {"rule": path.relative_to(results / "cost").with_suffix("").parts[0], **read_cost(path)}
         for path in sorted(results.glob("cost/**/*.tsv"))
     ]
     if not rows:

@@ -11,10 +11,9 @@ rule compare:
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
         frc=f"{CONDITION}/{{split}}/frc.csv",
+        cost=f"{COST}/compare/{UNDER}/{{split}}.tsv",
     log:
         f"{LOGS}/compare/{UNDER}/{{split}}.log",
-    benchmark:
-        f"{COST}/compare/{UNDER}/{{split}}.tsv"
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -93,10 +92,9 @@ if not MEASURED:
         output:
             bound=f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.csv",
             provenance=f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.provenance.json",
+            cost=f"{COST}/photon_bound/{OBJECT}{{view}}/{{split}}.tsv",
         log:
             f"{LOGS}/photon_bound/{OBJECT}{{view}}/{{split}}.log",
-        benchmark:
-            f"{COST}/photon_bound/{OBJECT}{{view}}/{{split}}.tsv"
         conda:
             "../envs/ptycho.yaml"
         threads: 1

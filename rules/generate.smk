@@ -49,10 +49,9 @@ if MEASURED:
             figure=report(f"{RESULTS}/data/check.png", category="C data", caption="../report/check.rst"),
             text=f"{RESULTS}/data/check.txt",
             verdict=f"{RESULTS}/data/check.json",
+            cost=f"{COST}/check.tsv",
         log:
             f"{LOGS}/check.log",
-        benchmark:
-            f"{COST}/check.tsv"
         conda:
             "../envs/ptycho.yaml"
         threads: 1
@@ -92,10 +91,9 @@ if MEASURED:
         output:
             object=f"{RESULTS}/data/reference.npz",
             history=f"{RESULTS}/data/reference.csv",
+            cost=f"{COST}/reference.tsv",
         log:
             f"{LOGS}/reference.log",
-        benchmark:
-            f"{COST}/reference.tsv"
         conda:
             "../envs/ptychi.yaml"
         threads: 1  # a second one of PyTorch's waits more than it works
@@ -196,10 +194,9 @@ else:
             sample=SAMPLE,
         output:
             f"{DATA}/{{split}}.npz",
+            cost=f"{COST}/simulate_scan/{SCAN}/{{split}}.tsv",
         log:
             f"{LOGS}/simulate_scan/{SCAN}/{{split}}.log",
-        benchmark:
-            f"{COST}/simulate_scan/{SCAN}/{{split}}.tsv"
         conda:
             "../envs/ptycho.yaml"
         threads: 1

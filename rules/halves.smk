@@ -29,10 +29,9 @@ use rule lsqml as lsqml_half with:
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
+        cost=f"{COST}/lsqml_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv",
     log:
         f"{LOGS}/lsqml_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
-    benchmark:
-        f"{COST}/lsqml_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv"
 
 
 use rule tv as tv_half with:
@@ -42,10 +41,9 @@ use rule tv as tv_half with:
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
+        cost=f"{COST}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv",
     log:
         f"{LOGS}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
-    benchmark:
-        f"{COST}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv"
 
 
 rule half_frc:

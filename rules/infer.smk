@@ -8,10 +8,9 @@ rule infer_network:
         model=f"{CONDITION}/{{method}}/model.keras",
     output:
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
+        cost=f"{COST}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.tsv",
     log:
         f"{LOGS}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.log",
-    benchmark:
-        f"{COST}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.tsv"
     wildcard_constraints:
         method=TRAINED,
     conda:
@@ -34,10 +33,9 @@ rule merge:
         chunks=chunk_files,
     output:
         f"{CONDITION}/{{split}}/{{method}}/object.npz",
+        cost=f"{COST}/merge/{UNDER}/{{split}}/{{method}}.tsv",
     log:
         f"{LOGS}/merge/{UNDER}/{{split}}/{{method}}.log",
-    benchmark:
-        f"{COST}/merge/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method=TRAINED,
     conda:

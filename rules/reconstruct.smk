@@ -8,10 +8,9 @@ rule lsqml:
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
+        cost=f"{COST}/lsqml/{UNDER}/{{split}}/{{method}}.tsv",
     log:
         f"{LOGS}/lsqml/{UNDER}/{{split}}/{{method}}.log",
-    benchmark:
-        f"{COST}/lsqml/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="lsqml",
     conda:
@@ -34,10 +33,9 @@ rule tv:
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
+        cost=f"{COST}/tv/{UNDER}/{{split}}/{{method}}.tsv",
     log:
         f"{LOGS}/tv/{UNDER}/{{split}}/{{method}}.log",
-    benchmark:
-        f"{COST}/tv/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="tv",
     conda:
@@ -63,10 +61,9 @@ rule refined:
         whole=f"{CONDITION}/{{split}}/{{method}}/ablation/whole.npz",
         splits=f"{CONDITION}/{{split}}/{{method}}/ablation/splits.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
+        cost=f"{COST}/refined/{UNDER}/{{split}}/{{method}}.tsv",
     log:
         f"{LOGS}/refined/{UNDER}/{{split}}/{{method}}.log",
-    benchmark:
-        f"{COST}/refined/{UNDER}/{{split}}/{{method}}.tsv"
     wildcard_constraints:
         method="refined",
     conda:

@@ -8,10 +8,9 @@ rule train_network:
     output:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",
+        cost=f"{COST}/train/{UNDER}/{{method}}.tsv",
     log:
         f"{LOGS}/train/{UNDER}/{{method}}.log",
-    benchmark:
-        f"{COST}/train/{UNDER}/{{method}}.tsv"
     wildcard_constraints:
         method="pinn|baseline",
     conda:
@@ -36,10 +35,9 @@ rule train_unrolled:
     output:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",
+        cost=f"{COST}/train/{UNDER}/{{method}}.tsv",
     log:
         f"{LOGS}/train/{UNDER}/{{method}}.log",
-    benchmark:
-        f"{COST}/train/{UNDER}/{{method}}.tsv"
     wildcard_constraints:
         method="unrolled",
     conda:

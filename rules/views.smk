@@ -7,10 +7,9 @@ rule view:
     output:
         view=f"{CONDITION}/{{split}}.npz",
         numbers=f"{CONDITION}/{{split}}.json",
+        cost=f"{COST}/view/{UNDER}/{{split}}.tsv",
     log:
         f"{LOGS}/view/{UNDER}/{{split}}.log",
-    benchmark:
-        f"{COST}/view/{UNDER}/{{split}}.tsv"
     conda:
         "../envs/ptycho.yaml"
     threads: 1

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
+job.measure(snakemake.output.cost)
 run = {"model": file_digest(snakemake.input.model), "tiling": file_digest(snakemake.input.tiles)}
 result = merge_chunks(snakemake.input.chunks, run, Path(snakemake.output[0]).parent)
 metadata = {"method": snakemake.wildcards.method, "provenance": record_of(snakemake, __file__)}

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
+job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)
 
 import numpy as np

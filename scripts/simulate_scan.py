@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
+job.measure(snakemake.output.cost)
 dose, seed, split = int(snakemake.wildcards.dose), int(snakemake.wildcards.seed), snakemake.wildcards.split
 sample = open_sample(snakemake.input.sample)
 chosen = sample.of_split(split)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
+job.measure(snakemake.output.cost)
 # every dose and seed has the same exposures, roles and groups
 scan, split, params = open_scan(snakemake.input.scan), snakemake.wildcards.split, snakemake.params
 rng = np.random.default_rng([params.seed, crc32(snakemake.wildcards.view.encode()), split == "test"])

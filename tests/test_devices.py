@@ -13,6 +13,7 @@ import pytest
 
 from ptycho import backend
 from ptycho.backend import grow_memory
+from ptycho.reporting.study_tables import read_cost
 from ptycho.workflow.scheduler import limit_gpus, visible_gpus
 from tests.workflow import ROOT, config_file, copy_of_code, run_in
 
@@ -91,10 +92,33 @@ def test_no_job_of_a_study_used_more_than_its_thread(study):
     cost, measured = study[0] / "results/tiny/cost", set()
     for path in sorted(cost.rglob("*.tsv")):
         job = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
-        if pd.notna(job["cpu_time"]):  # else it ended before Snakemake looked at it
-            measured.add(path.relative_to(cost).parts[0])
-            assert job["cpu_time"] <= 1.15 * job["s"] + 0.5, path
-    assert {"train", "lsqml"} <= measured  # those that take long enough
+        measured.add(path.relative_to(cost).parts[0])
+        assert 0.1 < job["cpu_time"] <= 1.15 * job["s"] + 0.5, path
+        assert job["max_rss"] > 20, path
+    assert {"simulate_scan", "view", "train", "infer", "merge", "lsqml", "compare"} <= measured
+
+
+COSTLY = """
+import subprocess, sys
+from ptycho.workflow import job
+
+job.measure(sys.argv[1])
+burn = "import time\\nwhile time.process_time() < 1: pass"
+memory = bytearray(300 * 2**20)
+memory[::4096] = bytes(len(memory[::4096]))
+del memory
+exec(burn)
+subprocess.run([sys.executable, "-c", burn], check=True)
+"""
+"""A job of two CPU-seconds, one of them in a child, that needs 300 MB for a moment."""
+
+
+def test_a_job_measures_itself_to_its_end(tmp_path):
+    subprocess.run([sys.executable, "-c", COSTLY, tmp_path / "cost.tsv"], check=True, cwd=ROOT)
+    cost = read_cost(tmp_path / "cost.tsv")
+    assert 2 <= cost["cpu_time"] < 4
+    assert cost["s"] > 1.5
+    assert 300 < cost["max_rss"] < 500
 
 
 class Machine:

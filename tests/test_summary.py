@@ -7,7 +7,7 @@ import pytest
 from ptycho.inspection.findings import Finding, Verdict
 from ptycho.reporting.measured import reference_note, reference_warnings, verdict_warnings
 from ptycho.reporting.page import warnings_in
-from ptycho.reporting.study_tables import read_benchmark, training_cost
+from ptycho.reporting.study_tables import read_cost, training_cost
 from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, tile_warnings, view_warnings
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.price import price_table
@@ -120,11 +120,11 @@ def test_views_that_lack_groups_or_photons_are_warned_of():
 
 
 @pytest.mark.parametrize("missing", ["-", "NA"])
-def test_what_snakemake_could_not_measure_is_nan(tmp_path, missing):
+def test_what_was_not_measured_is_nan(tmp_path, missing):
     path = tmp_path / "train/dose_5/dense/seed_0/pinn.tsv"
     path.parent.mkdir(parents=True)
     path.write_text(f"s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t{missing}\t2.5\n", encoding="utf-8")
-    values = read_benchmark(path)
+    values = read_cost(path)
     assert (values["s"], values["cpu_time"]) == (1.5, 2.5)
     assert np.isnan(values["max_rss"])
     assert "h:m:s" not in values

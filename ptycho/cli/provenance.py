@@ -133,7 +133,7 @@ def find_record(path: Path) -> tuple[dict[str, Any], Path]:
                 return record, carrier
     raise ContractError(
         f"{path}: no record of what made it, in it or beside it; results of a study, of compare_models.py and of "
-        "convert have one (what Snakemake measures, cost/*.tsv, has not)"
+        "convert have one (what a job took, cost/*.tsv, has not)"
     )
 
 

@@ -152,19 +152,19 @@ def design(
     return sorted(rows, key=lambda row: (row["split"], row["view"], row["dose"]))
 
 
-def read_benchmark(path: StrPath) -> dict[str, float]:
-    """Read what Snakemake measured of a job (`benchmark:`).
+def read_cost(path: StrPath) -> dict[str, float]:
+    """Read what a job took, see `ptycho.workflow.job.measure`.
 
     Parameters
     ----------
     path : path
-        Tab-separated values; of several repetitions the last one counts.
+        Tab-separated values; the last line counts.
 
     Returns
     -------
     dict
-        Column -> value, such as s (wall time) and cpu_time [s], max_rss [MB]; NaN where the job was too short to be
-        measured ("-" or "NA").
+        Column -> value: s (wall time) and cpu_time [s], max_rss [MB]; NaN for "-" or "NA", which Snakemake's
+        `benchmark:` writes of a job that was too short to be measured.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def read_benchmark(path: StrPath) -> dict[str, float]:
         numbers = {name: value for name, value in last.items() if name != "h:m:s"}
         return {name: np.nan if value in ("-", "NA") else float(value) for name, value in numbers.items()}
     except (ValueError, TypeError, csv.Error) as error:
-        raise ContractError(f"{path}: not what Snakemake measures of a job ({error}); delete it") from None
+        raise ContractError(f"{path}: not a table of what a job took ({error}); delete it") from None
 
 
 def costs(folder: StrPath, config: Mapping[str, Any]) -> pd.DataFrame:
@@ -186,7 +186,7 @@ def costs(folder: StrPath, config: Mapping[str, Any]) -> pd.DataFrame:
     Parameters
     ----------
     folder : path
-        Files {rule}/dose_{dose}/….tsv and photon_bound/{view}/{split}.tsv, as the rules' `benchmark` writes them.
+        Files {rule}/dose_{dose}/….tsv and photon_bound/{view}/{split}.tsv, as the jobs write them.
     config : dict
         Configuration of the study. Jobs of objects, doses, views, splits, seeds and methods that it does not name are
         left out.
@@ -201,7 +201,7 @@ def costs(folder: StrPath, config: Mapping[str, Any]) -> pd.DataFrame:
     for path in sorted(Path(folder).rglob("*.tsv")):
         inside = path.relative_to(folder)
         if _is_of_study(inside, config):
-            numbers = read_benchmark(path)
+            numbers = read_cost(path)
             job = {"rule": inside.with_suffix("").parts[0], "method": wildcards_of(inside).get("method", "")}
             rows.append({**job, "cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]})
     table = pd.DataFrame(rows, columns=["rule", "method", "cpu_s", "peak_mb"])
@@ -222,7 +222,7 @@ def training_cost(benchmarks: Iterable[StrPath]) -> pd.DataFrame:
     Parameters
     ----------
     benchmarks : iterable of path
-        Files …/dose_{dose}/{view}/seed_{seed}/{method}.tsv, as the rules' `benchmark` writes them.
+        Files …/dose_{dose}/{view}/seed_{seed}/{method}.tsv, as the jobs write them.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def training_cost(benchmarks: Iterable[StrPath]) -> pd.DataFrame:
     """
     rows = []
     for path in map(Path, benchmarks):
-        numbers = read_benchmark(path)
+        numbers = read_cost(path)
         cost = {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]}
         rows.append({**condition_of(path), "method": path.stem, **cost})
     repetition = [name for name in ("object", "seed") if any(name in row for row in rows)]

@@ -1,7 +1,10 @@
-"""The frame of a job: a log with everything it prints, C++ libraries included, its threads and its CPU time."""
+"""The frame of a job: a log with everything it prints, C++ libraries included, its threads, its time and memory."""
 
+import atexit
+import csv
 import logging
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -15,7 +18,7 @@ from typing import TextIO
 
 from threadpoolctl import threadpool_limits
 
-from ptycho.workflow.files import ContractError, StrPath, WriteError, explained, explaining_tmpdir
+from ptycho.workflow.files import ContractError, StrPath, WriteError, explained, explaining_tmpdir, replacing
 from ptycho.workflow.processes import end_with_parent
 
 
@@ -37,6 +40,31 @@ def log_to(path: StrPath) -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", line_buffering=True)
     show_messages()
+
+
+def measure(path: StrPath) -> None:
+    """Let this job write, when it ends, what it took: a table with the columns `s`, `cpu_time` [s], `max_rss` [MB].
+
+    Wall time, CPU time and peak resident memory are those of the whole process, start-up and children included.
+    Snakemake's own `benchmark:` has the same columns, but looks at a job only every 30 seconds: what follows its last
+    look is missing.
+    """
+    atexit.register(_write_cost, path)
+
+
+def _write_cost(path: StrPath) -> None:
+    import psutil
+
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cost = {
+        "s": time.time() - psutil.Process().create_time(),
+        "cpu_time": sum(usage.ru_utime + usage.ru_stime for usage in usages),
+        "max_rss": max(usage.ru_maxrss for usage in usages) / 1024,
+    }
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(cost)
+        table.writerow(f"{value:.2f}" for value in cost.values())
 
 
 class _Formatter(logging.Formatter):

@@ -182,8 +182,8 @@ def write_results(folder):
     return folder / "metrics.csv", folder / "fluence.csv", folder / "bound.csv"
 
 
-def write_benchmark(folder):
-    """What Snakemake measured of a job."""
+def write_cost(folder):
+    """What a job took."""
     columns = ["s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load", "cpu_time"]
     numbers = ["12.5", "0:00:12", "512.1", "2048.2", "500.1", "505.2", "0.00", "1.20", "98.10", "12.01"]
     (folder / "job.tsv").write_text("\t".join(columns) + "\n" + "\t".join(numbers) + "\n", encoding="utf-8")

@@ -141,10 +141,10 @@ def read_results(folder):
     command("plan", folder, "--resolution", 0.3)
 
 
-def read_benchmark(folder):
-    from ptycho.reporting.study_tables import read_benchmark
+def read_cost(folder):
+    from ptycho.reporting.study_tables import read_cost
 
-    read_benchmark(folder / "job.tsv")
+    read_cost(folder / "job.tsv")
 
 
 def read_images(folder):
