@@ -98,6 +98,7 @@ def changed(path, value):
             "cheese",
             r"source\.object\.kind: 'cheese'; wanted one of dead_leaves, lines, siemens, file",
         ),
+        ("source", "siemens", r"source: 'siemens' has no `kind`; wanted one of simulated, measured"),
         ("source.object.kind", ["lines"], r"source\.object\.kind: \['lines'\]; wanted one of dead_leaves"),
         ("source.raster.spacing", 3, r"source\.raster: .*'spacing'"),
         ("source.detector.gap_px", 16, r"source\.detector\.gap_px: 16 .*maximum of 15"),
@@ -145,6 +146,21 @@ def test_the_refusal_of_a_value_is_one_line():
     with pytest.raises(ConfigError) as error:
         check_config(changed("study", "a\nb\n"))
     assert len(str(error.value).splitlines()) == 2  # a heading, and the key
+
+
+def test_refusals_are_short_and_of_one_line_each_whatever_a_config_holds():
+    deep = ["x"]
+    for _ in range(300):
+        deep = [deep]
+    names = {f"a\n{number}": float("nan") for number in range(50)}
+    for path, value, lines in (("halves", deep, 2), ("views", names, 22), ("study", 5 * 10**999, 2)):
+        with pytest.raises(ConfigError) as error:
+            check_config(changed(path, value))
+        found = str(error.value).split("\n")
+        assert len(found) == lines
+        assert max(map(len, found)) < 700
+        assert str(error.value).replace("\n", "").isprintable()
+    assert found[-1].startswith("  - study: 5000")
 
 
 @pytest.mark.parametrize(

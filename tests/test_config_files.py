@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import ConfigSettings
 
 from ptycho.workflow.config import (
     ConfigError,
     load_config,
+    main,
     read_file,
     with_command_line,
     with_numbers,
@@ -42,6 +45,11 @@ def test_text_of_the_command_line_that_is_no_yaml_stays_text(text):
     assert with_numbers([text]) == [text]
 
 
+@pytest.mark.parametrize("text", ["010", "1:30"])
+def test_text_of_the_command_line_that_yaml_reads_in_another_base_stays_text(text):
+    assert with_numbers([text]) == [text]
+
+
 def test_the_command_line_replaces_views_and_changes_single_settings():
     given = {"views": {"mid": "0.5"}, "training": {"steps": "7"}}
     merged = copy.deepcopy(DEFAULT)
@@ -56,6 +64,11 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 9)
 )
 """A few lines that unfold to a thousand million values."""
+BOMB_OF_MAPPINGS = "a0: &a0 {" + ", ".join(f"k{key}: x" for key in range(10)) + "}\n"
+BOMB_OF_MAPPINGS += "".join(
+    f"a{level}: &a{level} {{{', '.join(f'k{key}: *a{level - 1}' for key in range(10))}}}\n" for level in range(1, 9)
+)
+"""The same of mappings."""
 
 
 @pytest.mark.parametrize(
@@ -71,13 +84,23 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("study: x\nviews: {~: 0.7}\n", 2, "key ~ is read as None"),
         ("study: x\n? [a, b]\n: 3\n", 2, "key ['a', 'b'] is read as"),
         ("study: x\nhalves: &a [tv, *a]\n", 2, "an alias that holds itself"),
+        ("study: x\ntv: &a {b: *a}\n", 2, "an alias that holds itself"),
         (BOMB, 4, "11,111 values, aliases (&, *) unfolded; wanted at most 10,000"),
+        (BOMB_OF_MAPPINGS, 4, "22,221 values"),
         ("study: x\n---\nstudy: y\n", 2, "expected a single document"),
         ("study: !!python/object:os.system {}\n", 1, "could not determine a constructor"),
+        ("study: x\ntv: {<<: {a: 1}, <<: {a: 2}}\n", 2, "duplicate key '<<'"),
+        ("__use_yte__: true\nstudy: ?1 + 1\n", 1, "templates are not supported"),
+        ("study: x\nseeds: [010]\n", 2, "010 is read as 8; write 8"),
+        ("study: x\nseeds: [1:30]\n", 2, "1:30 is read as 90"),
+        ("study: x\nseeds: [1:30.5]\n", 2, "1:30.5 is read as 90.5"),
+        ("study: x\nseeds: [2020-13-45]\n", 2, "'2020-13-45': month must be in 1..12"),
+        ("study: x\nseeds: [" + "9" * 5000 + "]\n", 2, "'99999999999999999999': Exceeds the limit"),
     ],
     ids=[
         *("duplicate key", "number as key", "unbalanced bracket", "tab", "on", "1", "70", "null", "list as key"),
-        *("endless alias", "alias bomb", "two documents", "Python object"),
+        *("endless alias", "endless mapping", "alias bomb", "bomb of mappings", "two documents", "Python object"),
+        *("duplicate merge", "template", "octal", "sexagesimal", "sexagesimal float", "no date", "too many digits"),
     ],
 )
 def test_a_broken_file_is_refused_in_one_line_with_its_name_and_the_line(tmp_path, text, line, reason):
@@ -87,6 +110,12 @@ def test_a_broken_file_is_refused_in_one_line_with_its_name_and_the_line(tmp_pat
         read_file(path)
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_numbers_of_base_ten_and_sixteen_are_read(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("seeds: [0, 10, -7, 1_000, 0x10, 0.5, 00.5, 1.0e-3]\n", encoding="utf-8")
+    assert read_file(path) == {"seeds": [0, 10, -7, 1000, 16, 0.5, 0.5, 0.001]}
 
 
 def test_a_mapping_takes_over_another_one_without_being_called_duplicate(tmp_path):
@@ -105,9 +134,48 @@ def test_what_is_nested_too_deeply_is_refused(tmp_path):
 def test_a_file_that_is_missing_or_no_mapping_is_named(tmp_path):
     (tmp_path / "list.yaml").write_text("- a\n", encoding="utf-8")
     (tmp_path / "latin1.yaml").write_bytes("study: café\n".encode("latin-1"))
-    for name, reason in (("list", "wanted a mapping"), ("latin1", "utf-8"), ("none", "No such file")):
-        with pytest.raises(ConfigError, match=rf"{name}\.yaml: .*{reason}"):
+    for name, reason in (
+        ("list", ": holds list; wanted a mapping"),
+        ("latin1", ", line 1: byte 0xe9 is not UTF-8"),
+        ("none", ": .*No such file"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{name}\.yaml{reason}"):
             read_file(tmp_path / f"{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "reason"),
+    [
+        ("study: x\nviews: {a: 0.5}  # 1 \xb5m\n".encode("latin-1"), UnicodeDecodeError, r", line 2: byte 0xb5"),
+        (b"study: x\ntv: &a {b: *a}\n", RecursionError, r", line 2: an alias that holds itself"),
+        (b"halves: " + b"[" * 5000 + b"]" * 5000, RecursionError, r": .* nested too deeply"),
+        (b"study: 2020-13-45\n", ValueError, r", line 1: '2020-13-45'"),
+        (b"study: [x\n", WorkflowError, r", line 2: while parsing a flow sequence"),
+    ],
+    ids=["Latin-1", "endless alias", "nested", "no date", "broken YAML"],
+)
+def test_what_snakemake_fails_on_before_the_workflow_is_named_by_the_check_of_study_files(
+    tmp_path, monkeypatch, capsys, content, error, reason
+):
+    """As docs/how-to/own-study.md says: Snakemake reads the files of --configfile before it reads the Snakefile."""
+    path = tmp_path / "study.yaml"
+    path.write_bytes(content)
+    with pytest.raises(error):
+        ConfigSettings(configfiles=[path])
+    monkeypatch.setattr("sys.argv", ["config", str(path)])
+    assert main() == 1
+    assert re.fullmatch(rf"{path}{reason}[^\n]*\n", capsys.readouterr().err)
+
+
+def test_the_check_of_study_files_takes_what_the_workflow_takes(tmp_path, monkeypatch, capsys):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(TEN_LINES.replace("lines}", "leaves}"), encoding="utf-8")  # an old name that is still accepted
+    bad.write_text(TEN_LINES + "nonsense: 1\n", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["config", str(good), str(bad)])
+    assert main() == 1
+    said = capsys.readouterr()
+    assert said.out == f"{good}: a valid study file\n"
+    assert re.match(rf"{bad}: .*invalid:\n  - config: .*'nonsense' was unexpected.*\n$", said.err)
 
 
 def dry_run(folder, text, *arguments, check=False, **options):
@@ -125,8 +193,13 @@ def dry_run(folder, text, *arguments, check=False, **options):
         (TEN_LINES.replace("[1000]", "[1000"), "Config file is not valid JSON or YAML"),  # Snakemake's own
         (TEN_LINES.replace("[1000]", "[1.0e5]"), r"doses\[0\]: '1\.0e5' is text, as YAML reads it; write 100000"),
         (TEN_LINES + BOMB, r"study\.yaml, line 14: 11,111 values"),
+        (TEN_LINES + "halves: &a [tv, *a]\n", r"study\.yaml, line 11: an alias that holds itself"),
+        (TEN_LINES.replace("only:", "'a{b}':"), r"views: 'a\{b\}' does not match"),
     ],
-    ids=["duplicate key", "number as key", "broken YAML", "text as number", "alias bomb"],
+    ids=[
+        *("duplicate key", "number as key", "broken YAML", "text as number", "alias bomb", "endless alias"),
+        "braces",
+    ],
 )
 def test_a_broken_file_stops_the_dry_run_without_a_traceback(tmp_path, text, message):
     run = dry_run(tmp_path, text)

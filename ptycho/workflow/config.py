@@ -1,7 +1,8 @@
 """A study's config: its files, and their merged result, checked against a closed schema before any job runs."""
 
 import copy
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,10 +10,10 @@ import jsonschema
 import yaml
 
 from ptycho.methods import METHODS
-from ptycho.workflow.config_files import ConfigError, read_file
+from ptycho.workflow.config_files import ConfigError, is_decimal, read_file
 from ptycho.workflow.config_numbers import branch_of, kinds_of, misread, not_finite, with_integers
 from ptycho.workflow.files import StrPath
-from ptycho.workflow.retired import find_retired
+from ptycho.workflow.retired import accept_old_kinds, find_retired
 
 CONFIG = Path(__file__).parents[2] / "config"
 """Folder of the study files."""
@@ -25,7 +26,11 @@ REPLACED = ("views", "objects")
 """Keys that `--config` replaces as a whole, where Snakemake would merge: the user chooses the names in them."""
 
 
-INVALID = "the config of this study is invalid:\n"
+INVALID = "the config of this study is invalid:"
+MOST_LINES = 20
+"""Invalid keys that are listed."""
+MOST_CHARACTERS = 600
+"""Length of their lines; of a longer one the middle is left out."""
 NO_BRACES = "^[^{}]+$"
 """Pattern of a path in the schema."""
 
@@ -81,7 +86,8 @@ def with_numbers(value: Any) -> Any:
             parsed = yaml.safe_load(value)
         except (ValueError, yaml.YAMLError):
             return value
-        return parsed if isinstance(parsed, int | float) and not isinstance(parsed, bool) else value
+        number = isinstance(parsed, int | float) and not isinstance(parsed, bool)
+        return parsed if number and is_decimal(value, parsed) else value
     return value
 
 
@@ -109,17 +115,24 @@ def check_config(config: dict[str, Any]) -> None:
         Lists every invalid key, what was found and what is allowed.
     """
     if retired := find_retired(config):
-        raise ConfigError(
-            "this config was written for an older version of ptycho:\n" + "\n".join(f"  - {line}" for line in retired)
-        )
+        raise ConfigError(_listed("this config was written for an older version of ptycho:", retired))
     if endless := list(not_finite(config)):
-        raise ConfigError(INVALID + "\n".join(f"  - {line}" for line in endless))
+        raise ConfigError(_listed(INVALID, endless))
     validator = jsonschema.Draft202012Validator(load_schema())
     problems = [_explain(error) for error in sorted(validator.iter_errors(config), key=lambda error: error.json_path)]
     if not problems:
         problems = _contradictions(config)
     if problems:
-        raise ConfigError(INVALID + "\n".join(f"  - {line}" for line in problems))
+        raise ConfigError(_listed(INVALID, problems))
+
+
+def _listed(heading: str, problems: Sequence[str]) -> str:
+    """Return a heading and a line for each problem, which holds nothing that is not printed and is not too long."""
+    lines = ["".join(part if part.isprintable() else repr(part)[1:-1] for part in line) for line in problems]
+    half = MOST_CHARACTERS // 2
+    short = [f"  - {line if len(line) <= MOST_CHARACTERS else f'{line[:half]} … {line[-half:]}'}" for line in lines]
+    more = [f"  … and {len(short) - MOST_LINES} more"] if len(short) > MOST_LINES else []
+    return "\n".join([heading, *short[:MOST_LINES], *more])
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
@@ -130,8 +143,10 @@ def _explain(error: jsonschema.ValidationError) -> str:
             if kind is not None and branch.schema_path[0] == _branch_of(error, kind):
                 return _explain(branch)
         kinds = [word for branch in _branches(error) for word in kinds_of(branch)]
-        if kind is not None and kinds:
-            return f"{error.json_path.removeprefix('$.')}.kind: {kind!r}; wanted one of {', '.join(kinds)}"
+        if kinds:
+            key = error.json_path.removeprefix("$.")
+            found = f"{key}.kind: {kind!r}" if kind is not None else f"{key}: {error.instance!r} has no `kind`"
+            return f"{found}; wanted one of {', '.join(kinds)}"
     key = error.json_path.removeprefix("$").removeprefix(".") or "config"
     description = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
     return f"{key}: {_message(error)}" + (f" ({description})" if description else "")
@@ -177,3 +192,22 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
     elif source["kind"] == "simulated" and ("object" in source) == ("objects" in config):
         problems.append("source.object, objects: wanted exactly one of them")
     return problems
+
+
+def main() -> int:
+    """Check study files without Snakemake, which reads them in its own way first; return 1 if one is refused."""
+    refused = False
+    for path in sys.argv[1:]:
+        try:
+            config = load_config(path)
+            accept_old_kinds(config)
+            check_config(config)
+            print(f"{path}: a valid study file")
+        except ConfigError as error:
+            refused = True
+            print(str(error) if str(error).startswith(path) else f"{path}: {error}", file=sys.stderr)
+    return int(refused)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
