@@ -10,6 +10,7 @@ from skimage.io import imsave
 
 from ptycho.formats.images import read_object, read_probe
 from ptycho.physics.noise import split_photons, whole_counts
+from ptycho.workflow import fetch
 from ptycho.workflow.fetch import FetchError, fetch_member
 from ptycho.workflow.files import ContractError
 
@@ -113,6 +114,12 @@ def test_a_file_is_fetched_out_of_a_source_archive_and_checked(tmp_path, index):
         fetch_member(requirement, "data/none.txt", tmp_path / "other.txt", sha256="0" * 64, waits_s=())
     assert not (tmp_path / "other.txt").exists()
     assert executed.exists()  # reading the metadata of a source archive is what it takes
+
+
+def test_a_file_that_is_too_large_is_not_taken_out_of_an_archive(tmp_path, index, monkeypatch):
+    monkeypatch.setattr(fetch, "MAX_BYTES", 2)
+    with pytest.raises(FetchError, match=r"tiny_package-1\.0\.tar\.gz: data/scan\.txt has 3 bytes; wanted at most 2"):
+        fetch_member(index[0], "data/scan.txt", tmp_path / "scan.txt", sha256="0" * 64, waits_s=())
 
 
 def test_nothing_of_an_archive_with_another_hash_is_executed(tmp_path, index):

