@@ -2,17 +2,22 @@
 #
 # PYTHON  which Python .venv is made of; without it the one .venv already has, else python3.
 #         Another version than .venv's makes .venv anew:  PYTHON=python3.12 make study
+# TORCH_LOCKS  which builds of torch are taken, by their hashes; empty: whichever pip's index has
 # ARGS    further arguments of the command:  make study ARGS=-n    make test ARGS="-m 'not slow'"
 
 PYTHON := $(or $(PYTHON),$(realpath .venv/bin/python),python3)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 UV ?= uv
 
-# TensorFlow has wheels for these. torch is not in a lock: pip takes it, by version, from whatever index it is set to.
+# TensorFlow has wheels for these.
 LOCK_3.11 := requirements.lock
 LOCK_3.12 := requirements-3.12.lock
 LOCK_3.13 := requirements-3.12.lock
 LOCK := $(LOCK_$(VERSION))
+
+# torch has builds with CUDA and without, with the same version and other hashes: the first of these that pip's index has.
+# What the build itself needs, CUDA for example, follows by the versions that it names, without hashes.
+TORCH_LOCKS ?= requirements-torch-cpu.lock requirements-torch.lock
 TORCH := $(shell sed -n 's/^ *"torch==\([^"]*\)".*/\1/p' pyproject.toml)
 
 # Stamps: touched last, so a set-up that failed or was interrupted leaves none.
@@ -61,6 +66,10 @@ $(PACKAGES): $(LOCK)
 	  exit 1; }
 	@echo "Setting up .venv with Python $(VERSION) and the packages of $(LOCK); this takes some minutes, once."
 	$(PYTHON) -m venv --clear .venv
+	@test -z "$(TORCH_LOCKS)" || { for lock in $(TORCH_LOCKS); do \
+	  echo "torch of $$lock:"; \
+	  .venv/bin/pip install --no-deps --require-hashes -r $$lock && exit 0; done; \
+	  echo "No build of torch $(TORCH) that $(TORCH_LOCKS) list. Where pip says that hashes do not match, its index has another build; \`make setup TORCH_LOCKS=\` takes that one, unseen." >&2; exit 1; }
 	.venv/bin/pip install torch==$(TORCH)
 	.venv/bin/pip install --require-hashes -r $(LOCK)
 	@touch $@

@@ -1,7 +1,10 @@
 """What must agree with pyproject.toml: the conda environments, the locks, the version, the commands."""
 
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import EntryPoint, requires
 from pathlib import Path
 
@@ -69,6 +72,41 @@ def test_a_lock_has_hashes_and_names_no_index_or_folder(name):
     assert len(entries) > 100
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert re.findall(r"^--.*|\S*://\S*|file:\S*", text, flags=re.MULTILINE) == []
+
+
+def torch_locks():
+    """Locks of torch by name: pinned version, hashes."""
+    (names,) = re.findall(
+        r"^TORCH_LOCKS \?= (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in names.split()}
+    entry = r"(?:#.*\n)*torch==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n"
+    found = {name: re.fullmatch(entry, text) for name, text in texts.items()}
+    return {name: (match[1], re.findall(r"[0-9a-f]{64}", match[2])) for name, match in found.items()}
+
+
+def test_the_locks_of_torch_have_the_pinned_version_and_a_hash_for_every_python():
+    pinned = str(DEPENDENCIES["torch"].specifier).removeprefix("==")
+    assert [version for version, _ in torch_locks().values()] == [f"{pinned}+cpu", pinned]
+    hashes = [part for _, part in torch_locks().values()]
+    assert [len(part) for part in hashes] == [2 * len(LOCKS)] * 2  # x86_64 and aarch64
+    assert len({digest for part in hashes for digest in part}) == 4 * len(LOCKS)
+
+
+@pytest.mark.parametrize("name", torch_locks())
+def test_another_build_of_torch_is_refused_by_its_hash(name, tmp_path, monkeypatch):
+    version, _ = torch_locks()[name]
+    metadata = f"torch-{version}.dist-info"
+    with zipfile.ZipFile(tmp_path / f"torch-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{metadata}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        wheel.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{metadata}/RECORD", "")
+    for key, value in {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path), "CONFIG_FILE": "/dev/null"}.items():
+        monkeypatch.setenv(f"PIP_{key}", value)
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--target", str(tmp_path / "nowhere"), "--no-deps"]
+    run = subprocess.run([*command, "--require-hashes", "-r", ROOT / name], capture_output=True, encoding="utf-8")
+    assert run.returncode
+    assert "DO NOT MATCH THE HASHES" in run.stderr
 
 
 def test_the_torchvision_pin_belongs_to_the_torch_pin():
