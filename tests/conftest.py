@@ -23,7 +23,7 @@ from ptycho.scoring.registration import align
 from ptycho.workflow.job import limit_threads
 from tests.faulty_scans import faults, write
 from tests.raw_scans import measurement
-from tests.workflow import CONDITION, config_file, snakemake
+from tests.workflow import CONDITION, config_file, offline
 
 DOSE = 20_000
 ONE_TILE = TilingOptions(tile_px=512, halo_px=None)
@@ -171,7 +171,7 @@ def study(tmp_path_factory, worker_id):
     """The tiny study: its folder, which is only read, and its config. Run once; every worker of a run has a copy."""
 
     def run(folder):
-        snakemake(folder, "--cores", "2", "--configfile", config_file(folder))
+        offline(folder, "--cores", "2", "--configfile", config_file(folder))
 
     folder = _run_once(tmp_path_factory, worker_id, "study", run)
     return folder, folder / "config.yaml"
@@ -185,7 +185,7 @@ def every_method(tmp_path_factory, worker_id, study):
         shutil.copytree(study[0], folder, dirs_exist_ok=True)
         config = config_file(folder, methods=list(METHODS))
         table = f"{CONDITION}/test/comparison_metrics.csv"
-        snakemake(folder, "--cores", "2", "--configfile", config, "--", table)
+        offline(folder, "--cores", "2", "--configfile", config, "--", table)
 
     folder = _run_once(tmp_path_factory, worker_id, "every_method", run)
     return folder, folder / "config.yaml"

@@ -1,7 +1,10 @@
 """A small measured study with two incoherent modes, from scan to tables; and which scripts the tests execute."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -19,7 +22,8 @@ from ptycho.physics.probes import scale_to
 from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from tests.conftest import write_scan
-from tests.workflow import ROOT, snakemake
+from tests.network import record_of, unshare, watched
+from tests.workflow import ROOT, offline
 
 DOSE = 4000
 RESULTS = "results/measured"
@@ -57,7 +61,7 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     write_scan(folder / "scan.npz", columns=8, rows=20, modes=2)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
-    snakemake(folder, "--cores", "2", "--configfile", folder / "config.yaml", "--", *TARGETS)
+    offline(folder, "--cores", "2", "--configfile", folder / "config.yaml", "--", *TARGETS)
     return folder
 
 
@@ -234,3 +238,31 @@ def test_every_script_is_executed_by_a_test(study, every_method, measured):
     assert scripts - executed == set(ELSEWHERE) | NETWORK
     for script, (file, line) in ELSEWHERE.items():
         assert line in (ROOT / "tests" / file).read_text(encoding="utf-8"), script
+
+
+def test_no_job_asks_for_a_socket_or_an_address(study, every_method, measured):
+    for folder in (study[0], every_method[0], measured):
+        jobs = []
+        for entry in record_of(folder):
+            if script := re.search(r"\.snakemake/scripts/tmp\w+\.(\w+)\.py", " ".join(entry["command"])):
+                jobs.append((script[1], entry.get("asked")))
+        assert {script for script, _ in jobs} == executed_in(folder)  # all of them were watched
+        assert [job for job in jobs if job[1]] == []
+
+
+def test_studies_run_without_a_network(study, every_method, measured):
+    if not unshare():
+        pytest.skip("no network namespace can be made here (unshare --net)")
+    for folder in (study[0], every_method[0], measured):
+        routes = [entry["routes"] for entry in record_of(folder) if "routes" in entry]
+        assert routes
+        assert not any(routes)
+
+
+def test_what_asks_for_a_socket_is_recorded(tmp_path):
+    """By all that Python offers for it; nothing leaves the machine."""
+    code = "import socket; socket.socket().close(); socket.create_connection(('127.0.0.1', 9), 1)"
+    environment = os.environ | watched(tmp_path)
+    assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode
+    asked = [entry.get("asked") for entry in record_of(tmp_path)]
+    assert asked == [None, "a socket", "the address of 127.0.0.1", "a socket"]

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from ptycho.workflow.config import load_config, read_file
+from tests.network import unshare, watched
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
@@ -44,12 +45,17 @@ def environment():
     return {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
 
 
-def snakemake(folder, *arguments, check=True, cwd=ROOT, **variables):
-    """Run the workflow in a folder, with further environment variables."""
+def snakemake(folder, *arguments, check=True, cwd=ROOT, under=(), **variables):
+    """Run the workflow in a folder, with further environment variables; `under` is a command that runs it."""
     options = {"capture_output": True, "encoding": "utf-8", "cwd": cwd, "env": environment() | variables}
-    run = subprocess.run(command_of(folder, *arguments), check=False, **options)
+    run = subprocess.run([*under, *command_of(folder, *arguments)], check=False, **options)
     assert not check or run.returncode == 0, output_of(run)[-6000:]
     return run
+
+
+def offline(folder, *arguments):
+    """Run the workflow in a folder without a network, where that is possible, and record what asks for one."""
+    return snakemake(folder, *arguments, under=unshare(), **watched(folder))
 
 
 def output_of(run):
