@@ -22,6 +22,7 @@ from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from ptycho.workflow.job import limit_threads
 from tests.faulty_scans import faults, write
+from tests.fuzz.seed import VARIABLE, fuzz_seed
 from tests.raw_scans import measurement
 from tests.workflow import CONDITION, config_file, offline
 
@@ -31,6 +32,11 @@ PRIOR = TVOptions(lambda_max=64, lambda_min=1, iterations=10, final_iterations=2
 # With oneDNN's kernels, two runs in one process may differ in the last bit.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 limit_threads(1)  # before TensorFlow and PyTorch are imported: results repeat, and tests share the machine
+
+
+def pytest_report_header():
+    """Say which damaged files the fuzz tests give to readers."""
+    return f"fuzz tests: {VARIABLE}={fuzz_seed()}"
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,7 @@
 """Everything that reads a file: what writes the intact files, and what reads them as users and jobs do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,6 @@ from tests.fuzz.readers import (
 
 INPUTS = 300
 """Damaged inputs of an entry point in every run of the tests."""
-SOME = 100
-"""The same of each format that is converted: most of its reader is common to all."""
-FEW = 40
-"""The same where one takes a tenth of a second: configs, networks."""
-FIGURES = 6
-"""The same where a figure is drawn."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,6 @@ class EntryPoint:
     """Whether a refusal has to name the file."""
     one_line: bool = True
     """Whether a refusal has to be one line."""
-    inputs: int = INPUTS
-    """Damaged inputs in every run of the tests."""
     cpu_s: float = 10.0
     """CPU time of one input after which it counts as a hang [s]."""
 
@@ -83,9 +75,9 @@ OURS = {
     "verdict": EntryPoint(own.write_json("check.json", own.verdict()), read_verdict),
     "refusal": EntryPoint(own.write_json("check.json", own.verdict()), read_refusal),
     "card": EntryPoint(own.write_model, read_card, has_checksums=True),
-    "model": EntryPoint(own.write_model, read_model, has_checksums=True, inputs=FEW),
+    "model": EntryPoint(own.write_model, read_model, has_checksums=True),
     "backup": EntryPoint(own.write_state, read_state, has_checksums=True),
-    "config": EntryPoint(own.write_config, read_config, names_file=False, one_line=False, inputs=FEW),
+    "config": EntryPoint(own.write_config, read_config, names_file=False, one_line=False),
     "cost": EntryPoint(own.write_cost, read_cost),
     "images": EntryPoint(own.write_images, read_images),
     "source object": EntryPoint(own.write_sample, read_source_object),
@@ -100,8 +92,8 @@ COMMANDS = {
     "images of an object": EntryPoint(own.write_object, images_of("object.npz")),
     "images of a scan": EntryPoint(own.write_scan, images_of("scan.npz")),
     "images of a comparison": EntryPoint(own.write_comparison, images_of("comparison.npz")),
-    "view of an object": EntryPoint(own.write_object, show("object.npz"), inputs=FIGURES),
-    "view of a comparison": EntryPoint(own.write_comparison, show("comparison.npz"), inputs=FIGURES),
+    "view of an object": EntryPoint(own.write_object, show("object.npz")),
+    "view of a comparison": EntryPoint(own.write_comparison, show("comparison.npz")),
     "judge our object": EntryPoint(own.write_object, judge("object.npz"), (own.write_scan,)),
     "judge an NPZ": EntryPoint(own.write_plain_object, judge("plain.npz"), (own.write_scan,)),
     "judge a product": EntryPoint(foreign.scan_product, judge("product.h5"), (own.write_scan,)),
@@ -135,5 +127,5 @@ CONVERSIONS = {
     "additions": EntryPoint(foreign.additions, convert("raw.npz", options=ADDED), (foreign.plain_npz,)),
 }
 """`ptycho convert` of every format, and of mask, background, flux and probe in files of their own."""
-ENTRY_POINTS = OURS | COMMANDS | {f"convert {name}": replace(entry, inputs=SOME) for name, entry in CONVERSIONS.items()}
+ENTRY_POINTS = OURS | COMMANDS | {f"convert {name}": entry for name, entry in CONVERSIONS.items()}
 """All of them by name."""

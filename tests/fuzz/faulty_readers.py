@@ -35,6 +35,16 @@ def loop(content):
         pass
 
 
+SEEN = []
+"""Files that a process has read."""
+
+
+def fail_at_the_second(content):
+    SEEN.append(content)
+    if len(SEEN) > 1:
+        raise KeyError("key")
+
+
 FAULTY = {
     "refuses": reader(lambda content: refuse("a.txt: no table; wanted one")),
     "reads": reader(lambda content: None),
@@ -46,5 +56,6 @@ FAULTY = {
     "crash": reader(lambda content: os.abort()),
     "exit": reader(lambda content: os._exit(0)),
     "silent": reader(lambda content: content, has_checksums=True),
+    "second": reader(fail_at_the_second),
 }
 """Fault -> a reader that has it; the first two have none."""

@@ -29,6 +29,10 @@ PRELOADED = ["tests.fuzz.worker"]
 """Imported once, by the server whose forks run the batches."""
 
 
+ALONE = "not alone, but after the inputs before it: "
+"""Before what came of an input that is read or refused in a process of its own."""
+CONFIRMED = 10
+"""Failures of an entry point that are tried again alone."""
 FINISHED = "finished"
 """Last message of a process."""
 
@@ -45,10 +49,21 @@ class Failure:
 
 
 def run(name, seed, numbers):
-    """Run a range of inputs of an entry point; return the failures. A killed process is followed by another one.
+    """Run a range of inputs of an entry point; return the failures, of which the first are tried again alone.
 
     With a seed of None the inputs are those of the corpus.
     """
+    failures = run_together(name, seed, numbers)
+    if len(numbers) == 1:
+        return failures
+    for place, failure in enumerate(failures[:CONFIRMED]):
+        if not run_together(name, seed, range(failure.number, failure.number + 1)):
+            failures[place] = dataclasses.replace(failure, what=f"{ALONE}{failure.what}")
+    return failures
+
+
+def run_together(name, seed, numbers):
+    """Run a range of inputs one after the other in a process; a killed process is followed by another one."""
     failures, start, context = [], numbers.start, multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     while start < numbers.stop:

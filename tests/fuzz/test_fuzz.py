@@ -1,19 +1,18 @@
 """Damaged files are read or refused in one line that names the file: no traceback, no hang, no other values, no bomb.
 
-The seed is printed with what fails; PTYCHO_FUZZ_SEED=… takes another one.
+Every commit has another seed, see `seed.py`. It stands in the header of pytest, and with what fails.
 """
 
-import os
 import sys
 
 import pytest
 
-from tests.fuzz.entry_points import ENTRY_POINTS
+from tests.fuzz.entry_points import ENTRY_POINTS, INPUTS
 from tests.fuzz.faulty_readers import FAULTY
-from tests.fuzz.runner import CORPUS, Case, corpus_of, run
+from tests.fuzz.runner import ALONE, CORPUS, Case, corpus_of, run
+from tests.fuzz.seed import VARIABLE, fuzz_seed
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
-SEED = int(os.environ.get("PTYCHO_FUZZ_SEED", "1"))
 MANY = 10
 """Times as many inputs in the long test."""
 SHOWN = 10
@@ -28,14 +27,14 @@ def assert_none(name, failures, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_damaged_files_are_read_or_refused(name):
-    assert_none(name, run(name, SEED, range(ENTRY_POINTS[name].inputs)), SEED)
+    assert_none(name, run(name, fuzz_seed(), range(INPUTS)), fuzz_seed())
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_many_damaged_files_are_read_or_refused(name):
-    start = ENTRY_POINTS[name].inputs  # those before are run by the other test
-    assert_none(name, run(name, SEED, range(start, MANY * start)), SEED)
+    numbers = range(INPUTS, MANY * INPUTS)  # those before are run by the other test
+    assert_none(name, run(name, fuzz_seed(), numbers), fuzz_seed())
 
 
 @pytest.mark.slow
@@ -57,13 +56,14 @@ def test_files_that_were_once_misread_are_read_or_refused(name):
     ("crash", "the process ended: SIGABRT"),
     ("exit", "the process ended: exit code 0"),
     ("silent", "silent: other values"),
+    ("second", ALONE),
 ])  # fmt: skip
 def test_every_fault_is_found(name, complaint):
     """And the inputs after one that kills its process are run."""
     assert name in FAULTY
     failures = run(name, 0, range(3))
     assert {failure.number for failure in failures} <= {0, 1, 2}
-    assert len(failures) == (0 if complaint is None else 3) or name == "silent"
+    assert len(failures) == (0 if complaint is None else 3) or name in ("silent", "second")
     assert all(complaint in failure.what for failure in failures)
     assert (complaint is None) == (not failures)
 
@@ -75,3 +75,14 @@ def test_a_seed_and_a_number_are_always_the_same_damage(name, tmp_path):
     first, second = ([case.damage(3, number) for number in range(20)] for _ in "ab")
     assert first == second
     assert sum(damaged.content != case.intact[damaged.path] for damaged in first) > 15
+
+
+def test_the_seed_is_that_of_the_commit_or_the_one_that_is_asked_for(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    fuzz_seed.cache_clear()
+    assert fuzz_seed() >= 1
+    monkeypatch.setenv(VARIABLE, "739582")
+    assert fuzz_seed.__wrapped__() == 739582
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("PATH", "/nowhere")  # no git
+    assert fuzz_seed.__wrapped__() == 1
