@@ -152,6 +152,8 @@ def _check_object(
 def paste(obj: NDArray[Any], origin_px: tuple[int, int], shape: tuple[int, int], fill: complex = 1.0) -> NDArray[Any]:
     """Copy an object onto a larger or smaller grid whose first pixel is (0, 0), with `fill` around it.
 
+    Nothing of an object that lies beside the grid is copied.
+
     Parameters
     ----------
     obj : (h, w) array
@@ -166,6 +168,6 @@ def paste(obj: NDArray[Any], origin_px: tuple[int, int], shape: tuple[int, int],
     grid = np.full(shape, fill, obj.dtype)
     y, x = origin_px
     top, left = max(y, 0), max(x, 0)
-    bottom, right = min(y + obj.shape[0], shape[0]), min(x + obj.shape[1], shape[1])
+    bottom, right = max(min(y + obj.shape[0], shape[0]), top), max(min(x + obj.shape[1], shape[1]), left)
     grid[top:bottom, left:right] = obj[top - y : bottom - y, left - x : right - x]
     return grid

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+MAX_POSITION_PX = 2.0**52
+"""Largest coordinate of a position: beyond it, floats do not tell a pixel from the next, and integers may overflow."""
+
 
 def split_position(coordinate: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Split positions into the nearest pixel and the sub-pixel remainder.
@@ -27,8 +30,16 @@ def split_position(coordinate: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np
         The nearest pixel.
     rest : array, float64
         Position minus pixel, in [-0.5, 0.5) [px].
+
+    Raises
+    ------
+    ValueError
+        If a position is not finite, or further than `MAX_POSITION_PX` from 0.
     """
     coordinate = np.asarray(coordinate, dtype=np.float64)
+    farthest = np.abs(coordinate).max(initial=0)
+    if not farthest <= MAX_POSITION_PX:
+        raise ValueError(f"a position of ±{farthest:g} px; wanted finite ones, at most {MAX_POSITION_PX:g} px from 0")
     pixel = np.floor(coordinate + 0.5)
     return pixel.astype(np.int64), coordinate - pixel
 
@@ -141,7 +152,7 @@ def cut_patches(
     Raises
     ------
     ValueError
-        If a window extends beyond the object.
+        If a window extends beyond the object, or a position is none, see `split_position`.
     """
     top = window_start(ycoords, n) - origin_px[0]
     left = window_start(xcoords, n) - origin_px[1]

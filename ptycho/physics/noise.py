@@ -12,6 +12,8 @@ from ptycho.workflow.files import ContractError, StrPath
 
 MEAN_FLOOR = 1e-6
 """Smallest mean count in the logarithm: a photon where none is predicted costs a deviance of 26, not ∞."""
+MAX_COUNT = 2.0**53
+"""Largest count: beyond it, floats do not tell a photon more or less, and integers may overflow [photon]."""
 
 
 class Frames(Protocol):
@@ -150,9 +152,14 @@ def whole_counts(amplitude: NDArray[np.floating], source: StrPath) -> NDArray[np
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If a square is not whole, as after a normalization: its photons cannot be split one by one.
+        If a square is not whole, as after a normalization, or more than `MAX_COUNT`: its photons cannot be split one by
+        one.
     """
     counts = np.square(amplitude, dtype=np.float64)
+    if not counts.max(initial=0) <= MAX_COUNT:
+        raise ContractError(
+            f"{source}: 'diffraction' squared is {counts.max():.4g} somewhere; wanted photons, at most {MAX_COUNT:.4g}"
+        )
     whole = np.rint(counts)
     if not np.allclose(counts, whole, rtol=1e-6, atol=1e-2):
         worst = counts.flat[np.abs(counts - whole).argmax()]
@@ -184,9 +191,11 @@ def split_photons(
     Raises
     ------
     ValueError
-        If a count is negative or not an integer, or the fraction is outside [0, 1].
+        If a count is negative, not an integer or more than `MAX_COUNT`, or the fraction is outside [0, 1].
     """
     counts = np.asarray(counts)
+    if not counts.max(initial=0) <= MAX_COUNT:
+        raise ValueError(f"photons can be split only if every count is at most {MAX_COUNT:.4g}")
     whole = np.rint(counts).astype(np.int64)
     if (whole < 0).any() or not np.array_equal(whole, counts):
         raise ValueError("photons can be split only if every count is an integer ≥ 0")

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ptycho.data.scan import Scan
 from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import blocks, mean_transmittance
+from ptycho.physics.noise import MAX_COUNT
+from ptycho.workflow.files import ContractError
 
 MIN_SIGNAL = 0.01
 """Smallest fraction of the counts that is taken to come from the sample, however strong the background is."""
@@ -68,12 +70,12 @@ class Counts:
 
         Raises
         ------
-        ValueError
-            When frames are read: if one is not finite.
+        ptycho.workflow.files.ContractError
+            When frames are read: if a count is not finite, or no count; the message names the exposures.
         """
 
         def frames(exposures: NDArray[np.int64]) -> NDArray[np.float64]:
-            return _squared(scan.diffraction[chosen[exposures]], chosen[exposures])
+            return _squared(scan.diffraction[chosen[exposures]], chosen[exposures], f"{scan.path}: ")
 
         return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen], detector=scan.detector.select(chosen))
 
@@ -92,8 +94,8 @@ class Counts:
 
         Raises
         ------
-        ValueError
-            When frames are read: if one is not finite; the message names the exposures.
+        ptycho.workflow.files.ContractError
+            When frames are read: if a count is not finite, or no count; the message names the exposures.
         """
         members = groups.members(group)
 
@@ -129,12 +131,13 @@ class Counts:
         return blocks(len(self), self.block_size)
 
 
-def _squared(amplitudes: NDArray[np.floating], exposures: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the counts of (m, N, N) amplitudes; refuse those of (m,) exposures that are not finite."""
+def _squared(amplitudes: NDArray[np.floating], exposures: NDArray[np.int64], where: str = "") -> NDArray[np.float64]:
+    """Return the counts of (m, N, N) amplitudes; refuse those of (m,) exposures that are none."""
     counts = np.square(amplitudes, dtype=np.float64)
-    finite = np.isfinite(counts).all(axis=(-2, -1))
-    if not finite.all():
-        raise ValueError(f"exposures {exposures[~finite].tolist()}: counts that are not finite numbers")
+    right = (counts <= MAX_COUNT).all(axis=(-2, -1))
+    if not right.all():
+        named = exposures[~right].tolist()
+        raise ContractError(f"{where}exposures {named}: counts that are not finite numbers, or above {MAX_COUNT:.4g}")
     return counts
 
 

@@ -22,7 +22,7 @@ from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
 from ptycho.scoring.misfit import SIGNIFICANT, lit_pixels, measure_misfit, misfit_of_shot_noise
 from ptycho.scoring.region import Region
 from ptycho.scoring.registration import AlignmentError, Gauge, align
-from ptycho.workflow.files import StrPath
+from ptycho.workflow.files import ContractError, StrPath
 
 NO_GAUGE = Gauge(**{field.name: np.nan for field in fields(Gauge)})
 """Gauge of an estimate that cannot be registered."""
@@ -77,9 +77,20 @@ def load_on_grid(path: StrPath, shape: tuple[int, ...]) -> tuple[NDArray[np.comp
         Outside the reconstruction: the mean modulus of its well-illuminated pixels.
     metadata : dict
         Metadata of the file.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the file is no object file, or its object has no pixel on the object plane.
     """
     reconstruction, metadata = load_reconstruction(path)
     obj, weight = reconstruction.object, reconstruction.illumination
+    axes = zip(reconstruction.origin_px, obj.shape, shape, strict=True)
+    if not all(-size < first < total for first, size, total in axes):
+        raise ContractError(
+            f"{path}: an object of {obj.shape} px from 'origin_px' {reconstruction.origin_px} on; wanted one on the "
+            f"object plane of {tuple(shape)} px"
+        )
     fill = np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)])
     height, width = shape
     return paste(obj, reconstruction.origin_px, (height, width), fill=fill), metadata
