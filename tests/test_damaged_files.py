@@ -44,6 +44,19 @@ def test_a_bit_that_flips_is_refused_or_changes_no_value(tmp_path, kind):
     assert all(refusal.startswith(str(path)) and "\n" not in refusal for refusal in refusals)
 
 
+@pytest.mark.parametrize("kind", ["scan", "sample"])
+def test_a_bit_that_flips_in_a_large_object_is_refused(tmp_path, kind):
+    """34 MB, which stay in their file: they are read once for their checksum."""
+    write, values = FILES[kind]
+    key = {"scan": "objectGuess", "sample": "object"}[kind]
+    path = write(tmp_path / f"{kind}.npz", **{key: np.ones((2100, 2000), np.complex64)})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"objectGuess.npy") + 20_000_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ContractError, match=rf"{kind}\.npz: 'objectGuess.npy' cannot be read: cut short or damaged"):
+        values(path)
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_that_is_cut_short_is_refused(tmp_path, kind):
     write, values = FILES[kind]

@@ -51,6 +51,18 @@ def test_frames_are_read_when_they_are_asked_for(grouped, monkeypatch):
     np.testing.assert_array_equal(scan.diffraction[6], container.frames[1:2][0, :, :, 2])
 
 
+def test_a_bit_that_flips_in_the_true_patches_is_refused(grouped, tmp_path):
+    with np.load(grouped[0]) as arrays:
+        fields = {key: arrays[key] for key in arrays.files if key != "YY_full"}
+    path = tmp_path / "patches.npz"
+    np.savez(path, **fields)
+    content = bytearray(path.read_bytes())
+    content[content.index(fields["Y_phi"].tobytes()) + 5000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ContractError, match=r"patches\.npz: 'Y_phi.npy' cannot be read: cut short or damaged"):
+        open_grouped(path)
+
+
 def test_without_the_object_its_patches_are_averaged(grouped, tmp_path, scan):
     path, _ = grouped
     with np.load(path) as arrays:

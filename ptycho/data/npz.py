@@ -1,7 +1,7 @@
 """NPZ files: held against themselves when they are opened; arrays read once, or mapped; complete or absent if written.
 
 The header of an array states its size, which must be that of its member in the archive. Values are read with their
-checksum, except those of mapped arrays, which are never read as a whole.
+checksum; those of mapped arrays, of any size, only where that is asked for.
 """
 
 import itertools
@@ -25,8 +25,6 @@ MAX_ORIGIN_PX = 1 << 40
 """Largest coordinate of the first pixel of an object or canvas: far beyond any, and small enough to add to."""
 SUFFIX = ".npy"
 """Of the members that hold arrays."""
-CHECKED_BYTES = 1 << 25
-"""Mapped arrays up to this size are read once for their checksum where that is asked for: a 2048 × 2048 px object."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Npz(Closing):
         Parameters
         ----------
         checked : bool
-            Whether its checksum is compared first, if it has no more than `CHECKED_BYTES`.
+            Whether its checksum is compared first: all of it is read once, and nothing held.
 
         Raises
         ------
@@ -151,7 +149,7 @@ class Npz(Closing):
             If there is none, it is compressed, holds objects, or is in Fortran order.
         """
         member = self.member(key)
-        if checked and member.nbytes <= CHECKED_BYTES:
+        if checked and not member.compressed:
             self.check(key)
         return map_member(self.path, key, member)
 

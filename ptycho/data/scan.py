@@ -1,8 +1,7 @@
 """The data contract: one uncompressed NPZ per scan, opened lazily, checked, and written block by block.
 
-docs/reference/files.md lists keys, shapes and meanings. Opening a scan reads a few hundred bytes. Frames are read
-from the memory map when they are indexed, and their pages are dropped at once, so that memory does not limit the size
-of a scan.
+docs/reference/files.md lists keys, shapes and meanings. Opening a scan reads everything but its frames, once, and holds
+neither them nor the object. Frames are read when they are indexed, so that memory does not limit the size of a scan.
 """
 
 import json
@@ -83,8 +82,7 @@ class Scan:
 def open_scan(path: StrPath) -> Scan:
     """Open a scan without reading its frames.
 
-    All arrays are held against their checksums, but for the frames, and an object larger than
-    `ptycho.data.npz.CHECKED_BYTES`.
+    All arrays but the frames are held against their checksums.
 
     This is the one place where bad pixels are masked: whatever stands in them, everything that reads the scan's frames
     reads 0 there.
