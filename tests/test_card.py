@@ -1,6 +1,7 @@
 """Saved models: their card and probe, what is refused, and another probe than that of the training."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -147,6 +148,46 @@ def test_a_card_that_says_something_else_is_refused(tmp_path, card, message):
         load_model(path)
     with pytest.raises(ContractError, match=r"model\.keras: no 'probe\.npy' that can be read"):
         read_probe(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"estimator": {"physics_iterations": 20}}, "input .*None, 5.*; its card describes one canvas of 7"),
+        ({"estimator": {"n_pixels": 32}}, "its card says 'n_pixels' twice, 64 and 32; wanted the same"),
+        ({"estimator": {"transmittance": 0.7}}, r"its card says 'transmittance' twice, 0\.75 and 0\.7"),
+        ({"n_pixels": 32, "estimator": {"n_pixels": 32}}, "patterns of 32 px, its probe has 64 px"),
+    ],
+    ids=["features", "pixels", "transmittance", "probe"],
+)
+def test_a_card_that_is_not_that_of_the_network_or_probe_is_refused(saved, tmp_path, changes, message):
+    """As when a card is copied from another file: whatever it says was believed."""
+    path = tmp_path / "model.keras"
+    shutil.copy(saved[0], path)
+    card = read_card(path)
+    card |= changes | {"estimator": card["estimator"] | changes["estimator"]}
+    rewrite(path, **{"ptycho.json": json.dumps(card)})
+    with pytest.raises(ContractError, match=rf"model\.keras: .*{message}"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("side", "layers", "message"),
+    [
+        (None, [keras.layers.Conv2D(3, 1)], "output .*None, 3"),
+        (8, [keras.layers.Conv2D(2, 1)], "input .*8, 8, 5"),
+        (None, [keras.layers.GlobalMaxPool2D(), keras.layers.Dense(2)], "output .*None, 2"),
+    ],
+    ids=["channels", "one size", "no canvas"],
+)
+def test_a_network_that_takes_or_returns_no_canvas_is_refused(saved, tmp_path, side, layers, message):
+    inputs = output = keras.Input((side, side, 5))
+    for layer in layers:
+        output = layer(output)
+    path = tmp_path / "model.keras"
+    save_network(path, keras.Model(inputs, output), read_card(saved[0]), read_probe(saved[0]))
+    with pytest.raises(ContractError, match=rf"model\.keras: its network has the {message}.*; its card describes one"):
+        load_model(path)
 
 
 def test_another_probe_than_in_training_is_warned_of(saved, scan):

@@ -123,8 +123,9 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 
 
 def test_one_file_holds_network_and_schedule(scan, counts, model, tmp_path):
-    path, facts = tmp_path / "model.keras", {"n_pixels": 64, "channels": 1, "transmittance": 0.7}
-    card = make_card("unrolled", scan.probe, **facts, schedule=model.schedule.as_dict())
+    path, schedule = tmp_path / "model.keras", model.schedule.as_dict()
+    facts = {"n_pixels": 64, "channels": 1, "transmittance": schedule["transmittance"]}
+    card = make_card("unrolled", scan.probe, **facts, schedule=schedule)
     save_network(path, model.network, card, scan.probe)
     loaded = load_model(path)
     assert isinstance(loaded, UnrolledModel)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, get_type_hints
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -57,7 +58,8 @@ def load_model(path: StrPath) -> Model:
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If the file is not a saved model, or its card describes none that this version knows.
+        If the file is not a saved model, its card describes none that this version knows, or card, probe and network do
+        not belong together.
     """
     card = read_card(path)
     kinds: dict[str, tuple[Any, Any]] = {"schedule": (UnrolledModel, Schedule), "estimator": (CanvasModel, Estimator)}
@@ -69,7 +71,10 @@ def load_model(path: StrPath) -> Model:
             except (TypeError, ValueError) as error:
                 raise ContractError(f"{path}: a model of another version of ptycho ({error}): train it again") from None
             _check_options(f"{path}: '{key}' of its card", described)
-            return model(load_network(path), described)
+            _check_probe(path, card, described)
+            network = load_network(path)
+            _check_network(path, network, described.n_features)
+            return model(network, described)
     raise ContractError(f"{path}: a network of one pattern at a time (ptycho 0.2 or older): train it again")
 
 
@@ -80,6 +85,29 @@ def _check_options(where: str, options: Schedule | Estimator) -> None:
     for name, value in values.items():
         if value < 0 or (isinstance(value, int) and value > MAX_COUNT):
             raise ContractError(f"{where}: '{name}' is {value}; wanted 0 to {MAX_COUNT}")
+
+
+def _check_probe(path: StrPath, card: dict[str, Any], options: Schedule | Estimator) -> None:
+    """Refuse a card that says two things, or another size of the patterns than that of the probe beside it."""
+    for name in ("n_pixels", "transmittance"):
+        if card[name] != (value := getattr(options, name)):
+            raise ContractError(f"{path}: its card says '{name}' twice, {card[name]} and {value}; wanted the same")
+    size = read_probe(path).shape[-1]
+    if size != options.n_pixels:
+        raise ContractError(
+            f"{path}: its card is of patterns of {options.n_pixels} px, its probe has {size} px; wanted the same"
+        )
+
+
+def _check_network(path: StrPath, network: keras.Model, n_features: int) -> None:
+    """Refuse a network that takes or returns anything but what its card describes."""
+    wanted = {"input": n_features, "output": 2}
+    for side, channels in wanted.items():
+        shapes = [tuple(tensor.shape) for tensor in getattr(network, f"{side}s", None) or ()]
+        if shapes != [(None, None, None, channels)]:
+            raise ContractError(
+                f"{path}: its network has the {side} {shapes}; its card describes one canvas of {channels} channels"
+            )
 
 
 def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: float = 0.01) -> str | None:
