@@ -24,7 +24,7 @@ from ptycho.workflow.provenance import record_of
 scan, output = open_scan(snakemake.input.scan), snakemake.output
 judgment, record = judge(read_candidate(snakemake.input.reference, scan), scan), record_of(snakemake, __file__)
 heading = f"reference, judged by the photons of the study in all {len(scan)} exposures"
-figure = plot_judgments([judgment], heading, history=read_table(snakemake.input.history))
+figure = plot_judgments([judgment], heading, history=read_table(snakemake.input.history, "epoch", "loss"))
 save(figure, output.figure, record)
 text = judgment_text([judgment], heading)
 save_text(output.text, text)

@@ -6,7 +6,7 @@ from ptycho.data.npz import Npz
 from ptycho.data.tables import read_table
 from ptycho.reporting.figures import plot_comparison, save
 from ptycho.reporting.image_panels import add_scale_bars
-from ptycho.scoring.metric_tables import warnings_of
+from ptycho.scoring.metric_tables import COLUMNS, warnings_of
 from ptycho.scoring.region import Region
 from ptycho.workflow import job
 from ptycho.workflow.paths import label
@@ -19,7 +19,7 @@ job.log_to(snakemake.log[0])
 with Npz(snakemake.input.arrays) as file:
     arrays = {key: file.array(key) for key in file.keys if key != "metadata"}
     pixel_m = file.metadata().get("pixel_size_m")
-table = read_table(snakemake.input.metrics)
+table = read_table(snakemake.input.metrics, *COLUMNS)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
 figure = plot_comparison(
     arrays,

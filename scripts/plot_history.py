@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-history = read_table(snakemake.input[0])
-if "learning_rate" in history:
-    figure = plot_training(history)
-elif "tv_weight" in history:
+history = read_table(snakemake.input[0], "validation_deviance")
+if "tv_weight" in history:
     figure = plot_tv_weight(history, float(history["tv_weight"].iloc[-1]))
 else:
-    figure = plot_early_stopping(history, int(history["epoch"][history["validation_deviance"].idxmin()]))
+    history = read_table(snakemake.input[0], "epoch", "loss")
+    if "learning_rate" in history:
+        figure = plot_training(history)
+    else:
+        figure = plot_early_stopping(history, int(history["epoch"][history["validation_deviance"].idxmin()]))
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

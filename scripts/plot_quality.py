@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ptycho.data.tables import read_table
 from ptycho.reporting.figures import save
 from ptycho.reporting.quality_figures import plot_quality
-from ptycho.scoring.metric_tables import read_scores
+from ptycho.scoring.metric_tables import COLUMNS, read_scores
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-tables = *read_scores(snakemake.input.metrics, snakemake.input.fluence), read_table(snakemake.input.bound)
+tables = *read_scores(snakemake.input.metrics, snakemake.input.fluence), read_table(snakemake.input.bound, *COLUMNS)
 metric, split = snakemake.wildcards.metric, snakemake.wildcards.split
 figure = plot_quality(*tables, metric=metric, split=split)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -7,13 +7,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptycho.data.numbers import read_tile_numbers, read_view_numbers
 from ptycho.data.tables import read_table
 from ptycho.reporting import page
 from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
 from ptycho.scoring.metric_tables import read_scores
+from ptycho.scoring.price import COLUMNS
 from ptycho.workflow import job, provenance
-from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import save_text
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def read(path):
     return Path(path).read_text(encoding="utf-8")
 
 
-(metrics, fluence), prices = read_scores(files.metrics, files.fluence), read_table(files.price)
+(metrics, fluence), prices = read_scores(files.metrics, files.fluence), read_table(files.price, *COLUMNS)
 quality = captioned(files.quality, "quality")
 conditions = list(chain.from_iterable(captioned([path], Path(path).stem) for path in files.conditions))
 figures = {
@@ -53,7 +54,10 @@ html = page.render(
     images=page.by_condition(conditions),
     config_text=text,
     config_encoded=base64.b64encode(text.encode()).decode(),
-    design=design(*({path: read_json(path) for path in paths} for paths in (files.numbers, files.tiles))),
+    design=design(
+        {path: read_view_numbers(path) for path in files.numbers},
+        {path: read_tile_numbers(path) for path in files.tiles},
+    ),
     warnings=page.warnings_in(read(files.summary)),
     jobs=costs(params.costs, params.config).to_dict("records"),
     made=f"{datetime.now():%d %B %Y, %H:%M}",

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ptycho.data.numbers import read_tile_numbers, read_view_numbers
 from ptycho.data.tables import read_tables
 from ptycho.inspection.findings import Verdict
-from ptycho.reporting.measured import reference_note, reference_warnings, verdict_warnings
+from ptycho.reporting.measured import read_reference, reference_note, reference_warnings, verdict_warnings
 from ptycho.reporting.study_tables import training_cost
 from ptycho.reporting.summary import (
     StudyTables,
@@ -19,6 +20,7 @@ from ptycho.reporting.summary import (
 )
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.metric_tables import (
+    COLUMNS,
     check_fluence,
     mean_pattern_warnings,
     misfit_warnings,
@@ -27,7 +29,6 @@ from ptycho.scoring.metric_tables import (
 )
 from ptycho.scoring.price import price_table
 from ptycho.workflow import job
-from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import save_table, save_text
 from ptycho.workflow.provenance import record_of, save_record
 
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
 
 job.log_to(snakemake.log[0])
 metrics, bounds = read_metrics(snakemake.input.metrics), snakemake.input.bounds
-scores = pd.concat([metrics, *([read_tables(bounds)] if bounds else [])], ignore_index=True)
-train_views, views, tiles = (
-    {path: read_json(path) for path in snakemake.input[name]} for name in ("train_views", "views", "tiles")
+scores = pd.concat([metrics, *([read_tables(bounds, *COLUMNS)] if bounds else [])], ignore_index=True)
+train_views, views = (
+    {path: read_view_numbers(path) for path in snakemake.input[name]} for name in ("train_views", "views")
 )
+tiles = {path: read_tile_numbers(path) for path in snakemake.input.tiles}
 fluence = fluence_table(views)
 check_fluence(metrics, fluence)
 tables = StudyTables(
@@ -56,7 +58,7 @@ for name in ("metrics", "differences", "fluence", "training", "bound", "price"):
 params, notes = snakemake.params, detector_notes(views)
 warnings = [*warnings_of(metrics), *view_warnings(train_views | views), *tile_warnings(tiles)]
 if snakemake.input.verdict:  # of a measured study
-    reference = read_json(snakemake.input.reference[0])
+    reference = read_reference(snakemake.input.reference[0])
     notes += [reference_note(reference)]
     warnings += verdict_warnings(Verdict.load(snakemake.input.verdict), f"{params.results}/data/check.html")
     warnings += reference_warnings(reference) + mean_pattern_warnings(metrics) + misfit_warnings(metrics)

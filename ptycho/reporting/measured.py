@@ -5,7 +5,30 @@ from typing import Any
 
 from ptycho.inspection.findings import Verdict
 from ptycho.scoring.metric_tables import LEARNED_NOTHING
-from ptycho.workflow.files import StrPath
+from ptycho.workflow.damage import check_fields, read_json
+from ptycho.workflow.files import ContractError, StrPath
+
+
+def read_reference(path: StrPath) -> dict[str, Any]:
+    """Read how well the reference of a measured study predicts exposures.
+
+    Parameters
+    ----------
+    path : path
+        JSON of `ptycho.inspection.judgment.Judgment.as_dict`.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is missing or damaged, or lacks a number.
+    """
+    numbers, where = read_json(path), f"{path}: its content"
+    floats = ("misfit", "standard_error", "explained_by_shot_noise")
+    check_fields(numbers, where, exceeds_shot_noise=bool, **dict.fromkeys(floats, float))
+    ratio = numbers.get("over_mean_pattern")
+    if not isinstance(ratio, float):  # may be infinite, or none
+        raise ContractError(f"{where}: 'over_mean_pattern' is {ratio!r}; wanted a number")
+    return numbers
 
 
 def reference_note(numbers: Mapping[str, Any]) -> str:
@@ -14,7 +37,7 @@ def reference_note(numbers: Mapping[str, Any]) -> str:
     Parameters
     ----------
     numbers : mapping
-        As `ptycho.inspection.judgment.Judgment.as_dict` returns it.
+        As `read_reference` returns it.
     """
     return (
         f"Reference: misfit {numbers['misfit']:.3g} ± {numbers['standard_error']:.1g} of photons that it was not made "

@@ -16,7 +16,7 @@ from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
 from ptycho.physics.forward import blocks, illumination, predict_intensity
-from ptycho.scoring.frc import frc, ssnr_of_truth
+from ptycho.scoring.frc import TABLE_COLUMNS, frc, ssnr_of_truth
 from ptycho.scoring.mean_pattern import mean_pattern_deviance
 from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
 from ptycho.scoring.misfit import SIGNIFICANT, lit_pixels, measure_misfit, misfit_of_shot_noise
@@ -258,5 +258,5 @@ def frc_table(arrays: Mapping[str, NDArray[np.complexfloating]]) -> pd.DataFrame
             if not data_range(truth):
                 correlation = np.full_like(correlation, np.nan)
             columns = {"frequency": frequency, "frc": correlation, "ssnr": ssnr_of_truth(correlation)}
-            tables.append(pd.DataFrame({"method": method, "part": part, **columns}))
+            tables.append(pd.DataFrame({"method": method, "part": part, **columns})[list(TABLE_COLUMNS)])
     return pd.concat(tables, ignore_index=True)

@@ -23,6 +23,9 @@ ONE_BIT_SNR = 0.5
 THRESHOLDS = ("1/7", "half-bit", "1-bit")
 """Names of the thresholds for two independent halves, see `half_thresholds`."""
 
+TABLE_COLUMNS = ("method", "part", "frequency", "frc", "ssnr")
+"""Columns of the FRC of several methods with the truth, see `ptycho.scoring.evaluate.frc_table`."""
+
 
 def frc(image: NDArray[np.floating], truth: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fourier ring correlation of two real images.

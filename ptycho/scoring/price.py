@@ -22,6 +22,21 @@ TARGETS = (0.25, 0.5, 0.75)
 REACHED, PARTLY, AT_LOWEST, NOT_REACHED, NO_VALUE = "reached", "partly reached", "at lowest dose", "not reached", "none"
 """Values of the column `status`, see `price_table`."""
 
+COLUMNS = (
+    "split",
+    "view",
+    "method",
+    "resolution",
+    "status",
+    "dose_photons",
+    FLUENCE,
+    "upper_limit",
+    "sd_factor",
+    "n_reached",
+    "n",
+)
+"""Columns of a table of prices, see `price_table`."""
+
 
 class Crossing(NamedTuple):
     """Where a curve of resolution against dose first reaches a target."""
@@ -106,20 +121,7 @@ def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[
             photons = price["dose_photons"] * per_photon.get((split, view), np.nan)
             row = {"split": split, "view": view, "method": method, "resolution": target, **price, FLUENCE: photons}
             table.append(row)
-    columns = [
-        "split",
-        "view",
-        "method",
-        "resolution",
-        "status",
-        "dose_photons",
-        FLUENCE,
-        "upper_limit",
-        "sd_factor",
-        "n_reached",
-        "n",
-    ]
-    return pd.DataFrame(table)[columns]
+    return pd.DataFrame(table)[list(COLUMNS)]
 
 
 def _price(curves: pd.DataFrame, target: float) -> dict[str, Any]:
