@@ -37,13 +37,13 @@ def beam(n=N):
     return inverse_diffract(wave * np.exp(1j * (1.2 * u * v + 0.7 * v * (u**2 + v**2))))
 
 
-def right(n=N, rows=ROWS, columns=COLUMNS, dose=DOSE):
+def right(n=N, rows=ROWS, columns=COLUMNS, dose=DOSE, *, seed=3, kind="dead_leaves"):
     """A scan without a fault."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     row, column = np.divmod(np.arange(rows * columns), columns)
     y, x = (n / 2 + 3 + SPACING_PX * axis + rng.uniform(-1, 1, rows * columns) for axis in (row, column))
     shape = int(y.max()) + n // 2 + 4, int(x.max()) + n // 2 + 4
-    obj = simulate_object("dead_leaves", shape, np.random.default_rng(4))
+    obj = simulate_object(kind, shape, np.random.default_rng(seed + 1))
     probe = scale_to(beam(n), dose)
     return RawScan(rng.poisson(predict_intensity(obj, probe, x, y)), x, y, probe, obj)
 

@@ -1,10 +1,14 @@
 """Faults that a reconstruction takes up, so that no deviance shows them: where `ptycho check` does nevertheless."""
 
+import re
+
 import numpy as np
 import pytest
 
-from ptycho.inspection.counts import check_counts
-from ptycho.inspection.probe import check_probe
+from ptycho.inspection.counts import check_counts, usable_exposures
+from ptycho.inspection.orientation_search import check_orientation, search_orientation
+from ptycho.inspection.probe import check_probe, match_patterns
+from ptycho.inspection.quantity import is_open
 from tests.faulty_scans import errors, right, statistics_of, write
 
 
@@ -23,6 +27,29 @@ def test_a_gain_of_seven_is_an_error_and_a_note_says_its_option(tmp_path):
     (error,) = errors(check_counts(statistics_of(scan)[0]))
     assert error.startswith("every count is a multiple of 7: units of the detector, not photons")
     assert "--photons-per-unit 0.1429" in error
+
+
+@pytest.mark.parametrize(
+    ("gain", "readout", "topic", "message"),
+    [
+        (7.0, 5.0, "orientation", "even the best of the quick trials leaves a misfit of [6-9]"),
+        (1 / 7, 0.0, "counts", r"exposures are predicted better than photons scatter: a misfit of 0\.[2-4]"),
+    ],
+    ids=["with noise", "rounded"],
+)
+def test_a_gain_without_a_divisor_shows_in_the_misfit(tmp_path, quick, gain, readout, topic, message):
+    """Counts that are whole again: noise was added, or they were rounded."""
+    raw = right()
+    counts = np.rint(gain * raw.counts + readout * np.random.default_rng(0).normal(size=raw.counts.shape))
+    scan = write(tmp_path / "scan.npz", raw.changed(counts=np.maximum(counts, 0)))
+    statistics, valid = statistics_of(scan)
+    assert errors(check_counts(statistics)) == []
+    match, usable = match_patterns(statistics, valid, scan.probe), usable_exposures(statistics)
+    search = search_orientation(scan, usable, valid, match, quantity_is_open=is_open(scan, statistics))
+    (found,) = (part for part in check_orientation(search) if part.level == "warning")
+    assert found.topic == topic
+    assert re.match(message, found.text), found.text
+    assert "photons" in found.remedy
 
 
 def test_dark_frames_are_an_error_and_are_named(tmp_path):

@@ -18,6 +18,7 @@ from ptycho.inspection.pixels import SuspiciousPixels, check_pixels, find_pixels
 from ptycho.inspection.positions import check_positions, runaways
 from ptycho.inspection.probe import check_probe, match_patterns
 from ptycho.inspection.quantity import is_open as quantity_is_open
+from ptycho.inspection.scale import check_scale, search_scale
 from ptycho.inspection.statistics import FrameStatistics, frame_statistics
 from ptycho.inspection.support import Request, Support, check_request, check_support, find_support
 from ptycho.physics.probes import diameter_px
@@ -89,9 +90,10 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
     jumps = find_jumps(statistics.photons, points, usable)
     is_sure = search is not None and search.is_decided and search.holds_counts
     jumps = confirm_jumps(scan, jumps, usable, good, orientation) if is_sure else []
+    scale = None if search is None else search_scale(scan, usable, good, search)
     support = find_support(scan, statistics.photons, usable, grouping)
-    findings += [*check_flux(jumps, len(scan)), *check_orientation(search), *check_support(support)]
-    findings += check_request(request, support)
+    findings += [*check_flux(jumps, len(scan)), *check_orientation(search), *check_scale(scale)]
+    findings += [*check_support(support), *check_request(request, support)]
     return Check(
         scan=scan,
         verdict=Verdict.of(str(scan.path), findings),

@@ -31,6 +31,8 @@ MARGIN = 1.1
 """Ratio of misfits from which on one orientation is better than another, if their scatter does not explain it."""
 ROUGH = 3.0
 """Misfit of the best trial above which probe or positions are rough."""
+TOO_GOOD = 0.7
+"""Misfit of the best trial below which counts are no photons: those scatter more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +118,7 @@ def search_orientation(
     """
     if usable.sum() < MIN_EXPOSURES:
         return None
-    n = scan.n_pixels
-    few, more = (
-        read_trial_data(scan, *choose_exposures(scan, usable, int(np.clip(low * 256 / n, low, high))), valid)
-        for low, high in (QUICK_EXPOSURES, LONG_EXPOSURES)
-    )
+    few, more = _read(scan, usable, valid, QUICK_EXPOSURES), read_long_trial(scan, usable, valid)
     search = None if quantity_is_open else _search(few, more, match)
     if search is not None and search.is_decided and search.free[0].misfit <= ROUGH:
         return search
@@ -129,6 +127,16 @@ def search_orientation(
     if search is None or quantity.power != 1:
         search = _search(replace(few, power=quantity.power), replace(more, power=quantity.power), match)
     return replace(search, quantity=quantity)
+
+
+def read_long_trial(scan: Scan, usable: NDArray[np.bool_], valid: NDArray[np.bool_]) -> TrialData:
+    """Read the exposures of the longer trials; parameters as `search_orientation`."""
+    return _read(scan, usable, valid, LONG_EXPOSURES)
+
+
+def _read(scan: Scan, usable: NDArray[np.bool_], valid: NDArray[np.bool_], limits: tuple[int, int]) -> TrialData:
+    count = int(np.clip(limits[0] * 256 / scan.n_pixels, *limits))
+    return read_trial_data(scan, *choose_exposures(scan, usable, count), valid)
 
 
 def _search(few: TrialData, more: TrialData, match: PatternMatch) -> OrientationSearch:
@@ -152,8 +160,11 @@ def check_orientation(search: OrientationSearch | None) -> list[Finding]:
     misfit = search.free[0].misfit
     if misfit > ROUGH and search.holds_counts:
         text = f"even the best of the quick trials leaves a misfit of {misfit:.3g} (1 is perfect)"
-        remedy = "probe or positions are rough, or the detector is not what the scan says"
+        remedy = "probe or positions are rough, counts are no photons, or the detector is not what the scan says"
         findings.append(Finding("orientation", "warning", text, remedy))
+    if misfit < TOO_GOOD and search.holds_counts:
+        text = f"exposures are predicted better than photons scatter: a misfit of {misfit:.3g} where 1 is perfect"
+        findings.append(Finding("counts", "warning", text, "ptycho convert … --photons-per-unit G"))
     return findings
 
 

@@ -52,6 +52,11 @@ class TrialData:
         counts = self.counts[chosen]
         return counts if self.power == 1 else np.float32(self.unit) * counts**self.power
 
+    def scaled(self, factor: float) -> "TrialData":
+        """Return the data with all distances between positions times a factor."""
+        x, y = (axis.mean() + factor * (axis - axis.mean()) for axis in (self.xcoords, self.ycoords))
+        return replace(self, xcoords=x, ycoords=y)
+
     def turned(self, orientation: Orientation) -> "TrialData":
         """Return the data in another orientation; the probe stays as it is."""
         x, y = orientation.positions(self.xcoords, self.ycoords)
