@@ -1,6 +1,6 @@
 """PtychoDataContainer: groups of exposures as lazy arrays, as tensors on demand, and as a stream of batches.
 
-A file-backed container never holds the grouped frames: `_X_np` gathers them from the scan's memory map when indexed.
+A file-backed container never holds the grouped frames: `_X_np` gathers them from the scan's file when indexed.
 """
 
 import itertools

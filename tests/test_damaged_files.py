@@ -174,7 +174,7 @@ def test_pipes_and_folders_are_not_read(tmp_path):
 
 
 def test_a_scan_that_is_cut_while_it_is_read_is_named(tmp_path):
-    """No signal ends the process: the file is asked for every row, and its size before a part of it is mapped."""
+    """No signal ends the process: no page of the file is mapped."""
     path = write_scan(tmp_path / "scan.npz")
     scan = open_scan(path)
     read = [scan.object[2:5, 3:6]]
@@ -188,7 +188,9 @@ def test_a_scan_that_is_cut_while_it_is_read_is_named(tmp_path):
     "index",
     [0, -1, slice(1, 4), slice(None, None, 2), slice(4, 1, -1), slice(3, 3), [3, 1, 1, 2], np.array([-1, 0]), ...,
      np.array([True, False, True, False, True, False]), (slice(1, 3), slice(2, 5), 4), (0, slice(None), slice(1, 2)),
-     np.zeros(0, int), np.array([[0, 1], [2, 3]])],
+     np.zeros(0, int), [], np.array([[0, 1], [2, 3]]), (slice(1, 5), slice(1, 3)), (slice(4, 2), slice(0, 3)), (2, 3),
+     (slice(1, 5), slice(3, 1)), (slice(None, None, 2), slice(1, 6, 2)), (slice(-3, 99), slice(-9, -1)), (), (..., 2),
+     (-1, slice(None), [1, 0]), (slice(1, 4), [0, 2], [3, 3]), ([0, 1], [2, 3]), (np.newaxis, 2)],
     ids=str,
 )  # fmt: skip
 def test_an_array_in_a_file_is_indexed_as_in_memory(tmp_path, index):

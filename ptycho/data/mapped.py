@@ -6,13 +6,12 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ptycho.workflow.files import ContractError, StrPath, explained
 
@@ -23,8 +22,9 @@ BLOCK_BYTES = 1 << 22
 class MappedArray:
     """An array in a file that is read when indexed: shape, dtype, len, and `[index]`, which returns a copy.
 
-    Rows are read by system calls, which fail with a message where the file has become shorter. Parts of rows are taken
-    from a memory map, whose file must not become shorter meanwhile.
+    Bytes are read by system calls, which fail with a message where the file has become shorter; a page that is mapped
+    would end the process by a signal. Of a box, `[rows, columns]`, nothing else is read; any other part of rows is
+    taken from whole ones.
 
     Parameters
     ----------
@@ -70,11 +70,6 @@ class MappedArray:
         """Size in the file [byte]."""
         return self.size * self.dtype.itemsize
 
-    @cached_property
-    def _memmap(self) -> NDArray[Any]:
-        with os.fdopen(os.dup(self._descriptor), "rb") as file:
-            return np.memmap(file, self.dtype, "r", self._offset, self.shape)
-
     def _check_end(self) -> None:
         missing = self._offset + self.nbytes - os.fstat(self._descriptor).st_size
         if missing > 0:
@@ -91,16 +86,39 @@ class MappedArray:
         ContractError
             If the file has become shorter than the part's end.
         """
-        if index is Ellipsis or (isinstance(index, tuple) and not index):
+        if isinstance(index, tuple):
+            return self._part(index)
+        if index is Ellipsis:
             return self._bytes(0, self.nbytes).view(self.dtype).reshape(self.shape)
         if isinstance(index, int | np.integer):
             return self._chosen(_numbers(np.array([index]), len(self)))[0]
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             return self._rows(start, stop) if step == 1 else self._chosen(np.arange(start, stop, step))
-        if isinstance(index, list | np.ndarray) and np.ndim(index) == 1 and len(index):
-            return self._chosen(_numbers(np.asarray(index), len(self)))
-        return self.read(lambda array: array[index])
+        if isinstance(index, list | np.ndarray) and np.ndim(index) == 1:
+            return self._chosen(_numbers(np.asarray(index, None if len(index) else np.int64), len(self)))
+        return self[...][index]
+
+    def _part(self, index: tuple[Any, ...]) -> NDArray[Any]:
+        """Return what an index along several axes takes."""
+        first, *rest = index or (Ellipsis,)
+        if isinstance(first, slice) and len(rest) == 1 and isinstance(rest[0], slice):
+            (start, stop, step), (left, right, across) = first.indices(len(self)), rest[0].indices(self.shape[1])
+            if step == across == 1:
+                return self._box(start, stop, left, right)
+        if isinstance(first, slice):
+            return self[first][(slice(None), *rest)]
+        if isinstance(first, int | np.integer):
+            return self[[first]][(0, *rest)]
+        return self[...][tuple(index)]
+
+    def _box(self, start: int, stop: int, left: int, right: int) -> NDArray[Any]:
+        """Return some columns of some rows, read row by row."""
+        box = np.empty((max(stop - start, 0), max(right - left, 0), *self.shape[2:]), self.dtype)
+        column = math.prod(self.shape[2:]) * self.dtype.itemsize
+        for number, row in enumerate(box, start):
+            self._read(row.reshape(-1).view(np.uint8), (number * self.shape[1] + left) * column)
+        return box
 
     def _rows(self, start: int, stop: int) -> NDArray[Any]:
         count, row = max(stop - start, 0), math.prod(self.shape[1:]) * self.dtype.itemsize
@@ -110,28 +128,25 @@ class MappedArray:
         """Return some rows, (m, …); neighbors in the file are read together."""
         chosen = np.empty((len(rows), *self.shape[1:]), self.dtype)
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-        for first, last in zip(starts, [*starts[1:], len(rows)], strict=True):
+        for first, last in zip(starts, np.append(starts, len(rows))[1:], strict=True):
             chosen[first:last] = self._rows(int(rows[first]), int(rows[last - 1]) + 1)
         return chosen
 
     def _bytes(self, start: int, count: int) -> NDArray[np.uint8]:
-        """Read bytes of the array."""
-        values, done = np.empty(count, np.uint8), 0
-        while done < count:
+        """Return bytes of the array."""
+        values = np.empty(count, np.uint8)
+        self._read(values, start)
+        return values
+
+    def _read(self, values: NDArray[np.uint8], start: int) -> None:
+        """Fill values with bytes of the array."""
+        done = 0
+        while done < len(values):
             got = os.preadv(self._descriptor, [values[done:].data], self._offset + start + done)
             if not got:
                 self._check_end()
-                raise self._cut_short(count - done)
+                raise self._cut_short(len(values) - done)
             done += got
-        return values
-
-    def read(self, take: Callable[[NDArray[Any]], ArrayLike]) -> NDArray[Any]:
-        """Return a copy of what a function takes from the mapped array, and drop the pages that were read."""
-        self._check_end()
-        array = self._memmap if self.size else np.empty(self.shape, self.dtype)
-        part = np.array(take(array))
-        drop_pages(array)
-        return part
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)

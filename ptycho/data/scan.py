@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from ptycho.data.contract import check_index, check_metadata, check_scan
 from ptycho.data.lazy import LazyArray, MaskedFrames
-from ptycho.data.mapped import MappedArray
 from ptycho.data.npz import Npz
 from ptycho.physics.detector import PERFECT, Detector
-from ptycho.physics.forward import as_modes, blocks, cut_patches
+from ptycho.physics.forward import as_modes, blocks, window_corners
 from ptycho.workflow.files import ContractError, StrPath, replacing
 
 LEGACY_KEYS = {"diff3d", "intensity"}
@@ -72,11 +71,10 @@ class Scan:
 
     def patches(self, exposures: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Cut the truth under some exposures, (m, N, N); only their windows are read."""
-
-        def cut(plane: NDArray[Any]) -> NDArray[Any]:
-            return cut_patches(plane, self.xcoords[exposures], self.ycoords[exposures], self.n_pixels)
-
-        return self.object.read(cut) if isinstance(self.object, MappedArray) else cut(self.object[...])
+        x, y, n = self.xcoords[exposures], self.ycoords[exposures], self.n_pixels
+        corners = zip(*window_corners(self.object.shape, x, y, n), strict=True)
+        patches = [self.object[top : top + n, left : left + n] for top, left in corners]
+        return np.array(patches, self.object.dtype).reshape(-1, n, n)
 
 
 def open_scan(path: StrPath) -> Scan:

@@ -154,15 +154,30 @@ def cut_patches(
     ValueError
         If a window extends beyond the object, or a position is none, see `split_position`.
     """
+    top, left = window_corners(obj.shape, xcoords, ycoords, n, origin_px)
+    return np.lib.stride_tricks.sliding_window_view(obj, (n, n))[top, left]
+
+
+def window_corners(
+    shape: tuple[int, ...],
+    xcoords: NDArray[np.float64],
+    ycoords: NDArray[np.float64],
+    n: int,
+    origin_px: tuple[int, int] = (0, 0),
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first row and the first column of every window in an object of a shape, (M,) each.
+
+    Parameters and errors as those of `cut_patches`.
+    """
     top = window_start(ycoords, n) - origin_px[0]
     left = window_start(xcoords, n) - origin_px[1]
-    height, width = obj.shape
+    height, width = shape
     if len(top) and (min(top.min(), left.min()) < 0 or top.max() + n > height or left.max() + n > width):
         raise ValueError(
             f"windows of {n} px span rows {top.min()}..{top.max() + n} and columns {left.min()}..{left.max() + n}, "
             f"but the object has {height} × {width} px"
         )
-    return np.lib.stride_tricks.sliding_window_view(obj, (n, n))[top, left]
+    return top, left
 
 
 def predict_intensity(
