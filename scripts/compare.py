@@ -27,7 +27,7 @@ from ptycho.workflow.provenance import record_of
 objects = dict(zip(snakemake.params.methods, snakemake.input.objects, strict=True))
 scan = open_scan(snakemake.input.scan)
 view = open_view(snakemake.input.view, scan)
-region = Region.load(snakemake.input.region)
+region = Region.load(snakemake.input.region, scan.object.shape)
 metrics, arrays = compare(objects, scan, view, region)
 metrics = with_condition(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 save_table(snakemake.output.metrics, metrics)

@@ -24,7 +24,7 @@ from ptycho.workflow.provenance import record_of
 
 scan = open_scan(snakemake.input.scan)
 view = open_view(snakemake.input.view, scan)
-region = Region.load(snakemake.input.region)
+region = Region.load(snakemake.input.region, scan.object.shape)
 pairs = zip(snakemake.input.first, snakemake.input.second, strict=True)
 halves = dict(zip(snakemake.params.methods, pairs, strict=True))
 tables = [half_frc(*load_halves(paths, scan, view, region)).assign(method=method) for method, paths in halves.items()]

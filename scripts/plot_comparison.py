@@ -9,6 +9,7 @@ from ptycho.reporting.image_panels import add_scale_bars
 from ptycho.scoring.metric_tables import COLUMNS, warnings_of
 from ptycho.scoring.region import Region
 from ptycho.workflow import job
+from ptycho.workflow.files import ContractError
 from ptycho.workflow.paths import label
 from ptycho.workflow.provenance import record_of
 
@@ -19,13 +20,17 @@ job.log_to(snakemake.log[0])
 with Npz(snakemake.input.arrays) as file:
     arrays = {key: file.array(key) for key in file.keys if key != "metadata"}
     pixel_m = file.metadata().get("pixel_size_m")
+region = Region.load(snakemake.input.region)
+if region.shape != arrays["truth"].shape:
+    found = f"{snakemake.input.region}: a rectangle of {region.shape} px"
+    raise ContractError(f"{found}; {snakemake.input.arrays} has {arrays['truth'].shape}")
 table = read_table(snakemake.input.metrics, *COLUMNS)
 metrics = {method: dict(zip(rows["metric"], rows["value"], strict=True)) for method, rows in table.groupby("method")}
 figure = plot_comparison(
     arrays,
     metrics,
     label(dict(snakemake.wildcards.items())),
-    origin_px=Region.load(snakemake.input.region).origin_px,
+    origin_px=region.origin_px,
     warnings=warnings_of(table),
     reference_name=snakemake.params.reference_name,
 )

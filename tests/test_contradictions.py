@@ -116,4 +116,8 @@ def test_a_region_that_is_none_is_refused(tmp_path, text, message):
     with pytest.raises(ContractError, match=r"none.json: no such file"):
         Region.load(tmp_path / "none.json")
     (tmp_path / "good.json").write_text(json.dumps(asdict(Region(0, 4, 1, 5))), encoding="utf-8")
-    assert Region.load(tmp_path / "good.json") == Region(0, 4, 1, 5)
+    for shape in (None, (4, 5), (9, 9)):
+        assert Region.load(tmp_path / "good.json", shape) == Region(0, 4, 1, 5)
+    for shape in ((3, 9), (9, 4)):
+        with pytest.raises(ContractError, match=rf"good.json: .*; the object plane has {shape[0]} × {shape[1]} px"):
+            Region.load(tmp_path / "good.json", shape)
