@@ -27,5 +27,5 @@ views = [select_view(np.stack([ycoords, xcoords], axis=1), diameter, overlap) fo
 region = scored_region(illumination(probe, xcoords[kept], ycoords[kept], shape) for kept in views)
 height, width = region.shape
 print(f"scored: rows {region.y0}..{region.y1}, columns {region.x0}..{region.x1}, {height} × {width} px")
-numbers = {"split": split, **asdict(region), "provenance": record_of(snakemake, __file__)}
+numbers = {"split": split, **asdict(region), "shape": region.shape, "provenance": record_of(snakemake, __file__)}
 save_text(snakemake.output[0], json.dumps(numbers, indent=2) + "\n")

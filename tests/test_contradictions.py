@@ -106,6 +106,8 @@ def test_an_object_of_other_types_or_shapes_is_refused(tmp_path):
         ("{", "wanted a JSON object"),
         ('{"y0": 0, "y1": 4, "x0": 0}', "its content has no 'x1'; found y0, y1, x0"),
         ('{"y0": 0, "y1": 4.5, "x0": 0, "x1": 4}', "'y1' is 4.5; wanted an integer"),
+        ('{"y0": 0, "y1": 7, "x0": 1, "x1": 4, "shape": [6, 3]}', r"with 'shape' \[6, 3\]; wanted \[7, 3\]"),
+        ('{"y0": 0, "y1": 7, "x0": 1, "x1": 4, "shape": 7}', r"with 'shape' 7; wanted \[7, 3\]"),
         ('{"y0": 4, "y1": 4, "x0": 0, "x1": 4}', "wanted rows and columns from 0 on, at least one of each"),
     ],
 )

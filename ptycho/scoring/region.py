@@ -28,7 +28,7 @@ class Region:
 
     @classmethod
     def load(cls, path: StrPath, shape: tuple[int, ...] | None = None) -> "Region":
-        """Read a region from JSON with the keys y0, y1, x0 and x1.
+        """Read a region from JSON with the keys y0, y1, x0 and x1, and `shape`, which must be theirs if it is there.
 
         Parameters
         ----------
@@ -40,13 +40,16 @@ class Region:
         Raises
         ------
         ptycho.workflow.files.ContractError
-            If it is missing or damaged, no rectangle with a pixel, or leaves the object plane.
+            If it is missing or damaged, no rectangle with a pixel, of another shape, or leaves the object plane.
         """
         numbers, where = read_json(path), f"{path}: its content"
         check_fields(numbers, where, y0=int, y1=int, x0=int, x1=int)
         region = cls(*(numbers[key] for key in ("y0", "y1", "x0", "x1")))
         if not (0 <= region.y0 < region.y1 and 0 <= region.x0 < region.x1):
             raise ContractError(f"{where} is {region}; wanted rows and columns from 0 on, at least one of each")
+        stated = numbers.get("shape", [*region.shape])
+        if stated != [*region.shape]:  # a digit of the file has changed
+            raise ContractError(f"{where} is {region} with 'shape' {stated}; wanted {[*region.shape]}")
         if shape is not None and (region.y1 > shape[0] or region.x1 > shape[1]):
             raise ContractError(f"{where} is {region}; the object plane has {shape[0]} × {shape[1]} px")
         return region
