@@ -1,5 +1,7 @@
 """Readers of PtyLab, of TIFF files with a table; formats that are refused; the documented list of formats."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -79,6 +81,16 @@ def test_a_table_may_number_its_frames(tmp_path):
     scan = convert(*files, "--probe", tmp_path / "probe.npy")
     np.testing.assert_array_equal(member(scan, "scan_index"), [1, 3, 7])
     np.testing.assert_allclose(offsets(scan), POSITIONS[[1, 3, 7]] - POSITIONS[1])
+
+
+@pytest.mark.parametrize("number", ["3.5", "nan", "1e300", "-1e19"])
+def test_a_number_of_a_frame_that_is_none_is_refused(tmp_path, capsys, number):
+    raw = measurement(dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "frames.tif", raw["intensity"], photometric="minisblack")
+    rows = [f"{name},{x},{y}" for name, (x, y) in zip([number, *range(1, len(POSITIONS))], POSITIONS, strict=True)]
+    (tmp_path / "positions.csv").write_text("\n".join(["Frame,x (px),y (px)", *rows]), encoding="utf-8")
+    convert(tmp_path / "frames.tif", tmp_path / "positions.csv", tmp_path / "scan.npz", code=2)
+    assert re.search(r"positions\.csv: 'Frame' is .* somewhere; wanted numbers of frames", capsys.readouterr().err)
 
 
 def test_velociprobe_and_empad_are_refused_by_name(tmp_path, capsys):

@@ -48,7 +48,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     frame_numbers = read_frame_numbers(file, len(frames), len(positions))
     background, flux = (numbers(file, name) if name in file else None for name in ("background", "exposure_scale"))
     earlier = read_earlier(file)
-    index = numbers(file, "scan_index").ravel() if earlier and "scan_index" in file else None
+    index = numbers(file, "scan_index", "iu").ravel() if earlier and "scan_index" in file else None
     return RawScan(
         name=inputs.name,
         frames=frames,

@@ -23,6 +23,8 @@ PIXELS = ("px", "pixel", "pixels")
 NUMBERS = ("frame", "index", "exposure", "number")
 """Names of a column with the numbers of frames."""
 MAX_ROWS = 10_000_000
+MAX_NUMBER = 2**53
+"""Largest number of a frame: beyond it, floats do not tell one from the next."""
 
 
 def recognizes(inputs: Inputs) -> bool:
@@ -150,9 +152,17 @@ def _columns(
         asked.append(OpenConvention(f"the unit of the positions in {path.name}", answers, ("position_unit",)))
     positions = values[:, [x, y]] * (meters.pop() if unit == "m" else 1.0)
     place = next((i for i, name in enumerate(names) if name.strip().lower() in NUMBERS), None)
-    numbers = None if place is None else values[:, place].astype(np.int64)
+    numbers = None if place is None else _whole(path, names[place], values[:, place])
     said = f"columns {x} (x) and {y} (y)" + ("" if numbers is None else f", of the frames in column {place}")
     return positions, numbers, unit, asked, said
+
+
+def _whole(path: Path, name: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return numbers of frames as integers; refuse those that are none."""
+    right = (np.abs(values) <= MAX_NUMBER) & (values == np.floor(values))
+    if not right.all():
+        raise ContractError(f"{path}: '{name}' is {values[~right][0]:g} somewhere; wanted numbers of frames")
+    return values.astype(np.int64)
 
 
 FORMAT = Format(name="tiff", title="TIFF and a table", recognizes=recognizes, read=read)
