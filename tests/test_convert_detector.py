@@ -2,11 +2,12 @@
 
 import re
 
+import h5py
 import numpy as np
 import pytest
 
 from ptycho.physics.forward import diffract
-from tests.raw_scans import COUNT, N, convert, counts_of, member
+from tests.raw_scans import COUNT, N, convert, counts_of, measurement, member
 
 
 def test_photons_per_unit_rounds_and_says_the_loss(tmp_path, raw):
@@ -111,3 +112,24 @@ def test_a_probe_of_the_mean_pattern_has_no_hot_pixels_which_would_hide_them(tmp
     beams = [np.abs(diffract(probe[0])) ** 2 for probe in (scan.probe, wanted.probe)]
     first, second = (beam / beam.sum() for beam in beams)
     assert np.abs(first - second).sum() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("option", "key", "array"),
+    [
+        ("--probe", "probe", measurement()["probe"]),
+        ("--mask", "mask", np.eye(N, dtype=bool)),
+        ("--background", "background", np.ones((N, N))),
+        ("--exposure-scale", "exposure_scale", np.ones(COUNT)),
+    ],
+)
+def test_links_of_the_files_of_options_are_followed_if_asked(tmp_path, source, capsys, option, key, array):
+    (tmp_path / "inside").mkdir()
+    with h5py.File(tmp_path / "outside.h5", "w") as file:
+        file[key] = array
+    with h5py.File(tmp_path / "inside/linked.h5", "w") as file:
+        file[key] = h5py.ExternalLink("../outside.h5", key)
+    arguments = source, tmp_path / "scan.npz", option, tmp_path / "inside/linked.h5"
+    convert(*arguments, code=2)
+    assert f"'{key}' is in another folder" in capsys.readouterr().err
+    convert(*arguments, "--follow-links")

@@ -98,9 +98,17 @@ def test_other_files_are_refused_with_the_reason(tmp_path):
     )
     with pytest.raises(ContractError, match="compressed"):
         open_scan(tmp_path / "small.npz")
-    np.savez(tmp_path / "legacy.npz", diff3d=frames())
-    with pytest.raises(ContractError, match="legacy"):
-        open_scan(tmp_path / "legacy.npz")
+    np.savez(tmp_path / "raw.npz", diff3d=frames())
+    with pytest.raises(ContractError, match=r"found \['diff3d'\]; `ptycho convert` makes a scan of other files"):
+        open_scan(tmp_path / "raw.npz")
+    for start, kind in (
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"MM\0*\0\0", "a TIFF file"),
+        (b"\x93NUMPY", "a single array"),
+    ):
+        (tmp_path / "raw").write_bytes(start)
+        with pytest.raises(ContractError, match=f"raw: {kind}; wanted a scan, such as `ptycho convert` makes"):
+            open_scan(tmp_path / "raw")
     texts = {"{}": "at least 'dose'", "no JSON": "a JSON object", '{"dose": null}': "a number above 0"}
     for number, (text, wanted) in enumerate(texts.items()):
         arrays = {key: value for key, value in fields().items() if key != "metadata"}

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also fit both halves of the photons with each file's probe and positions: FRC between them",
     )
     parser.add_argument(
+        "--follow-links", action="store_true", help="also read files in other folders that OBJECT links to"
+    )
+    parser.add_argument(
         "--output", type=Path, metavar="STEM", help="write STEM.txt, .png and .json (default: <scan>_judge)"
     )
 
@@ -48,9 +51,8 @@ def run(options: argparse.Namespace) -> int:
 
     scan = open_scan(options.scan)
     exposures, which = chosen_exposures(scan, options)
-    judgments = [
-        judge(read_candidate(path, scan), scan, exposures, with_halves=options.half_frc) for path in options.objects
-    ]
+    candidates = (read_candidate(path, scan, options.follow_links) for path in options.objects)
+    judgments = [judge(candidate, scan, exposures, with_halves=options.half_frc) for candidate in candidates]
     text = judgment_text(judgments, f"{options.scan}: {which}")
     stem = options.output or Path(f"{options.scan.stem}_judge")
     save_text(Path(f"{stem}.txt"), text)

@@ -21,10 +21,11 @@ from ptycho.data.lazy import LazyArray, MaskedFrames
 from ptycho.data.npz import Npz
 from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes, blocks, window_corners
+from ptycho.workflow.damage import reading, require_file
 from ptycho.workflow.files import ContractError, StrPath, replacing
 
-LEGACY_KEYS = {"diff3d", "intensity"}
-"""Keys of frames in older layouts: such a file can be converted."""
+RAW = {b"\x89HDF": "an HDF5 file", b"II*\0": "a TIFF file", b"MM\0*": "a TIFF file", b"\x93NUM": "a single array"}
+"""First bytes of files as detectors and other programs write them -> what they are."""
 UNITS = "diffraction sqrt(counts), coords px, probeGuess sqrt(photon), objectGuess transmittance"
 """What the metadata of a scan says about units."""
 REQUIRED = ("diffraction", "xcoords", "ycoords", "probeGuess", "objectGuess", "metadata")
@@ -91,12 +92,12 @@ def open_scan(path: StrPath) -> Scan:
         If the file violates the data contract.
     """
     path = Path(path)
+    _refuse_raw(path)
     with Npz(path) as file:
         missing = [key for key in REQUIRED if key not in file]
         if missing:
-            hint = "a legacy file: convert it once, `ptycho convert`" if LEGACY_KEYS & set(file.keys) else "not a scan"
-            found = sorted(file.keys)
-            raise ContractError(f"{path}: no key {', '.join(map(repr, missing))}; found {found} ({hint})")
+            lacks, found = ", ".join(map(repr, missing)), sorted(file.keys)
+            raise ContractError(f"{path}: no key {lacks}; found {found}; `ptycho convert` makes a scan of other files")
         scan = Scan(
             path=path,
             diffraction=file.mapped("diffraction"),
@@ -112,6 +113,16 @@ def open_scan(path: StrPath) -> Scan:
         if "scan_index" in file:
             check_index(path, file.array("scan_index"), len(scan), distinct=False)
     return _masked(scan)
+
+
+def _refuse_raw(path: Path) -> None:
+    """Name the command that makes a scan of what other programs write."""
+    with reading(path):
+        require_file(path)
+        with path.open("rb") as file:
+            kind = RAW.get(file.read(4))
+    if kind is not None:
+        raise ContractError(f"{path}: {kind}; wanted a scan, such as `ptycho convert` makes of it")
 
 
 def _masked(scan: Scan) -> Scan:

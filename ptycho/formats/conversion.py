@@ -256,7 +256,7 @@ def _exposure_scale(prepared: Prepared, checked: _Checked) -> NDArray[np.float64
         return checked.totals / checked.totals.mean()
     name, flux = raw.name, raw.exposure_scale
     if asked is not None:
-        name, flux = asked, read_vector(Path(asked), ("exposure_scale", "ic"))
+        name, flux = asked, read_vector(Path(asked), ("exposure_scale", "ic"), prepared.options.follow_links)
         steps.append(f"flux of the exposures: that of {Path(asked).name}")
     if flux is None:
         return None

@@ -38,7 +38,7 @@ def read_npy(path: Path) -> NDArray[Any]:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
+def read_plane(path: Path, keys: tuple[str, ...], follow_links: bool = False) -> tuple[str, NDArray[Any]]:
     """Read an image of the detector; return the key that it was found under, and the array without axes of length 1.
 
     Parameters
@@ -47,6 +47,8 @@ def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
         NPY, TIFF, PNG, or an NPZ or HDF5 file that has one of the keys, or one array.
     keys : tuple of str
         Tried in this order.
+    follow_links : bool
+        Read files in other folders that the file links to.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
         return "", np.squeeze(read_npy(path))
     if path.suffix.lower() in SUFFIXES:
         return "", read_image(path, "buif")
-    with Inputs([path]) as inputs:
+    with Inputs([path], follow_links) as inputs:
         if not inputs.keyed:
             raise ContractError(f"{path}: wanted an NPY, NPZ, HDF5, TIFF or PNG file")
         file = inputs.keyed[0]
@@ -68,7 +70,7 @@ def read_plane(path: Path, keys: tuple[str, ...]) -> tuple[str, NDArray[Any]]:
         return key, np.squeeze(file.array(key))
 
 
-def read_vector(path: Path, keys: tuple[str, ...]) -> NDArray[np.float64]:
+def read_vector(path: Path, keys: tuple[str, ...], follow_links: bool = False) -> NDArray[np.float64]:
     """Read a number for each exposure, from a text file, or as `read_plane` does, (M,).
 
     Raises
@@ -80,7 +82,7 @@ def read_vector(path: Path, keys: tuple[str, ...]) -> NDArray[np.float64]:
         require_file(path)
         with reading(path):
             return np.loadtxt(path, np.float64, ndmin=1, encoding="utf-8").ravel()
-    key, values = read_plane(path, keys)
+    key, values = read_plane(path, keys, follow_links)
     if values.dtype.kind not in "uif":
         raise ContractError(f"{path}: '{key}' is {values.dtype}; wanted numbers")
     return values.astype(np.float64).ravel()
@@ -100,7 +102,7 @@ def read_mask(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDA
         bad |= _checked(raw.name, "mask", raw.bad_pixels, shape)
         steps.append(f"mask of the file: {_share(bad)} bad")
     if options.mask is not None:
-        key, values = read_plane(options.mask, ("bad_pixels", "mask"))
+        key, values = read_plane(options.mask, ("bad_pixels", "mask"), options.follow_links)
         marked = _checked(str(options.mask), key or "mask", values, shape) != 0
         marks = options.mask_marks or "bad"
         more = marked if marks == "bad" else ~marked
@@ -133,7 +135,7 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
             key, values = "", np.full(shape, float(options.background))
         except ValueError:
             name = options.background
-            key, values = read_plane(Path(name), ("background", "data_dark"))
+            key, values = read_plane(Path(name), ("background", "data_dark"), options.follow_links)
     background = _checked(name, key or "background", values, shape).astype(np.float64)
     wrong = background[~((background >= 0) & (background <= MAX_PHOTONS))]  # NaN, too
     if wrong.size:

@@ -118,7 +118,7 @@ def _read_probe(
 ) -> NDArray[np.complexfloating] | None:
     """Return the probe for the converted frames; None if it is to be made of the mean pattern."""
     if options.probe is not None:
-        modes = read_probe_file(options.probe)
+        modes = read_probe_file(options.probe, options.follow_links)
         steps.append(f"probe: that of {options.probe.name}")
     elif options.estimate_probe is not None:
         return None

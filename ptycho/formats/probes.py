@@ -52,8 +52,14 @@ def find_probe(file: KeyedFile) -> tuple[str, NDArray[Any]] | None:
     return None if key is None else (key, file.array(key))
 
 
-def read_probe_file(path: StrPath) -> NDArray[np.complex128]:
+def read_probe_file(path: StrPath, follow_links: bool = False) -> NDArray[np.complex128]:
     """Read a probe, (modes, H, W), from a `.npy`, or from any NPZ or HDF5 file that has one.
+
+    Parameters
+    ----------
+    path : path
+    follow_links : bool
+        Read files in other folders that it links to.
 
     Raises
     ------
@@ -65,7 +71,7 @@ def read_probe_file(path: StrPath) -> NDArray[np.complex128]:
         from ptycho.formats.detector_files import read_npy
 
         return check_probe(str(path), "the array", read_npy(path))
-    with Inputs([path]) as inputs:
+    with Inputs([path], follow_links) as inputs:
         probe = find_probe(inputs.keyed[0]) if inputs.keyed else None
     if probe is None:
         raise ContractError(f"{path}: no probe in it; wanted one of the keys {', '.join(PROBE_KEYS)}")

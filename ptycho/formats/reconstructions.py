@@ -12,14 +12,14 @@ from ptycho.data.npz import are_pixels
 from ptycho.data.object_files import KEYS, load_reconstruction, paste
 from ptycho.data.scan import Scan
 from ptycho.formats.hdf5_files import Hdf5File
-from ptycho.formats.inputs import numbers, require
+from ptycho.formats.inputs import kind_of, numbers, require
 from ptycho.formats.npz_files import NpzFile
 from ptycho.formats.readers.plain import OBJECT_KEYS, PROBE_KEYS
 from ptycho.physics.forward import as_modes, window_start
 from ptycho.workflow.files import ContractError, StrPath
 
 HDF5 = (".h5", ".hdf5", ".hdf")
-"""Suffixes of ptychodus products; any other file is an NPZ."""
+"""Suffixes of ptychodus products; what has another one is recognized by its content."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Candidate:
         return replace(self, object=paste(self.object, at, shape, fill=float(bright.mean())), origin_px=low)
 
 
-def read_candidate(path: StrPath, scan: Scan) -> Candidate:
+def read_candidate(path: StrPath, scan: Scan, follow_links: bool = False) -> Candidate:
     """Read an object, and its probe and positions where the file has them; otherwise those of the scan.
 
     Parameters
@@ -95,6 +95,8 @@ def read_candidate(path: StrPath, scan: Scan) -> Candidate:
         `object` or `objectGuess`, and optionally `probe` or `probeGuess`, `xcoords`, `ycoords` and `origin_px`.
     scan : Scan
         What it is a reconstruction of.
+    follow_links : bool
+        Read files in other folders that a product links to.
 
     Raises
     ------
@@ -105,8 +107,8 @@ def read_candidate(path: StrPath, scan: Scan) -> Candidate:
     path = Path(path)
     if path.is_dir():
         raise ContractError(f"{path}: a folder; wanted a file with an object")
-    if path.suffix.lower() in HDF5:
-        candidate = _read_product(path, scan)
+    if path.suffix.lower() in HDF5 or kind_of(path) == "hdf5":
+        candidate = _read_product(path, scan, follow_links)
     else:
         file = NpzFile(path)
         is_ours = set(KEYS) <= set(file.names())
@@ -193,13 +195,13 @@ def _matched(
     return {"exposures": indices.astype(np.int64), **positions}
 
 
-def _read_product(path: Path, scan: Scan) -> Candidate:
+def _read_product(path: Path, scan: Scan, follow_links: bool) -> Candidate:
     """Read a ptychodus product: object and probe with their pixel sizes, positions in meters.
 
     ptychodus put the center of an object of W pixels at W / 2 until late 2025, and at (W - 1) / 2 since: the origin is
     known to half a pixel only.
     """
-    file = Hdf5File(path)
+    file = Hdf5File(path, follow_links)
     try:
         obj = _one_layer(numbers(file, require(file, "object"), "uifc"), f"{path}: 'object'")
         probe = numbers(file, require(file, "probe"), "uifc")
