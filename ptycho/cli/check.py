@@ -1,8 +1,11 @@
-"""Check a scan before it is studied: counts, detector, positions, probe, orientation, and what study it supports.
+"""Check a scan before it is reconstructed: counts, detector, positions, probe, which way round, what study it supports.
 
-The exit code is 0 if nothing would ruin a study, 1 if something would, 2 if the file cannot be read. Beside the page
-STEM.html stand STEM.png, STEM.txt, STEM.json (the verdict), STEM.yaml (a study that the scan supports) and, if pixels
-should be masked or the flux jumps, STEM.npz with bad_pixels and exposure_scale.
+    ptycho check scan.npz
+
+Each line of the result names what was found and, if it would ruin a reconstruction, the option of ptycho convert that
+mends it. Exit code: 0 if nothing would ruin a study, 1 if something would, 2 if the file cannot be read. Look at
+STEM.html; STEM.png has its figure, STEM.txt its lines, STEM.json the same for programs, STEM.yaml a study that the scan
+supports and, if pixels should be masked or the flux jumps, STEM.npz a mask and the flux of every exposure.
 """
 
 import argparse
@@ -11,8 +14,10 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to a parser."""
-    parser.add_argument("scan", type=Path, help="scan of the contract, such as ptycho convert writes")
-    parser.add_argument("--output", type=Path, metavar="STEM", help="beginning of the files (default: <scan>_check)")
+    parser.add_argument("scan", type=Path, help="scan that ptycho convert has written")
+    parser.add_argument(
+        "--output", type=Path, metavar="STEM", help="beginning of the names of all files (default: <scan>_check)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,8 +1,11 @@
-"""Convert a scan of another program, or an NPZ of your own, to the data contract (docs/reference/files.md).
+"""Convert a measured scan to the NPZ that all other commands read: CXI, HDF5, MATLAB 7.3, TIFF, or an NPZ of your own.
 
-The format is recognized by the content; docs/reference/formats.md has the list. Every convention that is applied is
-printed, and kept in the metadata of the new file. A file that leaves one open is refused, with the options that settle
-it.
+    ptycho convert sample.cxi scan.npz
+    ptycho convert frames.tif positions.csv scan.npz --probe probe.npy --energy 8000 --distance 2 --detector-pixel 75e-6
+
+Start without options. The format is recognized by the content; docs/reference/formats.md has the list. What is done is
+printed line by line, and kept in the metadata of the new file. Where a file does not say what its numbers mean, it is
+refused, and the message names the options that say it. Then run ptycho check.
 """
 
 import argparse
@@ -27,64 +30,107 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_file_options(group: Any) -> None:
-    group.add_argument("--format", metavar="NAME", help="take the files for this format")
-    group.add_argument("--variant", metavar="NAME", help="which of its format's conventions a file follows")
+    group.add_argument("--format", metavar="NAME", help="read the files as this format")
     group.add_argument(
-        "--follow-links", action="store_true", help="also read files in other folders that inputs link to"
+        "--variant", metavar="NAME", help="the convention that the file follows, where its format has several"
     )
-    group.add_argument("--probe", type=Path, metavar="FILE", help="take the probe of this file")
+    group.add_argument(
+        "--follow-links", action="store_true", help="also read files in other folders that HDF5 files link to"
+    )
+    group.add_argument(
+        "--probe", type=Path, metavar="FILE", help="take the probe from this file: NPY, NPZ, HDF5, .ptyr"
+    )
     group.add_argument(
         "--estimate-probe",
         type=float,
         metavar="DEFOCUS",
-        help="make the probe of the mean pattern, DEFOCUS m from the focus",
+        help="make a probe from the mean pattern, DEFOCUS meters from the focus (0: in focus)",
     )
-    group.add_argument("--without-object", action="store_true", help="start from an object of ones")
+    group.add_argument("--without-object", action="store_true", help="do not take over the object of the file")
     group.add_argument("--leave-out", metavar="LIST", help="exposures to leave out, counted from 0: 5,17-30")
 
 
 def _add_frame_options(group: Any) -> None:
-    group.add_argument("--quantity", choices=("counts", "amplitude"), help="what the frames hold")
+    group.add_argument("--quantity", choices=("counts", "amplitude"), help="frames hold counts, or their square roots")
     group.add_argument(
         "--photons-per-unit",
         type=float,
         metavar="G",
-        help="multiply counts by G, round them to whole photons, say the loss",
+        help="photons per unit of the detector (ADU): counts are multiplied and rounded to whole photons",
     )
     order = group.add_mutually_exclusive_group()
-    order.add_argument("--frames-last", action="store_true", default=None, help="frames are (N, N, M)")
     order.add_argument(
-        "--frames-first", action="store_false", dest="frames_last", default=None, help="frames are (M, N, N)"
+        "--frames-last", action="store_true", default=None, help="frames are (N, N, M): exposures on the last axis"
+    )
+    order.add_argument(
+        "--frames-first",
+        action="store_false",
+        dest="frames_last",
+        default=None,
+        help="frames are (M, N, N): exposures on the first axis",
     )
     group.add_argument("--transpose", action="store_true", help="exchange rows and columns of the frames, before flips")
-    group.add_argument("--flip-x", action="store_true", help="reverse the columns of the frames")
-    group.add_argument("--flip-y", action="store_true", help="reverse the rows of the frames")
+    group.add_argument("--flip-x", action="store_true", help="mirror the frames left to right")
+    group.add_argument("--flip-y", action="store_true", help="mirror the frames top to bottom")
     group.add_argument(
-        "--zero-frequency", type=_center_or_corner, metavar="{center,corner}", help="where it is in the frames"
+        "--zero-frequency",
+        type=_center_or_corner,
+        metavar="{center,corner}",
+        help="where the frames have the direct beam",
     )
-    group.add_argument("--crop", type=int, metavar="N", help="keep N × N px around the zero frequency")
-    group.add_argument("--center", type=_pair, metavar="ROW,COLUMN", help="the zero frequency's pixel, for --crop")
-    group.add_argument("--bin", type=int, default=1, metavar="B", help="then add the counts of B × B px")
-    group.add_argument("--pad", type=int, metavar="N", help="then pad to N × N px, with bad pixels")
+    group.add_argument("--crop", type=int, metavar="N", help="keep N × N pixels around the direct beam")
+    group.add_argument(
+        "--center",
+        type=_pair,
+        metavar="ROW,COLUMN",
+        help="the pixel of the direct beam, for --crop (default: the middle)",
+    )
+    group.add_argument("--bin", type=int, default=1, metavar="B", help="then add up B × B pixels")
+    group.add_argument("--pad", type=int, metavar="N", help="then pad to N × N pixels; what is added is masked")
 
 
 def _add_detector_options(group: Any) -> None:
-    group.add_argument("--mask", type=Path, metavar="FILE", help="mask of the frames as they are in the file")
-    group.add_argument("--mask-marks", choices=("bad", "good"), help="what nonzero pixels of a mask are")
-    group.add_argument("--mask-saturated", action="store_true", help="mask pixels that reach the detector's maximum")
-    group.add_argument("--background", metavar="FILE", help="mean counts per exposure: a file, or a number")
+    group.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="mask of the frames as they are in the file: NPY, NPZ, HDF5, TIFF, PNG",
+    )
+    group.add_argument(
+        "--mask-marks",
+        choices=("bad", "good"),
+        help="what the mask marks by numbers other than 0 (default: bad pixels)",
+    )
+    group.add_argument(
+        "--mask-saturated",
+        action="store_true",
+        help="mask pixels that reach the maximum of the detector in some exposure",
+    )
+    group.add_argument(
+        "--background",
+        metavar="FILE",
+        help="mean background counts of every pixel in an exposure: a file, or one number",
+    )
     group.add_argument(
         "--exposure-scale",
         metavar="FILE",
-        help="flux of every exposure: a file, or 'frames' (by counts)",
+        help="flux of every exposure: a file (an ion chamber's), or 'frames' (from their counts)",
     )
-    group.add_argument("--background-subtracted", action="store_true", help="the frames lack it: add it to them")
+    group.add_argument(
+        "--background-subtracted",
+        action="store_true",
+        help="the background was subtracted from the frames: add it again",
+    )
 
 
 def _add_position_options(group: Any) -> None:
     group.add_argument("--position-unit", type=_unit, metavar="{m,um,nm,px}", help="unit of the positions")
-    group.add_argument("--position-columns", choices=("xy", "yx"), help="columns of a table without a header")
-    group.add_argument("--position-index", metavar="LIST", help="the positions of the frames, in order: 0-99,105")
+    group.add_argument(
+        "--position-columns", choices=("xy", "yx"), help="columns of a table of positions without a header"
+    )
+    group.add_argument(
+        "--position-index", metavar="LIST", help="which position each frame has, in order, counted from 0: 0-99,105"
+    )
     group.add_argument("--swap-positions", action="store_true", help="exchange x and y, before signs")
     group.add_argument("--negate-positions", action="store_true", help="change the sign of x and y")
     group.add_argument("--negate-x", action="store_true", help="change the sign of x alone")
@@ -92,16 +138,18 @@ def _add_position_options(group: Any) -> None:
     energy = group.add_mutually_exclusive_group()
     energy.add_argument("--energy", type=float, dest="energy_ev", metavar="EV", help="photon energy [eV]")
     energy.add_argument("--wavelength", type=float, dest="wavelength_m", metavar="M", help="wavelength [m]")
-    group.add_argument("--distance", type=float, dest="distance_m", metavar="M", help="from sample to detector [m]")
     group.add_argument(
-        "--detector-pixel", type=float, dest="detector_pixel_m", metavar="M", help="pixel of the detector [m]"
+        "--distance", type=float, dest="distance_m", metavar="M", help="from the sample to the detector [m]"
+    )
+    group.add_argument(
+        "--detector-pixel", type=float, dest="detector_pixel_m", metavar="M", help="side of a detector pixel [m]"
     )
     group.add_argument(
         "--pixel-size",
         type=float,
         dest="pixel_size_m",
         metavar="M",
-        help="pixel of the object, frames as in the file [m]",
+        help="side of an object pixel for the file's frames, in place of energy and distance [m]",
     )
 
 

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to a parser."""
-    parser.add_argument("scan", type=Path, help="scan of the contract")
+    parser.add_argument("scan", type=Path, help="scan that ptycho convert has written")
     parser.add_argument("objects", type=Path, nargs="+", metavar="OBJECT", help="file with an object")
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--view", type=Path, metavar="FILE", help="judge the holdout exposures of a study's view")
+    chosen.add_argument(
+        "--view",
+        type=Path,
+        metavar="FILE",
+        help="judge the exposures that no method of a study has seen, those of this view",
+    )
     chosen.add_argument("--exposures", metavar="LIST", help="judge these exposures alone, such as 5,17-30")
     parser.add_argument(
         "--half-frc",
