@@ -1,6 +1,8 @@
 """What must agree with pyproject.toml: the conda environments, the locks, the version, the commands."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -119,6 +121,19 @@ def test_the_makefile_has_a_lock_for_every_supported_python():
     assert [(lock, python) for python, lock in chosen] == LOCKS
     oldest, newest = (tuple(map(int, python.split("."))) for python in (LOCKS[0][1], LOCKS[-1][1]))
     assert PROJECT["requires-python"] == f">=3.{oldest[1]},<3.{newest[1] + 1}"
+
+
+@pytest.mark.parametrize("name", ["with space", "it's", "$HOME"])
+def test_a_folder_that_snakemake_cannot_run_a_python_in_is_refused_before_the_set_up(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    for file in ("Makefile", "pyproject.toml", *{lock for lock, _ in LOCKS}):
+        shutil.copy(ROOT / file, folder)
+    command, environment = ["make", f"PYTHON={sys.executable}", "setup"], {**os.environ, "PIP_NO_INDEX": "1"}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
+    assert run.returncode != 0
+    assert run.stderr.startswith(f"{folder}: a space, a quote or a dollar sign in this path; Snakemake cannot run")
+    assert not (folder / ".venv").exists()
 
 
 def test_the_version_is_the_same_everywhere():
