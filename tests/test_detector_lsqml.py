@@ -41,17 +41,17 @@ def start_at(scan):
     return start
 
 
-@pytest.mark.parametrize("compact", [False, True])
-def test_the_truth_stays_where_it_is(scan, exact, compact):
+@pytest.mark.parametrize("changes", [{}, {"compact": True}, {"stabilize": True}], ids=str)
+def test_the_truth_stays_where_it_is(scan, exact, changes):
     """Mask, background and flux are those of the forward model: nothing is left to be changed."""
     exposures, probe, _ = exact
     start = start_at(scan)
-    result = reconstruct(exposures, None, probe, ONE_EPOCH, LSQMLRun(seed=0, compact=compact, start=start))
+    result = reconstruct(exposures, None, probe, ONE_EPOCH, LSQMLRun(seed=0, start=start, **changes))
     truth = start((result.origin_px, result.object.shape))
     assert np.abs(result.object - truth).max() < 1e-3
     assert result.history["loss"].iloc[0] < 1e-5
     wrong = replace(exposures, detector=replace(exposures.detector, background=None))
-    moved = reconstruct(wrong, None, probe, ONE_EPOCH, LSQMLRun(seed=0, compact=compact, start=start))
+    moved = reconstruct(wrong, None, probe, ONE_EPOCH, LSQMLRun(seed=0, start=start, **changes))
     assert np.abs(moved.object - truth).max() > 1e-2
 
 

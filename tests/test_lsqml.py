@@ -101,6 +101,18 @@ def test_a_refined_probe_is_returned_in_our_units_with_its_illumination(scan, re
     np.testing.assert_allclose(refined.illumination, incident)
 
 
+@pytest.mark.parametrize(("stabilize", "low", "high"), [(False, 0.5, 0.85), (True, 0.9, 1.1)])
+def test_dim_pixels_are_predicted_too_dim_unless_the_roots_are_stabilized(scan, stabilize, low, high):
+    """The mean root of counts is far below the root of their mean where that is less than one photon."""
+    mean = predict_intensity(scan.object[:], scan.probe, scan.xcoords, scan.ycoords)
+    fitted = run(scan, stabilize=stabilize)
+    predicted = predict_intensity(
+        np.pad(fitted.object, 8, "edge"), scan.probe, scan.xcoords, scan.ycoords, np.subtract(fitted.origin_px, 8)
+    )
+    dim = (mean > 0.1) & (mean < 1)
+    assert low < predicted[dim].sum() / mean[dim].sum() < high
+
+
 def test_a_start_is_taken_up(scan, result):
     """From the object that a run has ended with, one epoch is better than one from a flat object."""
     epoch = replace(OPTIONS, epochs=1)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from ptycho.data.npz import load_arrays, save_arrays
@@ -70,8 +71,9 @@ def by_unrolled(scan):
 def by_lsqml(scan):
     view = view_of(scan)
     fit, validation = (lsqml.Exposures.of(scan, view.of_role(role)) for role in (FIT, VALIDATION))
-    result = lsqml.reconstruct(fit, validation, scan.probe, LSQML, lsqml.LSQMLRun(seed=0, refine_probe=True))
-    return result.object, result.history
+    runs = lsqml.LSQMLRun(seed=0), lsqml.LSQMLRun(seed=0, refine_probe=True, stabilize=True)  # method and reference
+    results = [lsqml.reconstruct(fit, validation, scan.probe, LSQML, run) for run in runs]
+    return np.stack([result.object for result in results]), pd.concat([result.history for result in results])
 
 
 def by_tv(scan):

@@ -79,7 +79,7 @@ def test_reference_and_study_share_the_photons_and_no_photon_is_lost(measured):
 
 def test_the_reference_is_close_to_the_object_that_was_measured(measured):
     reference, metadata = load_reconstruction(measured / RESULTS / "data/reference.npz")
-    assert metadata["method"] == "lsqml, probe refined"
+    assert metadata["method"] == "lsqml, probe refined; object by maximum likelihood"
     assert reference.refined.probe.shape == (2, 64, 64)
     scan = open_scan(measured / "scan.npz")
     obj, illumination = (

@@ -6,7 +6,7 @@ that need them, not with this module.
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +23,10 @@ from ptycho.workflow.job import CpuClock
 
 MARGIN_PX = 2
 """Margin around the windows [px]: with less, pty-chi pads the object at every step."""
+
+ANSCOMBE = 3 / 8
+"""Added to counts and to their predicted means, it makes the variance of the root nearly 1/4 from about one photon on,
+and the expected root nearly that of the mean (Anscombe, Biometrika 35, 246, 1948)."""
 
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """Origin, row and column in the object plane, and shape of the object [px]."""
@@ -79,6 +83,9 @@ class LSQMLRun:
     """Batches of neighbors with half the momentum: better where exposures hardly overlap."""
     refine_probe: bool = False
     """Refine the probe, too; default: it is known."""
+    stabilize: bool = False
+    """Compare √(counts + 3/8) with √(mean + 3/8): without it, pixels with less than about one photon are predicted too
+    dim, since the mean of √counts is far below the root of the mean."""
     start: Callable[[Box], NDArray[np.complex64]] | None = None
     """Takes the box of `object_box`, returns the (H, W) object to start from; default: a flat one."""
 
@@ -241,7 +248,11 @@ def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOpti
         solver.rescale_probe_intensity_in_first_epoch = False
         solver.single_slice_solve_obj_prb_step_size_jointly = False
         setup.object_options.remove_object_probe_ambiguity.enabled = False
-    counts, scale = np.square(fit.diffraction, dtype=np.float32), fit.detector.exposure_scale
+    counts, detector = np.square(fit.diffraction, dtype=np.float32), fit.detector
+    if run.stabilize:
+        detector = _with_background(detector, ANSCOMBE, probe.shape[-1])
+        counts += ANSCOMBE if detector.valid is None else ANSCOMBE * detector.valid  # its loss sees bad pixels: 0 there
+    scale = detector.exposure_scale
     task = PtychographyTask(
         setup,
         diffraction_data=counts if scale is None else counts / scale.astype(np.float32)[:, None, None],
@@ -251,8 +262,14 @@ def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOpti
         probe_position_y_px=ptychi_position(fit.ycoords, top, height).astype(np.float32),
         valid_pixel_mask=fit.detector.valid,
     )
-    _detect(task, fit.detector)
+    _detect(task, detector)
     return task
+
+
+def _with_background(detector: Detector, counts: float, n: int) -> Detector:
+    """Return a detector that adds the same mean counts to all of its (n, n) pixels."""
+    known = 0.0 if detector.background is None else detector.background
+    return replace(detector, background=np.full((n, n), counts, np.float32) + known)
 
 
 def _detect(task: Any, detector: Detector) -> None:
