@@ -56,6 +56,14 @@ def test_the_truth_has_a_misfit_of_one_and_a_wrong_probe_more(scan):
     assert misfit_of("flipped.npz", scan).ratio > 1.2
 
 
+def test_shot_noise_explains_more_where_the_probe_was_estimated_too(scan):
+    np.savez("known.npz", objectGuess=scan.object[...])
+    np.savez("refined.npz", objectGuess=scan.object[...], probe=scan.probe / 2)
+    known, refined = (judge(read_candidate(name, scan), scan) for name in ("known.npz", "refined.npz"))
+    more = refined.explained - known.explained
+    assert more == pytest.approx(2 * scan.probe.size / len(scan) / known.misfit.expected.mean(), rel=0.05)
+
+
 @pytest.mark.parametrize("center", [lambda size: size / 2, lambda size: (size - 1) / 2])
 def test_a_product_is_placed_whichever_center_it_means(scan, center):
     order = np.random.default_rng(0).permutation(len(scan))[:40]

@@ -113,11 +113,11 @@ def judge(
     if not len(chosen.exposures):
         raise ValueError(f"{candidate.path}: has no position for any of the exposures that are to be judged")
     misfit = measure_misfit(predicted_blocks(chosen.covering(), scan), scan.detector.valid)
-    n_object_pixels = _lit_pixels(candidate) / len(candidate.exposures)
+    n_pixels = _estimated_pixels(candidate, scan) / len(candidate.exposures)
     return Judgment(
         candidate=chosen,
         misfit=misfit,
-        explained=misfit_of_shot_noise(n_object_pixels, float(misfit.expected.mean())),
+        explained=misfit_of_shot_noise(n_pixels, float(misfit.expected.mean())),
         mean_pattern=mean_pattern_deviance(scan, candidate.exposures, chosen.exposures),
         curves=half_photon_frc(candidate, scan) if with_halves else None,
     )
@@ -134,11 +134,11 @@ def predicted_blocks(
         yield counts, scan.detector.expected_counts(intensity, exposures)
 
 
-def _lit_pixels(candidate: Candidate) -> int:
-    """Count the pixels of the object plane that a candidate's exposures illuminate."""
+def _estimated_pixels(candidate: Candidate, scan: Scan) -> int:
+    """Count the pixels that a candidate's exposures illuminate, and those of its probe unless it is the scan's."""
     whole = candidate.covering()
     flux = illumination(whole.probe, whole.xcoords, whole.ycoords, whole.object.shape, whole.origin_px)
-    return lit_pixels(flux)
+    return lit_pixels(flux) + (0 if np.array_equal(candidate.probe, scan.probe) else candidate.probe.size)
 
 
 def calibrate(candidate: Candidate, scan: Scan) -> Candidate:

@@ -172,8 +172,8 @@ def lit_pixels(illumination: NDArray[np.floating]) -> int:
     return int(np.sum(illumination >= LIT * np.median(illumination[illumination > 1.0e-3 * illumination.max()])))
 
 
-def misfit_of_shot_noise(n_object_pixels: float, expected_deviance: float) -> float:
-    """Misfit that shot noise explains: of an exact forward model, with the object estimated from noisy photons.
+def misfit_of_shot_noise(n_pixels: float, expected_deviance: float) -> float:
+    """Misfit that shot noise explains: of an exact forward model, its object and probe estimated from noisy photons.
 
     An unbiased estimate of p numbers from m exposures raises the deviance of exposures that it was not fitted to by
     p / m each (Akaike, IEEE Trans. Autom. Control 19, 716, 1974); the deviance of the fitted ones is lower by as much.
@@ -182,12 +182,13 @@ def misfit_of_shot_noise(n_object_pixels: float, expected_deviance: float) -> fl
 
     Parameters
     ----------
-    n_object_pixels : float
-        Illuminated pixels of the object per fitted exposure; each has a real and an imaginary part.
+    n_pixels : float
+        Illuminated pixels of the object per fitted exposure, and those of the probe if it was estimated, too. Each has
+        a real and an imaginary part.
     expected_deviance : float
         Expected deviance of an exposure, summed over its pixels; 0, where no photon is expected, gives infinity.
     """
-    return 1 + 2 * n_object_pixels / expected_deviance if expected_deviance else np.inf
+    return 1 + 2 * n_pixels / expected_deviance if expected_deviance else np.inf
 
 
 def _over(value: ArrayLike, expected: ArrayLike) -> NDArray[np.float64]:
