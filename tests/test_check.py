@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from ptycho.cli.main import main
 from ptycho.data.npz import load_arrays
+from ptycho.data.scan import open_scan
 from ptycho.inspection.check import check_scan
 from ptycho.inspection.findings import TOPICS, Finding, Verdict, named
 from ptycho.inspection.support import Request, check_request, find_support, study_file
@@ -112,6 +114,19 @@ def test_the_command_writes_page_figure_text_mask_and_study_and_says_it_by_its_e
     assert mask.sum() == 64
     check_config(load_config("out/gaps.yaml"))
     assert yaml.safe_load(Path("out/gaps.yaml").read_text(encoding="utf-8"))["source"]["scan"].endswith("gaps.npz")
+
+
+def test_the_command_that_is_printed_mends_the_scan(scans, quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    dark = right()
+    dark.counts[40:47], dark.counts[:, 5, 7] = 0, 100_000
+    write(tmp_path / "scan.npz", dark)
+    assert main(["check", "scan.npz"]) == 1
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert command == "ptycho convert scan.npz scan_mended.npz --leave-out 40-46 --mask scan_check.npz"
+    assert main(shlex.split(command)[1:]) == 0
+    scan = open_scan("scan_mended.npz")
+    assert (len(scan), scan.detector.bad_pixels.sum()) == (len(dark.counts) - 7, 1)
 
 
 @pytest.mark.parametrize("name", ["none.npz", "text.npz", "folder"])

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptycho.data.npz import save_arrays
 from ptycho.data.scan import open_scan
 from ptycho.inspection.check import Check, check_scan, unreadable
-from ptycho.inspection.findings import Verdict
+from ptycho.inspection.findings import Verdict, named_option
 from ptycho.inspection.support import Request, study_file
 from ptycho.reporting.check_figures import plot_check, plot_unreadable
 from ptycho.reporting.check_page import render_check, verdict_text
@@ -37,11 +39,14 @@ def check_file(
 def mending_command(check: Check, stem: StrPath) -> str:
     """Return the command that applies to the checked scan what the check proposes; "" if it proposes nothing.
 
-    Mask and flux are those of the scan that was checked, as its frames are; the options turn frames and mask alike.
+    Exposures that are of no use are left out. Mask and flux are those of the scan that was checked, as its frames are;
+    the options turn frames and mask alike.
     """
     search, options = check.search, []
     if search is not None and search.best.n_steps:
         options.append(search.best.options)
+    if check.usable.any() and not check.usable.all():
+        options.append(f"--leave-out {named_option(np.flatnonzero(~check.usable))}")
     for key, option in (("bad_pixels", "--mask"), ("exposure_scale", "--exposure-scale")):
         if key in check.proposals:
             options.append(f"{option} {stem}.npz")
