@@ -16,8 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from threadpoolctl import threadpool_limits
-
 from ptycho.workflow.files import ContractError, StrPath, WriteError, explained, explaining_tmpdir, replacing
 from ptycho.workflow.processes import end_with_parent
 
@@ -137,6 +135,8 @@ def limit_threads(threads: int) -> None:
     Unless TF_ENABLE_ONEDNN_OPTS is set, TensorFlow uses oneDNN's kernels. Some processors would not by default, which
     takes twice as long.
     """
+    from threadpoolctl import threadpool_limits  # not needed where a reconstruction alone is imported
+
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
