@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.reconstruction.passes import Array
 
 MAX_FEATURE = 3.0
 """Features are clipped to ± this: a few dim pixels would otherwise dominate."""
@@ -14,7 +15,7 @@ DAMPING = 0.05
 """Added to the illumination that divides the gradient, as a fraction of its median."""
 
 
-def preconditioned_gradient(likelihood: Likelihood, obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
+def preconditioned_gradient(likelihood: Likelihood, obj: Array) -> Array:
     """Return the likelihood's gradient divided by its diagonal curvature: a step in units of transmittance.
 
     Parameters
@@ -30,7 +31,7 @@ def preconditioned_gradient(likelihood: Likelihood, obj: NDArray[np.complex64]) 
         Step in units of transmittance.
     """
     illumination = likelihood.illumination()
-    damping = DAMPING * np.median(illumination[illumination > 1e-3 * illumination.max()])
+    damping = DAMPING * likelihood.device.xp.median(illumination[illumination > 1e-3 * illumination.max()])
     return likelihood(obj)[1] / (2 * (illumination + damping))
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ptycho.physics.forward import as_modes, shift_ramps, split_position, window_start
+from ptycho.physics.forward import as_modes, blocks, shift_ramps, split_position, window_start
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import CPU, Device
+from ptycho.reconstruction.passes import Array, Block, Expected, Windows
 
 BACKGROUND = 1.0e-3
 """Smallest background added to the predicted counts [photon/px]: without it, the gradient of a photon where almost
@@ -18,12 +20,7 @@ none is predicted consists of rounding errors."""
 MAX_BACKGROUND = 0.3
 """Largest background, in units of the mean count per pixel: more would explain the counts by itself."""
 
-Block: TypeAlias = tuple[NDArray[np.float32], NDArray[np.complex64]]
-"""Counts (m, N, N), zero frequency first, and shifted probes (m, modes, N, N), sample-centered."""
-
-Batch: TypeAlias = tuple[
-    tuple[slice, slice], Callable[[NDArray[np.complex64]], NDArray[np.complex64]], NDArray[np.float32]
-]
+Batch: TypeAlias = tuple[tuple[slice, slice], Callable[[Array], Array], Array]
 """Region, gradient and illumination of a mini-batch, see `Likelihood.batches`."""
 
 
@@ -31,7 +28,7 @@ class Likelihood:
     """Poisson deviance of counts on a canvas, and its gradient.
 
     The detector of the counts belongs to the model: mean counts are scale · |F(P O)|² + background, and bad pixels add
-    nothing to the deviance.
+    nothing to the deviance. Objects, gradients and illumination are arrays of `device`.
 
     Parameters
     ----------
@@ -42,8 +39,10 @@ class Likelihood:
     fraction : float
         Fraction of the probe's photons, and of the detector's background, that `counts` holds: 1, or that of a split.
     cache_bytes : int
-        Frames and shifted probes are cached if they need less than this [byte]; the last object and its gradient are
-        always kept.
+        Frames and shifted probes are cached if they need less than this [byte]; a GPU caches what fits, unless this is
+        0. The last object and its gradient are always kept.
+    device : Device
+        Where to compute.
 
     Attributes
     ----------
@@ -56,8 +55,8 @@ class Likelihood:
     background : float
         Mean count added to the predicted ones [photon/px], see `with_background`.
     detector : (2, N, N) float32 or None
-        1 in valid and 0 in bad pixels; background of `fraction` [photon]; zero frequency first. None: every pixel is
-        valid, without background.
+        1 in valid and 0 in bad pixels; background of `fraction` [photon]; zero frequency first, on the host. None:
+        every pixel is valid, without background.
     """
 
     def __init__(
@@ -66,9 +65,10 @@ class Likelihood:
         probe: NDArray[np.complexfloating],
         fraction: float = 1.0,
         cache_bytes: int = 1 << 28,
+        device: Device = CPU,
     ):
         self.counts, self.probe = counts, as_modes(probe).astype(np.complex64) * np.float32(np.sqrt(fraction))
-        modes, n, _ = self.probe.shape
+        self.device, (modes, n, _) = device, self.probe.shape
         self.n_pixels = n
         self.top, self.left = window_start(counts.ycoords, n), window_start(counts.xcoords, n)
         self.origin_px = int(self.top.min()), int(self.left.min())
@@ -76,14 +76,21 @@ class Likelihood:
         self.background, detector = BACKGROUND, counts.detector.scaled(fraction)
         planes = detector.planes()
         self.detector = None if planes is None else fft.ifftshift(planes, axes=(-2, -1))
-        self._valid = None if self.detector is None or detector.valid is None else self.detector[0] > 0
-        self._spectrum = fft.fft2(self.probe)
-        self._illumination: NDArray[np.float64] | None = None
+        valid = None if self.detector is None or detector.valid is None else self.detector[0] > 0
+        self._planes = None if self.detector is None else device.to_device(self.detector)
+        self._valid = None if valid is None else device.to_device(valid)
+        self._spectrum = device.fft.fft2(device.to_device(self.probe))
+        starts = self.top - self.origin_px[0], self.left - self.origin_px[1]
+        self._starts = tuple(device.to_device(axis.astype(np.int32)) for axis in starts)
+        self._illumination: Array | None = None
         self._noise_level: float | None = None
-        self._last: tuple[float, NDArray[np.complexfloating], tuple[float, NDArray[np.complex64]]] | None = None
-        self._cache: dict[int, Block] | None = {} if len(counts) * n * n * (4 + 8 * modes) < cache_bytes else None
+        self._last: tuple[float, Array, tuple[float, Array]] | None = None
+        self._block_size = device.block_size(counts.block_size, 8 * modes * n * n)
+        self._exposure_bytes = n * n * (4 + 8 * modes)
+        keeps = device.keeps(len(counts) * self._exposure_bytes, cache_bytes)
+        self._cache: dict[int, Block] | None = {} if keeps else None
 
-    def __call__(self, obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np.complex64]]:
+    def __call__(self, obj: Array) -> tuple[float, Array]:
         """Return half the deviance and its gradient.
 
         Parameters
@@ -99,47 +106,43 @@ class Likelihood:
         gradient : (H, W) complex64
             dE/dRe O + i dE/dIm O; read-only.
         """
-        if self._last is None or self._last[0] != self.background or not np.array_equal(self._last[1], obj):
-            self._last = self.background, obj.copy(), self._evaluate(obj)
-        return self._last[2]
+        last = self._last
+        if last is None or last[0] != self.background or not bool(self.device.xp.array_equal(last[1], obj)):
+            last = self._last = self.background, obj.copy(), self._evaluate(obj)
+        return last[2]
 
-    def _evaluate(self, obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np.complex64]]:
-        total, gradient = 0.0, np.zeros(self.shape, np.complex64)
-        for part in self.counts.parts:
-            block = self.block(part)
-            waves, intensity, frames = self._predict(obj, part, block, self.origin_px)
-            ratio = frames / intensity
-            logarithm = np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
-            total += float(np.sum(intensity - frames + frames * logarithm, dtype=np.float64))
-            self._add(_gradient_patches(waves, ratio, block), part, gradient, self.origin_px)
-        gradient.flags.writeable = False
-        return total, gradient
+    def _evaluate(self, obj: Array) -> tuple[float, Array]:
+        xp, total = self.device.xp, 0.0
+        gradient = xp.zeros(self.shape, np.complex64)
+        for part in self._parts:
+            block, windows = self.block(part), self._windows(part)
+            total = total + self.device.passes.accumulate(obj, block, windows, self._expected, gradient)
+        if self.device.is_host:
+            gradient.flags.writeable = False
+        return float(total), gradient
 
-    def gradient(self, obj: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
+    def gradient(self, obj: Array) -> Array:
         """Return the gradient that calling the likelihood returns, without the value; nothing is cached."""
-        gradient = np.zeros(self.shape, np.complex64)
-        for part in self.counts.parts:
-            block = self.block(part)
-            waves, intensity, frames = self._predict(obj, part, block, self.origin_px)
-            self._add(_gradient_patches(waves, frames / intensity, block), part, gradient, self.origin_px)
+        gradient = self.device.xp.zeros(self.shape, np.complex64)
+        for part in self._parts:
+            block, windows = self.block(part), self._windows(part)
+            self.device.passes.accumulate_gradient(obj, block, windows, self._expected, gradient)
         return gradient
 
-    def _predict(
-        self,
-        obj: NDArray[np.complexfloating],
-        exposures: slice | NDArray[np.int64],
-        block: Block,
-        origin: tuple[int, int],
-    ) -> tuple[NDArray[np.complex64], NDArray[np.float32], NDArray[np.float32]]:
-        """Return waves on the detector (m, modes, N, N), their mean counts, and the counts to compare (m, N, N)."""
-        frames, probes = block
-        windows = np.lib.stride_tricks.sliding_window_view(obj, (self.n_pixels, self.n_pixels))
-        patches = windows[self.top[exposures] - origin[0], self.left[exposures] - origin[1]]
-        waves = fft.fft2(patches[:, None] * probes, norm="ortho")
-        intensity = self._expected_counts(waves)
-        return waves, intensity, self._comparable(frames, intensity)
+    @property
+    def _parts(self) -> Iterator[slice]:
+        """Consecutive blocks of exposures that are computed at once."""
+        return blocks(len(self.counts), self._block_size)
 
-    def amplitude_update(self, obj: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
+    @property
+    def _expected(self) -> Expected:
+        return Expected(self.background, self._planes, self._valid)
+
+    def _windows(self, part: slice) -> Windows:
+        """Return where the windows of a block start on the canvas."""
+        return self._starts[0][part], self._starts[1][part]
+
+    def amplitude_update(self, obj: Array) -> Array:
         """Return what replaced amplitudes on the detector change: Σ_j conj(P_j) F⁻¹((sqrt(y_j / I_j) - 1) F(P_j O)).
 
         Each exposure's predicted wave gets the measured amplitudes and keeps its phases; with several modes, their
@@ -157,34 +160,14 @@ class Likelihood:
             Change of the exit waves, times the conjugate probe [photon]; divided by the illumination, the change of
             the object in one iteration of error reduction (Fienup, Appl. Opt. 21, 2758, 1982).
         """
-        update = np.zeros(self.shape, np.complex64)
-        for part in self.counts.parts:
-            block = self.block(part)
-            waves, intensity, frames = self._predict(obj, part, block, self.origin_px)
-            waves *= (np.sqrt(frames / intensity) - 1)[:, None]
-            self._add(_back_to_patches(waves, block), part, update, self.origin_px)
+        xp, passes = self.device.xp, self.device.passes
+        update = xp.zeros(self.shape, np.complex64)
+        for part in self._parts:
+            block, windows = self.block(part), self._windows(part)
+            waves, intensity, frames = passes.predict(obj, block, windows, self._expected)
+            waves *= (xp.sqrt(frames / intensity) - 1)[:, None]
+            passes.add(update, passes.back(waves, block), windows)
         return update
-
-    def _expected_counts(self, waves: NDArray[np.complex64]) -> NDArray[np.float32]:
-        """Return the mean counts (m, N, N) of waves on the detector, all modes together, with all that is added."""
-        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(self.background)
-        return intensity if self.detector is None else intensity + self.detector[1]
-
-    def _comparable(self, frames: NDArray[np.float32], intensity: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return counts whose bad pixels hold just what is predicted: value and gradient are zero there."""
-        return frames if self._valid is None else np.where(self._valid, frames, intensity)
-
-    def _add(
-        self,
-        patches: NDArray[Any],
-        exposures: slice | NDArray[np.int64],
-        canvas: NDArray[Any],
-        origin: tuple[int, int],
-    ) -> None:
-        """Add the patches of some exposures to a canvas."""
-        n = self.n_pixels
-        for patch, y, x in zip(patches, self.top[exposures] - origin[0], self.left[exposures] - origin[1], strict=True):
-            canvas[y : y + n, x : x + n] += patch
 
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
         """Yield every exposure once in mini-batches, block by block, blocks and exposures in random order.
@@ -203,26 +186,25 @@ class Likelihood:
         illumination : (h, w) float32
             Illumination of the box by the batch [photon/px].
         """
+        device, n = self.device, self.n_pixels
         parts = list(self.counts.parts)
         for number in rng.permutation(len(parts)):
             frames, probes = self.block(parts[number])
             order = rng.permutation(len(frames))
             for chosen in np.array_split(order, -(-len(order) // size)):
-                exposures, block = parts[number].start + chosen, (frames[chosen], probes[chosen])
-                origin = int(self.top[exposures].min()), int(self.left[exposures].min())
-                shape = (np.ptp(self.top[exposures]) + self.n_pixels, np.ptp(self.left[exposures]) + self.n_pixels)
-                illumination, (y, x) = np.zeros(shape, np.float32), np.subtract(origin, self.origin_px)
-                self._add((np.abs(block[1]) ** 2).sum(1), exposures, illumination, origin)
+                top, left = self.top[parts[number]][chosen], self.left[parts[number]][chosen]
+                origin = int(top.min()), int(left.min())
+                shape = int(np.ptp(top)) + n, int(np.ptp(left)) + n
+                starts = top - origin[0], left - origin[1]
+                windows = tuple(device.to_device(axis.astype(np.int32)) for axis in starts)
+                numbers = device.to_device(chosen)
+                block = frames[numbers], probes[numbers]
+                illumination, (y, x) = device.xp.zeros(shape, np.float32), np.subtract(origin, self.origin_px)
+                device.passes.add(illumination, (device.xp.abs(block[1]) ** 2).sum(1), windows)
 
-                def gradient(
-                    obj: NDArray[np.complexfloating],
-                    exposures: NDArray[np.int64] = exposures,
-                    block: Block = block,
-                    origin: tuple[int, int] = origin,
-                ) -> NDArray[np.complex64]:
-                    total = np.zeros(obj.shape, np.complex64)
-                    waves, intensity, frames = self._predict(obj, exposures, block, origin)
-                    self._add(_gradient_patches(waves, frames / intensity, block), exposures, total, origin)
+                def gradient(obj: Array, block: Block = block, windows: Windows = windows) -> Array:
+                    total = device.xp.zeros(obj.shape, np.complex64)
+                    device.passes.accumulate_gradient(obj, block, windows, self._expected, total)
                     return total
 
                 yield np.s_[y : y + shape[0], x : x + shape[1]], gradient, illumination
@@ -235,7 +217,7 @@ class Likelihood:
     def noise_level(self) -> float:
         """Return the square root of the mean count per valid pixel; computed once."""
         if self._noise_level is None:
-            total = sum(float(np.sum(self.block(part)[0], dtype=np.float64)) for part in self.counts.parts)
+            total = sum(float(self.block(part)[0].sum(dtype=np.float64)) for part in self._parts)
             self._noise_level = float(np.sqrt(total / self.n_values))
         return self._noise_level
 
@@ -255,38 +237,40 @@ class Likelihood:
         other.background = max(min(factor * noise, MAX_BACKGROUND * noise**2), BACKGROUND / 10)
         return other
 
-    def illumination(self) -> NDArray[np.float64]:
+    def illumination(self) -> Array:
         """Return the incident photons on the canvas, (H, W) float64 [photon/px]; computed once."""
         if self._illumination is None:
-            self._illumination = np.zeros(self.shape)
-            for part in self.counts.parts:
-                self._add((np.abs(self.block(part)[1]) ** 2).sum(1), part, self._illumination, self.origin_px)
+            xp = self.device.xp
+            self._illumination = xp.zeros(self.shape)
+            for part in self._parts:
+                photons = (xp.abs(self.block(part)[1]) ** 2).sum(1)
+                self.device.passes.add(self._illumination, photons, self._windows(part))
         return self._illumination
 
     def block(self, part: slice) -> Block:
-        """Read counts (m, N, N), zero frequency first, and shifted probes (m, modes, N, N), sample-centered."""
-        if self._cache is not None and part.start in self._cache:
-            return self._cache[part.start]
-        exposures = np.arange(part.start, part.stop)
-        frames = fft.ifftshift(self.counts.frames(exposures), axes=(-2, -1)).astype(np.float32)
+        """Return counts (m, N, N), zero frequency first, and shifted probes (m, modes, N, N), sample-centered.
+
+        They are read where they are not kept. A part of a block that is computed at once is a view of it.
+        """
+        if self._cache is None:
+            return self._read(part)
+        start = part.start - part.start % self._block_size
+        if start not in self._cache:
+            stop = min(start + self._block_size, len(self.counts))
+            if not self.device.has_room((stop - start) * self._exposure_bytes):
+                return self._read(part)
+            self._cache[start] = self._read(slice(start, stop))
+        frames, probes = self._cache[start]
+        return frames[part.start - start : part.stop - start], probes[part.start - start : part.stop - start]
+
+    def _read(self, part: slice) -> Block:
+        device, exposures = self.device, np.arange(part.start, part.stop)
+        frames = device.to_device(self.counts.frames(exposures).astype(np.float32))
+        frames = device.fft.ifftshift(frames, axes=(-2, -1))
         rest_y, rest_x = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
-        down, across = (ramp.astype(np.complex64)[:, None] for ramp in shift_ramps(rest_y, rest_x, self.n_pixels))
-        probes = fft.ifft2(self._spectrum * (down * across))
+        ramps = shift_ramps(rest_y, rest_x, self.n_pixels)
+        down, across = (device.to_device(ramp.astype(np.complex64)[:, None]) for ramp in ramps)
+        probes = device.fft.ifft2(self._spectrum * (down * across))
         if (scale := self.counts.detector.exposure_scale) is not None:
-            probes *= np.sqrt(scale[part]).astype(np.float32)[:, None, None, None]
-        if self._cache is not None:
-            self._cache[part.start] = frames, probes
+            probes *= device.to_device(np.sqrt(scale[part]).astype(np.float32))[:, None, None, None]
         return frames, probes
-
-
-def _gradient_patches(waves: NDArray[np.complex64], ratio: NDArray[np.float32], block: Block) -> NDArray[np.complex64]:
-    """Return the gradient over the patches of a block, (m, N, N), from counts over predicted ones; overwrites waves."""
-    waves *= (2 * (1 - ratio))[:, None]
-    return _back_to_patches(waves, block)
-
-
-def _back_to_patches(waves: NDArray[np.complex64], block: Block) -> NDArray[np.complex64]:
-    """Multiply waves that are taken back from the detector by the conjugate probes, and sum over modes."""
-    exit_waves = fft.ifft2(waves, norm="ortho")
-    exit_waves *= block[1].conj()  # in place: NumPy's choice of a temporary would depend on the block size
-    return exit_waves.sum(1)

@@ -1,19 +1,21 @@
-"""Minimize the Poisson likelihood with a total-variation prior: SciPy's L-BFGS with a preconditioner for ptychography.
+"""Minimize the Poisson likelihood with a total-variation prior: L-BFGS with a preconditioner for ptychography.
 
 Likelihood of the counts: Thibault and Guizar-Sicairos, New J. Phys. 14, 063004 (2012). Isotropic total variation of
 the complex object: Rudin, Osher and Fatemi, Physica D 60, 259 (1992). Two further kinds of steps help where L-BFGS is
-slow: steps in the slowly varying phase alone, and mini-batch epochs from a flat start.
+slow: steps in the slowly varying phase alone, and mini-batch epochs from a flat start. On the CPU, L-BFGS is SciPy's;
+on a GPU it is that of `ptycho.reconstruction.lbfgs`. Objects are arrays of the likelihood's device.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import fft
 from scipy import optimize as scipy_optimize
+from scipy.fft import fftfreq, rfftfreq
 
+from ptycho.reconstruction.devices import CPU, Device
+from ptycho.reconstruction.lbfgs import Evaluate, minimize_lbfgs
 from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.reconstruction.passes import Array
 
 TV_SMOOTHING = 0.02
 """ε of the prior [transmittance]: it is quadratic in differences well below this, linear in those above."""
@@ -38,7 +40,7 @@ MOMENTUM = 0.5
 """Fraction of the change of one mini-batch epoch that is added to the next one's."""
 
 
-def total_variation(obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np.complexfloating]]:
+def total_variation(obj: Array, device: Device = CPU) -> tuple[float, Array]:
     """Smoothed isotropic total variation, Σ sqrt(|∂x O|² + |∂y O|² + ε²) - ε, and its gradient.
 
     Differences are forward ones, none across the border.
@@ -47,6 +49,8 @@ def total_variation(obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np
     ----------
     obj : (H, W) complex
         Object.
+    device : Device
+        Where it is.
 
     Returns
     -------
@@ -55,14 +59,8 @@ def total_variation(obj: NDArray[np.complexfloating]) -> tuple[float, NDArray[np
     gradient : (H, W) complex
         dE/dRe O + i dE/dIm O.
     """
-    down, right = np.zeros_like(obj), np.zeros_like(obj)
-    down[:-1], right[:, :-1] = obj[1:] - obj[:-1], obj[:, 1:] - obj[:, :-1]
-    length = np.sqrt(down.real**2 + down.imag**2 + right.real**2 + right.imag**2 + TV_SMOOTHING**2)
-    down, right = down / length, right / length
-    gradient = -(down + right)
-    gradient[1:] += down[:-1]
-    gradient[:, 1:] += right[:, :-1]
-    return float(np.sum(length - TV_SMOOTHING, dtype=np.float64)), gradient
+    value, gradient = device.passes.total_variation(obj, TV_SMOOTHING)
+    return float(value), gradient
 
 
 class Preconditioner:
@@ -72,50 +70,52 @@ class Preconditioner:
     ----------
     illumination : (H, W) float
         Incident photons [photon/px].
+    device : Device
+        Where it is.
     """
 
-    def __init__(self, illumination: NDArray[np.floating]):
-        down, across = fft.fftfreq(illumination.shape[0])[:, None], fft.fftfreq(illumination.shape[1])
+    def __init__(self, illumination: Array, device: Device = CPU):
+        self.device = device
+        down, across = fftfreq(illumination.shape[0])[:, None], fftfreq(illumination.shape[1])
         gain = 1 + LOW_FREQUENCY_GAIN / (1 + (down**2 + across**2) / LOW_FREQUENCY**2)
-        self.filter = gain.astype(np.float32)
-        scale = np.sqrt(illumination + 0.02 * illumination.max())
+        self.filter = device.to_device(gain.astype(np.float32))
+        scale = device.xp.sqrt(illumination + 0.02 * illumination.max())
         self.scale, self.shape = (scale / scale.max()).astype(np.float32), illumination.shape
 
-    def _smooth(self, field: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
-        return fft.ifft2(fft.fft2(field) * self.filter)
+    def _smooth(self, field: Array) -> Array:
+        return self.device.fft.ifft2(self.device.fft.fft2(field) * self.filter)
 
-    def step(self, z: NDArray[np.float64]) -> NDArray[np.complex64]:
+    def step(self, z: Array) -> Array:
         """Map (2 H W,) float64 variables to the (H, W) complex64 change of the object that they represent."""
         return self._smooth(z.view(np.complex128).reshape(self.shape).astype(np.complex64)) / self.scale
 
-    def adjoint(self, gradient: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+    def adjoint(self, gradient: Array) -> Array:
         """Map the gradient over the object to the gradient over the variables: the adjoint of `step`."""
-        field = np.ascontiguousarray(self._smooth(gradient / self.scale), np.complex128)
+        field = self.device.xp.ascontiguousarray(self._smooth(gradient / self.scale), np.complex128)
         return field.view(np.float64).ravel()
 
 
-def _lbfgs(
-    evaluate: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]],
-    size: int,
-    first_step_rms: float,
-    iterations: int,
-) -> tuple[NDArray[np.float64], Any]:
+def _lbfgs(evaluate: Evaluate, size: int, first_step_rms: float, iterations: int, device: Device) -> tuple[Array, Any]:
     """Minimize from zero by L-BFGS in units of the first step.
 
     Returns
     -------
     minimum : (size,) float64
-    result : scipy.optimize.OptimizeResult
+    result : scipy.optimize.OptimizeResult or ptycho.reconstruction.lbfgs.Minimum
     """
     unit = first_step_rms * np.sqrt(size)
 
-    def scaled(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def scaled(z: Array) -> tuple[float, Array]:
         value, gradient = evaluate(unit * z)
         return value, unit * gradient
 
+    start = device.xp.zeros(size)
+    if not device.is_host:
+        found = minimize_lbfgs(scaled, start, iterations=iterations, memory=LBFGS_MEMORY, ftol=FTOL, device=device)
+        return unit * found.x, found
     result = scipy_optimize.minimize(
         scaled,
-        np.zeros(size),
+        start,
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": iterations, "maxcor": LBFGS_MEMORY, "maxfun": 2 * iterations, "ftol": FTOL},
@@ -123,9 +123,7 @@ def _lbfgs(
     return unit * result.x, result
 
 
-def minimize(
-    likelihood: Likelihood, obj: NDArray[np.complex64], tv_weight: float, iterations: int
-) -> tuple[NDArray[np.complex64], float, int]:
+def minimize(likelihood: Likelihood, obj: Array, tv_weight: float, iterations: int) -> tuple[Array, float, int]:
     """Minimize likelihood + tv_weight · total variation over the object.
 
     Parameters
@@ -148,19 +146,20 @@ def minimize(
     iterations : int
         L-BFGS iterations made.
     """
-    preconditioner = Preconditioner(likelihood.illumination())
+    device = likelihood.device
+    preconditioner = Preconditioner(likelihood.illumination(), device)
 
-    def evaluate(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def evaluate(z: Array) -> tuple[float, Array]:
         trial = obj + preconditioner.step(z)
         value, gradient = likelihood(trial)
-        prior, prior_gradient = total_variation(trial)
+        prior, prior_gradient = total_variation(trial, device)
         return value + tv_weight * prior, preconditioner.adjoint(gradient + np.float32(tv_weight) * prior_gradient)
 
-    z, result = _lbfgs(evaluate, 2 * obj.size, FIRST_STEP_RMS, iterations)
+    z, result = _lbfgs(evaluate, 2 * obj.size, FIRST_STEP_RMS, iterations, device)
     return (obj + preconditioner.step(z)).astype(np.complex64), float(result.fun), int(result.nit)
 
 
-def minimize_slow_phase(likelihood: Likelihood, obj: NDArray[np.complex64], iterations: int) -> NDArray[np.complex64]:
+def minimize_slow_phase(likelihood: Likelihood, obj: Array, iterations: int) -> Array:
     """Minimize the likelihood over a slowly varying phase factor of the object alone.
 
     A phase that varies little across the beam hardly changes the patterns: the curvature of the likelihood falls with
@@ -182,25 +181,26 @@ def minimize_slow_phase(likelihood: Likelihood, obj: NDArray[np.complex64], iter
         Start times the phase factor.
     """
     slowest, fastest = (waves / likelihood.n_pixels for waves in SLOW_PHASE_WAVES)
-    height, width = likelihood.shape
-    square = fft.fftfreq(height)[:, None] ** 2 + fft.rfftfreq(width) ** 2
-    gain = (np.exp(-square / fastest**2) / np.sqrt(1 + square / slowest**2)).astype(np.float32)
+    (height, width), device = likelihood.shape, likelihood.device
+    square = fftfreq(height)[:, None] ** 2 + rfftfreq(width) ** 2
+    gain = device.to_device((np.exp(-square / fastest**2) / np.sqrt(1 + square / slowest**2)).astype(np.float32))
 
-    def smooth(field: NDArray[np.floating]) -> NDArray[np.floating]:
-        return fft.irfft2(fft.rfft2(field) * gain, s=likelihood.shape)
+    def smooth(field: Array) -> Array:
+        return device.fft.irfft2(device.fft.rfft2(field) * gain, s=likelihood.shape)
 
-    def turned(z: NDArray[np.float64]) -> NDArray[np.complex64]:
-        return (obj * np.exp(1j * smooth(z.reshape(likelihood.shape).astype(np.float32)))).astype(np.complex64)
+    def turned(z: Array) -> Array:
+        phase = smooth(z.reshape(likelihood.shape).astype(np.float32))
+        return (obj * device.xp.exp(1j * phase)).astype(np.complex64)
 
-    def evaluate(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def evaluate(z: Array) -> tuple[float, Array]:
         trial = turned(z)
         value, gradient = likelihood(trial)
-        return value, smooth(np.imag(gradient * trial.conj())).astype(np.float64).ravel()
+        return value, smooth((gradient * trial.conj()).imag).astype(np.float64).ravel()
 
-    return turned(_lbfgs(evaluate, obj.size, FIRST_PHASE_STEP_RMS_RAD, iterations)[0])
+    return turned(_lbfgs(evaluate, obj.size, FIRST_PHASE_STEP_RMS_RAD, iterations, device)[0])
 
 
-def minibatch_epochs(likelihood: Likelihood, obj: NDArray[np.complex64], count: int) -> NDArray[np.complex64]:
+def minibatch_epochs(likelihood: Likelihood, obj: Array, count: int) -> Array:
     """Run epochs of preconditioned gradient steps with momentum, one step per mini-batch.
 
     Where a smooth beam keeps the photons in the middle of the detector, one epoch gets as far as several L-BFGS
@@ -222,12 +222,13 @@ def minibatch_epochs(likelihood: Likelihood, obj: NDArray[np.complex64], count: 
     (H, W) complex64
         Object after the last epoch.
     """
-    rng, obj, change = np.random.default_rng(0), obj.copy(), np.zeros_like(obj)
+    xp = likelihood.device.xp
+    rng, obj, change = np.random.default_rng(0), obj.copy(), xp.zeros_like(obj)
     smoothed = likelihood.with_background(np.inf)
     for _ in range(count):
         before = obj.copy()
         for region, gradient, illumination in smoothed.batches(BATCH_SIZE, rng):
-            step = gradient(np.ascontiguousarray(obj[region])) / (2 * (illumination + DAMPING * illumination.max()))
+            step = gradient(xp.ascontiguousarray(obj[region])) / (2 * (illumination + DAMPING * illumination.max()))
             obj[region] -= step
         change = MOMENTUM * change + (obj - before)
         obj = before + change

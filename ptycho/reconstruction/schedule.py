@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ptycho.reconstruction.features import preconditioned_gradient, stack_features
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minibatch_epochs, minimize, minimize_slow_phase
+from ptycho.reconstruction.passes import Array
 from ptycho.reconstruction.tv import MIN_BACKGROUND_FRACTION
 
 DIFFERENCE_SCALE = 3.0
@@ -68,7 +69,7 @@ class Schedule:
             sizes = f"patterns of {self.n_pixels} px, but these have {probe.shape[-1]} px"
             raise ValueError(f"the unrolled network was trained on {sizes}")
 
-    def before(self, likelihood: Likelihood, scale: float = 1.0) -> list[NDArray[np.complex64]]:
+    def before(self, likelihood: Likelihood, scale: float = 1.0) -> list[Array]:
         """Run the stages; return the object at the end of each.
 
         Parameters
@@ -81,9 +82,9 @@ class Schedule:
         Returns
         -------
         list of (H, W) complex64
-            One object per stage.
+            One object per stage, on the likelihood's device.
         """
-        obj = np.full(likelihood.shape, self.transmittance, np.complex64)
+        obj = likelihood.device.xp.full(likelihood.shape, self.transmittance, np.complex64)
         ends, stages = [], self.stages
         if self.minibatch_epochs:
             obj, stages = minibatch_epochs(likelihood, obj, self.minibatch_epochs), stages - 1
@@ -97,13 +98,13 @@ class Schedule:
             ends.append(obj)
         return ends
 
-    def after(self, likelihood: Likelihood, obj: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    def after(self, likelihood: Likelihood, obj: Array) -> Array:
         """Run the L-BFGS iterations after the network, from its (H, W) object on."""
         smoothed = likelihood.with_background(self.background_fraction)
         return minimize(smoothed, obj, self.tv_weight, self.post_iterations)[0]
 
-    def features(self, likelihood: Likelihood, ends: list[NDArray[np.complex64]]) -> NDArray[np.float32]:
-        """Return the network's input, (H, W, `n_features`): see `ptycho.reconstruction.features`.
+    def features(self, likelihood: Likelihood, ends: list[Array]) -> NDArray[np.float32]:
+        """Return the network's input on the host, (H, W, `n_features`): see `ptycho.reconstruction.features`.
 
         Parameters
         ----------
@@ -114,7 +115,8 @@ class Schedule:
         """
         last, step = ends[-1], preconditioned_gradient(likelihood, ends[-1])
         fields = last - self.transmittance, step, *(DIFFERENCE_SCALE * (end - last) for end in ends[:-1])
-        return stack_features(fields, likelihood.illumination())
+        to_host = likelihood.device.to_host
+        return stack_features(map(to_host, fields), to_host(likelihood.illumination()))
 
     @property
     def n_features(self) -> int:

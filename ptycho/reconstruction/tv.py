@@ -3,7 +3,7 @@
 Likelihood of the counts (Thibault and Guizar-Sicairos, New J. Phys. 14, 063004, 2012) plus λ times the isotropic total
 variation (Rudin, Osher and Fatemi, Physica D 60, 259, 1992) of the complex object, minimized by L-BFGS from large to
 small λ. The final λ is the one that, fitted to most of the photons, predicts the others best. Exposures are read block
-by block in every evaluation: memory is the canvas.
+by block in every evaluation: memory is the canvas. On a GPU everything but these reads stays on it.
 """
 
 import logging
@@ -20,8 +20,10 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import canvas_of, cut_tiles, fullest
 from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts, split_counts
+from ptycho.reconstruction.devices import choose_device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
+from ptycho.reconstruction.passes import Array
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.job import CpuClock
 
@@ -55,6 +57,8 @@ class TVOptions:
     """Fraction of the photons that is fitted while λ is chosen; the rest is for validation."""
     tile_px: float
     """Largest extent of the positions of a tile [px]; larger scans are cut into tiles."""
+    device: str = "auto"
+    """Where to compute: `cpu`, `gpu`, or `auto`, see `ptycho.reconstruction.devices.choose_device`."""
 
 
 def background_for(likelihood: Likelihood, weight_ratio: float) -> Likelihood:
@@ -119,8 +123,15 @@ def reconstruct(
     -------
     Reconstruction
         `chosen` has `tv_weight`; `history` has stage, tile, tv_weight, iterations, objective, validation_deviance.
+
+    Raises
+    ------
+    ValueError
+        If the options name a device that cannot be used.
     """
     clock, positions, n = CpuClock(), (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
+    device = choose_device(options.device)
+    _logger.info("TV-MAP is computed on %s", device.name)
     tiles, transmittance = cut_tiles(*positions, options.tile_px, n), counts.mean_transmittance(probe)
     largest = fullest(tiles)
     rows: list[dict[str, Any]] = []
@@ -129,13 +140,14 @@ def reconstruct(
     )
     canvas = Canvas.around(*positions, n, folder)
     for number, tile in enumerate(tiles):
-        part = Likelihood(counts.select(tile.exposures), probe)
-        weights = [weight for weight in tv_weights(options, part.illumination()) if weight > chosen * 1.01] + [chosen]
-        obj = np.full(part.shape, transmittance, np.complex64)
+        part = Likelihood(counts.select(tile.exposures), probe, device=device)
+        illumination = device.to_host(part.illumination())
+        weights = [weight for weight in tv_weights(options, illumination) if weight > chosen * 1.01] + [chosen]
+        obj = device.xp.full(part.shape, transmittance, np.complex64)
         if number == largest:  # the choice of λ has fitted most of its photons down to this λ
             weights, obj = [weight for weight in weights if weight < WARM_START_FACTOR * chosen], start
         obj = continuation(part, obj, weights, options, rows, label=f"tile {number + 1}/{len(tiles)}")
-        canvas.include(canvas_of(tile, obj, part.illumination(), part.origin_px))
+        canvas.include(canvas_of(tile, device.to_host(obj), illumination, part.origin_px))
     return Reconstruction(
         object=canvas.mean(),
         illumination=canvas.weight,
@@ -148,13 +160,13 @@ def reconstruct(
 
 def continuation(
     likelihood: Likelihood,
-    obj: NDArray[np.complex64],
+    obj: Array,
     weights: list[float],
     options: TVOptions,
     rows: list[dict[str, Any]],
     *,
     label: str,
-) -> NDArray[np.complex64]:
+) -> Array:
     """Reconstruct from all photons with decreasing λ.
 
     Parameters
@@ -162,7 +174,7 @@ def continuation(
     likelihood : Likelihood
         Likelihood of all photons.
     obj : (H, W) complex64
-        Start.
+        Start, on the likelihood's device.
     weights : list of float
         Values of λ, decreasing.
     options : TVOptions
@@ -196,7 +208,7 @@ def choose_tv_weight(
     *,
     seed: int,
     rows: list[dict[str, Any]],
-) -> tuple[float, NDArray[np.complex64]]:
+) -> tuple[float, Array]:
     """Choose the λ, to a factor of √2, that predicts the validation photons best when the others are fitted.
 
     Parameters
@@ -219,17 +231,18 @@ def choose_tv_weight(
     chosen : float
         λ for all photons.
     obj : (H, W) complex64
-        Fit of most photons at `WARM_START_FACTOR` times that λ, or at the largest λ.
+        Fit of most photons at `WARM_START_FACTOR` times that λ, or at the largest λ; on the device of the options.
     """
+    device = choose_device(options.device)
     fractions = options.fit_fraction, 1 - options.fit_fraction
     parts = zip(split_counts(counts, options.fit_fraction, seed), fractions, strict=True)
-    fit, validation = (Likelihood(part, probe, fraction) for part, fraction in parts)
+    fit, validation = (Likelihood(part, probe, fraction, device=device) for part, fraction in parts)
     scale = np.sqrt(options.fit_fraction)  # λ for a part of the photons, in units of λ for all
     deviances: dict[float, float] = {}
-    fits: dict[float, NDArray[np.complex64]] = {}
-    obj = np.full(fit.shape, transmittance, np.complex64)
+    fits: dict[float, Array] = {}
+    obj = device.xp.full(fit.shape, transmittance, np.complex64)
 
-    def fit_and_validate(weight: float, start: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    def fit_and_validate(weight: float, start: Array) -> Array:
         smoothed = background_for(fit, weight * scale / (TYPICAL_TV_WEIGHT * fit.noise_level()))
         obj, objective, n_iterations = minimize(smoothed, start, weight * scale, options.iterations)
         deviances[weight], fits[weight] = 2 * validation(obj)[0] / validation.n_values, obj
@@ -237,7 +250,7 @@ def choose_tv_weight(
         rows.append({**numbers, "validation_deviance": deviances[weight]})
         return obj
 
-    grid = tv_weights(options, fit.illumination() / options.fit_fraction)
+    grid = tv_weights(options, device.to_host(fit.illumination()) / options.fit_fraction)
     for weight in tqdm(grid, desc="choice of λ", unit="λ"):
         obj = fit_and_validate(float(weight), obj)
         best = min(deviances, key=deviances.__getitem__)

@@ -1,0 +1,159 @@
+"""Passes over large arrays, as plain lines of any array namespace, and for NumPy: likelihood, prior and search.
+
+A pass of the likelihood works on `Block`s: counts (m, N, N) float32, zero frequency first, and shifted probes
+(m, modes, N, N) complex64, sample-centered; and on `Windows`: (m,) int32 rows and columns of the canvas where the
+windows start. `ptycho.reconstruction.kernels` has the same passes as CUDA kernels; `benchmarks/gpu_check.py` compares
+them with these lines on a GPU.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy import fft
+
+Array: TypeAlias = Any
+"""Array of a device's namespace: of NumPy on CPUs, of CuPy on GPUs."""
+Block: TypeAlias = tuple[Array, Array]
+Windows: TypeAlias = tuple[Array, Array]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is added to |F(P O)|², and which pixels are compared."""
+
+    background: float
+    """Mean count of every pixel [photon]."""
+    planes: Array | None
+    """(2, N, N) float32: 1 in valid and 0 in bad pixels; background of the detector [photon]; zero frequency first."""
+    valid: Array | None
+    """(N, N) bool; None: every pixel is compared."""
+
+
+class Passes:
+    """Plain lines of a namespace.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace, such as `numpy` or `cupy`.
+    fft : module
+        Its FFTs, which keep single precision: `scipy.fft` or `cupyx.scipy.fft`.
+    """
+
+    def __init__(self, xp: Any, fft: Any):
+        self.xp, self.fft = xp, fft
+
+    def cut(self, obj: Array, windows: Windows, n: int) -> Array:
+        """Return the (m, n, n) patches of an object in some windows."""
+        return obj[self._pixels(windows, n)]
+
+    def add(self, canvas: Array, patches: Array, windows: Windows) -> None:
+        """Add (m, n, n) patches to a canvas of the same kind, complex or real, in place."""
+        target, values = (self._as_real(array) for array in (canvas, patches.astype(canvas.dtype)))
+        self.xp.add.at(target, self._pixels(windows, patches.shape[-1]), values)
+
+    def _pixels(self, windows: Windows, n: int) -> tuple[Array, Array]:
+        """Return rows (m, n, 1) and columns (m, 1, n) of the pixels of some windows."""
+        side = self.xp.arange(n)
+        top, left = windows
+        return (top[:, None] + side)[:, :, None], (left[:, None] + side)[:, None, :]
+
+    def _as_real(self, array: Array) -> Array:
+        """Return the (..., 2) real and imaginary parts of a contiguous array, which CuPy adds up by index; else it."""
+        return array.view(array.real.dtype).reshape(*array.shape, 2) if array.dtype.kind == "c" else array
+
+    def predict(self, obj: Array, block: Block, windows: Windows, expected: Expected) -> tuple[Array, Array, Array]:
+        """Return waves on the detector (m, modes, N, N), their mean counts, and the counts to compare (m, N, N).
+
+        The counts of bad pixels are just what is predicted: value and gradient are zero there.
+        """
+        frames, probes = block
+        waves = self.fft.fft2(self.cut(obj, windows, frames.shape[-1])[:, None] * probes, norm="ortho")
+        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(expected.background)
+        if expected.planes is not None:
+            intensity = intensity + expected.planes[1]
+        return waves, intensity, frames if expected.valid is None else self.xp.where(expected.valid, frames, intensity)
+
+    def back(self, waves: Array, block: Block) -> Array:
+        """Take waves back from the detector, multiply them by the conjugate probes, and sum over modes: (m, N, N)."""
+        exit_waves = self.fft.ifft2(waves, norm="ortho")
+        exit_waves *= block[1].conj()  # in place: NumPy's choice of a temporary would depend on the block size
+        return exit_waves.sum(1)
+
+    def logarithm(self, ratio: Array) -> Array:
+        """Return log(ratio), and 0 where the ratio is 0."""
+        return self.xp.log(self.xp.where(ratio > 0, ratio, np.float32(1)))
+
+    def accumulate(self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array | None) -> Any:
+        """Return half the deviance of a block, a float64 number of the device, and add its gradient to a canvas.
+
+        Parameters
+        ----------
+        obj : (H, W) complex64
+            Object.
+        block, windows
+            Exposures, and where their windows start in `obj` and `gradient`.
+        expected : Expected
+            What is added to the predicted counts.
+        gradient : (H, W) complex64
+            Canvas of the gradient, changed in place.
+        """
+        waves, intensity, frames = self.predict(obj, block, windows, expected)
+        ratio = frames / intensity
+        value = self.xp.sum(intensity - frames + frames * self.logarithm(ratio), dtype=np.float64)
+        self._add_gradient(waves, ratio, block, windows, gradient)
+        return value
+
+    def accumulate_gradient(
+        self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array
+    ) -> None:
+        """Add the gradient of half the deviance of a block to a canvas, as `accumulate` does, without the value."""
+        waves, intensity, frames = self.predict(obj, block, windows, expected)
+        self._add_gradient(waves, frames / intensity, block, windows, gradient)
+
+    def _add_gradient(self, waves: Array, ratio: Array, block: Block, windows: Windows, gradient: Array) -> None:
+        """Add the gradient over the patches of a block, from counts over predicted ones; overwrites waves."""
+        waves *= (2 * (1 - ratio))[:, None]
+        self.add(gradient, self.back(waves, block), windows)
+
+    def total_variation(self, obj: Array, smoothing: float) -> tuple[Array, Array]:
+        """Return smoothed total variation and gradient, see `ptycho.reconstruction.optimize.total_variation`."""
+        xp = self.xp
+        down, right = xp.zeros_like(obj), xp.zeros_like(obj)
+        down[:-1], right[:, :-1] = obj[1:] - obj[:-1], obj[:, 1:] - obj[:, :-1]
+        length = xp.sqrt(down.real**2 + down.imag**2 + right.real**2 + right.imag**2 + smoothing**2)
+        down, right = down / length, right / length
+        gradient = -(down + right)
+        gradient[1:] += down[:-1]
+        gradient[:, 1:] += right[:, :-1]
+        return xp.sum(length - smoothing, dtype=np.float64), gradient
+
+    def project(self, rows: Array, vector: Array) -> Array:
+        """Return the (k,) products of (k, size) float64 rows with a vector."""
+        return rows @ vector
+
+    def combine(self, weights: Array, rows: Array) -> Array:
+        """Return the (size,) sum of (k, size) float64 rows, each times its weight."""
+        return weights @ rows
+
+
+class NumpyPasses(Passes):
+    """The same on NumPy, where windows of a view and a loop over patches are faster than index arrays."""
+
+    def __init__(self) -> None:
+        super().__init__(np, fft)
+
+    def cut(self, obj: Array, windows: Windows, n: int) -> Array:
+        """Return the (m, n, n) patches of an object in some windows."""
+        return np.lib.stride_tricks.sliding_window_view(obj, (n, n))[windows]
+
+    def add(self, canvas: Array, patches: Array, windows: Windows) -> None:
+        """Add (m, n, n) patches to a canvas in place."""
+        n = patches.shape[-1]
+        for patch, y, x in zip(patches, *windows, strict=True):
+            canvas[y : y + n, x : x + n] += patch
+
+    def logarithm(self, ratio: Array) -> Array:
+        """Return log(ratio), and 0 where the ratio is 0."""
+        return np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)
