@@ -21,6 +21,7 @@ rule infer_network:
         runtime=per_attempt(10),
     params:
         batch_size=config["inference"]["batch_size"],
+        device=config["tv"]["device"],
         code=code("infer_network"),
     script:
         "../scripts/infer_network.py"

@@ -52,8 +52,15 @@ class Model(Protocol):
         ...
 
 
-def load_model(path: StrPath) -> Model:
+def load_model(path: StrPath, device: str = "auto") -> Model:
     """Load the trained model of a method: network and what its card says is around it.
+
+    Parameters
+    ----------
+    path : path
+        Saved model.
+    device : {"auto", "cpu", "gpu"}
+        Where the optimization of an unrolled model is computed; TensorFlow chooses its own.
 
     Raises
     ------
@@ -74,7 +81,7 @@ def load_model(path: StrPath) -> Model:
             _check_probe(path, card, described)
             network = load_network(path)
             _check_network(path, network, described.n_features)
-            return model(network, described)
+            return model(network, described, **({"device": device} if key == "schedule" else {}))
     raise ContractError(f"{path}: a network of one pattern at a time (ptycho 0.2 or older): train it again")
 
 

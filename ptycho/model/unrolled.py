@@ -21,6 +21,7 @@ from ptycho.model.checkpoints import Backup
 from ptycho.model.unet import build_unet, correct
 from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOptions, target_of
 from ptycho.reconstruction.counts import Counts, split_counts
+from ptycho.reconstruction.devices import choose_device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.schedule import Schedule
 from ptycho.reconstruction.tv import TVOptions, choose_tv_weight
@@ -72,6 +73,8 @@ class UnrolledModel:
     """Features to a correction, see `ptycho.model.unet.build_unet`."""
     schedule: Schedule
     """Parameters of the optimization."""
+    device: str = "auto"
+    """Where the optimization is computed, see `ptycho.reconstruction.devices.choose_device`."""
 
     @property
     def chosen(self) -> dict[str, float]:
@@ -84,16 +87,17 @@ class UnrolledModel:
         Raises
         ------
         ValueError
-            If the network was trained on patterns of another size.
+            If the network was trained on patterns of another size, or the device cannot be used.
         """
-        counts = replace(counts, block_size=BLOCK_SIZE)
-        clock, likelihood, schedule = CpuClock(), Likelihood(counts, probe), self.schedule
+        counts, device = replace(counts, block_size=BLOCK_SIZE), choose_device(self.device)
+        clock, likelihood, schedule = CpuClock(), Likelihood(counts, probe, device=device), self.schedule
         schedule.check(probe)
         ends = schedule.before(likelihood)
-        obj = schedule.after(likelihood, correct(self.network, ends[-1], schedule.features(likelihood, ends)))
+        corrected = correct(self.network, device.to_host(ends[-1]), schedule.features(likelihood, ends))
+        obj = schedule.after(likelihood, device.to_device(corrected))
         return Reconstruction(
-            object=obj,
-            illumination=likelihood.illumination(),
+            object=device.to_host(obj),
+            illumination=device.to_host(likelihood.illumination()),
             origin_px=likelihood.origin_px,
             cpu_s=clock.seconds,
             chosen=self.chosen,
