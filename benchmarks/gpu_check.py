@@ -22,7 +22,7 @@ from gpu_scans import DOSE, Scan, repeated_scan, scan_of
 
 from ptycho.reconstruction import devices, tv
 from ptycho.reconstruction.devices import CPU, Device, choose_device
-from ptycho.reconstruction.lbfgs import _Pairs
+from ptycho.reconstruction.lbfgs import Pairs
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import TV_SMOOTHING, Preconditioner, minimize
 from ptycho.reconstruction.passes import Passes
@@ -125,8 +125,8 @@ class Checks:
             fused = Likelihood(scan.counts, scan.probe, device=self.device)
             plain = Likelihood(scan.counts, scan.probe, device=self._plain())
             obj = self.device.to_device(on_canvas(scan, fused) * np.float32(0.9))
-            (value, gradient), (again, second) = fused._evaluate(obj), fused._evaluate(obj)
-            expected, lines = plain._evaluate(obj)
+            (value, gradient), (again, second) = fused.evaluate(obj), fused.evaluate(obj)
+            expected, lines = plain.evaluate(obj)
             host, photons = self.device.to_host, plain.illumination()
             found[name] = {
                 "value": abs(value / expected - 1),
@@ -192,7 +192,7 @@ class Checks:
             self.synchronize()
             loaded = time.perf_counter() - start
             obj = self.device.to_device(on_canvas(scan, likelihood))
-            seconds = self.seconds(lambda likelihood=likelihood, obj=obj: likelihood._evaluate(obj))
+            seconds = self.seconds(lambda likelihood=likelihood, obj=obj: likelihood.evaluate(obj))
             rate = len(scan.counts) / seconds
             found[str(n)] = {
                 "exposures": len(scan.counts),
@@ -205,7 +205,7 @@ class Checks:
             }
             if not self.device.is_host and n == 64:
                 plain = Likelihood(scan.counts, scan.probe, device=self._plain())
-                plain_s = self.seconds(lambda plain=plain, obj=obj: plain._evaluate(obj))
+                plain_s = self.seconds(lambda plain=plain, obj=obj: plain.evaluate(obj))
                 found["64"]["plain_patterns_per_s"] = len(scan.counts) / plain_s
             found |= self._memory()
         return found
@@ -215,13 +215,13 @@ class Checks:
         passes = self.device.passes
         if not hasattr(passes, "illuminate"):
             return {}
-        part = next(likelihood._parts)
-        (frames, probes), windows = likelihood.block(part), likelihood._windows(part)
+        part = next(likelihood.parts)
+        (frames, probes), windows = likelihood.block(part), likelihood.windows(part)
         gradient, waves = self.device.xp.zeros(obj.shape, np.complex64), passes.illuminate(obj, probes, windows)
         tasks = {
             "illuminate": lambda: passes.illuminate(obj, probes, windows),
             "fft": lambda: self.device.fft.fft2(waves, overwrite_x=True),
-            "compare": lambda: passes.compare(waves, frames, likelihood._expected),
+            "compare": lambda: passes.compare(waves, frames, likelihood.expected),
             "collect": lambda: passes.collect(gradient, waves, probes, windows),
         }
         return {name: 1e6 * self.seconds(task, 0.2) / len(frames) for name, task in tasks.items()}
@@ -234,7 +234,7 @@ class Checks:
                 devices.WAVES_BYTES = size << 20
                 likelihood = Likelihood(scan.counts, scan.probe, device=self.device)
                 obj = self.device.to_device(on_canvas(scan, likelihood))
-                seconds = self.seconds(lambda likelihood=likelihood, obj=obj: likelihood._evaluate(obj), 0.2)
+                seconds = self.seconds(lambda likelihood=likelihood, obj=obj: likelihood.evaluate(obj), 0.2)
                 found[f"{size} MiB"] = len(scan.counts) / seconds
         finally:
             devices.WAVES_BYTES = chosen
@@ -248,13 +248,13 @@ class Checks:
             obj = self.device.to_device(on_canvas(scan, likelihood))
             gradient = likelihood(obj)[1]
             preconditioner = Preconditioner(likelihood.illumination(), self.device)
-            pairs, slope = _Pairs(12, 2 * obj.size, self.device), preconditioner.adjoint(gradient)
+            pairs, slope = Pairs(12, 2 * obj.size, self.device), preconditioner.adjoint(gradient)
             for number in range(12):
                 change = slope * (1 + 0.1 * number)
                 change[number::12] *= 2
                 pairs.add(slope * 0.5, change)
             tasks = {
-                "likelihood": lambda likelihood=likelihood, obj=obj: likelihood._evaluate(obj),
+                "likelihood": lambda likelihood=likelihood, obj=obj: likelihood.evaluate(obj),
                 "last_object": lambda likelihood=likelihood, obj=obj: likelihood(obj),
                 "total_variation": lambda obj=obj: self.device.passes.total_variation(obj, TV_SMOOTHING),
                 "step": lambda preconditioner=preconditioner, slope=slope: preconditioner.step(slope),
@@ -274,18 +274,18 @@ class Checks:
 
     def _reconstruct(self, scan: Scan, device: Device, options: tv.TVOptions) -> tuple[Any, dict[str, Any]]:
         """Run TV-MAP; return the reconstruction, and what it took."""
-        calls, evaluate = [0], Likelihood._evaluate
+        calls, evaluate = [0], Likelihood.evaluate
 
         def count(likelihood, obj):
             calls[0] += 1
             return evaluate(likelihood, obj)
 
-        tv.choose_device, Likelihood._evaluate = (lambda choice: device), count
+        tv.choose_device, Likelihood.evaluate = (lambda choice: device), count
         start = time.perf_counter()
         try:
             result = tv.reconstruct(scan.counts, scan.probe, options, seed=0)
         finally:
-            Likelihood._evaluate = evaluate
+            Likelihood.evaluate = evaluate
         seconds = time.perf_counter() - start
         numbers = {"seconds": seconds, "evaluations": calls[0], "tv_weight": result.chosen["tv_weight"]}
         numbers["ms_per_evaluation"] = 1e3 * seconds / calls[0]

@@ -25,17 +25,17 @@ from ptycho.workflow import job
 def counted_evaluations() -> Iterator[list[tuple[int, int]]]:
     """Give a list that grows by one canvas shape with every evaluation of a likelihood."""
     shapes: list[tuple[int, int]] = []
-    evaluate = Likelihood._evaluate
+    evaluate = Likelihood.evaluate
 
     def evaluate_and_count(likelihood, obj):
         shapes.append(likelihood.shape)
         return evaluate(likelihood, obj)
 
-    Likelihood._evaluate = evaluate_and_count
+    Likelihood.evaluate = evaluate_and_count
     try:
         yield shapes
     finally:
-        Likelihood._evaluate = evaluate
+        Likelihood.evaluate = evaluate
 
 
 def cost_of(task: Callable[[], object]) -> tuple[float, int]:

@@ -13,7 +13,8 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.devices import CPU, choose_device
 from ptycho.reconstruction.lbfgs import minimize_lbfgs
 from ptycho.reconstruction.likelihood import Likelihood
-from ptycho.reconstruction.optimize import minibatch_epochs, minimize, minimize_slow_phase
+from ptycho.reconstruction.minibatches import minibatch_epochs
+from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.schedule import Schedule
 from ptycho.reconstruction.tv import TVOptions, reconstruct
 from tests.conftest import write_scan

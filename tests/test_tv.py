@@ -12,13 +12,7 @@ from ptycho.physics.forward import illumination, predict_intensity
 from ptycho.reconstruction import optimize, tv
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
-from ptycho.reconstruction.optimize import (
-    Preconditioner,
-    minibatch_epochs,
-    minimize,
-    minimize_slow_phase,
-    total_variation,
-)
+from ptycho.reconstruction.optimize import Preconditioner, minimize, minimize_slow_phase, total_variation
 from ptycho.reconstruction.tv import TVOptions, choose_tv_weight, reconstruct, tv_weights
 from tests.conftest import error_of, write_scan
 
@@ -84,8 +78,8 @@ def test_the_last_evaluation_is_kept(scan):
         return len(computed) - before
 
     computed, likelihood = [], Likelihood(counts_of(scan), scan.probe)
-    evaluate, obj = likelihood._evaluate, complex_noise(likelihood.shape, 0, 0.8)
-    likelihood._evaluate = lambda field: computed.append(1) or evaluate(field)
+    evaluate, obj = likelihood.evaluate, complex_noise(likelihood.shape, 0, 0.8)
+    likelihood.evaluate = lambda field: computed.append(1) or evaluate(field)
     assert [evaluations(obj), evaluations(obj.copy())] == [1, 0]
     obj[0, 0] += 1  # in place
     assert [evaluations(obj), evaluations(obj)] == [1, 0]
@@ -249,28 +243,6 @@ def test_the_gradient_over_the_slow_phase_agrees_with_finite_differences(scan, m
     step = 1e-2
     slope = (evaluate(z + step * along)[0] - evaluate(z - step * along)[0]) / (2 * step)
     assert slope == pytest.approx(float(gradient @ along), rel=2e-2)
-
-
-def test_a_minibatch_epoch_sees_every_exposure_once(scan):
-    likelihood, rng = Likelihood(counts_of(scan), scan.probe), np.random.default_rng(0)
-    obj = complex_noise(likelihood.shape, 1, level=0.8)
-    gradient, incident = np.zeros(likelihood.shape, np.complex64), np.zeros(likelihood.shape)
-    batches = list(likelihood.batches(8, rng))
-    assert len(batches) == 2 * 3 + 2  # blocks of 20, 20 and 9
-    for region, gradient_of, batch_photons in batches:
-        gradient[region] += gradient_of(np.ascontiguousarray(obj[region]))
-        incident[region] += batch_photons
-    whole = likelihood(obj)[1]
-    np.testing.assert_allclose(gradient, whole, atol=1e-5 * np.abs(whole).max())
-    np.testing.assert_allclose(incident, likelihood.illumination(), rtol=1e-5, atol=1e-6 * incident.max())
-
-
-def test_minibatch_epochs_lower_the_deviance_and_repeat(scan):
-    likelihood = Likelihood(counts_of(scan), scan.probe)
-    flat = np.full(likelihood.shape, 0.8, np.complex64)
-    obj = minibatch_epochs(likelihood, flat, 2)
-    assert likelihood(obj)[0] < 0.5 * likelihood(flat)[0]
-    np.testing.assert_array_equal(minibatch_epochs(likelihood, flat, 2), obj)
 
 
 def test_exposures_with_counts_that_are_not_finite_are_named(scan):

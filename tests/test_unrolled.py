@@ -178,9 +178,9 @@ def test_features_are_finite_and_as_many_as_the_network_expects(model, likelihoo
 
 def test_slow_phase_steps_reuse_the_last_evaluation_of_their_stage(model, likelihood, monkeypatch):
     asked, computed = [], []
-    call, evaluate = Likelihood.__call__, Likelihood._evaluate
+    call, evaluate = Likelihood.__call__, Likelihood.evaluate
     monkeypatch.setattr(Likelihood, "__call__", lambda self, obj: asked.append(1) or call(self, obj))
-    monkeypatch.setattr(Likelihood, "_evaluate", lambda self, obj: computed.append(1) or evaluate(self, obj))
+    monkeypatch.setattr(Likelihood, "evaluate", lambda self, obj: computed.append(1) or evaluate(self, obj))
     model.schedule.before(likelihood)
     assert len(asked) - len(computed) == OPTIONS.stages - 1
 

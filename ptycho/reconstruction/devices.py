@@ -5,7 +5,8 @@ on either. Arrays stay where they are until `to_device` or `to_host` moves them.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ptycho.reconstruction.passes import Array, NumpyPasses, Passes
+from ptycho.reconstruction.streaming import Read, stream
 from ptycho.workflow.scheduler import visible_gpus
 
 CHOICES = ("auto", "cpu", "gpu")
 """Names of devices; `auto` is a GPU, if there is one and CuPy is installed."""
 MEMORY_FRACTION = 0.8
-"""Fraction of the GPU memory that is free at the start which exposures may fill."""
+"""Fraction of the GPU memory that is free at the start which may be in use when exposures are kept there."""
 WAVES_BYTES = 1 << 28
 """Size of the waves that a GPU works on at a time [byte]: enough to keep it busy."""
 
@@ -72,13 +74,36 @@ class Device:
         """Whether one more block of `n_bytes` may be kept."""
         return True
 
+    def stream(self, read: Read, parts: Sequence[slice], shape: tuple[int, ...]) -> Iterator[Array]:
+        """Yield items that are not kept, see `ptycho.reconstruction.streaming.stream`; an array lasts until the next.
+
+        Parameters
+        ----------
+        read : callable
+            Takes (m,) consecutive items, fills the (m, *shape) float32 array of the host with them.
+        parts : sequence of slice
+            Consecutive items that are computed at once.
+        shape : tuple of int
+            Shape of an item.
+        """
+        for part in parts:
+            items = np.empty((part.stop - part.start, *shape), np.float32)
+            read(part, items)
+            yield self.to_device(items)
+
 
 CPU = Device("the CPU", np, fft, NumpyPasses())
 """NumPy and SciPy."""
 
 
+@dataclass(frozen=True, eq=False)
 class GPU(Device):
     """CuPy on the current NVIDIA GPU."""
+
+    free_at_start: int
+    """Memory that was free when the GPU was first used [byte]."""
+    memory_fraction: float = MEMORY_FRACTION
+    """Fraction of it that may be in use when exposures are kept there."""
 
     def to_device(self, array: Any) -> Array:
         """Return an array of the host as one of the device."""
@@ -98,17 +123,16 @@ class GPU(Device):
 
     def has_room(self, n_bytes: int) -> bool:
         """Whether one more block leaves some of the memory that was free at the start."""
-        return self.free_bytes() - n_bytes > (1 - MEMORY_FRACTION) * _free_at_start(self)
+        return self.free_bytes() - n_bytes > (1 - self.memory_fraction) * self.free_at_start
+
+    def stream(self, read: Read, parts: Sequence[slice], shape: tuple[int, ...]) -> Iterator[Array]:
+        """Yield items that are not kept; the next ones are read and copied in the meantime."""
+        return stream(read, parts, shape)
 
     def free_bytes(self) -> int:
         """Memory that can still be allocated [byte]."""
         pool = self.xp.get_default_memory_pool()
         return int(self.xp.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
-
-
-@cache
-def _free_at_start(device: GPU) -> int:
-    return device.free_bytes()
 
 
 @cache
@@ -129,14 +153,13 @@ def gpu() -> GPU:
 
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
     name = properties["name"].decode()
-    cupy.fft.config.get_plan_cache().set_size(64)  # one for each size of block and canvas
-    device = GPU(f"the GPU {name}", cupy, cupyx.scipy.fft, CudaPasses(cupy, cupyx.scipy.fft))
-    _free_at_start(device)
-    return device
+    cupy.fft.config.get_plan_cache().set_size(256)  # one for each size of block and canvas
+    free = int(cupy.cuda.runtime.memGetInfo()[0])
+    return GPU(f"the GPU {name}", cupy, cupyx.scipy.fft, CudaPasses(cupy, cupyx.scipy.fft), free)
 
 
 @cache
-def choose_device(choice: str = "auto") -> Device:
+def choose_device(choice: str = "auto", memory_fraction: float = MEMORY_FRACTION) -> Device:
     """Return the device of a config's name.
 
     Parameters
@@ -144,6 +167,8 @@ def choose_device(choice: str = "auto") -> Device:
     choice : {"auto", "cpu", "gpu"}
         With `auto`, the GPU is taken if there is one (a device file `/dev/nvidia0`, `/dev/nvidia1`, …, which
         `CUDA_VISIBLE_DEVICES` does not hide) and CuPy works; a GPU without CuPy is worth a warning.
+    memory_fraction : float
+        Fraction of a GPU's free memory that may be in use when exposures are kept there; the others are streamed.
 
     Raises
     ------
@@ -155,7 +180,7 @@ def choose_device(choice: str = "auto") -> Device:
     if choice == "cpu" or (choice == "auto" and not visible_gpus()):
         return CPU
     try:
-        return gpu()
+        return replace(gpu(), memory_fraction=memory_fraction)
     except (ImportError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         wanted = "wanted CuPy and its driver: pip install 'ptycho[gpu13]' (CUDA 13) or 'ptycho[gpu12]' (CUDA 12)"

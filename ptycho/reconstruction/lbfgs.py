@@ -40,7 +40,7 @@ class _Point(Sample):
     gradient: Array
 
 
-class _Pairs:
+class Pairs:
     """The last steps s and gradient changes y, and their products with each other."""
 
     def __init__(self, memory: int, size: int, device: Device):
@@ -106,7 +106,7 @@ def minimize_lbfgs(
         slope = 0.0 if direction is None else float(dot(gradient, direction))
         return _Point(step, value, slope, x, gradient)
 
-    point, pairs, count = point_at(start, 0.0, None), _Pairs(memory, len(start), device), 0
+    point, pairs, count = point_at(start, 0.0, None), Pairs(memory, len(start), device), 0
     while count < iterations and evaluations <= 2 * iterations:
         direction = pairs.direction(point.gradient)
         origin = _Point(0.0, point.value, float(dot(point.gradient, direction)), point.x, point.gradient)
@@ -122,7 +122,7 @@ def minimize_lbfgs(
             point = origin
             if not pairs.order:
                 break
-            pairs = _Pairs(memory, len(start), device)
+            pairs = Pairs(memory, len(start), device)
             continue
         point, count = found, count + 1
         pairs.add(point.x - origin.x, point.gradient - origin.gradient)

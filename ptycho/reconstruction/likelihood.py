@@ -1,8 +1,7 @@
 """Poisson likelihood of photon counts on a canvas, and its gradient, computed block by block."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,6 @@ none is predicted consists of rounding errors."""
 
 MAX_BACKGROUND = 0.3
 """Largest background, in units of the mean count per pixel: more would explain the counts by itself."""
-
-Batch: TypeAlias = tuple[tuple[slice, slice], Callable[[Array], Array], Array]
-"""Region, gradient and illumination of a mini-batch, see `Likelihood.batches`."""
 
 
 class Likelihood:
@@ -52,6 +48,10 @@ class Likelihood:
         Rows and columns of the canvas: the box around all windows.
     origin_px : (int, int)
         Row and column of the canvas's first pixel in the object plane.
+    corners : (2, M) int32
+        Rows and columns of the canvas where the windows start, on the host.
+    block_size : int
+        Exposures that are computed at once.
     background : float
         Mean count added to the predicted ones [photon/px], see `with_background`.
     detector : (2, N, N) float32 or None
@@ -80,12 +80,12 @@ class Likelihood:
         self._planes = None if self.detector is None else device.to_device(self.detector)
         self._valid = None if valid is None else device.to_device(valid)
         self._spectrum = device.fft.fft2(device.to_device(self.probe))
-        starts = self.top - self.origin_px[0], self.left - self.origin_px[1]
-        self._starts = tuple(device.to_device(axis.astype(np.int32)) for axis in starts)
+        self.corners = np.stack([self.top - self.origin_px[0], self.left - self.origin_px[1]]).astype(np.int32)
+        self._corners = device.to_device(self.corners)
         self._illumination: Array | None = None
         self._noise_level: float | None = None
         self._last: tuple[float, Array, tuple[float, Array]] | None = None
-        self._block_size = device.block_size(counts.block_size, 8 * modes * n * n)
+        self.block_size = device.block_size(counts.block_size, 8 * modes * n * n)
         self._exposure_bytes = n * n * (4 + 8 * modes)
         keeps = device.keeps(len(counts) * self._exposure_bytes, cache_bytes)
         self._cache: dict[int, Block] | None = {} if keeps else None
@@ -108,15 +108,15 @@ class Likelihood:
         """
         last = self._last
         if last is None or last[0] != self.background or not bool(self.device.xp.array_equal(last[1], obj)):
-            last = self._last = self.background, obj.copy(), self._evaluate(obj)
+            last = self._last = self.background, obj.copy(), self.evaluate(obj)
         return last[2]
 
-    def _evaluate(self, obj: Array) -> tuple[float, Array]:
+    def evaluate(self, obj: Array) -> tuple[float, Array]:
+        """Return what calling the likelihood returns; the last result is neither used nor kept."""
         xp, total = self.device.xp, 0.0
         gradient = xp.zeros(self.shape, np.complex64)
-        for part in self._parts:
-            block, windows = self.block(part), self._windows(part)
-            total = total + self.device.passes.accumulate(obj, block, windows, self._expected, gradient)
+        for block, windows in self._all():
+            total = total + self.device.passes.accumulate(obj, block, windows, self.expected, gradient)
         if self.device.is_host:
             gradient.flags.writeable = False
         return float(total), gradient
@@ -124,23 +124,23 @@ class Likelihood:
     def gradient(self, obj: Array) -> Array:
         """Return the gradient that calling the likelihood returns, without the value; nothing is cached."""
         gradient = self.device.xp.zeros(self.shape, np.complex64)
-        for part in self._parts:
-            block, windows = self.block(part), self._windows(part)
-            self.device.passes.accumulate_gradient(obj, block, windows, self._expected, gradient)
+        for block, windows in self._all():
+            self.device.passes.accumulate_gradient(obj, block, windows, self.expected, gradient)
         return gradient
 
     @property
-    def _parts(self) -> Iterator[slice]:
+    def parts(self) -> Iterator[slice]:
         """Consecutive blocks of exposures that are computed at once."""
-        return blocks(len(self.counts), self._block_size)
+        return blocks(len(self.counts), self.block_size)
 
     @property
-    def _expected(self) -> Expected:
+    def expected(self) -> Expected:
+        """What is added to the predicted counts, and which pixels are compared."""
         return Expected(self.background, self._planes, self._valid)
 
-    def _windows(self, part: slice) -> Windows:
+    def windows(self, part: slice) -> Windows:
         """Return where the windows of a block start on the canvas."""
-        return self._starts[0][part], self._starts[1][part]
+        return self._corners[0, part], self._corners[1, part]
 
     def amplitude_update(self, obj: Array) -> Array:
         """Return what replaced amplitudes on the detector change: Σ_j conj(P_j) F⁻¹((sqrt(y_j / I_j) - 1) F(P_j O)).
@@ -162,52 +162,11 @@ class Likelihood:
         """
         xp, passes = self.device.xp, self.device.passes
         update = xp.zeros(self.shape, np.complex64)
-        for part in self._parts:
-            block, windows = self.block(part), self._windows(part)
-            waves, intensity, frames = passes.predict(obj, block, windows, self._expected)
+        for block, windows in self._all():
+            waves, intensity, frames = passes.predict(obj, block, windows, self.expected)
             waves *= (xp.sqrt(frames / intensity) - 1)[:, None]
             passes.add(update, passes.back(waves, block), windows)
         return update
-
-    def batches(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield every exposure once in mini-batches, block by block, blocks and exposures in random order.
-
-        Parameters
-        ----------
-        size : int
-            Largest number of exposures in a mini-batch.
-
-        Yields
-        ------
-        region : (slice, slice)
-            Box of the canvas around the windows of the batch.
-        gradient : callable
-            Takes the object in that box, returns the gradient of half the batch's deviance.
-        illumination : (h, w) float32
-            Illumination of the box by the batch [photon/px].
-        """
-        device, n = self.device, self.n_pixels
-        parts = list(self.counts.parts)
-        for number in rng.permutation(len(parts)):
-            frames, probes = self.block(parts[number])
-            order = rng.permutation(len(frames))
-            for chosen in np.array_split(order, -(-len(order) // size)):
-                top, left = self.top[parts[number]][chosen], self.left[parts[number]][chosen]
-                origin = int(top.min()), int(left.min())
-                shape = int(np.ptp(top)) + n, int(np.ptp(left)) + n
-                starts = top - origin[0], left - origin[1]
-                windows = tuple(device.to_device(axis.astype(np.int32)) for axis in starts)
-                numbers = device.to_device(chosen)
-                block = frames[numbers], probes[numbers]
-                illumination, (y, x) = device.xp.zeros(shape, np.float32), np.subtract(origin, self.origin_px)
-                device.passes.add(illumination, (device.xp.abs(block[1]) ** 2).sum(1), windows)
-
-                def gradient(obj: Array, block: Block = block, windows: Windows = windows) -> Array:
-                    total = device.xp.zeros(obj.shape, np.complex64)
-                    device.passes.accumulate_gradient(obj, block, windows, self._expected, total)
-                    return total
-
-                yield np.s_[y : y + shape[0], x : x + shape[1]], gradient, illumination
 
     @property
     def n_values(self) -> int:
@@ -217,7 +176,7 @@ class Likelihood:
     def noise_level(self) -> float:
         """Return the square root of the mean count per valid pixel; computed once."""
         if self._noise_level is None:
-            total = sum(float(self.block(part)[0].sum(dtype=np.float64)) for part in self._parts)
+            total = sum(float(block[0].sum(dtype=np.float64)) for block, _ in self._all())
             self._noise_level = float(np.sqrt(total / self.n_values))
         return self._noise_level
 
@@ -242,30 +201,54 @@ class Likelihood:
         if self._illumination is None:
             xp = self.device.xp
             self._illumination = xp.zeros(self.shape)
-            for part in self._parts:
-                photons = (xp.abs(self.block(part)[1]) ** 2).sum(1)
-                self.device.passes.add(self._illumination, photons, self._windows(part))
+            for block, windows in self._all():
+                photons = (xp.abs(block[1]) ** 2).sum(1)
+                self.device.passes.add(self._illumination, photons, windows)
         return self._illumination
+
+    def _all(self) -> Iterator[tuple[Block, Windows]]:
+        """Yield all exposures, block by block; those that are not kept are read, and last until the next block."""
+        parts = [(part, self._keep(part)) for part in self.parts]
+        streamed = self.device.stream(self._fill, [part for part, kept in parts if not kept], (self.n_pixels,) * 2)
+        for part, kept in parts:
+            yield self.block(part) if kept else self._with_probes(next(streamed), part), self.windows(part)
 
     def block(self, part: slice) -> Block:
         """Return counts (m, N, N), zero frequency first, and shifted probes (m, modes, N, N), sample-centered.
 
         They are read where they are not kept. A part of a block that is computed at once is a view of it.
         """
-        if self._cache is None:
+        if self._cache is None or not self._keep(part):
             return self._read(part)
-        start = part.start - part.start % self._block_size
-        if start not in self._cache:
-            stop = min(start + self._block_size, len(self.counts))
-            if not self.device.has_room((stop - start) * self._exposure_bytes):
-                return self._read(part)
-            self._cache[start] = self._read(slice(start, stop))
+        start = part.start - part.start % self.block_size
         frames, probes = self._cache[start]
         return frames[part.start - start : part.stop - start], probes[part.start - start : part.stop - start]
 
+    def _keep(self, part: slice) -> bool:
+        """Return whether exposures are kept; read the block that they belong to if it is to be kept and has room."""
+        if self._cache is None:
+            return False
+        start = part.start - part.start % self.block_size
+        if start not in self._cache:
+            stop = min(start + self.block_size, len(self.counts))
+            if not self.device.has_room((stop - start) * self._exposure_bytes):
+                return False
+            self._cache[start] = self._read(slice(start, stop))
+        return True
+
+    def _fill(self, part: slice, frames: NDArray[np.float32]) -> None:
+        """Read counts, a block of the counts at a time."""
+        for piece in blocks(len(frames), self.counts.block_size):
+            frames[piece] = self.counts.frames(np.arange(part.start + piece.start, part.start + piece.stop))
+
     def _read(self, part: slice) -> Block:
-        device, exposures = self.device, np.arange(part.start, part.stop)
-        frames = device.to_device(self.counts.frames(exposures).astype(np.float32))
+        frames = np.empty((part.stop - part.start, self.n_pixels, self.n_pixels), np.float32)
+        self._fill(part, frames)
+        return self._with_probes(self.device.to_device(frames), part)
+
+    def _with_probes(self, frames: Array, part: slice) -> Block:
+        """Return a block from its counts, (m, N, N) with zero frequency at [N/2, N/2]."""
+        device = self.device
         frames = device.fft.ifftshift(frames, axes=(-2, -1))
         rest_y, rest_x = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
         ramps = shift_ramps(rest_y, rest_x, self.n_pixels)

@@ -1,9 +1,9 @@
 """Minimize the Poisson likelihood with a total-variation prior: L-BFGS with a preconditioner for ptychography.
 
 Likelihood of the counts: Thibault and Guizar-Sicairos, New J. Phys. 14, 063004 (2012). Isotropic total variation of
-the complex object: Rudin, Osher and Fatemi, Physica D 60, 259 (1992). Two further kinds of steps help where L-BFGS is
-slow: steps in the slowly varying phase alone, and mini-batch epochs from a flat start. On the CPU, L-BFGS is SciPy's;
-on a GPU it is that of `ptycho.reconstruction.lbfgs`. Objects are arrays of the likelihood's device.
+the complex object: Rudin, Osher and Fatemi, Physica D 60, 259 (1992). Steps in the slowly varying phase alone help
+where L-BFGS is slow. On the CPU, L-BFGS is SciPy's; on a GPU it is that of `ptycho.reconstruction.lbfgs`. Objects are
+arrays of the likelihood's device.
 """
 
 from typing import Any
@@ -32,12 +32,6 @@ suppresses those above the second."""
 FIRST_STEP_RMS, FIRST_PHASE_STEP_RMS_RAD = 3.0e-4, 0.1
 """RMS of the first trial step, in preconditioned variables and of the phase [rad]; SciPy's default of a step of
 length 1 wastes several evaluations."""
-BATCH_SIZE = 8
-"""Exposures in a mini-batch."""
-DAMPING = 0.1
-"""Added to the illumination that divides a mini-batch step, as a fraction of its maximum: dimmer pixels move less."""
-MOMENTUM = 0.5
-"""Fraction of the change of one mini-batch epoch that is added to the next one's."""
 
 
 def total_variation(obj: Array, device: Device = CPU) -> tuple[float, Array]:
@@ -198,38 +192,3 @@ def minimize_slow_phase(likelihood: Likelihood, obj: Array, iterations: int) -> 
         return value, smooth((gradient * trial.conj()).imag).astype(np.float64).ravel()
 
     return turned(_lbfgs(evaluate, obj.size, FIRST_PHASE_STEP_RMS_RAD, iterations, device)[0])
-
-
-def minibatch_epochs(likelihood: Likelihood, obj: Array, count: int) -> Array:
-    """Run epochs of preconditioned gradient steps with momentum, one step per mini-batch.
-
-    Where a smooth beam keeps the photons in the middle of the detector, one epoch gets as far as several L-BFGS
-    iterations (ordered subsets: Hudson and Larkin, IEEE Trans. Med. Imaging 13, 601, 1994; in ptychography: Maiden,
-    Johnson and Li, Optica 4, 736, 2017). There is no prior, and the noise of a mini-batch limits how close the result
-    gets to the minimum: use it as a start.
-
-    Parameters
-    ----------
-    likelihood : Likelihood
-        Likelihood of the counts.
-    obj : (H, W) complex64
-        Start.
-    count : int
-        Number of epochs.
-
-    Returns
-    -------
-    (H, W) complex64
-        Object after the last epoch.
-    """
-    xp = likelihood.device.xp
-    rng, obj, change = np.random.default_rng(0), obj.copy(), xp.zeros_like(obj)
-    smoothed = likelihood.with_background(np.inf)
-    for _ in range(count):
-        before = obj.copy()
-        for region, gradient, illumination in smoothed.batches(BATCH_SIZE, rng):
-            step = gradient(xp.ascontiguousarray(obj[region])) / (2 * (illumination + DAMPING * illumination.max()))
-            obj[region] -= step
-        change = MOMENTUM * change + (obj - before)
-        obj = before + change
-    return obj

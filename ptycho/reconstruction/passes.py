@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 Array: TypeAlias = Any
@@ -28,6 +29,16 @@ class Expected:
     """(2, N, N) float32: 1 in valid and 0 in bad pixels; background of the detector [photon]; zero frequency first."""
     valid: Array | None
     """(N, N) bool; None: every pixel is compared."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Mini-batches of a block whose windows have no pixel of the canvas in common."""
+
+    bounds: NDArray[np.int64]
+    """(k + 1,) where they begin and end in the block."""
+    boxes: NDArray[np.int64]
+    """(k, 4) first row and column, height and width, of the boxes of the canvas around their windows."""
 
 
 class Passes:
@@ -116,6 +127,34 @@ class Passes:
         """Add the gradient over the patches of a block, from counts over predicted ones; overwrites waves."""
         waves *= (2 * (1 - ratio))[:, None]
         self.add(gradient, self.back(waves, block), windows)
+
+    def descend(
+        self, obj: Array, block: Block, windows: Windows, expected: Expected, batches: Batches, damping: float
+    ) -> None:
+        """Take a step down the gradient of every mini-batch, divided by twice its damped illumination, in place.
+
+        Parameters
+        ----------
+        obj : (H, W) complex64
+            Object.
+        block, windows
+            Exposures of the mini-batches, and where their windows start in `obj`.
+        expected : Expected
+            What is added to the predicted counts.
+        batches : Batches
+            Which exposures belong together.
+        damping : float
+            Added to a mini-batch's illumination, as a fraction of its maximum.
+        """
+        for start, stop, box in zip(batches.bounds[:-1], batches.bounds[1:], batches.boxes.tolist(), strict=True):
+            top, left, height, width = box
+            region, chosen = np.s_[top : top + height, left : left + width], slice(int(start), int(stop))
+            part, inside = (block[0][chosen], block[1][chosen]), (windows[0][chosen] - top, windows[1][chosen] - left)
+            field = self.xp.ascontiguousarray(obj[region])
+            illumination, gradient = self.xp.zeros(field.shape, np.float32), self.xp.zeros_like(field)
+            self.add(illumination, (self.xp.abs(part[1]) ** 2).sum(1), inside)
+            self.accumulate_gradient(field, part, inside, expected, gradient)
+            obj[region] -= gradient / (2 * (illumination + damping * illumination.max()))
 
     def total_variation(self, obj: Array, smoothing: float) -> tuple[Array, Array]:
         """Return smoothed total variation and gradient, see `ptycho.reconstruction.optimize.total_variation`."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ptycho.reconstruction.features import preconditioned_gradient, stack_features
 from ptycho.reconstruction.likelihood import Likelihood
-from ptycho.reconstruction.optimize import minibatch_epochs, minimize, minimize_slow_phase
+from ptycho.reconstruction.minibatches import minibatch_epochs
+from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.passes import Array
 from ptycho.reconstruction.tv import MIN_BACKGROUND_FRACTION
 
