@@ -10,6 +10,7 @@ from ptycho.physics.forward import predict_intensity
 from ptycho.physics.probes import add_modes, scale_to, zone_plate_probe
 from ptycho.physics.simulate import RasterOptions, raster_positions, simulate_scan
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.likelihood import Likelihood
 
 DOSE = 1.0e4
 SPACING_PX, JITTER_PX = 8.8, 1.0
@@ -22,6 +23,11 @@ class Scan:
     counts: Counts
     probe: Any
     truth: Any
+
+    def on_canvas(self, likelihood: Likelihood):
+        """Return the truth on a likelihood's canvas."""
+        (top, left), (height, width) = likelihood.origin_px, likelihood.shape
+        return self.truth[top : top + height, left : left + width].astype(np.complex64)
 
 
 def probe_of(n: int, modes: int = 1):
