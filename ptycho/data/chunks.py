@@ -47,7 +47,10 @@ def merge_chunks(
     openers = {path: parts_of(path) for path, _ in chunks}
     ordered = _check_coverage(chunks, n_tiles)
     parts = [open_part for path in ordered for open_part in openers[path]]
-    canvas = merge(parts, folder)
+    try:
+        canvas = merge(parts, folder)
+    except ContractError as error:  # of all of them together
+        raise ContractError(f"{chunks[0][0]} and the chunks beside it: {error}") from None
     seconds = [metadata.get("cpu_s") for _, metadata in chunks]
     known = [value for value in seconds if value is not None]
     return Reconstruction(
