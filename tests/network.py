@@ -1,4 +1,4 @@
-"""Studies that run without a network, where that is possible, and a record of every socket that their jobs ask for."""
+"""Studies that run without a network, where that is possible, and a record of what their jobs ask of one."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 from functools import cache
 
 RECORD = "network.jsonl"
-"""File in the folder of a watched study: a line for every Python that was started, and for every socket."""
+"""File in the folder of a watched study: a line for every Python that was started, and for all that it asked for."""
 WATCH = """
 import json, os, sys
 
@@ -17,10 +17,12 @@ def record(**fact):
     os.close(file)
 
 def watch(event, arguments):
-    if event == "socket.__new__" and arguments[1] in (2, 10):  # IPv4, IPv6
-        record(asked="a socket")
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
         record(asked=f"the address of {arguments[0]}")
+    elif event in ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"):
+        socket, address = arguments[:2]
+        if socket.family in (2, 10) and (event, address) != ("socket.bind", ("::1", 0)):  # IPv4, IPv6
+            record(asked=f"{event} {address}")
 
 with open("/proc/self/net/route") as table:
     record(routes=len(table.readlines()[1:]))
@@ -28,7 +30,8 @@ sys.addaudithook(watch)
 """
 """A `sitecustomize` module: Python imports it at every start.
 
-Snakemake itself, as distinct from its jobs, imports urllib3, which opens a socket to see whether there is IPv6.
+A socket that is bound to `::1` is that of urllib3, which looks whether there is IPv6 when it is imported, as it is by
+jobs of networks and by Snakemake itself.
 """
 
 

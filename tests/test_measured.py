@@ -240,7 +240,7 @@ def test_every_script_is_executed_by_a_test(study, every_method, measured):
         assert line in (ROOT / "tests" / file).read_text(encoding="utf-8"), script
 
 
-def test_no_job_asks_for_a_socket_or_an_address(study, every_method, measured):
+def test_no_job_uses_a_socket_or_asks_for_an_address(study, every_method, measured):
     for folder in (study[0], every_method[0], measured):
         jobs = []
         for entry in record_of(folder):
@@ -259,10 +259,18 @@ def test_studies_run_without_a_network(study, every_method, measured):
         assert not any(routes)
 
 
-def test_what_asks_for_a_socket_is_recorded(tmp_path):
+def test_what_uses_a_socket_is_recorded(tmp_path):
     """By all that Python offers for it; nothing leaves the machine."""
-    code = "import socket; socket.socket().close(); socket.create_connection(('127.0.0.1', 9), 1)"
+    code = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0)); "
+    code += "s.sendto(b'', s.getsockname()); socket.create_connection(('127.0.0.1', 9), 1)"
     environment = os.environ | watched(tmp_path)
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode
-    asked = [entry.get("asked") for entry in record_of(tmp_path)]
-    assert asked == [None, "a socket", "the address of 127.0.0.1", "a socket"]
+    asked = [re.sub(r"\d+\)", "…)", entry.get("asked", "")) for entry in record_of(tmp_path)]
+    of_sockets = [f"socket.{what} ('127.0.0.1', …)" for what in ("bind", "sendto", "connect")]
+    assert asked == ["", *of_sockets[:2], "the address of 127.0.0.1", of_sockets[2]]
+
+
+def test_a_look_whether_there_is_ipv6_is_not_recorded(tmp_path):
+    environment = os.environ | watched(tmp_path)
+    subprocess.run([sys.executable, "-c", "import urllib3.util.connection"], env=environment, check=True)
+    assert [entry.get("asked") for entry in record_of(tmp_path)] == [None]
