@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from ptycho.data.tables import read_table
 from ptycho.reporting.figures import save
 from ptycho.reporting.quality_figures import plot_cost
-from ptycho.scoring.metric_tables import COLUMNS
+from ptycho.scoring.metric_tables import read_study_metrics
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
 
@@ -13,5 +12,5 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-figure = plot_cost(read_table(snakemake.input.metrics, *COLUMNS), split=snakemake.wildcards.split)
+figure = plot_cost(read_study_metrics(snakemake.input.metrics), split=snakemake.wildcards.split)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

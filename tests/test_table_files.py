@@ -10,7 +10,7 @@ from ptycho.reporting.page import study_content
 from ptycho.reporting.quality_figures import plot_cost, plot_quality
 from ptycho.reporting.summary import fluence_table
 from ptycho.reporting.tables import paired_differences, summary_table
-from ptycho.scoring.metric_tables import read_metrics, read_scores, with_condition
+from ptycho.scoring.metric_tables import read_metrics, read_scores, read_study_metrics, with_condition
 from ptycho.scoring.price import price_table
 from ptycho.workflow.files import ContractError, save_table
 from ptycho.workflow.paths import wildcards_of
@@ -173,6 +173,24 @@ def test_a_condition_without_a_fluence_or_with_two_is_refused(study_of_names, tm
             read_scores(folder / "metrics.csv", tmp_path / "fluence.csv")
     with pytest.raises(ValueError, match="32 lines of metrics, 28 of them with"):
         summary_table(metrics, fluence[fluence["view"] != "null"])
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "message"),
+    [
+        ("split", "tent", "1 rows of split tent, view 70, dose 100, object 01, seed 0; wanted 8"),
+        ("metric", "errbr", "8 rows of split test, view .*; wanted 9, one for each method and metric"),
+    ],
+)
+def test_a_condition_that_lacks_a_row_is_refused(study_of_names, tmp_path, column, text, message):
+    """As when a letter has changed: the row was left out of every figure."""
+    metrics, path = study_of_names[0].copy(), tmp_path / "metrics.csv"
+    metrics.loc[0, column] = text
+    save_table(path, metrics)
+    with pytest.raises(ContractError, match=rf"metrics\.csv: {message}"):
+        read_study_metrics(path)
+    save_table(path, study_of_names[0])
+    assert len(read_study_metrics(path)) == len(metrics)
 
 
 def test_such_views_are_planned_by_name(tmp_path):

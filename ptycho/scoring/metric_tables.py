@@ -91,13 +91,40 @@ def read_scores(metrics: StrPath, fluence: StrPath) -> tuple[pd.DataFrame, pd.Da
     ptycho.workflow.files.ContractError
         If one is no such table or has no rows, a row is there twice, or as for `check_fluence`.
     """
-    tables = read_table(metrics, *COLUMNS), read_table(fluence, *CONDITION, FLUENCE)
-    for path, table in zip((metrics, fluence), tables, strict=True):
-        if table.empty:
-            raise ContractError(f"{path}: no rows; wanted the results of a study that has been scored")
-    check_unique(tables[0], [*CONDITION, *repeats(tables[0]), "method", "metric"], str(metrics))
+    tables = read_study_metrics(metrics), read_table(fluence, *CONDITION, FLUENCE)
+    if tables[1].empty:
+        raise ContractError(f"{fluence}: no rows; wanted the results of a study that has been scored")
     check_fluence(*tables, str(metrics), str(fluence))
     return tables
+
+
+def read_study_metrics(path: StrPath) -> pd.DataFrame:
+    """Read the metrics of a study.
+
+    Parameters
+    ----------
+    path : path
+        CSV with the columns of `with_condition`.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is no such table, has no rows, a row is there twice, or one condition has other methods and metrics than
+        another.
+    """
+    table = read_table(path, *COLUMNS)
+    if table.empty:
+        raise ContractError(f"{path}: no rows; wanted the results of a study that has been scored")
+    keys = [*CONDITION, *repeats(table)]
+    check_unique(table, [*keys, "method", "metric"], str(path))
+    names = table["method"] + "\n" + table["metric"]
+    counts = names.groupby([table[key] for key in keys], sort=False).nunique()
+    if counts.min() < names.nunique():
+        fewest = _first(counts.sort_values(kind="stable").reset_index()[keys])
+        raise ContractError(
+            f"{path}: {counts.min()} rows of {fewest}; wanted {names.nunique()}, one for each method and metric"
+        )
+    return table
 
 
 def check_fluence(
