@@ -15,17 +15,19 @@ from ptycho.data.scan import Scan
 from ptycho.inspection import orientation_search
 from ptycho.inspection.findings import Finding
 from ptycho.inspection.orientation import Orientation
-from ptycho.inspection.orientation_search import ROUGH, OrientationSearch
+from ptycho.inspection.orientation_search import OrientationSearch
 from ptycho.inspection.trials import Trial, TrialData, run_trials
 from ptycho.physics.probes import add_modes
 from ptycho.reconstruction.free_probe import STEP
 
 CHANGE = 0.05
 """Relative change of all distances from one trial to the next: the smallest error that is always tried."""
-MARGIN = 1.04
-"""Ratio of misfits from which on another scale is better, if scatter does not explain it."""
-EXCESS = 0.85
+MARGIN, SIGMAS = 1.02, 4.0
+"""Ratio of misfits from which on another scale is better, and by how many standard errors it must be."""
+EXCESS = 0.9
 """The better scale must leave less than this of what the misfit is above 1: the rest has another cause."""
+CLOSE = 2.0
+"""Largest misfit of the better scale: above, other errors, such as a rough probe, decide which scale fits them best."""
 FARTHEST = 4
 """Most changes to one side: errors up to a fifth are measured."""
 CONFIRMING_ITERATIONS, CONFIRMING_MODES = 60, 3
@@ -83,13 +85,15 @@ def try_scales(data: TrialData, own: Trial) -> Scale:
         margin=own.misfit / trials[sign].misfit,
         is_told=all(own.beats(trials[change]) for change in (-1, 1)),
     )
-    if not _is_better(trials[sign], own) or not _is_confirmed(data, own.orientation, sign):
+    if not _is_better(trials[sign], own):
         return as_it_is
     last = sign
     while trials[last].misfit < trials[last - sign].misfit and abs(last) < FARTHEST:
         last += sign
         trials[last] = _trial(data, own.orientation, last)
     best = _best(trials)
+    if trials[best].misfit > CLOSE or not _is_confirmed(data, own.orientation, best):
+        return as_it_is
     return Scale(factor=1 + CHANGE * _minimum(trials), margin=own.misfit / trials[best].misfit, is_told=True)
 
 
@@ -110,7 +114,7 @@ def _is_confirmed(data: TrialData, orientation: Orientation, change: int) -> boo
 def _is_better(first: Trial, second: Trial) -> bool:
     """Whether a scale is better by margin and beyond scatter, and leaves little of what the other does not explain."""
     improves = second.misfit > MARGIN * first.misfit and first.misfit - 1 < EXCESS * (second.misfit - 1)
-    return improves and first.misfit <= ROUGH and first.beats(second)
+    return improves and first.beats(second, SIGMAS)
 
 
 def _best(trials: Mapping[int, Trial]) -> int:
