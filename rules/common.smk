@@ -75,6 +75,7 @@ ABLATION = {
         (method, f"{method}/object.npz"),
     ]
 }
+GPUS_OF_TV = int(config["tv"]["device"] == "gpu")  # that a job of TV-MAP, or of unrolled, has to itself
 HALVES = config["halves"]
 MEASURED = config["source"]["kind"] == "measured"
 BOUNDED = SPLITS if not MEASURED else []  # without a truth there is no photon limit

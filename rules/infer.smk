@@ -19,9 +19,10 @@ rule infer_network:
     resources:
         mem_mb=per_attempt(1500),
         runtime=per_attempt(10),
+        gpu=lambda wildcards: GPUS_OF_TV if wildcards.method == "unrolled" else 0,
     params:
         batch_size=config["inference"]["batch_size"],
-        device=config["tv"]["device"],
+        where={key: config["tv"][key] for key in ("device", "device_memory")},
         code=code("infer_network"),
     script:
         "../scripts/infer_network.py"

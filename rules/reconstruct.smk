@@ -44,6 +44,7 @@ rule tv:
     resources:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(40),
+        gpu=GPUS_OF_TV,
     params:
         tv=config["tv"],
         code=code("tv"),

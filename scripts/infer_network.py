@@ -25,7 +25,7 @@ path, container = snakemake.input.model, open_tiles(scan, tiles)
 if warning := probe_warning(path, scan.probe):
     print(f"WARNING: {warning}")
 start, stop = chunk_bounds(len(container), int(snakemake.wildcards.i) - 1, int(snakemake.wildcards.n))
-model = load_model(path, snakemake.params.device)
+model = load_model(path, **snakemake.params.where)
 provenance, clock = record_of(snakemake, __file__), job.CpuClock()
 parts = reconstruct_tiles(model, container, tiles, range(start, stop), snakemake.params.batch_size)
 run = run_of(path, snakemake.input.tiles, len(container))

@@ -119,7 +119,7 @@ def test_a_whole_reconstruction_agrees(scan, counts, monkeypatch):
     options = replace(OPTIONS, iterations=40, final_iterations=200, lambda_min=8, lambda_max=32)
     results: list[Reconstruction] = []
     for device in (CPU, StrictDevice(block_size=16)):
-        monkeypatch.setattr(tv, "choose_device", lambda choice, device=device: device)
+        monkeypatch.setattr(tv, "choose_device", lambda *choice, device=device: device)
         results.append(reconstruct(counts, scan.probe, options, seed=0))
     on_cpu, on_gpu = results
     assert on_gpu.chosen == on_cpu.chosen

@@ -17,6 +17,7 @@ from ptycho.model.networks import CanvasModel, Estimator
 from ptycho.model.unrolled import UnrolledModel
 from ptycho.physics.forward import as_modes, blocks
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import MEMORY_FRACTION
 from ptycho.reconstruction.schedule import Schedule
 from ptycho.workflow.damage import check_fields
 from ptycho.workflow.files import ContractError, StrPath
@@ -52,7 +53,7 @@ class Model(Protocol):
         ...
 
 
-def load_model(path: StrPath, device: str = "auto") -> Model:
+def load_model(path: StrPath, device: str = "auto", device_memory: float = MEMORY_FRACTION) -> Model:
     """Load the trained model of a method: network and what its card says is around it.
 
     Parameters
@@ -61,6 +62,8 @@ def load_model(path: StrPath, device: str = "auto") -> Model:
         Saved model.
     device : {"auto", "cpu", "gpu"}
         Where the optimization of an unrolled model is computed; TensorFlow chooses its own.
+    device_memory : float
+        Fraction of a GPU's free memory that may be in use when exposures are kept there, see the same.
 
     Raises
     ------
@@ -81,7 +84,8 @@ def load_model(path: StrPath, device: str = "auto") -> Model:
             _check_probe(path, card, described)
             network = load_network(path)
             _check_network(path, network, described.n_features)
-            return model(network, described, **({"device": device} if key == "schedule" else {}))
+            where = {"device": device, "device_memory": device_memory} if key == "schedule" else {}
+            return model(network, described, **where)
     raise ContractError(f"{path}: a network of one pattern at a time (ptycho 0.2 or older): train it again")
 
 

@@ -21,7 +21,7 @@ from ptycho.model.checkpoints import Backup
 from ptycho.model.unet import build_unet, correct
 from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOptions, target_of
 from ptycho.reconstruction.counts import Counts, split_counts
-from ptycho.reconstruction.devices import choose_device
+from ptycho.reconstruction.devices import MEMORY_FRACTION, choose_device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.schedule import Schedule
 from ptycho.reconstruction.tv import TVOptions, choose_tv_weight
@@ -75,6 +75,8 @@ class UnrolledModel:
     """Parameters of the optimization."""
     device: str = "auto"
     """Where the optimization is computed, see `ptycho.reconstruction.devices.choose_device`."""
+    device_memory: float = MEMORY_FRACTION
+    """Fraction of a GPU's free memory that may be in use when exposures are kept there."""
 
     @property
     def chosen(self) -> dict[str, float]:
@@ -89,7 +91,8 @@ class UnrolledModel:
         ValueError
             If the network was trained on patterns of another size, or the device cannot be used.
         """
-        counts, device = replace(counts, block_size=BLOCK_SIZE), choose_device(self.device)
+        counts = replace(counts, block_size=BLOCK_SIZE)
+        device = choose_device(self.device, self.device_memory)
         clock, likelihood, schedule = CpuClock(), Likelihood(counts, probe, device=device), self.schedule
         schedule.check(probe)
         ends = schedule.before(likelihood)

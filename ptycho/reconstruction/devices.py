@@ -80,7 +80,7 @@ class Device:
         Parameters
         ----------
         read : callable
-            Takes (m,) consecutive items, fills the (m, *shape) float32 array of the host with them.
+            Takes (m,) consecutive items, fills the (m, …) float32 array of the host with them.
         parts : sequence of slice
             Consecutive items that are computed at once.
         shape : tuple of int

@@ -29,7 +29,7 @@ def stream(read: Read, parts: Sequence[slice], shape: tuple[int, ...]) -> Iterat
 
     Yields
     ------
-    (m, *shape) float32
+    (m, …) float32
         Array of the GPU, which is overwritten after the next one has been asked for.
     """
     import cupy

@@ -20,7 +20,7 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.tiles import canvas_of, cut_tiles, fullest
 from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts, split_counts
-from ptycho.reconstruction.devices import choose_device
+from ptycho.reconstruction.devices import MEMORY_FRACTION, choose_device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.passes import Array
@@ -59,6 +59,8 @@ class TVOptions:
     """Largest extent of the positions of a tile [px]; larger scans are cut into tiles."""
     device: str = "auto"
     """Where to compute: `cpu`, `gpu`, or `auto`, see `ptycho.reconstruction.devices.choose_device`."""
+    device_memory: float = MEMORY_FRACTION
+    """Fraction of a GPU's free memory that may be in use when exposures are kept there."""
 
 
 def background_for(likelihood: Likelihood, weight_ratio: float) -> Likelihood:
@@ -130,7 +132,7 @@ def reconstruct(
         If the options name a device that cannot be used.
     """
     clock, positions, n = CpuClock(), (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
-    device = choose_device(options.device)
+    device = choose_device(options.device, options.device_memory)
     _logger.info("TV-MAP is computed on %s", device.name)
     tiles, transmittance = cut_tiles(*positions, options.tile_px, n), counts.mean_transmittance(probe)
     largest = fullest(tiles)
@@ -233,7 +235,7 @@ def choose_tv_weight(
     obj : (H, W) complex64
         Fit of most photons at `WARM_START_FACTOR` times that λ, or at the largest λ; on the device of the options.
     """
-    device = choose_device(options.device)
+    device = choose_device(options.device, options.device_memory)
     fractions = options.fit_fraction, 1 - options.fit_fraction
     parts = zip(split_counts(counts, options.fit_fraction, seed), fractions, strict=True)
     fit, validation = (Likelihood(part, probe, fraction, device=device) for part, fraction in parts)
