@@ -60,6 +60,7 @@ def main() -> None:
     """Parse the command line, run, print JSON."""
     parser = study_parser(__doc__)
     parser.add_argument("--object", default="", help="one of the study's objects, where it has several")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     options = parser.parse_args()
     job.limit_threads(1)
     iterations = load_study_config(options)["network"]["physics_iterations"]
@@ -67,8 +68,9 @@ def main() -> None:
     metrics = []
     with tempfile.TemporaryDirectory() as folder:
         for condition in selected_conditions(options, root, "test.npz"):
-            objects = {name: Path(folder) / f"{name}.npz" for name in VARIANTS}
-            for name, (factor, replaced) in VARIANTS.items():
+            objects = {name: Path(folder) / f"{name}.npz" for name in options.variants}
+            for name in options.variants:
+                factor, replaced = VARIANTS[name]
                 with replaced():
                     result = estimate(condition, round(factor * iterations))
                 save_reconstruction(objects[name], result, method=name)
