@@ -242,7 +242,8 @@ def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOpti
         solver.batching_mode = api.BatchingModes.COMPACT
         solver.momentum_acceleration_gain = 0.5
     setup.object_options.optimizer = api.Optimizers.SGD
-    setup.object_options.step_size = 1
+    n = probe.shape[-1]
+    setup.object_options.step_size = n**2 / fit.detector.n_valid(n)  # bad pixels add nothing to an update
     setup.probe_options.optimizable = run.refine_probe
     if not run.refine_probe:
         solver.rescale_probe_intensity_in_first_epoch = False
@@ -250,14 +251,14 @@ def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOpti
         setup.object_options.remove_object_probe_ambiguity.enabled = False
     counts, detector = np.square(fit.diffraction, dtype=np.float32), fit.detector
     if run.stabilize:
-        detector = _with_background(detector, ANSCOMBE, probe.shape[-1])
+        detector = _with_background(detector, ANSCOMBE, n)
         counts += ANSCOMBE if detector.valid is None else ANSCOMBE * detector.valid  # its loss sees bad pixels: 0 there
     scale = detector.exposure_scale
     task = PtychographyTask(
         setup,
         diffraction_data=counts if scale is None else counts / scale.astype(np.float32)[:, None, None],
         object_data=start[None],
-        probe_data=(probe / probe.shape[-1]).astype(np.complex64)[None],
+        probe_data=(probe / n).astype(np.complex64)[None],
         probe_position_x_px=ptychi_position(fit.xcoords, left, width).astype(np.float32),
         probe_position_y_px=ptychi_position(fit.ycoords, top, height).astype(np.float32),
         valid_pixel_mask=fit.detector.valid,
