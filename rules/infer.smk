@@ -19,7 +19,7 @@ rule infer_network:
     resources:
         mem_mb=per_attempt(1500),
         runtime=per_attempt(10),
-        gpu=lambda wildcards: GPUS_OF_TV if wildcards.method == "unrolled" else 0,
+        gpu=lambda wildcards: GPUS_OF_TV if wildcards.get("method") == "unrolled" else 0,
     params:
         batch_size=config["inference"]["batch_size"],
         where={key: config["tv"][key] for key in ("device", "device_memory")},
