@@ -34,6 +34,7 @@ rule score_ablation:
         metrics=f"{CONDITION}/{{split}}/ablation_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/ablation.npz",
         frc=f"{CONDITION}/{{split}}/ablation_frc.csv",
+        cost=f"{COST}/score_ablation/{UNDER}/{{split}}.tsv",
     log:
         f"{LOGS}/score_ablation/{UNDER}/{{split}}.log",
     conda:

@@ -121,6 +121,16 @@ def test_a_job_measures_itself_to_its_end(tmp_path):
     assert 300 < cost["max_rss"] < 500
 
 
+def test_a_rule_has_a_cost_where_its_script_measures_one():
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for rule in re.split(r"^ *(?=(?:use )?rule )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            if script := re.search(r"scripts/(\w+\.py)", rule):
+                measures = "job.measure(snakemake.output.cost)" in (ROOT / "scripts" / script[1]).read_text(
+                    encoding="utf-8"
+                )
+                assert measures == (" cost=f" in rule), rule.splitlines()[0]
+
+
 class Machine:
     """`tensorflow.config` of a machine with some GPUs; `growing` are those whose memory grows."""
 
