@@ -26,7 +26,7 @@ HEIGHT, WIDTH = 36, 44
 MAXIMUM = 2**32 - 1
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 CONDITION = "results/my_scan/dose_10000/dense/seed_0"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci]  # a whole study, which the other tests run in parts
 
 
 def blocks(language):

@@ -4,6 +4,7 @@ import atexit
 import csv
 import logging
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -54,10 +55,13 @@ def _write_cost(path: StrPath) -> None:
     import psutil
 
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    # Not ru_maxrss of this process: that starts at what its parent held when it was forked.
+    own_peak = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    peaks = [int(own_peak[1]) if own_peak else usages[0].ru_maxrss, usages[1].ru_maxrss]
     cost = {
         "s": time.time() - psutil.Process().create_time(),
         "cpu_time": sum(usage.ru_utime + usage.ru_stime for usage in usages),
-        "max_rss": max(usage.ru_maxrss for usage in usages) / 1024,
+        "max_rss": max(peaks) / 1024,
     }
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
