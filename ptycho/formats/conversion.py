@@ -102,24 +102,24 @@ def convert_raw(
     record: Callable[[], dict[str, Any]] | None = None,
 ) -> Scan:
     """Convert a scan that a reader has opened; see `convert`."""
-    with _naming(raw):
+    with _naming(raw, options):
         prepared = prepare(raw, options)
         checked = _check(prepared)
         fields = _complete(prepared, checked)
-    fields["metadata"] |= {} if record is None else {"provenance": record()}
-    _write(prepared, checked, Path(destination), fields)
+        fields["metadata"] |= {} if record is None else {"provenance": record()}
+        _write(prepared, checked, Path(destination), fields)
     return open_scan(destination)
 
 
 @contextmanager
-def _naming(raw: RawScan) -> Iterator[None]:
-    """Add the scan's name to messages about what does not fit it, such as an option."""
+def _naming(raw: RawScan, options: ConversionOptions) -> Iterator[None]:
+    """Add to messages the scan's name, and the files of options, of which any may be what does not fit it."""
     try:
         yield
-    except ContractError:
-        raise
     except ValueError as error:
-        raise ContractError(f"{raw.name}: {error}") from None
+        message = str(error) if isinstance(error, ContractError) else f"{raw.name}: {error}"
+        files = [] if any(file.name in message for file in options.files) else [str(file) for file in options.files]
+        raise ContractError(message + (f" (with {', '.join(files)})" if files else "")) from None
 
 
 @dataclass(frozen=True, kw_only=True)

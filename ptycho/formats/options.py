@@ -96,6 +96,12 @@ class ConversionOptions:
                 raise ValueError(f"{option} {value:g}: wanted a number above 0")
 
     @property
+    def files(self) -> list[Path]:
+        """Files that are added to the scan: probe, mask, background and flux."""
+        given = [self.probe, self.mask, self.background, self.exposure_scale]
+        return [Path(name) for name in given if name is not None and Path(name).is_file()]
+
+    @property
     def orients(self) -> bool:
         """Whether an option says how frames or positions are oriented."""
         return any(
