@@ -39,7 +39,7 @@ def resolve_quantity(raw: RawScan, options: ConversionOptions, frames: NDArray[A
     if quantity is None and frames.dtype.kind in "ui":
         quantity, reason = "counts", "as integers are"
     if quantity is None:
-        quantity, reason = _shown_by(frames)
+        quantity, reason = shown_by(frames)
     if quantity is None:
         raise ContractError(
             f"{raw.name}: frames of {frames.dtype} that are neither whole numbers nor their roots; are they counts or "
@@ -49,7 +49,8 @@ def resolve_quantity(raw: RawScan, options: ConversionOptions, frames: NDArray[A
     return quantity
 
 
-def _shown_by(frames: NDArray[np.floating]) -> tuple[Quantity | None, str]:
+def shown_by(frames: NDArray[np.floating]) -> tuple[Quantity | None, str]:
+    """Return what the finite values of floating-point frames leave no doubt of, and why; None and "" if they do."""
     values = frames[np.isfinite(frames)].astype(np.float64)
     if values.max(initial=0) > 1:
         if _whole(values):

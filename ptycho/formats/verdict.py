@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.formats.options import ConversionOptions, join_numbers
+from ptycho.formats.quantity import shown_by
 from ptycho.formats.raw import RawScan
 from ptycho.formats.survey import GAP_CEILING, Survey, suggest_unit
 from ptycho.workflow.files import ContractError
@@ -62,6 +63,8 @@ def judge_survey(
 
 
 def _fraction(value: float, sample: NDArray[Any]) -> str:
+    if sample.dtype.kind == "f" and shown_by(sample)[0] == "amplitude":
+        return f"frames hold {value:.6g} somewhere, and roots of whole numbers alone: --quantity amplitude squares them"
     unit = suggest_unit(np.asarray(sample, np.float64).ravel()) if sample.dtype.kind == "f" else None
     hint = "" if unit is None else f" (all are multiples of {unit:.6g}: if that is one photon, G is {1 / unit:.8g})"
     wanted = "wanted whole photons: --photons-per-unit G multiplies by G and rounds"
