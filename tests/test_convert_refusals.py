@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.raw_scans import convert, counts_of
+from tests.raw_scans import PIXEL, convert, counts_of
+from tests.test_readers_hdf5 import write_cxi
 
 
 def refusal(capsys, *arguments):
@@ -23,3 +24,14 @@ def test_roots_of_counts_under_a_name_of_counts_are_asked_to_be_squared(tmp_path
     assert "--photons-per-unit" not in line
     scan = convert(tmp_path / "roots.npz", tmp_path / "scan.npz", "--quantity", "amplitude")
     np.testing.assert_array_equal(counts_of(scan), counts)
+
+
+def test_a_file_that_is_not_used_is_refused_by_name(tmp_path, raw, capsys):
+    meters = np.stack([raw["xcoords"], raw["ycoords"]], axis=1) * PIXEL
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], meters)
+    np.savez(tmp_path / "other.npz", **raw)
+    (tmp_path / "notes.csv").write_text("x,y\n1,2\n", encoding="utf-8")
+    files = [tmp_path / name for name in ("a.cxi", "other.npz", "notes.csv")]
+    line = refusal(capsys, *files, tmp_path / "scan.npz")
+    assert f"{files[1]} and {files[2]}: not used by a scan that is read as CXI; wanted its files alone" in line
+    np.testing.assert_array_equal(counts_of(convert(files[0], tmp_path / "scan.npz")), raw["intensity"])

@@ -42,7 +42,7 @@ class Hdf5File:
     pickled: Sequence[str] = ()
 
     def __init__(self, path: Path, follow_links: bool = False):
-        self.path, self.follow_links = path, follow_links
+        self.path, self.follow_links, self.is_used = path, follow_links, False
         self._folder = path.resolve().parent
         self._files: dict[Path, h5py.File] = {}
         self._root = self._open(path)
@@ -139,7 +139,7 @@ class Hdf5File:
         ContractError
             If it is too large, is none, or is damaged.
         """
-        dataset = self._dataset(key)
+        dataset, self.is_used = self._dataset(key), True
         with reading(self.path, f"'{key}'"):
             check_size(self.path, key, dataset.shape or (), dataset.dtype)
             values = np.asarray(dataset[()])
@@ -156,7 +156,8 @@ class Hdf5File:
     def frames(self, key: str, last: bool = False) -> LazyArray:
         """Open an array that is read in blocks of its first axis, or of its last one."""
         with reading(self.path, f"'{key}'"):
-            return _Dataset(self.path, key, self._dataset(key))
+            dataset, self.is_used = self._dataset(key), True
+            return _Dataset(self.path, key, dataset)
 
     def attribute(self, key: str, name: str) -> Any:
         """Attribute of an array, or of the file (""); None if there is none."""

@@ -58,6 +58,8 @@ class KeyedFile(Protocol):
     path: Path
     pickled: Sequence[str]
     """Names of pickled arrays, which are never read."""
+    is_used: bool
+    """Whether an array of it has been read or opened."""
 
     def names(self, group: str = "") -> list[str]:
         """Names at the top, or in a group."""
@@ -184,6 +186,7 @@ class Inputs:
         """Text files."""
         self.other: list[tuple[Path, str]] = []
         """Files of other kinds, and their kinds."""
+        self._used: set[Path] = set()
         try:
             for path in self.paths:
                 self._open(path, kind_of(path), follow_links)
@@ -227,6 +230,17 @@ class Inputs:
     def find(self, *keys: str) -> KeyedFile | None:
         """Return the first file that has all of some keys."""
         return next((file for file in self.keyed if all(key in file for key in keys)), None)
+
+    def use(self, *paths: Path) -> None:
+        """Mark images and tables as used by a reader; NPZ and HDF5 files know it themselves."""
+        self._used.update(paths)
+
+    @property
+    def unused(self) -> list[Path]:
+        """The files that a reader has taken nothing from."""
+        keyed = [file.path for file in self.keyed if not file.is_used]
+        others = [*self.images, *self.tables, *(path for path, _ in self.other)]
+        return [*keyed, *(path for path in others if path not in self._used)]
 
     def close(self) -> None:
         """Close all files."""

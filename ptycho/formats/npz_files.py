@@ -32,7 +32,7 @@ class NpzFile:
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.is_used = path, False
         with Npz(path) as file:
             self._members = {key: file.member(key) for key in sorted(file.keys)}
         self.pickled: Sequence[str] = sorted(key for key, member in self._members.items() if member.dtype.hasobject)
@@ -53,7 +53,7 @@ class NpzFile:
         ContractError
             If it is too large or damaged.
         """
-        member = self._members[key]
+        self.is_used, member = True, self._members[key]
         check_size(self.path, key, member.shape, member.dtype)
         with Npz(self.path) as file:
             return file.array(key)
@@ -68,7 +68,7 @@ class NpzFile:
         (M, H, W) is read in order. Where that does not go, because exposures are on the last axis, or the order is
         Fortran's, the array is mapped, or unpacked if it is compressed.
         """
-        member = self._members[key]
+        self.is_used, member = True, self._members[key]
         if len(member.shape) == 3 and not member.fortran and not last:
             return StreamedArray(self.path, key, member)
         shape = member.shape[::-1] if member.fortran else member.shape

@@ -96,7 +96,7 @@ def read_scan(inputs: Inputs, options: ConversionOptions) -> RawScan:
     Raises
     ------
     ContractError
-        If the files have no known format, are invalid, or leave a convention open.
+        If the files have no known format, are invalid, leave a convention open, or one of them is not used.
     ValueError
         If an option names a format or variant that does not exist.
     """
@@ -107,6 +107,9 @@ def read_scan(inputs: Inputs, options: ConversionOptions) -> RawScan:
     with reading(inputs.name, f"as {format.title}, it"):
         raw = format.read(inputs, options)
         check_raw(raw)
+    if inputs.unused:
+        names = " and ".join(map(str, inputs.unused))
+        raise ContractError(f"{names}: not used by a scan that is read as {format.title}; wanted its files alone")
     raw = replace(raw, conventions=(f"read as {format.title}", *raw.conventions))
     open_conventions = [convention for convention in raw.open if not _is_settled(convention, options)]
     if open_conventions:

@@ -42,6 +42,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     """
     if len(inputs.tables) != 1:
         raise ContractError(f"{inputs.name}: frames with {len(inputs.tables)} tables of positions; wanted one CSV file")
+    inputs.use(*inputs.images, *inputs.tables)
     stacks = [_open_stack(path) for path in inputs.images]
     sizes = {stack.shape[1:] for stack in stacks}
     if len(sizes) > 1:
