@@ -35,3 +35,26 @@ def test_a_file_that_is_not_used_is_refused_by_name(tmp_path, raw, capsys):
     line = refusal(capsys, *files, tmp_path / "scan.npz")
     assert f"{files[1]} and {files[2]}: not used by a scan that is read as CXI; wanted its files alone" in line
     np.testing.assert_array_equal(counts_of(convert(files[0], tmp_path / "scan.npz")), raw["intensity"])
+
+
+@pytest.mark.parametrize(
+    ("energy", "asked"),
+    [
+        (
+            "8.8",
+            "a photon energy of 8.8 eV; --energy 8800, if it is in keV, or --wavelength 1.40891e-07, if it is right",
+        ),
+        ("1e10", "photon energy of 1e+10 eV; wanted eV"),
+    ],
+)
+def test_an_energy_that_no_scan_has_is_asked_for_its_unit(source, tmp_path, capsys, energy, asked):
+    lengths = ("--distance", 1, "--detector-pixel", "75e-6")
+    line = refusal(capsys, source, tmp_path / "scan.npz", "--energy", energy, *lengths)
+    assert asked in line
+    assert "e+10" in line or "--energy 8.8: " in line
+
+
+def test_the_object_pixel_is_said_wherever_it_follows(source, tmp_path):
+    lengths = ("--energy", 8800, "--distance", 1, "--detector-pixel", "75e-6")
+    scan = convert(source, tmp_path / "scan.npz", *lengths)
+    assert any(step.startswith("object pixel 117.409 nm (") for step in scan.metadata["conversion"])

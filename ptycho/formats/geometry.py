@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from ptycho.formats.frames import FrameTransform
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import HC_EV_M, Geometry
+from ptycho.formats.raw import HC_EV_M, JOULE_PER_EV, Geometry
+
+MIN_ENERGY_EV, MAX_ENERGY_EV = 20.0, 6e6
+"""Photon energies of scans: below, where 8.8 is keV, and above, the unit is another than eV or joule."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,38 @@ class Lengths:
     wavelength_m: float | None
     scale: tuple[float, float]
     """Pixels of the converted object per pixel of the object of the frames in the file, along x and y."""
+
+
+def wavelength_of(energy_ev: float, written: float, where: str, unit: str = "eV") -> float:
+    """Return the wavelength of a photon energy [m].
+
+    Parameters
+    ----------
+    energy_ev : float
+        The energy, as its unit says [eV].
+    written : float
+        The number as it is written.
+    where : str
+        Where it is written, in the message.
+    unit : str
+        Its unit.
+
+    Raises
+    ------
+    ValueError
+        If it is none of a scan's: its unit is asked for. A wavelength is taken as it is.
+    """
+    if MIN_ENERGY_EV <= energy_ev <= MAX_ENERGY_EV:
+        return HC_EV_M / energy_ev
+    others = {"eV": 1.0, "keV": 1000.0, "J": 1 / JOULE_PER_EV}
+    plausible = [
+        f"--energy {written * factor:.6g}, if it is in {other}"
+        for other, factor in others.items()
+        if MIN_ENERGY_EV <= written * factor <= MAX_ENERGY_EV
+    ]
+    if 0 < energy_ev < MIN_ENERGY_EV:
+        plausible.append(f"--wavelength {HC_EV_M / energy_ev:.6g}, if it is right")
+    raise ValueError(f"{where}: a photon energy of {written:.6g} {unit}; {', or '.join(plausible) or 'wanted eV'}")
 
 
 def object_lengths(
@@ -37,9 +72,12 @@ def object_lengths(
     Raises
     ------
     ValueError
-        If a length is not positive, or the pixel is given for frames that are not square.
+        If a length is not positive, the photon energy is implausible, or the pixel is given for frames that are not
+        square.
     """
-    wavelength = options.wavelength_m or (HC_EV_M / options.energy_ev if options.energy_ev else geometry.wavelength_m)
+    wavelength = options.wavelength_m or geometry.wavelength_m
+    if options.energy_ev:
+        wavelength = wavelength_of(options.energy_ev, options.energy_ev, f"--energy {options.energy_ev:g}")
     distance = options.distance_m or geometry.distance_m
     detector_pixel = options.detector_pixel_m or geometry.detector_pixel_m
     lengths = {"wavelength": wavelength, "distance": distance, "detector pixel": detector_pixel}

@@ -22,6 +22,8 @@ METERS: dict[str, float] = {"m": 1.0, "um": 1e-6, "nm": 1e-9}
 """Meters per unit."""
 HC_EV_M = 1.23984198e-6
 """Planck's constant times the speed of light: wavelength [m] times photon energy [eV]."""
+JOULE_PER_EV = 1.602176634e-19
+"""Joule of an electronvolt."""
 PROMOTED: dict[str, np.dtype[Any]] = {"f2": np.dtype(np.float32), "b1": np.dtype(np.uint8)}
 """Types that are too narrow to compute with -> what is read in their place."""
 BLOCK_BYTES = 1 << 25

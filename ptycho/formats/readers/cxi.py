@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.formats.geometry import wavelength_of
 from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, numbers, require
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import HC_EV_M, Format, Geometry, RawFrames, RawScan
+from ptycho.formats.raw import JOULE_PER_EV, Format, Geometry, RawFrames, RawScan
 from ptycho.workflow.files import ContractError
 
 INSTRUMENT, DETECTOR = "entry_1/instrument_1", "entry_1/instrument_1/detector_1"
@@ -17,9 +18,6 @@ TRANSLATION = (
     f"{DETECTOR}/translation",
 )
 """Where positions are, in this order."""
-JOULE_PER_EV = 1.602176634e-19
-MAX_ENERGY_J = 1e-12
-"""Photon energies above this, 6 MeV, are in another unit than joule."""
 HAS_SIGNAL = 0x1000
 """Bit of a mask that is set in good pixels: signal above the background."""
 SAMPLE, BEAM = "sample", "beam"
@@ -101,12 +99,10 @@ def _wavelength(file: KeyedFile, options: ConversionOptions) -> float | None:
     energy = number(file, f"{INSTRUMENT}/source_1/energy")
     if wavelength is not None or energy is None or options.energy_ev or options.wavelength_m:
         return wavelength
-    if not 0 < energy < MAX_ENERGY_J:
-        raise ContractError(
-            f"{file.path}: a photon energy of {energy:.6g} J is none; --energy {energy:.6g}, if it is in eV, or "
-            f"{1000 * energy:.6g}, if it is in keV"
-        )
-    return HC_EV_M / (energy / JOULE_PER_EV)
+    try:
+        return wavelength_of(energy / JOULE_PER_EV, energy, str(file.path), "J")
+    except ValueError as error:
+        raise ContractError(str(error)) from None
 
 
 def _detector_pixel(file: KeyedFile) -> float | None:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from ptycho.formats.exports import Exported
-from ptycho.formats.readers.cxi import JOULE_PER_EV
+from ptycho.formats.raw import JOULE_PER_EV
 
 VERSION = 160
 
