@@ -1,6 +1,7 @@
 """`ptycho judge`: anybody's object and probe against the counts of a scan."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ptycho.formats.reconstructions import read_candidate
 from ptycho.inspection.judgment import judge
 from ptycho.physics.detector import Detector
 from ptycho.physics.forward import predict_intensity
+from ptycho.reporting.misfits import short_names
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 
@@ -130,6 +132,35 @@ def test_files_of_one_name_are_told_apart_and_another_dose_is_said(scan, capsys)
     assert "\ntv/object.npz: predicts" not in printed
 
 
+def test_a_file_that_is_given_twice_has_two_names():
+    assert short_names([Path("a.npz"), Path("b.npz")]) == ["a.npz", "b.npz"]
+    assert short_names([Path("a.npz"), Path("a.npz"), Path("b.npz")]) == ["a.npz (1)", "a.npz (2)", "b.npz"]
+
+
+def test_exposures_that_an_object_does_not_cover_are_not_judged(scan, capsys):
+    """Of the truth the left part: what lies in it is predicted as by all of it, the rest not at all."""
+    obj = scan.object[...]
+    columns = int(np.median(scan.xcoords)) + 32
+    np.savez("left.npz", object=obj[:, :columns], origin_px=[0, 0])
+    np.savez("all.npz", object=obj, origin_px=[0, 0])
+    part = judge(read_candidate("left.npz", scan), scan)
+    exposures = part.candidate.exposures
+    assert (scan.xcoords[exposures] + 8 < columns).all()
+    assert set(np.flatnonzero(scan.xcoords + 32 < columns)) <= set(exposures) < set(range(len(scan)))
+    assert part.misfit.ratio == pytest.approx(misfit_of("all.npz", scan, exposures=exposures).ratio, rel=0.02)
+    note = rf"{columns} px, does not cover the scan, .* judged are the {len(exposures)} of {len(scan)} exposures"
+    assert re.search(note, part.candidate.notes[-1])
+    np.savez("small.npz", object=obj[:8, :8], origin_px=[55, 55])
+    assert main(["judge", str(scan.path), "small.npz"]) == 2
+    assert "does not cover the scan" in capsys.readouterr().err
+
+
+def test_fewer_positions_than_exposures_say_which_they_are_taken_as(scan):
+    np.savez("ten.npz", object=scan.object[...], xcoords=scan.xcoords[:10], ycoords=scan.ycoords[:10])
+    candidate = read_candidate("ten.npz", scan)
+    assert "positions of the file: 10, taken as those of exposures 0-9 of 49" in candidate.notes[0]
+
+
 def test_objects_and_views_of_another_scan_are_refused(scan, capsys):
     np.savez("part.npz", object=scan.object[10:-10], origin_px=[200, 0])
     with pytest.raises(ContractError, match=r"the object spans 200 to .*: wanted the scan that it was reconstructed"):
@@ -184,6 +215,7 @@ def test_the_detector_of_the_scan_belongs_to_the_prediction(scan):
     ("arrays", "message"),
     [
         ({"object": np.full((80, 80), np.nan + 0j)}, "the object holds 6400 values that are not finite"),
+        ({"object": np.zeros((80, 80), complex)}, "the object is 0 everywhere"),
         ({"object": np.ones((80, 80))}, "the object is float64; wanted complex"),
         ({"object": np.ones((3, 80, 80), complex)}, r"'object' has shape \(3, 80, 80\); wanted \(H, W\)"),
         (

@@ -60,6 +60,20 @@ class Candidate:
         kept = np.isin(self.exposures, wanted)
         return replace(self, exposures=self.exposures[kept], xcoords=self.xcoords[kept], ycoords=self.ycoords[kept])
 
+    def share_inside(self) -> NDArray[np.float64]:
+        """Return (m,) the part of the probe's photons that falls on the object, of every exposure."""
+        n, size = self.probe.shape[-1], self.object.shape
+        sums = np.zeros((n + 1, n + 1))
+        sums[1:, 1:] = np.sum(np.abs(self.probe.astype(np.complex128)) ** 2, axis=0).cumsum(axis=0).cumsum(axis=1)
+        edges = []
+        for axis, origin, side in zip((self.ycoords, self.xcoords), self.origin_px, size, strict=True):
+            start = window_start(axis, n) - origin
+            low = np.clip(-start, 0, n)
+            edges.append((low, np.maximum(np.clip(side - start, 0, n), low)))
+        (top, bottom), (left, right) = edges
+        inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        return inside / sums[-1, -1]
+
     def covering(self, margin_px: int = 0) -> "Candidate":
         """Return the same object with its mean modulus around it, so that it holds the windows of all exposures.
 
@@ -143,7 +157,7 @@ def _read_plain(file: NpzFile, scan: Scan) -> Candidate:
     if "xcoords" in file and "ycoords" in file:
         own = {axis: np.ravel(numbers(file, axis)).astype(np.float64) for axis in ("xcoords", "ycoords")}
         positions |= _matched(path, own, np.arange(len(own["xcoords"])), scan)
-        notes.append("positions of the file")
+        notes.append(_taken_as(len(own["xcoords"]), len(scan)))
     origin, is_placed = (0, 0), "origin_px" in file or obj.shape == scan.object.shape
     if "origin_px" in file:
         given = np.ravel(numbers(file, "origin_px"))
@@ -164,6 +178,13 @@ def _read_plain(file: NpzFile, scan: Scan) -> Candidate:
         is_calibrated=probe is None,
         notes=tuple(notes),
     )
+
+
+def _taken_as(count: int, total: int) -> str:
+    """Say which exposures the positions of a plain file are taken as."""
+    if count == total:
+        return "positions of the file"
+    return f"positions of the file: {count}, taken as those of exposures 0-{count - 1} of {total}: it names none"
 
 
 def _guessed_origin(axes: tuple[NDArray[np.float64], ...], shape: tuple[int, ...], n: int) -> tuple[int, int]:
@@ -256,6 +277,8 @@ def _check(candidate: Candidate, scan: Scan) -> None:
             raise ContractError(f"{path}: the {name} is {array.dtype}; wanted complex numbers")
         if not np.isfinite(array).all():
             raise ContractError(f"{path}: the {name} holds {(~np.isfinite(array)).sum()} values that are not finite")
+    if not candidate.object.any():
+        raise ContractError(f"{path}: the object is 0 everywhere; wanted a transmittance")
     if candidate.probe.ndim != 3 or candidate.probe.shape[1:] != (n, n) or not candidate.probe.any():
         shape = f"shape {candidate.probe.shape}" if candidate.probe.any() else "zeros"
         raise ContractError(f"{path}: a probe of {shape}; wanted one for patterns of {n} × {n}")

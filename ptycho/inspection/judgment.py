@@ -30,6 +30,10 @@ HALF_ITERATIONS = 60
 """L-BFGS iterations of the reconstruction of each half of the photons."""
 
 
+COVERED = 0.99
+"""Part of the probe's photons that has to fall on the object, for an exposure to be judged."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgment:
     """How well an object and a probe predict some exposures."""
@@ -87,7 +91,8 @@ def judge(
     """Measure the misfit of an object and a probe.
 
     An object of unknown origin is moved to where it predicts the counts best, its complex conjugate included; a probe
-    of unknown scale is scaled to the counts. `Candidate.notes` says so.
+    of unknown scale is scaled to the counts. Exposures whose beam leaves the object are not judged. `Candidate.notes`
+    says so.
 
     Parameters
     ----------
@@ -103,10 +108,11 @@ def judge(
     Raises
     ------
     ValueError
-        If the candidate has no position for any of the exposures.
+        If the candidate has no position for any of the exposures, or its object covers none.
     """
     if not candidate.is_placed:
         candidate = place(candidate, scan)
+    candidate = covered(candidate)
     if not candidate.is_calibrated:
         candidate = calibrate(candidate, scan)
     chosen = candidate if exposures is None else candidate.of_exposures(exposures)
@@ -121,6 +127,26 @@ def judge(
         mean_pattern=mean_pattern_deviance(scan, candidate.exposures, chosen.exposures),
         curves=half_photon_frc(candidate, scan) if with_halves else None,
     )
+
+
+def covered(candidate: Candidate) -> Candidate:
+    """Return a candidate with those of its exposures alone whose beam its object covers.
+
+    Raises
+    ------
+    ValueError
+        If it covers none.
+    """
+    kept = candidate.exposures[candidate.share_inside() >= COVERED]
+    if len(kept) == len(candidate.exposures):
+        return candidate
+    rows, columns = candidate.object.shape
+    spans = [f"{np.ptp(axis) + candidate.probe.shape[-1]:.0f}" for axis in (candidate.ycoords, candidate.xcoords)]
+    where = f"the object, {rows} × {columns} px, does not cover the scan, {spans[0]} × {spans[1]} px"
+    if not len(kept):
+        raise ValueError(f"{candidate.path}: {where}: no exposure lies in it; wanted the object of this scan")
+    note = f"{where}: judged are the {len(kept)} of {len(candidate.exposures)} exposures that lie in it"
+    return candidate.of_exposures(kept).noted(note)
 
 
 def predicted_blocks(

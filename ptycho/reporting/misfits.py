@@ -64,12 +64,16 @@ def judgment_text(judgments: Sequence[Judgment], heading: str) -> str:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Return the names of files, with as many of their folders as tell them apart from each other."""
+    """Return the names of files, with as many of their folders as tell them apart; files given twice are numbered."""
     names = [path.name for path in paths]
     if len(set(names)) == len(names):
         return names
     common = os.path.commonpath([path.absolute().parent for path in paths])
-    return [path.absolute().relative_to(common).as_posix() for path in paths]
+    names = [path.absolute().relative_to(common).as_posix() for path in paths]
+    return [
+        f"{name} ({names[: number + 1].count(name)})" if names.count(name) > 1 else name
+        for number, name in enumerate(names)
+    ]
 
 
 def _remarks(judgment: Judgment) -> list[str]:
