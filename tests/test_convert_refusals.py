@@ -58,3 +58,47 @@ def test_the_object_pixel_is_said_wherever_it_follows(source, tmp_path):
     lengths = ("--energy", 8800, "--distance", 1, "--detector-pixel", "75e-6")
     scan = convert(source, tmp_path / "scan.npz", *lengths)
     assert any(step.startswith("object pixel 117.409 nm (") for step in scan.metadata["conversion"])
+
+
+def test_the_unit_that_makes_the_step_plausible_is_named(tmp_path, raw, capsys):
+    micrometers = np.stack([raw["xcoords"], raw["ycoords"]], axis=1) * PIXEL * 1e6
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], micrometers)
+    line = refusal(capsys, tmp_path / "a.cxi", tmp_path / "scan.npz")
+    assert ": --position-unit um? --position-unit m if it is right" in line
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", "--position-unit", "um")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda raw: {"probe": np.pad(raw["probe"], 8)},
+            "the probe has 32 × 32 px; wanted 16 × 16; --probe FILE gives another, --estimate-probe DEFOCUS makes one",
+        ),
+        (
+            lambda raw: {"probe": np.stack([raw["probe"], raw["probe"]], axis=-1)},
+            "the probe has 16 × 2 px; wanted 16 × 16; modes belong first: (modes, 16, 16)",
+        ),
+        (
+            lambda raw: {"xcoords": 0 * raw["xcoords"] + 3, "ycoords": 0 * raw["ycoords"]},
+            "all 12 exposures have the position (3, 0) (x, y); wanted where each was taken",
+        ),
+    ],
+    ids=["another size", "modes last", "one position"],
+)
+def test_what_does_not_fit_the_frames_is_said_before_they_are_read(tmp_path, raw, capsys, change, message):
+    np.savez(tmp_path / "raw.npz", **{**raw, **change(raw)})
+    assert refusal(capsys, tmp_path / "raw.npz", tmp_path / "scan.npz").endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bin", "0"], "--bin 0: wanted 1 or more pixels"),
+        (["--bin", "-2"], "--bin -2: wanted 1 or more pixels"),
+        (["--center", "0,0", "--crop", "8"], "--center 0,0: wanted a row from 1 to 15 and a column from 1 to 15"),
+        (["--center", "8,16", "--crop", "8"], "--center 8,16: wanted a row from 1 to 15 and a column from 1 to 15"),
+    ],
+)
+def test_the_value_of_an_option_is_refused_for_itself(source, tmp_path, capsys, options, message):
+    assert message in refusal(capsys, source, tmp_path / "scan.npz", *options)

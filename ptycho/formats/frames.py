@@ -59,9 +59,11 @@ class FrameTransform:
     pad: int | None = None
 
     def __post_init__(self) -> None:
+        if self.bin < 1:
+            raise ValueError(f"--bin {self.bin}: wanted 1 or more pixels")
         side = self._check_crop()
-        if self.bin < 1 or side % self.bin:
-            n = side - side % max(self.bin, 1)
+        if side % self.bin:
+            n = side - side % self.bin
             raise ValueError(f"--bin {self.bin}: {side} px are no multiple of {self.bin}; --crop {n} first")
         side //= self.bin
         if self.pad is not None and (self.pad < side or self.pad % 2):
@@ -83,6 +85,11 @@ class FrameTransform:
                 raise ValueError(f"frames of {height} × {width} px; wanted N × N: --crop {n}, or fewer, and --center")
             return height
         row, column = self._center
+        if not (0 < row < height and 0 < column < width):
+            raise ValueError(
+                f"--center {row},{column}: wanted a row from 1 to {height - 1} and a column from 1 to {width - 1}, of "
+                f"frames of {height} × {width} px"
+            )
         largest = 2 * min(row, column, height - row, width - column)
         if not 0 < self.crop <= largest or self.crop % 2:
             raise ValueError(

@@ -121,6 +121,11 @@ def _check_finite(raw: RawScan, exposures: Exposures) -> None:
     if broken.size:
         names = join_numbers(broken)
         raise ContractError(f"{raw.name}: no finite position of exposure {names}; --leave-out {names} leaves it out")
+    if len(numbers) > 1 and not np.ptp(positions, axis=0).any():
+        raise ContractError(
+            f"{raw.name}: all {len(numbers)} exposures have the position ({positions[0, 0]:.4g}, "
+            f"{positions[0, 1]:.4g}) (x, y); wanted where each was taken"
+        )
     distance = np.abs(positions - np.median(positions, axis=0))
     usual = np.quantile(distance, 0.9, axis=0).max()
     runaway = numbers[(distance > RUNAWAY * max(usual, 1e-300)).any(axis=1)] if usual > 0 else numbers[:0]
@@ -228,5 +233,13 @@ def check_step(name: str, positions: NDArray[np.float64], diameter_px: float, un
             f"{finding}: --position-unit {likely}? (with {PIXEL_OPTIONS}; --position-unit px if it is right)"
         )
     raise ContractError(
-        f"{finding}: another --position-unit? --position-unit {unit} if it is right, or {PIXEL_OPTIONS}"
+        f"{finding}: {_plausible_unit(step, diameter_px, unit)}? --position-unit {unit} if it is right, or "
+        f"{PIXEL_OPTIONS}"
     )
+
+
+def _plausible_unit(step_px: float, diameter_px: float, unit: str) -> str:
+    """Return the unit of positions that would make the step plausible, as it is typed."""
+    low, high = (share * diameter_px for share in STEP_TO_BEAM)
+    others = {name: step_px * meters / METERS[unit] for name, meters in METERS.items() if name != unit}
+    return next((f"--position-unit {name}" for name, step in others.items() if low <= step <= high), "another unit")

@@ -152,8 +152,11 @@ def resample_probe(
     if modes.shape[1:] == (n, n) and (modes.shape[1:] != shape or transform.n_detector == n):
         return modes
     if modes.shape[1:] != shape:
+        sizes = dict.fromkeys((f"{shape[0]} × {shape[1]}", f"{n} × {n}"))
+        last = "" if modes.shape[:2] != shape else f"; modes belong first: (modes, {shape[0]}, {shape[1]})"
         raise ValueError(
-            f"the probe has {modes.shape[1]} × {modes.shape[2]} px; wanted {shape[0]} × {shape[1]}, or {n} × {n}"
+            f"the probe has {modes.shape[1]} × {modes.shape[2]} px; wanted {' or '.join(sizes)}"
+            f"{last or '; --probe FILE gives another, --estimate-probe DEFOCUS makes one'}"
         )
     waves = diffract(modes)
     window = transform.n_detector
