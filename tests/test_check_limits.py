@@ -5,11 +5,16 @@ import re
 import numpy as np
 import pytest
 
+from ptycho.inspection.check import check_scan
 from ptycho.inspection.counts import check_counts, usable_exposures
 from ptycho.inspection.orientation_search import check_orientation, search_orientation
+from ptycho.inspection.pedestal import find_pedestal
 from ptycho.inspection.probe import check_probe, match_patterns
 from ptycho.inspection.quantity import is_open
+from ptycho.workflow.config import DEFAULTS, read_file
 from tests.faulty_scans import errors, right, statistics_of, write
+
+GROUPING = read_file(DEFAULTS)["grouping"]
 
 
 @pytest.mark.parametrize(("axis", "moved"), [(1, "+1 rows, +0 columns"), (2, "+0 rows, +1 columns")])
@@ -59,3 +64,39 @@ def test_dark_frames_are_an_error_and_are_named(tmp_path):
     scan = write(tmp_path / "scan.npz", raw.changed(counts=counts))
     (error,) = errors(check_counts(statistics_of(scan)[0]))
     assert "--leave-out 20-21,60" in error
+
+
+@pytest.mark.parametrize("pedestal", [100, 2**25])
+def test_a_pedestal_is_named_and_nothing_else_is_said_of_the_counts(tmp_path, quick, pedestal):
+    """Without it the scan is right; with it, its counts would be predicted better as amplitudes."""
+    raw = right()
+    scan = write(tmp_path / "scan.npz", raw.changed(counts=raw.counts + pedestal))
+    found = [finding for finding in check_scan(scan, GROUPING).verdict.findings if finding.topic == "counts"]
+    (error,) = errors(found)
+    named = re.match(r"a constant background of about ([\d,]+) counts in every pixel and exposure", error)
+    assert int(named[1].replace(",", "")) == pytest.approx(pedestal, rel=1e-4)
+    assert "subtract it from the frames" in error
+    assert not any("amplitudes" in finding.line for finding in found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda counts, rng: counts,
+        lambda counts, rng: counts + rng.poisson(100, counts.shape),
+        lambda counts, rng: np.sqrt(rng.poisson(20 * counts + 400)),
+        lambda counts, rng: 20 * counts,
+    ],
+    ids=["right", "background of photons", "amplitudes", "gain"],
+)
+def test_other_counts_have_no_pedestal(tmp_path, change):
+    raw = right()
+    scan = write(tmp_path / "scan.npz", raw.changed(counts=change(raw.counts, np.random.default_rng(2))))
+    assert find_pedestal(statistics_of(scan)[0], scan) is None
+
+
+def test_a_known_background_is_no_pedestal(tmp_path):
+    raw = right()
+    detector = {"background": np.full(raw.counts.shape[1:], 100, np.float32)}
+    scan = write(tmp_path / "scan.npz", raw.changed(counts=raw.counts + 100, detector=detector))
+    assert find_pedestal(statistics_of(scan)[0], scan) is None

@@ -14,6 +14,7 @@ from ptycho.inspection.findings import Finding, Verdict
 from ptycho.inspection.flux import Jump, check_flux, confirm_jumps, find_jumps, flux_of
 from ptycho.inspection.orientation import Orientation
 from ptycho.inspection.orientation_search import OrientationSearch, check_orientation, search_orientation
+from ptycho.inspection.pedestal import check_pedestal, find_pedestal, without_pedestal
 from ptycho.inspection.pixels import SuspiciousPixels, check_pixels, find_pixels
 from ptycho.inspection.positions import check_positions, runaways
 from ptycho.inspection.probe import check_probe, match_patterns
@@ -70,6 +71,10 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
     n, points = scan.n_pixels, np.stack([scan.ycoords, scan.xcoords], axis=1)
     valid = np.ones((n, n), bool) if scan.detector.valid is None else scan.detector.valid
     statistics = frame_statistics(scan, valid)
+    pedestal = find_pedestal(statistics, scan)
+    if pedestal is not None:
+        scan, before = without_pedestal(scan, pedestal), statistics
+        statistics = replace(frame_statistics(scan, valid), divisor=before.divisor, not_whole=before.not_whole)
     pixels = find_pixels(statistics, valid, scan.probe, corner=match_patterns(statistics, valid, scan.probe).is_corner)
     saturation = saturation_of(statistics)
     good = valid & ~pixels.mask & (True if saturation is None else ~saturation.pixels)
@@ -79,12 +84,14 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
     usable = usable_exposures(statistics) & ~runaways(points)
     detector = replace(scan.detector, bad_pixels=None if good.all() else ~good)
     findings = [
+        *check_pedestal(pedestal),
         *check_counts(statistics),
         *check_pixels(statistics, pixels, int((~valid).sum())),
         *check_positions(points, diameter_px(scan.probe)),
         *check_probe(statistics, usable, detector, scan.probe),
     ]
-    match, is_open = match_patterns(statistics, good, scan.probe), quantity_is_open(scan, statistics)
+    match = match_patterns(statistics, good, scan.probe)
+    is_open = pedestal is None and quantity_is_open(scan, statistics)
     search = search_orientation(scan, usable, good, match, quantity_is_open=is_open)
     orientation = Orientation() if search is None else search.best
     jumps = find_jumps(statistics.photons, points, usable)
@@ -92,7 +99,10 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
     jumps = confirm_jumps(scan, jumps, usable, good, orientation) if is_sure else []
     scale = None if search is None else search_scale(scan, usable, good, search)
     support = find_support(scan, statistics.photons, usable, grouping)
-    findings += [*check_flux(jumps, len(scan)), *check_orientation(search), *check_scale(scale)]
+    turned = check_orientation(search)
+    if pedestal is not None:  # it explains whatever else the counts may seem to be
+        turned = [finding for finding in turned if finding.topic != "counts"]
+    findings += [*check_flux(jumps, len(scan)), *turned, *check_scale(scale)]
     findings += [*check_support(support), *check_request(request, support)]
     return Check(
         scan=scan,

@@ -32,6 +32,8 @@ class FrameStatistics:
     """(N, N) exposures in which the pixel holds the integer maximum `limit`."""
     highest: NDArray[np.float64]
     """(N, N) largest count of every pixel."""
+    lowest: NDArray[np.float64]
+    """(N, N) smallest count of every pixel in the exposures that are finite; 0 if none is."""
     limit: float | None
     """Integer maximum that occurs; None if none does."""
     divisor: float | None
@@ -63,7 +65,7 @@ def frame_statistics(scan: Scan, valid: NDArray[np.bool_], block_size: int = 64)
     """
     count, n = len(scan), scan.n_pixels
     photons, not_finite, not_whole = np.zeros(count), np.zeros(count, np.int64), np.zeros(count, np.int64)
-    total, highest = np.zeros((n, n)), np.zeros((n, n))
+    total, highest, lowest = np.zeros((n, n)), np.zeros((n, n)), np.full((n, n), np.inf)
     hits = {limit: np.zeros((n, n), np.int64) for limit in INTEGER_MAXIMA}
     for block in blocks(count, block_size):
         counts = np.square(scan.diffraction[block], dtype=np.float64)
@@ -73,6 +75,8 @@ def frame_statistics(scan: Scan, valid: NDArray[np.bool_], block_size: int = 64)
         not_whole[block] = (is_fractional(counts) & valid).sum((1, 2))
         peak = counts.max(axis=0)
         highest = np.maximum(highest, peak)
+        whole = (not_finite[block] == 0)[:, None, None]
+        lowest = np.minimum(lowest, counts.min(axis=0, where=whole, initial=np.inf))
         marked = np.zeros(counts.shape, bool)
         for value, hit in hits.items():
             if (np.abs(peak - value) <= PRECISION * value).any():
@@ -80,9 +84,9 @@ def frame_statistics(scan: Scan, valid: NDArray[np.bool_], block_size: int = 64)
                 hit += at_limit.sum(axis=0)
                 marked |= at_limit & (value > INTEGER_MAXIMA[0])
         photons[block] = np.sum(counts, axis=(1, 2), where=valid & ~marked)
-        total += np.sum(counts, axis=0, where=(not_finite[block] == 0)[:, None, None])
+        total += np.sum(counts, axis=0, where=whole)
     limit = _limit(hits, highest, valid)
-    divisor, whole = _units(scan, valid)
+    divisor, are_whole = _units(scan, valid)
     return FrameStatistics(
         photons=photons,
         not_finite=not_finite,
@@ -90,9 +94,10 @@ def frame_statistics(scan: Scan, valid: NDArray[np.bool_], block_size: int = 64)
         total=np.where(valid, total, 0),
         at_limit=np.where(valid, hits[limit], 0) if limit else np.zeros((n, n), np.int64),
         highest=np.where(valid, highest, 0),
+        lowest=np.where(valid & np.isfinite(lowest), lowest, 0),
         limit=limit,
         divisor=divisor,
-        amplitudes_are_whole=whole,
+        amplitudes_are_whole=are_whole,
     )
 
 
