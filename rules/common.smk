@@ -88,6 +88,9 @@ if MEASURED:
         MEASURED_SCAN = f"{RESULTS}/data/measured.npz"
     VERDICT = f"{RESULTS}/data/check.json"
     MISFIT_OF_REFERENCE = [f"{RESULTS}/data/reference_misfit.json", f"{RESULTS}/data/reference_misfit.png"]
+    is_given = MEASURED_SCAN == config["source"]["scan"]
+    if is_given and not Path(MEASURED_SCAN).exists() and not Path(VERDICT).exists():  # it has not been read before
+        raise WorkflowError(f"source.scan: {MEASURED_SCAN}: no such file; wanted a scan that `ptycho convert` made")
     if workflow.is_main_process and Path(MEASURED_SCAN).exists():  # what a glance at the file shows, before any job
         from ptycho.data.scan import open_scan
         from ptycho.inspection.support import check_header

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ptycho.data.tiles import TilingOptions
 from ptycho.data.views import GroupingOptions
@@ -15,6 +16,9 @@ from ptycho.reconstruction.lsqml import LSQMLOptions
 from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.config import (
     DEFAULTS,
+    NAMES,
+    NO_BRACES,
+    SCHEMA,
     ConfigError,
     as_integers,
     check_config,
@@ -109,13 +113,14 @@ def changed(path, value):
         ),
         ("grouping.gridsize", 5, r"grouping\.neighbors: 20 is too few for groups of 25"),
         ("tv.lambda_min", 2000, r"tv\.lambda_min: 2000 is more than tv\.lambda_max, 1024"),
-        ("study", "../up", "study: '../up' does not match"),
-        ("study", "tiny\n", r"study: 'tiny\\n' does not match"),
+        ("study", "../up", r"study: '\.\./up' is no name; wanted letters \(a-z, A-Z\), digits, - and _ alone"),
+        ("study", "tiny\n", r"study: 'tiny\\n' is no name"),
         ("study", 70, r"study: 70 is read as int, not as text; quote it"),
         ("study", True, r"study: True is read as bool, not as text; quote it"),
         ("study", "x" * 101, r"study: 'x{20}'… has 101 characters; wanted at most 100"),
         ("views", {"x" * 101: 0.5}, r"views: 'x{20}'… has 101 characters; wanted at most 100"),
-        ("views", {"a\n": 0.5}, r"views: 'a\\n' does not match"),
+        ("views", {"a\n": 0.5}, r"views: 'a\\n' is no name; wanted letters \(a-z, A-Z\), digits and - alone"),
+        ("views", "dense:0.75", r"views: 'dense:0\.75' is text: a blank is missing after the colon"),
         ("views.dense", float("nan"), r"views\.dense: nan; wanted a finite number"),
         ("tv.lambda_max", float("inf"), r"tv\.lambda_max: inf; wanted a finite number"),
         ("doses", [1000, float("-inf")], r"doses\[1\]: -inf; wanted a finite number"),
@@ -140,6 +145,11 @@ def test_an_invalid_value_is_named_with_what_is_allowed(path, value, message):
     accept_old_kinds(config)
     with pytest.raises(ConfigError, match=message):
         check_config(config)
+
+
+def test_every_pattern_of_the_schema_is_said_in_words():
+    patterns = re.findall(r"pattern: (\"[^\"]*\")", SCHEMA.read_text(encoding="utf-8"))
+    assert {yaml.safe_load(pattern) for pattern in patterns} == {NO_BRACES, *NAMES}
 
 
 def test_the_refusal_of_a_value_is_one_line():

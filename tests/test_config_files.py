@@ -92,6 +92,8 @@ BOMB_OF_MAPPINGS += "".join(
         ("study: x\ntv: {<<: {a: 1}, <<: {a: 2}}\n", 2, "duplicate key '<<'"),
         ("__use_yte__: true\nstudy: ?1 + 1\n", 1, "templates are not supported"),
         ("study: x\nseeds: [010]\n", 2, "010 is read as 8; write 8"),
+        ("study: x\ndoses: [1,000]\n", 2, "1,000 is read as two numbers; write thousands without commas"),
+        ("study: x\nviews: {dense:0.75}\n", 2, "'dense:0.75' has no value: a blank is missing after the colon"),
         ("study: x\nseeds: [1:30]\n", 2, "1:30 is read as 90"),
         ("study: x\nseeds: [1:30.5]\n", 2, "1:30.5 is read as 90.5"),
         ("study: x\nseeds: [2020-13-45]\n", 2, "'2020-13-45': month must be in 1..12"),
@@ -100,7 +102,17 @@ BOMB_OF_MAPPINGS += "".join(
     ids=[
         *("duplicate key", "number as key", "unbalanced bracket", "tab", "on", "1", "70", "null", "list as key"),
         *("endless alias", "endless mapping", "alias bomb", "bomb of mappings", "two documents", "Python object"),
-        *("duplicate merge", "template", "octal", "sexagesimal", "sexagesimal float", "no date", "too many digits"),
+        *(
+            "duplicate merge",
+            "template",
+            "octal",
+            "thousands",
+            "no blank",
+            "sexagesimal",
+            "sexagesimal float",
+            "no date",
+            "too many digits",
+        ),
     ],
 )
 def test_a_broken_file_is_refused_in_one_line_with_its_name_and_the_line(tmp_path, text, line, reason):
@@ -194,11 +206,16 @@ def dry_run(folder, text, *arguments, check=False, **options):
         (TEN_LINES.replace("[1000]", "[1.0e5]"), r"doses\[0\]: '1\.0e5' is text, as YAML reads it; write 100000"),
         (TEN_LINES + BOMB, r"study\.yaml, line 14: 11,111 values"),
         (TEN_LINES + "halves: &a [tv, *a]\n", r"study\.yaml, line 11: an alias that holds itself"),
-        (TEN_LINES.replace("only:", "'a{b}':"), r"views: 'a\{b\}' does not match"),
+        (
+            TEN_LINES.partition("source:")[0]
+            + "source: {kind: measured, scan: none.npz, seed: 1, train_fraction: 0.5}\n",
+            r"source\.scan: none\.npz: no such file; wanted a scan that `ptycho convert` made",
+        ),
+        (TEN_LINES.replace("only:", "'a{b}':"), r"views: 'a\{b\}' is no name; wanted letters"),
     ],
     ids=[
         *("duplicate key", "number as key", "broken YAML", "text as number", "alias bomb", "endless alias"),
-        "braces",
+        *("missing scan", "braces"),
     ],
 )
 def test_a_broken_file_stops_the_dry_run_without_a_traceback(tmp_path, text, message):

@@ -33,6 +33,11 @@ MOST_CHARACTERS = 600
 """Length of their lines; of a longer one the middle is left out."""
 NO_BRACES = "^[^{}]+$"
 """Pattern of a path in the schema."""
+NAMES = {
+    r"^[A-Za-z0-9_-]+(?!\n)$": "letters (a-z, A-Z), digits, - and _ alone",
+    r"^[A-Za-z0-9-]+(?!\n)$": "letters (a-z, A-Z), digits and - alone",
+}
+"""Pattern of a name in the schema -> the characters that it allows."""
 
 
 def load_schema() -> dict[str, Any]:
@@ -161,6 +166,8 @@ def _message(error: jsonschema.ValidationError) -> str:
         return f"{value[:20]!r}… has {len(value)} characters; wanted at most {limit}"
     if error.validator == "pattern" and limit == NO_BRACES:
         return f"{value!r} has braces, which Snakemake takes for wildcards, or is empty; rename it"
+    if error.validator == "pattern" and limit in NAMES:
+        return f"{value!r} is no name; wanted {NAMES[limit]}"
     if error.validator == "additionalProperties" and isinstance(error.schema, dict):
         return f"{error.message}; allowed keys: {', '.join(sorted(error.schema['properties']))}"
     return error.message

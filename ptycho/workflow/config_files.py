@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,29 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             key = "<<" if key_node.tag == MERGE else self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 written = key_node.value if isinstance(key_node, yaml.ScalarNode) else key
                 raise ConfigError(f"line {line}: key {written} is read as {key!r}, not as text; quote it: '{written}'")
+            if ":" in key and isinstance(value_node, yaml.ScalarNode) and not value_node.value:
+                raise ConfigError(f"line {line}: {key!r} has no value: a blank is missing after the colon")
             if key in seen:
                 raise ConfigError(f"line {line}: duplicate key {key!r}")
             if key == TEMPLATE:
                 raise ConfigError(f"line {line}: key '{key}': templates are not supported; write the values themselves")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_sequence(self, node: yaml.SequenceNode, deep: bool = False) -> list[Any]:
+        for before, part in pairwise(node.value):
+            if all(isinstance(each, yaml.ScalarNode) for each in (before, part)) and (
+                re.fullmatch(r"[-+]?\d{1,3}", before.value) and re.fullmatch(r"0\d\d", part.value)
+            ):
+                line, written = part.start_mark.line + 1, f"{before.value},{part.value}"
+                raise ConfigError(f"line {line}: {written} is read as two numbers; write thousands without commas")
+        return super().construct_sequence(node, deep)
 
     def construct_decimal(self, node: yaml.ScalarNode) -> int | float:
         """Construct a number; what is written in base 8 or 60 is refused: nobody means it."""

@@ -1,6 +1,7 @@
 """The numbers of a config: whole where the schema asks for it, finite everywhere, and not text by accident."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -84,6 +85,8 @@ def misread(error: jsonschema.ValidationError) -> str | None:
             return f"{value!r} is text; wanted a finite number"
         written = str(int(number)) if number.is_integer() else yaml.safe_dump(number).split()[0]
         return f"{value!r} is text, as YAML reads it; write {written}"
+    if isinstance(value, str) and "object" in wanted and re.search(r"\w:\S", value):
+        return f"{value!r} is text: a blank is missing after the colon"
     if "string" in wanted and value is not None and not isinstance(value, str | list | dict):
         return f"{value} is read as {type(value).__name__}, not as text; quote it"
     return None
