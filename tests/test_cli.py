@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -58,6 +59,21 @@ def test_a_comparison_is_shown_as_truth_and_methods_in_order(files):
     shown = images_of(files["comparison"])
     assert list(shown) == ["truth", "pinn", "tv"]
     assert {origin for _, _, origin in shown.values()} == {(3, 4)}
+
+
+@pytest.mark.parametrize("command", [["view"], ["export"]], ids=["view", "export"])
+def test_an_object_of_another_program_is_said_to_be_one_and_what_reads_it(files, capsys, command):
+    np.savez("plain.npz", object=np.ones((8, 8), complex), probe=np.ones((4, 4), complex))
+    with h5py.File("product.h5", "w") as file:
+        file["object"] = np.ones((8, 8), complex)
+    for name, message in (
+        ("plain.npz", "plain.npz: an object without 'illumination', 'origin_px', 'metadata': that of another program"),
+        ("product.h5", "product.h5: an HDF5 file; wanted an NPZ: "),
+    ):
+        assert main([*command, name, *(["out.tif"] if command == ["export"] else [])]) == 2
+        line = capsys.readouterr().err
+        assert message in line
+        assert "`ptycho judge`" in line
 
 
 @pytest.mark.parametrize("kind", ["object", "scan", "comparison"])

@@ -255,7 +255,8 @@ def test_a_plan_without_scores_is_refused(results, capsys, name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none"], "none/metrics.csv: no such file; wanted a table"),
+        (["none"], "none: no such folder; wanted the folder of a study's results"),
+        (["metrics.csv"], "metrics.csv: a file; wanted the folder of a study's results, such as results/default"),
         ([".", "--view", "middle"], "--view middle; . has dense, sparse"),
         ([".", "--split", "train"], "--split train; . has test"),
         ([".", "--pixel-size", "0"], "--pixel-size 0; wanted a length above 0"),

@@ -32,6 +32,9 @@ def run(options: argparse.Namespace) -> int:
 
     if options.pixel_size is not None and not options.pixel_size > 0:
         raise ValueError(f"--pixel-size {options.pixel_size:g}; wanted a length above 0 [nm]")
+    if not options.results.is_dir():
+        found = "a file" if options.results.exists() else "no such folder"
+        raise ValueError(f"{options.results}: {found}; wanted the folder of a study's results, such as results/default")
     metrics, fluence = read_scores(options.results / "metrics.csv", options.results / "fluence.csv")
     bound = options.results / "bound.csv"
     if bound.is_file() and not (limits := read_table(bound, *COLUMNS)).empty:  # that of a measured study has no rows

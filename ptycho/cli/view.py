@@ -76,7 +76,7 @@ def images_of(path: StrPath) -> dict[str, Image]:
     """
     with Npz(path) as file:
         probes = _probe_images(file) if "probeGuess" in file else {}
-        if "object" in file and "origin_px" in file:
+        if "object" in file and ("origin_px" in file or not {"objectGuess", "truth"} & set(file.keys)):
             reconstruction, _ = load_reconstruction(path)
             bright = reconstruction.illumination > DARK_BELOW * reconstruction.illumination.max()
             shown = np.where(bright, reconstruction.object, np.nan)

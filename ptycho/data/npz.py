@@ -23,6 +23,8 @@ from ptycho.workflow.limits import check_bytes
 
 MAX_ORIGIN_PX = 1 << 40
 """Largest coordinate of the first pixel of an object or canvas: far beyond any, and small enough to add to."""
+HDF5 = b"\x89HDF"
+"""First bytes of a file of the kind that most often stands in for an NPZ."""
 SUFFIX = ".npy"
 """Of the members that hold arrays."""
 
@@ -60,7 +62,16 @@ class Npz(Closing):
     """
 
     def __init__(self, path: StrPath):
-        self.path, self._archive = Path(path), Archive(path, "NPZ")
+        self.path = Path(path)
+        try:
+            self._archive = Archive(path, "NPZ")
+        except ContractError:
+            with reading(path), self.path.open("rb") as file:
+                if file.read(len(HDF5)) != HDF5:
+                    raise
+            raise ContractError(
+                f"{path}: an HDF5 file; wanted an NPZ: `ptycho convert` reads scans in HDF5, `ptycho judge` objects"
+            ) from None
         names = (name for name in self._archive.names if name.endswith(SUFFIX))
         self.keys = [name.removesuffix(SUFFIX) for name in names]
         """Names of all arrays, in the order in which they were written."""

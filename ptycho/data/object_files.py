@@ -108,6 +108,11 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
         If the file is missing, damaged, not an object file, or was written by ptycho 0.1.
     """
     with Npz(path) as file:
+        if "object" in file and not {*KEYS[1:], *OLD_KEYS} & set(file.keys):
+            raise ContractError(
+                f"{path}: an object without {', '.join(map(repr, KEYS[1:]))}: that of another program, which `ptycho "
+                "judge` reads; wanted an object.npz of a study"
+            )
         file.require(*KEYS, old=OLD_KEYS)
         obj, illumination, origin = (file.array(key) for key in KEYS[:3])
         metadata = file.metadata()
