@@ -17,6 +17,7 @@ from ptycho.data.scan import open_scan
 from ptycho.inspection.check import check_scan
 from ptycho.inspection.findings import TOPICS, Finding, Verdict, named
 from ptycho.inspection.support import Request, check_request, find_support, study_file
+from ptycho.reporting.check_files import check_file, write_check
 from ptycho.workflow.config import DEFAULTS, check_config, load_config, load_schema, read_file
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.refusal import refusal
@@ -129,15 +130,94 @@ def test_the_command_that_is_printed_mends_the_scan(scans, quick, tmp_path, monk
     assert (len(scan), scan.detector.bad_pixels.sum()) == (len(dark.counts) - 7, 1)
 
 
-@pytest.mark.parametrize("name", ["none.npz", "text.npz", "folder"])
-def test_what_cannot_be_read_has_the_exit_code_2_and_a_page(tmp_path, monkeypatch, capsys, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.npz", "none.npz: no such file"),
+        ("text.npz", "text.npz: not an NPZ"),
+        ("folder", "folder: a folder"),
+        ("raw.npz", "raw.npz: no key 'diffraction'"),
+        ("scan.cxi", "scan.cxi: an HDF5 file; wanted a scan, such as `ptycho convert` makes of it"),
+    ],
+)
+def test_what_cannot_be_read_has_the_exit_code_2_and_no_files(tmp_path, monkeypatch, capsys, name, message):
     monkeypatch.chdir(tmp_path)
     Path("text.npz").write_text("no scan", encoding="utf-8")
     Path("folder").mkdir()
-    assert main(["check", name, "--output", "out"]) == 2
-    assert "Traceback" not in capsys.readouterr().err
-    assert "could not be read" in Path("out.html").read_text(encoding="utf-8")
-    assert json.loads(Path("out.json").read_text(encoding="utf-8"))["status"] == 2
+    np.savez("raw.npz", intensity=np.ones((4, 8, 8)), xcoords=np.arange(4.0), ycoords=np.arange(4.0))
+    Path("scan.cxi").write_bytes(b"\x89HDF\r\n\x1a\n")
+    before = sorted(Path.cwd().iterdir())
+    assert main(["check", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ptycho: {message}")
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+def test_a_study_has_a_page_of_a_scan_that_cannot_be_read(tmp_path):
+    verdict, check = check_file(tmp_path / "none.npz")
+    assert check is None
+    assert [finding.topic for finding in verdict.findings] == ["file"]
+    write_check(tmp_path / "check", verdict, check)
+    page = (tmp_path / "check.html").read_text(encoding="utf-8")
+    assert "could not be read" in page
+    assert "none.npz: no such file" in page
+    assert refusal(tmp_path / "check.json").endswith(f"  file: {verdict.findings[0].line}")
+    assert Verdict.load(tmp_path / "check.json").status == 2
+
+
+@pytest.mark.parametrize(
+    ("stem", "suffix"),
+    [("scan", "npz"), ("out", "npz"), *(("out", suffix) for suffix in ("html", "png", "txt", "json", "yaml"))],
+)
+def test_a_check_touches_nothing_that_no_check_has_written(tmp_path, monkeypatch, capsys, stem, suffix):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "scan.npz", right(rows=1))
+    taken = Path(f"{stem}.{suffix}")
+    if stem != "scan":
+        taken.write_bytes(b"precious")
+    content = taken.read_bytes()
+    before = sorted(tmp_path.iterdir())
+    assert main(["check", "scan.npz", "--output", stem]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ptycho: {taken}: ")
+    assert line.endswith(("wanted another --output", "wanted another --output, or move it"))
+    assert sorted(tmp_path.iterdir()) == before
+    assert taken.read_bytes() == content
+
+
+def test_a_check_replaces_and_removes_its_own_files_unless_they_were_edited(tmp_path, monkeypatch, capsys, quick):
+    monkeypatch.chdir(tmp_path)
+    raw = right()
+    counts = raw.counts.copy()
+    counts[:, 5, 7] = 100_000
+    write(tmp_path / "hot.npz", raw.changed(counts=counts))
+    write(tmp_path / "few.npz", right(rows=1))
+    main(["check", "hot.npz", "--output", "out"])
+    assert Path("out.npz").exists()
+    assert Path("out.yaml").exists()
+    study = Path("out.yaml").read_text(encoding="utf-8")
+    Path("out.yaml").write_text(study + "# mine\n", encoding="utf-8")
+    assert main(["check", "few.npz", "--output", "out"]) == 2
+    assert "out.yaml: in the way" in capsys.readouterr().err
+    assert Path("out.yaml").read_text(encoding="utf-8") == study + "# mine\n"
+    Path("out.yaml").write_text(study, encoding="utf-8")
+    main(["check", "few.npz", "--output", "out"])
+    assert "few.npz: " in Path("out.txt").read_text(encoding="utf-8")
+    assert not Path("out.npz").exists()
+    assert not Path("out.yaml").exists()
+
+
+def test_a_check_that_fails_while_it_writes_leaves_no_file(tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> str:
+        raise OSError("no page")
+
+    check = check_scan(write(tmp_path / "scan.npz", right(rows=1)), GROUPING)
+    monkeypatch.setattr("ptycho.reporting.check_files.render_check", fail)
+    with pytest.raises(OSError, match="no page"):
+        write_check(tmp_path / "out", check.verdict, check)
+    with pytest.raises(ContractError, match="the scan itself"):
+        write_check(tmp_path / "scan", check.verdict, check)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.npz"]
 
 
 def test_all_exposures_dark_is_an_error_and_no_traceback(tmp_path, quick):

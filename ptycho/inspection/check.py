@@ -119,4 +119,4 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
 
 def unreadable(path: Path, error: Exception) -> Verdict:
     """Return the verdict on a file that could not be read."""
-    return Verdict(source=str(path), status=2, findings=(Finding("counts", "error", str(error)),))
+    return Verdict(source=str(path), status=2, findings=(Finding("file", "error", str(error)),))

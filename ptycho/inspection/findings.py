@@ -7,10 +7,10 @@ from typing import Any, Literal
 from ptycho.workflow.damage import is_of, read_json
 from ptycho.workflow.files import ContractError, StrPath
 
-Topic = Literal["counts", "pixels", "positions", "probe", "orientation", "support"]
-"""What a finding is about; `source.accept` of a study's config lists topics."""
+Topic = Literal["file", "counts", "pixels", "positions", "probe", "orientation", "support"]
+"""What a finding is about; "file": that it cannot be read. `source.accept` of a study's config lists the others."""
 TOPICS: tuple[Topic, ...] = ("counts", "pixels", "positions", "probe", "orientation", "support")
-"""All topics, in the order in which they are shown."""
+"""All topics of a scan that can be read, in the order in which they are shown."""
 Level = Literal["fine", "note", "warning", "error"]
 """How bad a finding is: an error would ruin a study."""
 LEVELS: tuple[Level, ...] = ("fine", "note", "warning", "error")

@@ -1,6 +1,7 @@
 """The files of a check: page, figure, text, verdict, proposed detector and study."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from ptycho.reporting.check_figures import plot_check, plot_unreadable
 from ptycho.reporting.check_page import render_check, verdict_text
 from ptycho.reporting.figures import save
 from ptycho.workflow.config import DEFAULTS, read_file
+from ptycho.workflow.damage import read_json
 from ptycho.workflow.files import ContractError, StrPath, save_text
+from ptycho.workflow.provenance import file_digest
+
+SUFFIXES = ("html", "png", "txt", "json", "yaml", "npz")
+"""Of the files of a check."""
 
 
 def check_file(
@@ -54,10 +60,69 @@ def mending_command(check: Check, stem: StrPath) -> str:
     return " ".join(["ptycho convert", str(check.scan.path), mended, *options]) if options else ""
 
 
+def require_own(stem: StrPath, scan: StrPath) -> None:
+    """Refuse names that something else has than the unchanged files of an earlier check.
+
+    The JSON of a check lists the other files with their digests.
+
+    Parameters
+    ----------
+    stem : path
+        Beginning of the names.
+    scan : path
+        What is checked.
+
+    Raises
+    ------
+    ContractError
+        If a file, folder or link is in the way: the scan itself, a file of somebody else, or one that was edited.
+    """
+    paths = _paths(stem)
+    _refuse_input(paths, scan)
+    written = _digests(paths["json"])
+    taken = [
+        str(path)
+        for suffix, path in paths.items()
+        if os.path.lexists(path) and not (written is not None and (suffix == "json" or _is_in(path, written)))
+    ]
+    if taken:
+        raise ContractError(
+            f"{', '.join(taken)}: in the way, and not as a check has written it; wanted another --output, or move it"
+        )
+
+
+def _paths(stem: StrPath) -> dict[str, Path]:
+    return {suffix: Path(f"{stem}.{suffix}") for suffix in SUFFIXES}
+
+
+def _refuse_input(paths: dict[str, Path], scan: StrPath) -> None:
+    for path in paths.values():
+        if path.exists() and Path(scan).exists() and path.samefile(scan):
+            raise ContractError(f"{path}: the scan itself, which is never replaced; wanted another --output")
+
+
+def _digests(verdict: Path) -> dict[str, Any] | None:
+    """Return the digests of the files that were written with a verdict, by name; None if it is no verdict."""
+    if not verdict.is_file() or verdict.is_symlink():
+        return None
+    try:
+        Verdict.load(verdict)
+        files = read_json(verdict).get("files")
+    except ContractError:
+        return None
+    return files if isinstance(files, dict) else {}
+
+
+def _is_in(path: Path, digests: dict[str, Any]) -> bool:
+    return path.is_file() and not path.is_symlink() and digests.get(path.name) == file_digest(path)
+
+
 def write_check(
     stem: StrPath, verdict: Verdict, check: Check | None, provenance: dict[str, Any] | None = None
 ) -> list[Path]:
-    """Write the files of a check; each is complete or absent.
+    """Write the files of a check: all of them, or, after an error, none.
+
+    Files of these names are replaced, and removed if there is no such file now; see `require_own`.
 
     Parameters
     ----------
@@ -72,12 +137,30 @@ def write_check(
     -------
     list of Path
         HTML, PNG, TXT and JSON; YAML if the scan supports a study; NPZ if something is proposed.
+
+    Raises
+    ------
+    ContractError
+        If the scan has one of the names.
     """
-    paths = {suffix: Path(f"{stem}.{suffix}") for suffix in ("html", "txt", "json", "png", "yaml", "npz")}
-    files, study = {"the verdict, for programs": paths["json"].name}, ""
-    written = [paths["html"], paths["png"], paths["txt"], paths["json"]]
+    paths = _paths(stem)
+    _refuse_input(paths, verdict.source)
     for optional in ("yaml", "npz"):
         paths[optional].unlink(missing_ok=True)  # of an earlier check
+    try:
+        return _write(paths, verdict, check, provenance)
+    except BaseException:
+        for path in paths.values():
+            if path.is_file():
+                path.unlink()
+        raise
+
+
+def _write(
+    paths: dict[str, Path], verdict: Verdict, check: Check | None, provenance: dict[str, Any] | None
+) -> list[Path]:
+    written, study = [paths["html"], paths["png"], paths["txt"]], ""
+    files = {"the verdict, for programs": paths["json"].name}
     save(plot_unreadable(verdict) if check is None else plot_check(check), paths["png"], provenance)
     if check is not None:
         if check.support.is_enough:
@@ -89,9 +172,11 @@ def write_check(
         if check.proposals:
             save_arrays(paths["npz"], **check.proposals)
             written.append(paths["npz"])
-            files[f"proposed {' and '.join(check.proposals)}: {mending_command(check, stem)}"] = paths["npz"].name
+            command = mending_command(check, paths["npz"].with_suffix(""))
+            files[f"proposed {' and '.join(check.proposals)}: {command}"] = paths["npz"].name
     save_text(paths["html"], render_check(verdict, check, figure=paths["png"], study=study, files=files))
     save_text(paths["txt"], verdict_text(verdict))
-    record = {} if provenance is None else {"provenance": provenance}
-    save_text(paths["json"], json.dumps({**verdict.as_dict(), **record}, indent=2) + "\n")
-    return written
+    record: dict[str, Any] = {} if provenance is None else {"provenance": provenance}
+    digests = {path.name: file_digest(path) for path in written}
+    save_text(paths["json"], json.dumps({**verdict.as_dict(), "files": digests, **record}, indent=2) + "\n")
+    return [*written[:3], paths["json"], *written[3:]]

@@ -65,7 +65,7 @@ def render_check(verdict: Verdict, check: Check | None, *, figure: StrPath, stud
 
 
 def _by_topic(findings: tuple[Finding, ...]) -> dict[str, list[Finding]]:
-    arranged = {topic: [finding for finding in findings if finding.topic == topic] for topic in TOPICS}
+    arranged = {topic: [finding for finding in findings if finding.topic == topic] for topic in ("file", *TOPICS)}
     return {topic: rows for topic, rows in arranged.items() if rows}
 
 
