@@ -8,7 +8,9 @@ import pytest
 from ptycho.inspection import orientation_search, quantity
 from ptycho.inspection.counts import usable_exposures
 from ptycho.inspection.orientation import Orientation
-from ptycho.inspection.probe import match_patterns
+from ptycho.inspection.probe import PatternMatch, match_patterns
+from ptycho.inspection.trials import Trial
+from ptycho.scoring.misfit import Misfit
 from tests.faulty_scans import errors, right, statistics_of, write
 
 
@@ -134,3 +136,37 @@ def test_orientations_with_one_turn_differ_by_a_joint_flip():
     np.testing.assert_array_equal(Orientation(transpose=True, flip_x=True).frames(frames)[0, 0], frames[0, ::-1, 0])
     assert Orientation(negate_x=True, negate_y=True).options == "--negate-positions"
     assert Orientation().options == "(as it is)"
+
+
+def trial(orientation, *deviance):
+    held, ones = np.array(deviance), np.ones(len(deviance))
+    plane = np.ones((2, 2))
+    return Trial(
+        orientation=orientation,
+        held=Misfit(
+            deviance=held,
+            expected=ones,
+            photons=ones,
+            predicted=ones,
+            variance=1.0,
+            pixel_deviance=plane,
+            pixel_expected=plane,
+            n_valid=4,
+        ),
+    )
+
+
+def test_a_turn_that_beats_the_next_but_not_that_of_the_scan_decides_nothing():
+    """The scan's own turn has the larger misfit, but such scatter that it cannot be ruled out."""
+    flipped, other = Orientation(flip_x=True), Orientation(flip_y=True, transpose=True)
+    best, second = trial(flipped, 1.0, 1.0, 1.0, 1.0), trial(other, 1.2, 1.2, 1.2, 1.2)
+    own = trial(Orientation(), 0.8, 0.9, 1.0, 2.5)
+    assert orientation_search.clearly_better(best, second)
+    assert not orientation_search.clearly_better(best, own)
+    search = orientation_search.OrientationSearch(
+        match=PatternMatch(as_is=1.0, moved=0.0), quick=[], free=[best, second, own], given=[best]
+    )
+    assert not search.is_decided
+    assert search.best == Orientation()
+    (finding,) = orientation_search.check_orientation(search)
+    assert finding.text == "the orientation cannot be told: 2 of 8 turns fit alike (misfit 1 to 1.3)"

@@ -63,7 +63,8 @@ class OrientationSearch:
     @property
     def is_decided(self) -> bool:
         """Whether one turn is better than all others."""
-        return len(self.free) > 1 and clearly_better(self.free[0], self.free[1])
+        best, *others = self.free
+        return bool(others) and all(clearly_better(best, other) for other in others)
 
     @property
     def fitting(self) -> list[Orientation]:
