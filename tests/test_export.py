@@ -135,3 +135,50 @@ def test_a_file_without_an_object_is_refused(tmp_path, capsys):
     np.savez(tmp_path / "other.npz", a=np.ones(2))
     run(tmp_path / "other.npz", tmp_path / "out.tif", code=2)
     assert "no key 'object'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        *(("--pixel-size", value, "wanted a number above 0") for value in ("-1", "nan", "inf", "0")),
+        ("--pixel-size", "1e-300", "read as a pixel of 1e-300 m; wanted one of 1 pm to 1 mm"),
+        ("--pixel-size", "30", "read as a pixel of 30 m; wanted one of 1 pm to 1 mm"),
+        *(("--energy", value, "wanted a number above 0") for value in ("-5", "nan", "0")),
+        ("--wavelength", "0", "wanted a number above 0"),
+        *(("--distance", value, "wanted a number above 0") for value in ("-3", "nan", "0")),
+    ],
+)
+def test_lengths_that_are_none_are_refused(tmp_path, obj, scan, capsys, option, value, message):
+    capsys.readouterr()
+    run(tmp_path / "object.npz", tmp_path / "out.h5", "--scan", scan.path, option, value, code=2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"ptycho: {option} {value}: {message}"
+    assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".cxi", ".tif"])
+@pytest.mark.parametrize(
+    ("shape", "origin"),
+    [((30, 21), (200, 5)), ((30, 21), (3, -15)), ((10, 10), (3, 5)), ((80, 21), (3, 5))],
+    ids=["below", "to the left", "too small", "too large"],
+)
+def test_a_scan_that_does_not_fit_the_object_is_refused(tmp_path, scan, capsys, shape, origin, suffix):
+    obj = np.ones(shape, np.complex64)
+    reconstruction = Reconstruction(object=obj, illumination=np.ones(shape), origin_px=origin)
+    save_reconstruction(tmp_path / "object.npz", reconstruction, pixel_size_m=PIXEL)
+    capsys.readouterr()
+    run(tmp_path / "object.npz", tmp_path / f"out{suffix}", "--scan", scan.path, code=2)
+    (line,) = capsys.readouterr().err.splitlines()
+    rows, columns = (f"{first}..{first + size}" for first, size in zip(origin, shape, strict=True))
+    assert line.startswith(
+        f"ptycho: {tmp_path / 'object.npz'}: its object covers rows {rows} and columns {columns}, the windows of "
+        f"{scan.path} rows 2..21 and columns 2..23; wanted the scan"
+    )
+    assert not (tmp_path / f"out{suffix}").exists()
+
+
+def test_a_sample_may_be_larger_than_a_scan_of_it(tmp_path, scan):
+    np.savez(tmp_path / "sample.npz", objectGuess=np.ones((100, 100), np.complex64))
+    run(tmp_path / "sample.npz", tmp_path / "out.cxi", "--scan", scan.path)
+    np.savez(tmp_path / "small.npz", objectGuess=np.ones((8, 8), np.complex64))
+    run(tmp_path / "small.npz", tmp_path / "small.cxi", "--scan", scan.path, code=2)

@@ -259,7 +259,9 @@ def test_a_plan_without_scores_is_refused(results, capsys, name):
         (["metrics.csv"], "metrics.csv: a file; wanted the folder of a study's results, such as results/default"),
         ([".", "--view", "middle"], "--view middle; . has dense, sparse"),
         ([".", "--split", "train"], "--split train; . has test"),
-        ([".", "--pixel-size", "0"], "--pixel-size 0; wanted a length above 0"),
+        ([".", "--pixel-size", "0"], "--pixel-size 0: wanted a number above 0"),
+        ([".", "--pixel-size", "inf"], "--pixel-size inf: wanted a number above 0"),
+        ([".", "--pixel-size", "8e-9"], "--pixel-size 8e-09: read as a pixel of 8e-09 nm; wanted one of 1 pm to 1 mm"),
         ([".", "--resolution", "1.5"], "a resolution of 1.5; wanted a fraction of Nyquist"),
     ],
 )

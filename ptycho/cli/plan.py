@@ -26,12 +26,13 @@ def run(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from ptycho.data.tables import read_table
+    from ptycho.formats.options import check_pixel
+    from ptycho.formats.raw import METERS
     from ptycho.reporting.prices import plan_text
     from ptycho.scoring.metric_tables import COLUMNS, read_scores
     from ptycho.scoring.price import price_table
 
-    if options.pixel_size is not None and not options.pixel_size > 0:
-        raise ValueError(f"--pixel-size {options.pixel_size:g}; wanted a length above 0 [nm]")
+    check_pixel("--pixel-size", options.pixel_size, METERS["nm"])
     if not options.results.is_dir():
         found = "a file" if options.results.exists() else "no such folder"
         raise ValueError(f"{options.results}: {found}; wanted the folder of a study's results, such as results/default")

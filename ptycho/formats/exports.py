@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from ptycho.data.npz import Npz
 from ptycho.data.object_files import load_reconstruction
 from ptycho.data.scan import Scan, open_scan
+from ptycho.formats.options import POSITIVE, check_pixel, check_positive
 from ptycho.formats.raw import HC_EV_M
+from ptycho.physics.forward import window_start
 from ptycho.workflow.damage import is_of, reading
 from ptycho.workflow.files import ContractError, StrPath, WriteError, replacing
 
@@ -79,6 +81,11 @@ class ExportOptions:
     wavelength_m: float | None = None
     distance_m: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("energy_ev", "wavelength_m", "distance_m"):
+            check_positive(POSITIVE[name], getattr(self, name))
+        check_pixel(POSITIVE["pixel_size_m"], self.pixel_size_m)
+
 
 def read_exported(path: StrPath, options: ExportOptions) -> Exported:
     """Read an object file, or the object of a scan or sample, and what a scan says about it.
@@ -86,9 +93,10 @@ def read_exported(path: StrPath, options: ExportOptions) -> Exported:
     Raises
     ------
     ContractError
-        If a file is missing or damaged, or has no object.
+        If a file is missing or damaged, has no object, or the positions of the scan do not fit the object.
     """
     path, scan = Path(path), None if options.scan is None else open_scan(options.scan)
+    has_size_of_scan = False
     with Npz(path) as file:
         if "objectGuess" in file and "object" not in file:
             obj, origin, probe = file.array("objectGuess"), (0, 0), None
@@ -98,8 +106,11 @@ def read_exported(path: StrPath, options: ExportOptions) -> Exported:
             reconstruction, metadata = load_reconstruction(path)
             obj, origin = reconstruction.object, reconstruction.origin_px
             probe = None if reconstruction.refined is None else reconstruction.refined.probe
+            has_size_of_scan = True
     if obj.ndim != 2 or not np.iscomplexobj(obj) or not obj.size:
         raise ContractError(f"{path}: an object of {obj.dtype} with shape {obj.shape}; wanted complex (H, W)")
+    if scan is not None:
+        _check_fit(path, (origin, obj.shape), scan, has_size_of_scan)
     known = {**({} if scan is None else scan.metadata), **metadata}
     for key in ("pixel_size_m", "wavelength_m"):
         if known.get(key) is not None and not (is_of(known[key], float) and known[key] > 0):
@@ -115,6 +126,39 @@ def read_exported(path: StrPath, options: ExportOptions) -> Exported:
         probe=_modes(probe, scan),
         positions=None if scan is None else np.stack([scan.xcoords, scan.ycoords], axis=1),
     )
+
+
+def _check_fit(path: Path, extent: tuple[tuple[int, int], tuple[int, int]], scan: Scan, has_size_of_scan: bool) -> None:
+    """Refuse a scan with positions beside an object.
+
+    Parameters
+    ----------
+    path : Path
+        File of the object.
+    extent : tuple
+        Its origin, (row, column), and its shape.
+    scan : Scan
+    has_size_of_scan : bool
+        Whether it was reconstructed: then it is as large as the windows of its scan, within a window; a sample may be
+        larger.
+
+    Raises
+    ------
+    ContractError
+        If the positions are not in the object, or it is too large.
+    """
+    first, end = np.array(extent[0]), np.sum(extent, axis=0)
+    centers, n = np.stack([scan.ycoords, scan.xcoords]), scan.n_pixels
+    starts = window_start(centers, n)
+    low, high = starts.min(axis=1), starts.max(axis=1) + n
+    holds = (centers.min(axis=1) >= first).all() and (centers.max(axis=1) <= end).all()
+    too_large = has_size_of_scan and ((first < low - n).any() or (end > high + n).any())
+    if not holds or too_large:
+        (top, left), (bottom, right) = first, end
+        raise ContractError(
+            f"{path}: its object covers rows {top}..{bottom} and columns {left}..{right}, the windows of {scan.path} "
+            f"rows {low[0]}..{high[0]} and columns {low[1]}..{high[1]}; wanted the scan that it was reconstructed from"
+        )
 
 
 def _modes(probe: NDArray[np.complex64] | None, scan: Scan | None) -> NDArray[np.complex64] | None:

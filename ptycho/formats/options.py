@@ -20,6 +20,8 @@ POSITIVE = {
     "pixel_size_m": "--pixel-size",
 }
 """Fields that must be above 0, and their options."""
+PIXEL_M = 1e-12, 1e-3
+"""Smallest and largest pixel of an object [m] that is believed: others are in another unit."""
 MAX_NUMBERS = 50_000_000
 """Most exposures that a list of ranges may name."""
 
@@ -91,9 +93,8 @@ class ConversionOptions:
 
     def __post_init__(self) -> None:
         for name, option in POSITIVE.items():
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{option} {value:g}: wanted a number above 0")
+            check_positive(option, getattr(self, name))
+        check_pixel(POSITIVE["pixel_size_m"], self.pixel_size_m)
 
     @property
     def files(self) -> list[Path]:
@@ -107,6 +108,41 @@ class ConversionOptions:
         return any(
             (self.transpose, self.flip_x, self.flip_y, self.swap_positions, self.negate_x, self.negate_y, self.variant)
         )
+
+
+def check_positive(option: str, value: float | None) -> None:
+    """Refuse the value of an option that is no finite number above 0; None: it was not given.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{option} {value:g}: wanted a number above 0")
+
+
+def check_pixel(option: str, value: float | None, unit_m: float = 1.0) -> None:
+    """Refuse a pixel of an object that no microscope has; None: the option was not given.
+
+    Parameters
+    ----------
+    option : str
+        As it is typed.
+    value : float, optional
+        What it was given.
+    unit_m : float
+        Its unit [m].
+
+    Raises
+    ------
+    ValueError
+        If it is not above 0, or not in `PIXEL_M`.
+    """
+    check_positive(option, value)
+    if value is not None and not PIXEL_M[0] <= value * unit_m <= PIXEL_M[1]:
+        unit = "m" if unit_m == 1 else "nm"
+        raise ValueError(f"{option} {value:g}: read as a pixel of {value:g} {unit}; wanted one of 1 pm to 1 mm")
 
 
 def parse_numbers(text: str, option: str) -> NDArray[np.int64]:
