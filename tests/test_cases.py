@@ -106,7 +106,7 @@ INVALID = {
     ),
     "mask of another shape": (
         {"bad_pixels": np.zeros((3, 3), bool)},
-        "'mask' is bool with shape (3, 3); wanted that of a",
+        "'bad_pixels' is bool with shape (3, 3); wanted that of a",
     ),
     "mask everywhere": ({"bad_pixels": np.ones((N, N), bool)}, "the mask leaves no pixel"),
 }

@@ -224,3 +224,64 @@ def test_ptychoshelves(tmp_path):
     np.testing.assert_array_equal(scan.object[:], obj)
     np.testing.assert_allclose(scan.probe[1], 0.1j * scan.probe[0], rtol=1e-5)
     assert scan.metadata["wavelength_m"] == pytest.approx(WAVELENGTH)
+
+
+INSTRUMENT = "entry_1/instrument_1"
+PIXELS = {f"{INSTRUMENT}/detector_1/y_pixel_size": 2 * DETECTOR_PIXEL}
+
+
+@pytest.mark.parametrize(
+    ("more", "message", "option"),
+    [
+        ({"detector_1/distance": 0.0}, "is 0; wanted a number above 0, or --distance", ("--distance", DISTANCE)),
+        ({"detector_1/distance": -1.0}, "is -1; wanted a number above 0, or --distance", ("--distance", DISTANCE)),
+        (
+            {"detector_1/distance": "2 m"},
+            "is the text '2 m'; wanted a finite number, or --distance",
+            ("--distance", DISTANCE),
+        ),
+        (
+            {"source_1/energy": np.nan},
+            "is nan; wanted a finite number, or --energy or --wavelength",
+            ("--wavelength", WAVELENGTH),
+        ),
+        (
+            {"source_1/energy": -1.0},
+            "is -1; wanted a number above 0, or --energy or --wavelength",
+            ("--wavelength", WAVELENGTH),
+        ),
+    ],
+)
+def test_a_length_of_a_cxi_that_is_none_is_named_and_an_option_replaces_it(tmp_path, capsys, more, message, option):
+    raw, meters = measurement(), np.pad(POSITIONS * PIXEL, ((0, 0), (0, 1)))
+    ((key, value),) = more.items()
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], meters, **{f"{INSTRUMENT}/{key}": value})
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", code=2)
+    assert capsys.readouterr().err.splitlines()[-1] == f"ptycho: {tmp_path / 'a.cxi'}: '{INSTRUMENT}/{key}' {message}"
+    scan = convert(tmp_path / "a.cxi", tmp_path / "scan.npz", *option)
+    assert scan.metadata["pixel_size_m"] == pytest.approx(PIXEL)
+
+
+def test_pixels_of_a_detector_that_are_not_square_name_the_option_that_replaces_them(tmp_path, capsys):
+    raw, meters = measurement(), np.pad(POSITIONS * PIXEL, ((0, 0), (0, 1)))
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], meters, **PIXELS)
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", code=2)
+    message = "pixels of 5e-05 × 0.0001 m, along x and y, of the detector; wanted square ones, or --detector-pixel"
+    assert message in capsys.readouterr().err
+    scan = convert(tmp_path / "a.cxi", tmp_path / "scan.npz", "--detector-pixel", DETECTOR_PIXEL)
+    assert scan.metadata["pixel_size_m"] == pytest.approx(PIXEL)
+
+
+@pytest.mark.parametrize(
+    ("key", "plane", "found"),
+    [
+        ("mask", np.zeros((N, N - 1), np.uint32), f"is bool with shape ({N}, {N - 1})"),
+        ("data_dark", np.zeros((3, N, N - 1)), f"is float64 with shape ({N}, {N - 1})"),
+        ("data_dark", np.full((3, N, N), -1.0), "holds -1 somewhere"),
+    ],
+)
+def test_a_plane_of_a_cxi_that_does_not_fit_is_named_as_in_the_file(tmp_path, capsys, key, plane, found):
+    raw, meters = measurement(), np.pad(POSITIONS * PIXEL, ((0, 0), (0, 1)))
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], meters, **{f"{INSTRUMENT}/detector_1/{key}": plane})
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", code=2)
+    assert f"a.cxi: '{INSTRUMENT}/detector_1/{key}' {found}; wanted" in capsys.readouterr().err

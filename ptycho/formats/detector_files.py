@@ -99,7 +99,7 @@ def read_mask(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDA
     shape = raw.frames.shape[1:]
     bad = np.zeros(shape, bool)
     if raw.bad_pixels is not None:
-        bad |= _checked(raw.name, "mask", raw.bad_pixels, shape)
+        bad |= _checked(raw.name, raw.keys.get("bad_pixels", "bad_pixels"), raw.bad_pixels, shape)
         steps.append(f"mask of the file: {_share(bad)} bad")
     if options.mask is not None:
         key, values = read_plane(options.mask, ("bad_pixels", "mask"), options.follow_links)
@@ -129,7 +129,7 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
     if options.background is None:
         if raw.background is None:
             return None
-        key, values = "background", raw.background
+        key, values = raw.keys.get("background", "background"), raw.background
     else:
         try:
             key, values = "", np.full(shape, float(options.background))
@@ -139,9 +139,8 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
     background = _checked(name, key or "background", values, shape).astype(np.float64)
     wrong = background[~((background >= 0) & (background <= MAX_PHOTONS))]  # NaN, too
     if wrong.size:
-        raise ContractError(
-            f"{name}: a background of {wrong[0]:.4g} somewhere; wanted mean counts, 0 to {MAX_PHOTONS:.0e}"
-        )
+        what = f"'{key}' holds" if key else "a background of"
+        raise ContractError(f"{name}: {what} {wrong[0]:.4g} somewhere; wanted mean counts, 0 to {MAX_PHOTONS:.0e}")
     verb = "added to the frames, and kept" if options.background_subtracted else "kept"
     steps.append(f"background of {background.mean():.4g} mean counts per pixel {verb}")
     return background

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from ptycho.formats.frames import FrameTransform
-from ptycho.formats.options import ConversionOptions
+from ptycho.formats.inputs import KeyedFile, first_of, number
+from ptycho.formats.options import POSITIVE, ConversionOptions
 from ptycho.formats.raw import HC_EV_M, JOULE_PER_EV, Geometry
+from ptycho.workflow.files import ContractError
 
 MIN_ENERGY_EV, MAX_ENERGY_EV = 20.0, 6e6
 """Photon energies of scans: below, where 8.8 is keV, and above, the unit is another than eV or joule."""
@@ -51,6 +53,35 @@ def wavelength_of(energy_ev: float, written: float, where: str, unit: str = "eV"
     if 0 < energy_ev < MIN_ENERGY_EV:
         plausible.append(f"--wavelength {HC_EV_M / energy_ev:.6g}, if it is right")
     raise ValueError(f"{where}: a photon energy of {written:.6g} {unit}; {', or '.join(plausible) or 'wanted eV'}")
+
+
+def read_length(file: KeyedFile, options: ConversionOptions, name: str, *keys: str) -> float | None:
+    """Return a length above 0 of a file, unless an option gives it; None if there is none.
+
+    Parameters
+    ----------
+    file : KeyedFile
+        The file.
+    options : ConversionOptions
+        What is asked.
+    name : str
+        Field of `options` that gives it in place of the file; an energy does for a wavelength, too.
+    *keys : str
+        Tried in this order.
+
+    Raises
+    ------
+    ContractError
+        If it is no such number; the message names the option.
+    """
+    if getattr(options, name) is not None or (name == "wavelength_m" and options.energy_ev is not None):
+        return None
+    option = "--energy or --wavelength" if name == "wavelength_m" else POSITIVE[name]
+    value = number(file, *keys, option=option)
+    if value is not None and value <= 0:
+        key = first_of(file, *keys)
+        raise ContractError(f"{file.path}: '{key}' is {value:.6g}; wanted a number above 0, or {option}")
+    return value
 
 
 def object_lengths(

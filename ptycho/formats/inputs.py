@@ -88,8 +88,17 @@ class KeyedFile(Protocol):
         ...
 
 
-def number(file: KeyedFile, *keys: str) -> float | None:
+def number(file: KeyedFile, *keys: str, option: str = "") -> float | None:
     """Return the number under the first of some keys that exists; None if none does.
+
+    Parameters
+    ----------
+    file : KeyedFile
+        The file.
+    *keys : str
+        Tried in this order.
+    option : str
+        What gives it in place of the file, for the message.
 
     Raises
     ------
@@ -100,8 +109,14 @@ def number(file: KeyedFile, *keys: str) -> float | None:
     if key is None:
         return None
     values = np.ravel(file.array(key))
-    if values.dtype.kind not in "uif" or values.size < 1 or not np.isfinite(values[:1]).all():
-        raise ContractError(f"{file.path}: '{key}' is {values.dtype} with shape {values.shape}; wanted a number")
+    wanted = f"wanted a finite number{f', or {option}' if option else ''}"
+    if values.dtype.kind in "SU" and values.size == 1:
+        text = values[0].decode("utf-8", "replace") if values.dtype.kind == "S" else str(values[0])
+        raise ContractError(f"{file.path}: '{key}' is the text {text[:40]!r}; {wanted}")
+    if values.dtype.kind not in "uif" or values.size < 1:
+        raise ContractError(f"{file.path}: '{key}' is {values.dtype} with shape {values.shape}; {wanted}")
+    if not np.isfinite(values[0]):
+        raise ContractError(f"{file.path}: '{key}' is {values[0]}; {wanted}")
     return float(values[0])
 
 

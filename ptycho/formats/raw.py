@@ -228,6 +228,8 @@ class RawScan:
     """(H, W) mean counts, in the orientation of the frames."""
     exposure_scale: NDArray[np.float64] | None = None
     """(M,) flux of every exposure, in any unit."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Names in the file, for messages, of fields that are called otherwise there."""
     conventions: tuple[str, ...] = ()
     """What the reader has applied, in words."""
     earlier: Mapping[str, Any] = field(default_factory=dict)

@@ -45,7 +45,7 @@ def check_raw(raw: RawScan) -> None:
         ("background", "fiu", 2),
         ("probe", "cfiu", None),
     ):
-        _check_array(raw, name, getattr(raw, name), kinds, ndim)
+        _check_array(raw, raw.keys.get(name, name), getattr(raw, name), kinds, ndim)
     if raw.object is not None:
         _check_array(raw, raw.object_key, raw.object.array, "cfiu", None)
         if raw.object.origin is not None and not np.isfinite(raw.object.origin).all():

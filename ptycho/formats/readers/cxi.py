@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.geometry import wavelength_of
-from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, numbers, require
-from ptycho.formats.options import ConversionOptions
+from ptycho.formats.geometry import read_length, wavelength_of
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers, require
+from ptycho.formats.options import POSITIVE, ConversionOptions
 from ptycho.formats.raw import JOULE_PER_EV, Format, Geometry, RawFrames, RawScan
 from ptycho.workflow.files import ContractError
 
@@ -55,11 +55,12 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         probe_key=illumination,
         geometry=Geometry(
             wavelength_m=_wavelength(file, options),
-            distance_m=number(file, f"{DETECTOR}/distance"),
-            detector_pixel_m=_detector_pixel(file),
+            distance_m=read_length(file, options, "distance_m", f"{DETECTOR}/distance"),
+            detector_pixel_m=_detector_pixel(file, options),
         ),
         bad_pixels=_bad_pixels(file),
         background=_background(file),
+        keys={"bad_pixels": f"{DETECTOR}/mask", "background": f"{DETECTOR}/data_dark"},
         conventions=(
             f"frames: '{key}', rows and columns as they are; zero frequency taken at [H/2, W/2]",
             f"positions: '{require(file, *TRANSLATION)}' [m] of the {'beam' if sign > 0 else 'sample, negated'}, from "
@@ -95,23 +96,30 @@ def _translation(file: KeyedFile, count: int) -> NDArray[np.float64]:
 
 
 def _wavelength(file: KeyedFile, options: ConversionOptions) -> float | None:
-    wavelength = number(file, f"{INSTRUMENT}/source_1/wavelength")
-    energy = number(file, f"{INSTRUMENT}/source_1/energy")
-    if wavelength is not None or energy is None or options.energy_ev or options.wavelength_m:
+    wavelength = read_length(file, options, "wavelength_m", f"{INSTRUMENT}/source_1/wavelength")
+    if wavelength is not None:
         return wavelength
+    energy = read_length(file, options, "wavelength_m", f"{INSTRUMENT}/source_1/energy")
+    if energy is None:
+        return None
     try:
         return wavelength_of(energy / JOULE_PER_EV, energy, str(file.path), "J")
     except ValueError as error:
         raise ContractError(str(error)) from None
 
 
-def _detector_pixel(file: KeyedFile) -> float | None:
-    x, y = (number(file, f"{DETECTOR}/{axis}_pixel_size") for axis in "xy")
+def _detector_pixel(file: KeyedFile, options: ConversionOptions) -> float | None:
+    if options.detector_pixel_m is not None:
+        return None
+    x, y = (read_length(file, options, "detector_pixel_m", f"{DETECTOR}/{axis}_pixel_size") for axis in "xy")
     if x is None and y is None and f"{DETECTOR}/basis_vectors" in file:
         vectors = numbers(file, f"{DETECTOR}/basis_vectors").astype(np.float64)
         y, x = (float(length) for length in np.linalg.norm(vectors if vectors.shape == (2, 3) else vectors.T, axis=-1))
     if x is not None and y is not None and not np.isclose(x, y, rtol=1e-3):
-        raise ContractError(f"{file.path}: pixels of {x:.6g} × {y:.6g} m; wanted square ones")
+        raise ContractError(
+            f"{file.path}: pixels of {x:.6g} × {y:.6g} m, along x and y, of the detector; wanted square ones, or "
+            f"{POSITIVE['detector_pixel_m']}, if they are square"
+        )
     return x if x is not None else y
 
 

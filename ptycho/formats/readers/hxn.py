@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ptycho.formats.inputs import Inputs, number, numbers
+from ptycho.formats.geometry import read_length
+from ptycho.formats.inputs import Inputs, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, RawFrames, RawScan, Turn
 from ptycho.workflow.files import ContractError
@@ -31,7 +32,8 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         raise ContractError(
             f"{inputs.name}: 'points' has shape {points.shape}; wanted (2, {len(frames)}), in micrometers"
         )
-    wavelength, pixel = number(file, "lambda_nm"), number(file, "ccd_pixel_um")
+    wavelength = read_length(file, options, "wavelength_m", "lambda_nm")
+    pixel = read_length(file, options, "detector_pixel_m", "ccd_pixel_um")
     return RawScan(
         name=inputs.name,
         frames=frames,
@@ -41,7 +43,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         unit="um",
         geometry=Geometry(
             wavelength_m=None if wavelength is None else wavelength * 1e-9,
-            distance_m=number(file, "z_m"),
+            distance_m=read_length(file, options, "distance_m", "z_m"),
             detector_pixel_m=None if pixel is None else pixel * 1e-6,
         ),
         conventions=(

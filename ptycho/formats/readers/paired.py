@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, numbers
+from ptycho.formats.geometry import read_length
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, OpenConvention, RawFrames, RawScan, Turn
 from ptycho.formats.readers.plain import read_positions
@@ -50,7 +51,10 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         positions=positions,
         unit="m",
         probe=None if obj_key is None else _probe(para, obj_key, swapped),
-        geometry=Geometry(wavelength_m=number(para, "lambda"), object_pixel_m=number(para, "dx")),
+        geometry=Geometry(
+            wavelength_m=read_length(para, options, "wavelength_m", "lambda"),
+            object_pixel_m=read_length(para, options, "pixel_size_m", "dx"),
+        ),
         conventions=(f"{how}; zero frequency taken at [H/2, W/2]", f"positions: {said} [m]"),
         open=(
             OpenConvention(

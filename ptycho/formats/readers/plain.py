@@ -64,6 +64,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         background=None if background is None else np.squeeze(background),
         exposure_scale=None if flux is None else flux.ravel(),
         geometry=Geometry(object_pixel_m=earlier.get("pixel_size_m"), wavelength_m=earlier.get("wavelength_m")),
+        keys={} if "bad_pixels" in file else {"bad_pixels": "mask"},
         conventions=(f"frames: '{key}'", *order, *skipped(file), *_said(earlier)),
         earlier=earlier,
         scan_index=None if index is None or len(index) != len(frames) else index.astype(np.int64),

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile, first_of, number, numbers
+from ptycho.formats.geometry import read_length
+from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, RawFrames, RawObject, RawScan, Turn
 from ptycho.workflow.files import ContractError
@@ -49,7 +50,8 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         probe=None if probe is None else _modes_first(probe),
         object=_object(result, positions, frames.shape[1:]),
         geometry=Geometry(
-            wavelength_m=number(result, "p/lambda", "lambda"), object_pixel_m=number(result, "p/dx_spec", "dx_spec")
+            wavelength_m=read_length(result, options, "wavelength_m", "p/lambda", "lambda"),
+            object_pixel_m=read_length(result, options, "pixel_size_m", "p/dx_spec", "dx_spec"),
         ),
         bad_pixels=None if mask is None else _bad_pixels(_transposed(numbers(data, mask, "buif"))),
         conventions=(
