@@ -1,5 +1,6 @@
 """Lazy arrays: indexed like NumPy arrays, they read what is indexed and keep nothing."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -138,19 +139,16 @@ class SelectedRows:
 
 
 @dataclass(frozen=True)
-class MaskedFrames:
-    """Frames whose bad pixels read 0, whatever stands there; read when indexed.
+class ChangedFrames(ABC):
+    """Frames that are changed as they are read: as many, of the same size and type.
 
     Parameters
     ----------
     source : (M, N, N) array-like
         Indexed on demand.
-    bad_pixels : (N, N) bool
-        True where a pixel reads 0.
     """
 
     source: LazyArray
-    bad_pixels: NDArray[np.bool_]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -164,6 +162,25 @@ class MaskedFrames:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Return a changed copy of some frames."""
+
+
+@dataclass(frozen=True)
+class MaskedFrames(ChangedFrames):
+    """Frames whose bad pixels read 0, whatever stands there.
+
+    Parameters
+    ----------
+    source : (M, N, N) array-like
+        Indexed on demand.
+    bad_pixels : (N, N) bool
+        True where a pixel reads 0.
+    """
+
+    bad_pixels: NDArray[np.bool_]
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Return a copy of some frames; the index is along the first axis alone."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.lazy import LazyArray
+from ptycho.data.lazy import ChangedFrames
 from ptycho.data.scan import Scan
 from ptycho.inspection.counts import always_at_limit
 from ptycho.inspection.findings import Finding
@@ -59,24 +59,10 @@ def without_pedestal(scan: Scan, pedestal: float) -> Scan:
 
 
 @dataclass(frozen=True)
-class _WithoutPedestal:
-    """Amplitudes, (M, N, N), of counts less a constant; integer maxima, which mark pixels, stay."""
+class _WithoutPedestal(ChangedFrames):
+    """Amplitudes of counts less a constant; integer maxima, which mark pixels, stay."""
 
-    source: LazyArray
     pedestal: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(M, N, N)."""
-        return self.source.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the elements."""
-        return self.source.dtype
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         frames = np.asarray(self.source[index])
