@@ -1,9 +1,13 @@
 """Images: PNG and TIFF, told by their content, and no larger than what they are read as."""
 
+import io
 import math
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +16,9 @@ from ptycho.formats.inputs import MAX_ARRAY_BYTES
 from ptycho.workflow.damage import reading, require_file
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.limits import check_bytes
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -51,6 +58,23 @@ def read_image(path: StrPath, kinds: str = "uif") -> NDArray[Any]:
     return np.squeeze(image)
 
 
+class _Bounded(io.BufferedReader):
+    """A file of which never more is asked than it has: `read` allocates what it is asked for, before it reads."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+@contextmanager
+def open_tiff(path: StrPath) -> Iterator["TiffFile"]:
+    """Open a TIFF file; what its tags declare allocates nothing that is larger than the file."""
+    import tifffile
+
+    with _Bounded(io.FileIO(path)) as file, tifffile.TiffFile(file) as tiff:
+        yield tiff
+
+
 def _read_png(path: Path) -> NDArray[Any]:
     from PIL import Image
 
@@ -64,9 +88,7 @@ def _read_png(path: Path) -> NDArray[Any]:
 
 
 def _read_tiff(path: Path, kinds: str) -> NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         series = file.series[0]
         shape, dtype = series.shape, series.dtype
         if dtype is None or dtype.kind not in kinds:

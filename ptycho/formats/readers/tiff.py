@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
 from ptycho.data.mapped import MappedArray
+from ptycho.formats.image_files import open_tiff
 from ptycho.formats.inputs import Inputs
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Concatenated, Format, OpenConvention, RawFrames, RawScan
@@ -77,13 +77,13 @@ class _Pages:
         return self.shape[0]
 
     def __getitem__(self, index: slice) -> NDArray[Any]:
-        with reading(self._path), tifffile.TiffFile(self._path) as file:
+        with reading(self._path), open_tiff(self._path) as file:
             return np.asarray(file.asarray(key=index)).reshape(-1, *self.shape[1:])
 
 
 def _open_stack(path: Path) -> LazyArray:
     """Open the frames of a file, (m, H, W): mapped if they lie together, otherwise page by page."""
-    with reading(path), tifffile.TiffFile(path) as file:
+    with reading(path), open_tiff(path) as file:
         series = file.series[0]
         shape, dtype, offset, count = series.shape, series.dtype, series.dataoffset, len(file.pages)
         order = file.byteorder
@@ -91,6 +91,8 @@ def _open_stack(path: Path) -> LazyArray:
         raise ContractError(f"{path}: {dtype} with shape {shape}; wanted gray frames, (M, H, W)")
     shape = (1, *shape) if len(shape) == 2 else shape
     if offset is not None:
+        if not isinstance(offset, int):
+            raise ContractError(f"{path}: its frames start at byte {offset}; wanted a whole number")
         with reading(path):
             return MappedArray(path, offset, shape, dtype.newbyteorder(order))
     if count != shape[0]:
