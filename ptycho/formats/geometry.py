@@ -1,5 +1,6 @@
 """Lengths of a scan: wavelength, and the pixel of the object that the converted frames give."""
 
+import math
 from dataclasses import dataclass
 
 from ptycho.formats.frames import FrameTransform
@@ -131,6 +132,14 @@ def object_lengths(
     elif wavelength and distance and detector_pixel:
         pixel = wavelength * distance / (transform.n_detector * detector_pixel)
     if pixel is not None:
-        known = ", ".join(f"{name} {length:.6g} m" for name, length in lengths.items() if length is not None)
-        steps.append(f"object pixel {pixel * 1e9:.6g} nm" + (f" ({known})" if known else ""))
+        steps.append(_said(pixel, lengths))
     return Lengths(pixel, wavelength, scale)
+
+
+def _said(pixel: float, lengths: dict[str, float | None]) -> str:
+    """Say what the pixel of the object is, and of which lengths it was made."""
+    known = ", ".join(f"{name} {length:.6g} m" for name, length in lengths.items() if length is not None)
+    known = f" ({known})" if known else ""
+    if not 0 < pixel < math.inf:
+        raise ValueError(f"an object pixel of {pixel:g} m{known}; wanted a length above 0: one of these is wrong")
+    return f"object pixel {pixel * 1e9:.6g} nm{known}"
