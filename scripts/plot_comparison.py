@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ptycho.data.contract import check_pixel_size
 from ptycho.data.npz import Npz
 from ptycho.data.tables import read_table
 from ptycho.reporting.figures import plot_comparison, save
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 with Npz(snakemake.input.arrays) as file:
     arrays = {key: file.array(key) for key in file.keys if key != "metadata"}
-    pixel_m = file.metadata().get("pixel_size_m")
+    pixel_m = check_pixel_size(snakemake.input.arrays, file.metadata().get("pixel_size_m"))
 region = Region.load(snakemake.input.region)
 if region.shape != arrays["truth"].shape:
     found = f"{snakemake.input.region}: a rectangle of {region.shape} px"

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.data.contract import check_pixel_size
 from ptycho.data.npz import Npz
 from ptycho.data.object_files import load_reconstruction
 from ptycho.physics.forward import as_modes
@@ -23,6 +24,8 @@ DARK_BELOW = 1e-2
 
 MAX_MODES = 100
 """More modes than any probe has: a figure of them would have no end."""
+MAX_ORIGIN_PX = 10**9
+"""Largest row or column of a first pixel: axes do not tell larger ones apart."""
 COMPARISON: dict[str, type] = {"origin_px": list, "reference_name": str}
 """Metadata of a comparison, and their types."""
 Image: TypeAlias = tuple[NDArray[np.floating], NDArray[np.floating], tuple[int, int]]
@@ -95,10 +98,7 @@ def images_of(path: StrPath) -> dict[str, Image]:
 def _pixel_m(path: StrPath) -> float | None:
     """Return the pixel that the metadata of a file name [m]; None if they do not."""
     with Npz(path) as file:
-        pixel_m = file.metadata().get("pixel_size_m") if "metadata" in file else None
-    if pixel_m is not None and not (is_of(pixel_m, float) and pixel_m > 0):
-        raise ContractError(f"{path}: 'pixel_size_m' in 'metadata' is {pixel_m!r}; wanted a number above 0")
-    return pixel_m
+        return check_pixel_size(path, file.metadata().get("pixel_size_m") if "metadata" in file else None)
 
 
 def _probe_images(file: Npz) -> dict[str, Image]:
@@ -122,7 +122,7 @@ def _comparison_images(file: Npz) -> dict[str, Image]:
     metadata = file.metadata() if "metadata" in file else {}
     origin, name = metadata.get("origin_px", [0, 0]), metadata.get("reference_name", "truth")
     check_fields({"origin_px": origin, "reference_name": name}, f"{file.path}: 'metadata'", **COMPARISON)
-    if len(origin) != 2 or not all(is_of(number, int) for number in origin):
+    if len(origin) != 2 or not all(is_of(number, int) and abs(number) <= MAX_ORIGIN_PX for number in origin):
         raise ContractError(f"{file.path}: 'origin_px' in 'metadata' is {origin}; wanted row and column")
     return {{"truth": name}.get(key, key): _image(file, key, file.array(key), (origin[0], origin[1])) for key in names}
 

@@ -16,10 +16,26 @@ if TYPE_CHECKING:
 
 LENGTHS = ("pixel_size_m", "wavelength_m", "photons_per_unit")
 """Keys of the metadata, all optional, that hold a number above 0."""
+PIXEL_M = 1e-12, 1e-3
+"""Smallest and largest pixel of an object that a microscope has [m]."""
 MAX_PHOTONS = 1e30
 """More photons than any source has in an exposure: such a probe is damaged, or in other units."""
 MEAN_SCALE = 0.1, 10.0
 """Smallest and largest mean of `exposure_scale`: that of a whole scan is 1, that of a part of it somewhat different."""
+
+
+def check_pixel_size(path: StrPath, pixel_m: Any) -> float | None:
+    """Return `pixel_size_m` of some metadata; None if they have none.
+
+    Raises
+    ------
+    ContractError
+        If it is no pixel of an object.
+    """
+    if pixel_m is not None and not (is_of(pixel_m, float) and PIXEL_M[0] <= pixel_m <= PIXEL_M[1]):
+        wanted = "wanted one of 1 pm to 1 mm, in meters"
+        raise ContractError(f"{path}: 'pixel_size_m' in 'metadata' is {pixel_m!r}; {wanted}")
+    return pixel_m
 
 
 def check_metadata(path: Path, metadata: dict[str, Any]) -> None:
@@ -38,6 +54,7 @@ def check_metadata(path: Path, metadata: dict[str, Any]) -> None:
         value = metadata.get(key, 1.0)
         if not is_of(value, float) or value <= 0:
             raise ContractError(f"{path}: '{key}' in 'metadata' is {value!r}; wanted a number above 0")
+    check_pixel_size(path, metadata.get("pixel_size_m"))
     steps = metadata.get("conversion", [])
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise ContractError(f"{path}: 'conversion' in 'metadata' is {steps!r}; wanted a list of texts, one a step")

@@ -6,6 +6,7 @@ checksum; those of mapped arrays, of any size, only where that is asked for.
 
 import itertools
 import math
+import sys
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -144,6 +145,8 @@ class Npz(Closing):
         with reading(self.path, f"'{key}'"), self._archive.open(key + SUFFIX) as file:
             values = np.lib.format.read_array(file, allow_pickle=False)
             file.read()  # to the end, where the checksum is compared
+        if values.dtype.kind == "U" and _code_points(values).max(initial=0) > sys.maxunicode:
+            raise ContractError(f"{self.path}: '{key}' holds what is no character; wanted a text")
         return values
 
     def mapped(self, key: str, *, checked: bool = False) -> MappedArray:
@@ -206,6 +209,11 @@ def map_member(path: StrPath, key: str, member: Member) -> MappedArray:
     if member.fortran:
         raise ContractError(f"{path}: '{key}' holds Fortran order; wanted plain C order")
     return MappedArray(path, member.offset, member.shape, member.dtype, f"'{key}'")
+
+
+def _code_points(texts: NDArray[np.str_]) -> NDArray[np.uint32]:
+    """Return the numbers of the characters of texts, in one row; NumPy does not check them."""
+    return np.frombuffer(texts.astype(texts.dtype.newbyteorder("=")).tobytes(), np.uint32)
 
 
 def _refuse_objects(path: StrPath, key: str, member: Member) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.data.contract import PIXEL_M
 from ptycho.formats.raw import Quantity, Unit
 
 POSITIVE = {
@@ -20,8 +21,6 @@ POSITIVE = {
     "pixel_size_m": "--pixel-size",
 }
 """Fields that must be above 0, and their options."""
-PIXEL_M = 1e-12, 1e-3
-"""Smallest and largest pixel of an object [m] that is believed: others are in another unit."""
 MAX_NUMBERS = 50_000_000
 """Most exposures that a list of ranges may name."""
 
