@@ -101,7 +101,7 @@ def draw_training_size(scores: pd.DataFrame, figure: "Figure") -> None:
             axes.plot(x, y, **PUBLISHED, marker=MARKERS[method], label=f"{name}, published")
         title = {"ssim_phase": "SSIM of the phase", "ms_ssim_phase": "MS-SSIM of the phase"}[metric]
         axes.set(xscale="log", xlabel="training exposures", ylabel=title, title=title, ylim=(0.3, 1.02))
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="lower right")
 
 
 def save_small(figure: "Figure", path: Path) -> None:
