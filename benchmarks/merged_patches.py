@@ -72,7 +72,8 @@ def examine(root: Path, condition: Path) -> dict:
     dose, _, seed = condition.relative_to(root).parts
     scan, view = open_scan(root / "data" / dose / seed / "test.npz"), open_view(condition / "test.npz")
     region, rng = Region.load(root / "region/test.json"), np.random.default_rng(0)
-    patches = [part() for part in parts_of(condition / "test/pinn/chunks/1of1.npz")]
+    files = [part() for part in parts_of(condition / "test/pinn/chunks/1of1.npz")]
+    patches = [Canvas(part.total[...], part.weight[...], part.origin_px) for part in files]
     errors, matched, true = [], [], []
     for part in patches:
         truth, lit = true_patch(part, scan), part.weight > 0
