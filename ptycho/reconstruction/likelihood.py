@@ -1,26 +1,20 @@
 """Poisson likelihood of photon counts on a canvas, and its gradient, computed block by block."""
 
 from collections.abc import Iterator
-from copy import copy
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
-from ptycho.physics.forward import as_modes, blocks, shift_ramps, split_position, window_start
+from ptycho.physics.forward import as_modes, shift_ramps, split_position
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.counts_on_canvas import BACKGROUND as BACKGROUND  # the constant of every likelihood
+from ptycho.reconstruction.counts_on_canvas import CountsOnCanvas
 from ptycho.reconstruction.devices import CPU, Device
-from ptycho.reconstruction.passes import Array, Block, Expected, Windows
-
-BACKGROUND = 1.0e-3
-"""Smallest background added to the predicted counts [photon/px]: without it, the gradient of a photon where almost
-none is predicted consists of rounding errors."""
-
-MAX_BACKGROUND = 0.3
-"""Largest background, in units of the mean count per pixel: more would explain the counts by itself."""
+from ptycho.reconstruction.passes import Array, Block, Windows
 
 
-class Likelihood:
+class Likelihood(CountsOnCanvas):
     """Poisson deviance of counts on a canvas, and its gradient.
 
     The detector of the counts belongs to the model: mean counts are scale · |F(P O)|² + background, and bad pixels add
@@ -39,24 +33,6 @@ class Likelihood:
         0. The last object and its gradient are always kept.
     device : Device
         Where to compute.
-
-    Attributes
-    ----------
-    n_pixels : int
-        N, side of a pattern [px].
-    shape : (int, int)
-        Rows and columns of the canvas: the box around all windows.
-    origin_px : (int, int)
-        Row and column of the canvas's first pixel in the object plane.
-    corners : (2, M) int32
-        Rows and columns of the canvas where the windows start, on the host.
-    block_size : int
-        Exposures that are computed at once.
-    background : float
-        Mean count added to the predicted ones [photon/px], see `with_background`.
-    detector : (2, N, N) float32 or None
-        1 in valid and 0 in bad pixels; background of `fraction` [photon]; zero frequency first, on the host. None:
-        every pixel is valid, without background.
     """
 
     def __init__(
@@ -67,28 +43,13 @@ class Likelihood:
         cache_bytes: int = 1 << 28,
         device: Device = CPU,
     ):
-        self.counts, self.probe = counts, as_modes(probe).astype(np.complex64) * np.float32(np.sqrt(fraction))
-        self.device, (modes, n, _) = device, self.probe.shape
-        self.n_pixels = n
-        self.top, self.left = window_start(counts.ycoords, n), window_start(counts.xcoords, n)
-        self.origin_px = int(self.top.min()), int(self.left.min())
-        self.shape = int(np.ptp(self.top)) + n, int(np.ptp(self.left)) + n
-        self.background, detector = BACKGROUND, counts.detector.scaled(fraction)
-        planes = detector.planes()
-        self.detector = None if planes is None else fft.ifftshift(planes, axes=(-2, -1))
-        valid = None if self.detector is None or detector.valid is None else self.detector[0] > 0
-        self._planes = None if self.detector is None else device.to_device(self.detector)
-        self._valid = None if valid is None else device.to_device(valid)
+        self.probe = as_modes(probe).astype(np.complex64) * np.float32(np.sqrt(fraction))
+        modes, n, _ = self.probe.shape
+        super().__init__(counts, n, fraction, device)
         self._spectrum = device.fft.fft2(device.to_device(self.probe))
-        self.corners = np.stack([self.top - self.origin_px[0], self.left - self.origin_px[1]]).astype(np.int32)
-        self._corners = device.to_device(self.corners)
         self._illumination: Array | None = None
-        self._noise_level: float | None = None
         self._last: tuple[float, Array, tuple[float, Array]] | None = None
-        self.block_size = device.block_size(counts.block_size, 8 * modes * n * n)
-        self._exposure_bytes = n * n * (4 + 8 * modes)
-        keeps = device.keeps(len(counts) * self._exposure_bytes, cache_bytes)
-        self._cache: dict[int, Block] | None = {} if keeps else None
+        self._divide(8 * modes * n * n, n * n * (4 + 8 * modes), cache_bytes)
 
     def __call__(self, obj: Array) -> tuple[float, Array]:
         """Return half the deviance and its gradient.
@@ -128,20 +89,6 @@ class Likelihood:
             self.device.passes.accumulate_gradient(obj, block, windows, self.expected, gradient)
         return gradient
 
-    @property
-    def parts(self) -> Iterator[slice]:
-        """Consecutive blocks of exposures that are computed at once."""
-        return blocks(len(self.counts), self.block_size)
-
-    @property
-    def expected(self) -> Expected:
-        """What is added to the predicted counts, and which pixels are compared."""
-        return Expected(self.background, self._planes, self._valid)
-
-    def windows(self, part: slice) -> Windows:
-        """Return where the windows of a block start on the canvas."""
-        return self._corners[0, part], self._corners[1, part]
-
     def amplitude_update(self, obj: Array) -> Array:
         """Return what replaced amplitudes on the detector change: Σ_j conj(P_j) F⁻¹((sqrt(y_j / I_j) - 1) F(P_j O)).
 
@@ -168,33 +115,10 @@ class Likelihood:
             passes.add(update, passes.back(waves, block), windows)
         return update
 
-    @property
-    def n_values(self) -> int:
-        """Number of counts that are compared: valid pixels of all exposures."""
-        return len(self.counts) * self.counts.detector.n_valid(self.n_pixels)
-
-    def noise_level(self) -> float:
-        """Return the square root of the mean count per valid pixel; computed once."""
-        if self._noise_level is None:
-            total = sum(float(block[0].sum(dtype=np.float64)) for block, _ in self._all())
-            self._noise_level = float(np.sqrt(total / self.n_values))
-        return self._noise_level
-
-    def with_background(self, factor: float) -> "Likelihood":
-        """Return the same likelihood with another background.
-
-        Far from the minimum, pixels with counts but almost no predicted intensity dominate the gradient. The background
-        removes this, so that a few iterations get further.
-
-        Parameters
-        ----------
-        factor : float
-            Background in units of `noise_level()`. The result is between a tenth of `BACKGROUND` and `MAX_BACKGROUND`.
-        """
+    def with_background(self, factor: float) -> Self:
+        """Return the same likelihood with another background, see `CountsOnCanvas.with_background`."""
         self.illumination()  # computed once for both
-        other, noise = copy(self), self.noise_level()
-        other.background = max(min(factor * noise, MAX_BACKGROUND * noise**2), BACKGROUND / 10)
-        return other
+        return super().with_background(factor)
 
     def illumination(self) -> Array:
         """Return the incident photons on the canvas, (H, W) float64 [photon/px]; computed once."""
@@ -207,49 +131,21 @@ class Likelihood:
         return self._illumination
 
     def _all(self) -> Iterator[tuple[Block, Windows]]:
-        """Yield all exposures, block by block; those that are not kept are read, and last until the next block."""
-        parts = [(part, self._keep(part)) for part in self.parts]
-        streamed = self.device.stream(self._fill, [part for part, kept in parts if not kept], (self.n_pixels,) * 2)
-        for part, kept in parts:
-            yield self.block(part) if kept else self._with_probes(next(streamed), part), self.windows(part)
+        """Yield all exposures, block by block, and their windows; a block that is not kept lasts until the next."""
+        for part, (frames, probes) in self._blocks():
+            yield (frames, probes), self.windows(part)
 
     def block(self, part: slice) -> Block:
         """Return counts (m, N, N), zero frequency first, and shifted probes (m, modes, N, N), sample-centered.
 
         They are read where they are not kept. A part of a block that is computed at once is a view of it.
         """
-        if self._cache is None or not self._keep(part):
-            return self._read(part)
-        start = part.start - part.start % self.block_size
-        frames, probes = self._cache[start]
-        return frames[part.start - start : part.stop - start], probes[part.start - start : part.stop - start]
+        frames, probes = self._block(part)
+        return frames, probes
 
-    def _keep(self, part: slice) -> bool:
-        """Return whether exposures are kept; read the block that they belong to if it is to be kept and has room."""
-        if self._cache is None:
-            return False
-        start = part.start - part.start % self.block_size
-        if start not in self._cache:
-            stop = min(start + self.block_size, len(self.counts))
-            if not self.device.has_room((stop - start) * self._exposure_bytes):
-                return False
-            self._cache[start] = self._read(slice(start, stop))
-        return True
-
-    def _fill(self, part: slice, frames: NDArray[np.float32]) -> None:
-        """Read counts, a block of the counts at a time."""
-        for piece in blocks(len(frames), self.counts.block_size):
-            frames[piece] = self.counts.frames(np.arange(part.start + piece.start, part.start + piece.stop))
-
-    def _read(self, part: slice) -> Block:
-        frames = np.empty((part.stop - part.start, self.n_pixels, self.n_pixels), np.float32)
-        self._fill(part, frames)
-        return self._with_probes(self.device.to_device(frames), part)
-
-    def _with_probes(self, frames: Array, part: slice) -> Block:
-        """Return a block from its counts, (m, N, N) with zero frequency at [N/2, N/2]."""
-        device = self.device
-        frames = device.fft.ifftshift(frames, axes=(-2, -1))
+    def _prepared(self, frames: Array, part: slice) -> Block:
+        """Return counts and shifted probes of a block, see `block`, from counts with zero frequency at [N/2, N/2]."""
+        device, (frames,) = self.device, super()._prepared(frames, part)
         rest_y, rest_x = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
         ramps = shift_ramps(rest_y, rest_x, self.n_pixels)
         down, across = (device.to_device(ramp.astype(np.complex64)[:, None]) for ramp in ramps)
