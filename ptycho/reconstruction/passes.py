@@ -81,16 +81,28 @@ class Passes:
         """
         frames, probes = block
         waves = self.fft.fft2(self.cut(obj, windows, frames.shape[-1])[:, None] * probes, norm="ortho")
-        intensity = (waves.real**2 + waves.imag**2).sum(1) + np.float32(expected.background)
+        return waves, *self.detect(self.photons(waves), frames, expected)
+
+    def photons(self, waves: Array) -> Array:
+        """Return |waves|² (m, N, N), summed over the modes of (m, modes, N, N)."""
+        return (waves.real**2 + waves.imag**2).sum(1)
+
+    def detect(self, photons: Array, frames: Array, expected: Expected) -> tuple[Array, Array]:
+        """Return mean counts of photons (m, N, N), and the counts to compare, see `predict`."""
+        intensity = photons + np.float32(expected.background)
         if expected.planes is not None:
             intensity = intensity + expected.planes[1]
-        return waves, intensity, frames if expected.valid is None else self.xp.where(expected.valid, frames, intensity)
+        return intensity, frames if expected.valid is None else self.xp.where(expected.valid, frames, intensity)
 
     def back(self, waves: Array, block: Block) -> Array:
         """Take waves back from the detector, multiply them by the conjugate probes, and sum over modes: (m, N, N)."""
         exit_waves = self.fft.ifft2(waves, norm="ortho")
         exit_waves *= block[1].conj()  # in place: NumPy's choice of a temporary would depend on the block size
         return exit_waves.sum(1)
+
+    def half_deviance(self, intensity: Array, frames: Array, ratio: Array) -> Array:
+        """Return I - y + y log(y / I) of mean counts I, counts y and their ratio y / I, (m, N, N) each."""
+        return intensity - frames + frames * self.logarithm(ratio)
 
     def logarithm(self, ratio: Array) -> Array:
         """Return log(ratio), and 0 where the ratio is 0."""
@@ -112,7 +124,7 @@ class Passes:
         """
         waves, intensity, frames = self.predict(obj, block, windows, expected)
         ratio = frames / intensity
-        value = self.xp.sum(intensity - frames + frames * self.logarithm(ratio), dtype=np.float64)
+        value = self.xp.sum(self.half_deviance(intensity, frames, ratio), dtype=np.float64)
         self._add_gradient(waves, ratio, block, windows, gradient)
         return value
 
