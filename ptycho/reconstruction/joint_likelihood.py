@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.physics.forward import as_modes, window_start
+from ptycho.physics.forward import as_modes, blocks, window_start
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.counts_on_canvas import CountsOnCanvas
 from ptycho.reconstruction.devices import CPU, Device
@@ -29,6 +29,8 @@ MIN_COUNTS = 0.1
 predicted, and what is predicted there is uncertain."""
 CACHE_BYTES = 1 << 28
 """The host keeps counts that need less than this [byte]."""
+PIECE_PIXELS = 2**16
+"""Pixels of the waves that the host works on at a time: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +194,9 @@ class JointLikelihood(CountsOnCanvas):
         """Return the incident photons on the canvas, (H, W) float64 [photon/px]; errors are those of `evaluate`."""
         model, passes = self._model(parameters), self.device.passes
         total = self.device.xp.zeros(self.shape)
-        for part in self.parts:
-            light = self._light(model, part)
-            passes.add(total, light.flux * passes.photons(light.probes), self.windows(part))
+        for piece in (piece for part in self.parts for piece in self._pieces(model, part)):
+            light = self._light(model, piece)
+            passes.add(total, light.flux * passes.photons(light.probes), self.windows(piece))
         return total
 
     @property
@@ -235,8 +237,18 @@ class JointLikelihood(CountsOnCanvas):
     def _light(self, model: _Model, part: slice) -> Illumination:
         return illuminate(model.spectrum, model.shifts[:, part], model.flux[part], self.device)
 
+    def _pieces(self, model: _Model, part: slice) -> Iterator[slice]:
+        """Return consecutive exposures of a block that are computed at once."""
+        length = part.stop - part.start
+        size = max(1, PIECE_PIXELS // model.spectrum.size) if self.device.is_host else length
+        return (slice(part.start + piece.start, part.start + piece.stop) for piece in blocks(length, size))
+
     def _predictions(self, model: _Model) -> Iterator[Prediction]:
-        """Yield what is predicted of all exposures, block by block."""
+        """Yield what is predicted of all exposures, some at a time."""
         for part, (frames,) in self._blocks():
-            placed = part, self.windows(part)
-            yield predict(model.object, self._light(model, part), frames, placed, model.expected, self.device)
+            for piece in self._pieces(model, part):
+                counts, placed = (
+                    frames[piece.start - part.start : piece.stop - part.start],
+                    (piece, self.windows(piece)),
+                )
+                yield predict(model.object, self._light(model, piece), counts, placed, model.expected, self.device)
