@@ -10,9 +10,11 @@ from scipy import fft
 
 from ptycho.physics.forward import shift_ramps, split_position
 from ptycho.reconstruction.devices import CPU
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.minibatches import minibatch_epochs
 from ptycho.reconstruction.optimize import TV_SMOOTHING, minimize
+from ptycho.reconstruction.parameters import NAMES, Parameters
 from ptycho.reconstruction.passes import Expected, Passes
 
 CASES = (("one mode", 1, False), ("three modes, masked", 3, True))
@@ -89,6 +91,25 @@ def evaluation(setup: Setup) -> dict[str, Any]:
         for at, obj, factor in cases:
             on_cpu, on_gpu = pair if factor is None else [each.with_background(factor) for each in pair]
             found[f"{name}, {at}"] = _errors(setup, on_cpu, on_gpu, obj)
+    return found
+
+
+def joint(setup: Setup) -> dict[str, Any]:
+    """Value and gradients in everything that predicts the counts: the device against the CPU."""
+    found = {}
+    for name, modes, masked in CASES:
+        scan, rng = scan_of(6, 5, modes=modes, masked=masked), np.random.default_rng(0)
+        here, there = (JointLikelihood(scan.counts, scan.probe, device=each) for each in (CPU, setup.device))
+        shifts, flux = rng.uniform(-1, 1, (2, len(scan.counts))), rng.uniform(0.9, 1.1, len(scan.counts))
+        obj, background = np.full(here.shape, 0.8, np.complex64), rng.random((here.n_pixels,) * 2, np.float32)
+        arrays = {"object": obj, "probe": here.probe, "shifts": shifts, "flux": flux, "background": background}
+        moved = Parameters(**{key: setup.device.to_device(array) for key, array in arrays.items()})
+        (value, gradients), (other, others) = here.evaluate(Parameters(**arrays)), there.evaluate(moved)
+        pairs = {key: (getattr(others, key), getattr(gradients, key)) for key in NAMES}
+        for method in ("per_exposure", "shift_information", "illumination"):
+            pairs[method] = getattr(there, method)(moved), getattr(here, method)(Parameters(**arrays))
+        found[name] = {key: relative(setup.device.to_host(far), near) for key, (far, near) in pairs.items()}
+        found[name]["value"] = abs(other / value - 1)
     return found
 
 

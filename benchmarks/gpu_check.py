@@ -41,6 +41,7 @@ SECTIONS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "machine": machine,
     "kernels": gpu_agreement.kernels,
     "evaluation": gpu_agreement.evaluation,
+    "joint": gpu_agreement.joint,
     "minibatches": gpu_agreement.minibatches,
     "search": gpu_agreement.search,
     "speed": gpu_speed.speed,
