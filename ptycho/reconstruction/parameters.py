@@ -10,8 +10,9 @@ from ptycho.reconstruction.passes import Array
 class Parameters:
     """Object, probe, positions, flux and background: mean counts are scale · flux · Σ|F(P O)|² + backgrounds.
 
-    All are arrays of one device. With complex64 for object and probe, all is computed in single precision; with
-    complex128, in double precision, to compare with finite differences.
+    All are arrays of one device. With complex64 for object and probe, all is computed in single precision, and values
+    and small gradients are summed up in double precision; with complex128 for both, the CPU computes all in double
+    precision, to compare with finite differences.
     """
 
     object: Array
