@@ -17,13 +17,13 @@ from ptycho.formats.reconstructions import read_candidate
 from ptycho.inspection.judgment import judge
 from ptycho.reporting.figures import save
 from ptycho.reporting.misfit_figures import plot_judgments
-from ptycho.reporting.misfits import judgment_text
+from ptycho.reporting.misfits import judged_of, judgment_text
 from ptycho.workflow.files import save_text
 from ptycho.workflow.provenance import record_of
 
 scan, output = open_scan(snakemake.input.scan), snakemake.output
 judgment, record = judge(read_candidate(snakemake.input.reference, scan), scan), record_of(snakemake, __file__)
-heading = f"reference, judged by the photons of the study in all {len(scan)} exposures"
+heading = f"reference, judged by the photons of the study in {judged_of([judgment], len(scan))} exposures"
 figure = plot_judgments([judgment], heading, history=read_table(snakemake.input.history, "epoch", "loss"))
 save(figure, output.figure, record)
 text = judgment_text([judgment], heading)

@@ -108,7 +108,7 @@ def test_more_than_shot_noise_explains_is_said_and_less_is_not(scan):
     assert main(["judge", str(scan.path), "truth.npz", "blurred.npz", "--view", "view.npz"]) == 0
     text = Path("scan_judge.txt").read_text(encoding="utf-8")
     n_holdout = len(view_of(scan).of_role(HOLDOUT))
-    assert f"{n_holdout} holdout exposures of view.npz" in text
+    assert f": all {n_holdout} holdout exposures of view.npz\n" in text
     assert "WARNING: blurred.npz" in text
     assert "WARNING: truth.npz" not in text
     numbers = json.loads(Path("scan_judge.json").read_text(encoding="utf-8"))
@@ -150,6 +150,15 @@ def test_exposures_that_an_object_does_not_cover_are_not_judged(scan, capsys):
     assert part.misfit.ratio == pytest.approx(misfit_of("all.npz", scan, exposures=exposures).ratio, rel=0.02)
     note = rf"{columns} px, does not cover the scan, .* judged are the {len(exposures)} of {len(scan)} exposures"
     assert re.search(note, part.candidate.notes[-1])
+    count, chosen = len(exposures), [int(exposures[0]), *np.setdiff1d(np.arange(len(scan)), exposures)[:3].tolist()]
+    for files, options, heading in (
+        (["left.npz"], [], f"{count} of {len(scan)} exposures of the scan, whether fitted or not"),
+        (["left.npz", "all.npz"], [], f"{count} to {len(scan)} of {len(scan)} exposures of the scan"),
+        (["all.npz"], [], f"all {len(scan)} exposures of the scan"),
+        (["left.npz"], ["--exposures", ",".join(map(str, chosen))], "1 of 4 chosen exposures"),
+    ):
+        assert main(["judge", str(scan.path), *files, *options]) == 0
+        assert capsys.readouterr().out.startswith(f"{scan.path}: {heading}")
     np.savez("small.npz", object=obj[:8, :8], origin_px=[55, 55])
     assert main(["judge", str(scan.path), "small.npz"]) == 2
     assert "does not cover the scan" in capsys.readouterr().err

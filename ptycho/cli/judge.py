@@ -51,13 +51,14 @@ def run(options: argparse.Namespace) -> int:
     from ptycho.inspection.judgment import judge
     from ptycho.reporting.figures import save
     from ptycho.reporting.misfit_figures import plot_judgments
-    from ptycho.reporting.misfits import judgment_text
+    from ptycho.reporting.misfits import judged_of, judgment_text
     from ptycho.workflow.files import save_text
 
     scan = open_scan(options.scan)
     exposures, which = chosen_exposures(scan, options)
     candidates = (read_candidate(path, scan, options.follow_links) for path in options.objects)
     judgments = [judge(candidate, scan, exposures, with_halves=options.half_frc) for candidate in candidates]
+    which = f"{judged_of(judgments, len(scan) if exposures is None else len(exposures))} {which}"
     text = judgment_text(judgments, f"{options.scan}: {which}")
     stem = options.output or Path(f"{options.scan.stem}_judge")
     save_text(Path(f"{stem}.txt"), text)
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def chosen_exposures(scan: "Scan", options: argparse.Namespace) -> "tuple[NDArray[np.int64] | None, str]":
-    """Return the exposures to judge, None for all, and what they are.
+    """Return the exposures to judge, None for all, and what they are called.
 
     Raises
     ------
@@ -80,8 +81,8 @@ def chosen_exposures(scan: "Scan", options: argparse.Namespace) -> "tuple[NDArra
 
     if options.view:
         holdout = open_view(options.view, scan).of_role(HOLDOUT)
-        return holdout, f"{len(holdout)} holdout exposures of {options.view}"
+        return holdout, f"holdout exposures of {options.view}"
     if options.exposures:
         chosen = parse_exposures(options.exposures, len(scan))
-        return chosen, f"{len(chosen)} chosen exposures of {len(scan)}"
-    return None, f"all {len(scan)} exposures, whether fitted or not"
+        return chosen, "chosen exposures"
+    return None, "exposures of the scan, whether fitted or not"

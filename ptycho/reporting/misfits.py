@@ -63,6 +63,15 @@ def judgment_text(judgments: Sequence[Judgment], heading: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def judged_of(judgments: Sequence[Judgment], wanted: int) -> str:
+    """Say how many of the exposures that were to be judged were: "all 49", "40 of 49", "30 to 40 of 49"."""
+    numbers = {len(judgment.candidate.exposures) for judgment in judgments}
+    if numbers == {wanted}:
+        return f"all {wanted}"
+    fewest, most = min(numbers), max(numbers)
+    return f"{fewest} of {wanted}" if fewest == most else f"{fewest} to {most} of {wanted}"
+
+
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Return the names of files, with as many of their folders as tell them apart; files given twice are numbered."""
     names = [path.name for path in paths]
