@@ -79,10 +79,10 @@ INVALID = {
     "one axis": ({"intensity": COUNTS[0, 0]}, "'intensity' has shape (16,); wanted (M, N, N)"),
     "complex frames": ({"intensity": COUNTS + 0j}, "'intensity' is complex128; wanted counts or amplitudes"),
     "text positions": ({"xcoords": np.array(["a"] * COUNT)}, "'xcoords' is <U1 with shape (12,); wanted numbers"),
-    "fewer y": ({"ycoords": Y[:-1]}, "12 x-coordinates but 11 y-coordinates"),
+    "fewer y": ({"ycoords": Y[:-1]}, "'xcoords' has 12 positions but 'ycoords' 11; wanted as many"),
     "more frames": (
         {"xcoords": X[:9], "ycoords": Y[:9]},
-        "12 frames but 9 positions; wanted one for each frame: --leave-out",
+        "'intensity' has 12 frames but 'xcoords' 9 positions; wanted one for each frame: --leave-out",
     ),
     "NaN in a frame": (
         {"intensity": np.where(FIFTH[:, None, None] & (np.arange(N) == 3), np.nan, COUNTS)},
@@ -93,6 +93,14 @@ INVALID = {
         {"intensity": COUNTS * 37.5},
         "all are multiples of 37.5: if that is one photon, G is 0.02666",
     ),
+    "in units that float32 rounds": (
+        {"intensity": (COUNTS * 1230.7).astype(np.float32)},
+        "all are multiples of 1230.7: if that is one photon, G is 0.00081254571",
+    ),
+    "negative in the same pixels": (
+        {"intensity": np.where(np.arange(N) == 3, -7, COUNTS)},
+        f"negative values, down to -7, in exposure 0-11, in the same {N} px of all: wanted counts: --mask FILE",
+    ),
     "normalized": (
         {"intensity": COUNTS / COUNTS.max()},
         "--photons-per-unit G multiplies by G and rounds (all are multiples",
@@ -102,7 +110,7 @@ INVALID = {
     "meters": ({"xcoords": X * 2e-8, "ycoords": Y * 2e-8}, "--position-unit m?"),
     "flux of another length": (
         {"exposure_scale": np.ones(3)},
-        "'exposure_scale' has shape (3,); wanted one for each frame",
+        "'exposure_scale' has 3 values but 'intensity' 12 frames; wanted one for each",
     ),
     "mask of another shape": (
         {"bad_pixels": np.zeros((3, 3), bool)},
@@ -125,7 +133,8 @@ def test_an_invalid_scan_gets_one_line(tmp_path, capsys, case):
 def test_more_positions_than_frames_are_refused_with_numbers_and_taken_with_an_index(tmp_path, capsys):
     more = {"xcoords": np.append(X[::-1], X[:3]), "ycoords": np.append(Y[::-1], Y[:3])}
     converted(tmp_path, code=2, **more)
-    assert "12 frames but 15 positions; wanted one for each frame: --position-index 0-11" in capsys.readouterr().err
+    message = "'intensity' has 12 frames but 'xcoords' 15 positions; wanted one for each frame: --position-index 0-11"
+    assert message in capsys.readouterr().err
     index = np.arange(COUNT)[::-1].copy()
     np.testing.assert_allclose(np.diff(converted(tmp_path, **more, position_index=index).xcoords), np.diff(X))
     scan = converted(tmp_path, "--position-index", "12-14,8,7,6,5,4,3,2,1,0", **more)
@@ -133,12 +142,22 @@ def test_more_positions_than_frames_are_refused_with_numbers_and_taken_with_an_i
 
 
 @pytest.mark.parametrize(
-    ("dtype", "marker"), [(np.uint32, 2**32 - 1), (np.int32, -1), (np.uint16, 2**16 - 1), (np.float32, np.nan)]
+    ("dtype", "gap", "dead"),
+    [
+        (np.uint32, 2**32 - 1, 2**32 - 2),
+        (np.int32, -1, -2),
+        (np.uint16, 2**16 - 1, 2**16 - 2),
+        (np.uint16, 2**16 - 2, 2**16 - 2),
+        (np.float32, np.nan, -2),
+    ],
 )
-def test_gaps_become_bad_pixels(tmp_path, dtype, marker):
+def test_gaps_and_dead_pixels_become_bad_pixels(tmp_path, dtype, gap, dead):
+    """Eiger and Pilatus detectors mark dead pixels by a value of their own, beside that of gaps."""
     gaps = np.zeros((N, N), bool)
     gaps[5:7], gaps[:, 9] = True, True
-    scan = converted(tmp_path, intensity=np.where(gaps, marker, COUNTS).astype(dtype))
+    frames = np.where(gaps, gap, COUNTS)
+    frames[:, 5, 9] = dead
+    scan = converted(tmp_path, intensity=frames.astype(dtype))
     np.testing.assert_array_equal(member(scan, "bad_pixels"), gaps)
     np.testing.assert_array_equal(counts_of(scan), np.where(gaps, 0, COUNTS))
     assert not scan.diffraction[:][:, gaps].any()

@@ -60,12 +60,15 @@ def test_the_object_pixel_is_said_wherever_it_follows(source, tmp_path):
     assert any(step.startswith("object pixel 117.409 nm (") for step in scan.metadata["conversion"])
 
 
-def test_the_unit_that_makes_the_step_plausible_is_named(tmp_path, raw, capsys):
-    micrometers = np.stack([raw["xcoords"], raw["ycoords"]], axis=1) * PIXEL * 1e6
-    write_cxi(tmp_path / "a.cxi", raw["intensity"], micrometers)
+@pytest.mark.parametrize(("unit", "scale"), [("mm", PIXEL * 1e3), ("um", PIXEL * 1e6), ("px", 1)])
+def test_the_unit_that_makes_the_step_plausible_is_named(tmp_path, raw, capsys, unit, scale):
+    positions = np.stack([raw["xcoords"], raw["ycoords"]], axis=1)
+    write_cxi(tmp_path / "a.cxi", raw["intensity"], positions * scale)
     line = refusal(capsys, tmp_path / "a.cxi", tmp_path / "scan.npz")
-    assert ": --position-unit um? --position-unit m if it is right" in line
-    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", "--position-unit", "um")
+    assert "with positions in m and an object pixel of 40 nm a step is " in line
+    assert f": --position-unit {unit}? --position-unit m if it is right" in line
+    scan = convert(tmp_path / "a.cxi", tmp_path / "scan.npz", "--position-unit", unit)
+    np.testing.assert_allclose(np.diff(scan.xcoords), np.diff(positions[:, 0]))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-UNITS = {"m": "m", "um": "um", "µm": "um", "μm": "um", "nm": "nm", "px": "px"}  # noqa: RUF001 - micro and mu
+UNITS = {"m": "m", "mm": "mm", "um": "um", "µm": "um", "μm": "um", "nm": "nm", "px": "px"}  # noqa: RUF001 - micro and mu
 """Unit of positions as it is typed -> as it is called."""
 
 
@@ -124,7 +124,7 @@ def _add_detector_options(group: Any) -> None:
 
 
 def _add_position_options(group: Any) -> None:
-    group.add_argument("--position-unit", type=_unit, metavar="{m,um,nm,px}", help="unit of the positions")
+    group.add_argument("--position-unit", type=_unit, metavar="{m,mm,um,nm,px}", help="unit of the positions")
     group.add_argument(
         "--position-columns", choices=("xy", "yx"), help="columns of a table of positions without a header"
     )
@@ -155,7 +155,7 @@ def _add_position_options(group: Any) -> None:
 
 def _unit(text: str) -> str:
     if text not in UNITS:
-        raise argparse.ArgumentTypeError(f"{text}; wanted m, um, nm or px")
+        raise argparse.ArgumentTypeError(f"{text}; wanted m, mm, um, nm or px")
     return UNITS[text]
 
 

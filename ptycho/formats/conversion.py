@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan, ScanWriter, open_scan
-from ptycho.formats.detector_files import read_vector
+from ptycho.formats.detector_files import FROM_FRAMES
 from ptycho.formats.inputs import Inputs
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.planes import place_scan
@@ -250,21 +250,12 @@ def _detector_fields(prepared: Prepared, checked: _Checked, bad_pixels: NDArray[
 
 def _exposure_scale(prepared: Prepared, checked: _Checked) -> NDArray[np.float64] | None:
     """Return the flux of every exposure, of mean 1; None if nothing is known of it."""
-    raw, asked, steps = prepared.raw, prepared.options.exposure_scale, prepared.steps
-    if asked == "frames":
-        steps.append("flux of the exposures: in proportion to their photons, as asked")
+    if prepared.options.exposure_scale == FROM_FRAMES:
+        prepared.steps.append("flux of the exposures: in proportion to their photons, as asked")
         return checked.totals / checked.totals.mean()
-    name, flux = raw.name, raw.exposure_scale
-    if asked is not None:
-        name, flux = asked, read_vector(Path(asked), ("exposure_scale", "ic"), prepared.options.follow_links)
-        steps.append(f"flux of the exposures: that of {Path(asked).name}")
-    if flux is None:
+    if prepared.flux is None:
         return None
-    if flux.shape != (len(raw.frames),):
-        raise ContractError(f"{name}: 'exposure_scale' has shape {flux.shape}; wanted one for each frame")
-    scale = flux[checked.exposures.numbers].astype(np.float64)
-    if not (np.isfinite(scale) & (scale > 0)).all():
-        raise ContractError(f"{name}: 'exposure_scale' holds {scale.min()}; wanted numbers above 0")
+    scale = prepared.flux[checked.exposures.numbers]
     return scale / scale.mean()
 
 

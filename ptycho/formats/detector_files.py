@@ -16,6 +16,9 @@ from ptycho.formats.raw import RawScan
 from ptycho.workflow.damage import reading, require_file
 from ptycho.workflow.files import ContractError
 
+FROM_FRAMES = "frames"
+"""The flux that is in proportion to the photons of the exposures."""
+
 
 def read_npy(path: Path) -> NDArray[Any]:
     """Read a `.npy`; pickles are refused.
@@ -99,17 +102,16 @@ def read_mask(raw: RawScan, options: ConversionOptions, steps: list[str]) -> NDA
     shape = raw.frames.shape[1:]
     bad = np.zeros(shape, bool)
     if raw.bad_pixels is not None:
-        bad |= _checked(raw.name, raw.keys.get("bad_pixels", "bad_pixels"), raw.bad_pixels, shape)
+        key = raw.key("bad_pixels")
+        bad |= _checked(raw.name, key, raw.bad_pixels, shape)
+        _ask_what_is_good(f"{raw.name}: '{key}'", bad, options)
         steps.append(f"mask of the file: {_share(bad)} bad")
     if options.mask is not None:
         key, values = read_plane(options.mask, ("bad_pixels", "mask"), options.follow_links)
         marked = _checked(str(options.mask), key or "mask", values, shape) != 0
         marks = options.mask_marks or "bad"
         more = marked if marks == "bad" else ~marked
-        if options.mask_marks is None and more.mean() > 0.5:
-            raise ContractError(
-                f"{options.mask}: marks {_share(more)}; are those the good ones? --mask-marks good, or --mask-marks bad"
-            )
+        _ask_what_is_good(f"{options.mask}:", more, options)
         bad |= more
         steps.append(f"mask {options.mask.name}, which marks {marks} pixels: {_share(more)} bad")
     if bad.all():
@@ -129,7 +131,7 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
     if options.background is None:
         if raw.background is None:
             return None
-        key, values = raw.keys.get("background", "background"), raw.background
+        key, values = raw.key("background"), raw.background
     else:
         try:
             key, values = "", np.full(shape, float(options.background))
@@ -146,12 +148,60 @@ def read_background(raw: RawScan, options: ConversionOptions, steps: list[str]) 
     return background
 
 
+def read_flux(
+    raw: RawScan, used: NDArray[np.int64], options: ConversionOptions, steps: list[str]
+) -> NDArray[np.float64] | None:
+    """Return the flux of every exposure of the file, (M,), in any unit; None if the frames alone can show it.
+
+    Parameters
+    ----------
+    raw : RawScan
+        The scan.
+    used : (m,) int64
+        Exposures that are converted: what stands for the others does not matter.
+    options : ConversionOptions
+        `exposure_scale` is used.
+    steps : list of str
+        What is taken is appended.
+
+    Raises
+    ------
+    ContractError
+        If there is another number of values than of frames, or one of them is not above 0.
+    """
+    name, key, flux, asked = raw.name, raw.key("exposure_scale"), raw.exposure_scale, options.exposure_scale
+    if asked == FROM_FRAMES:
+        return None
+    if asked is not None:
+        name, key = asked, "exposure_scale"
+        flux = read_vector(Path(asked), (key, "ic"), options.follow_links)
+        steps.append(f"flux of the exposures: that of {Path(asked).name}")
+    if flux is None:
+        return None
+    count, frames = len(raw.frames), raw.key("frames")
+    if flux.shape != (count,):
+        found = f"{len(flux)} values" if flux.ndim == 1 else f"shape {flux.shape}"
+        raise ContractError(f"{name}: '{key}' has {found} but '{frames}' {count} frames; wanted one for each")
+    scale = flux[used].astype(np.float64)
+    wrong = scale[~(np.isfinite(scale) & (scale > 0))]
+    if wrong.size:
+        raise ContractError(f"{name}: '{key}' holds {wrong[0]:g}; wanted numbers above 0")
+    return flux.astype(np.float64)
+
+
 def _checked(name: str, key: str, plane: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     if plane.shape != shape or plane.dtype.kind not in "buif":
         raise ContractError(
             f"{name}: '{key}' is {plane.dtype} with shape {plane.shape}; wanted that of a frame in the file, {shape}"
         )
     return plane
+
+
+def _ask_what_is_good(name: str, bad: NDArray[np.bool_], options: ConversionOptions) -> None:
+    if options.mask_marks is None and 0.5 < bad.mean() < 1:
+        raise ContractError(
+            f"{name} marks {_share(bad)}; are those the good ones? --mask-marks good, or --mask-marks bad"
+        )
 
 
 def _share(bad: NDArray[np.bool_]) -> str:

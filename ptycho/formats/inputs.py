@@ -110,9 +110,12 @@ def number(file: KeyedFile, *keys: str, option: str = "") -> float | None:
         return None
     values = np.ravel(file.array(key))
     wanted = f"wanted a finite number{f', or {option}' if option else ''}"
-    if values.dtype.kind in "SU" and values.size == 1:
-        text = values[0].decode("utf-8", "replace") if values.dtype.kind == "S" else str(values[0])
-        raise ContractError(f"{file.path}: '{key}' is the text {text[:40]!r}; {wanted}")
+    if values.dtype.kind in "OSU" and values.size == 1:  # objects are texts of any length in HDF5
+        text = values[0].decode("utf-8", "replace") if isinstance(values[0], bytes) else str(values[0])
+        try:
+            values = np.array([float(text)])
+        except ValueError:
+            raise ContractError(f"{file.path}: '{key}' is the text {text[:40]!r}; {wanted}") from None
     if values.dtype.kind not in "uif" or values.size < 1:
         raise ContractError(f"{file.path}: '{key}' is {values.dtype} with shape {values.shape}; {wanted}")
     if not np.isfinite(values[0]):

@@ -96,23 +96,36 @@ def _match(
         cure = (
             f"--position-index 0-{count - 1} takes the first {count}"
             if given > count
-            else f"--leave-out with the numbers of {count - given} frames matches the others in order"
+            else f"--leave-out with the numbers of the {count - given} frames without one matches the others in order"
         )
-        raise ContractError(f"{raw.name}: {count} frames but {given} positions; wanted one for each frame: {cure}")
-    frame_numbers = np.arange(count) if raw.frame_numbers is None else raw.frame_numbers
-    position_numbers = np.arange(given) if raw.position_numbers is None else raw.position_numbers
-    if len(frame_numbers) != count or len(position_numbers) != given:
+        frames, positions = raw.key("frames"), raw.key("positions")
         raise ContractError(
-            f"{raw.name}: {len(frame_numbers)} numbers of {count} frames, {len(position_numbers)} of {given} positions"
+            f"{raw.name}: '{frames}' has {count} frames but '{positions}' {given} positions; wanted one for each "
+            f"frame: {cure}"
         )
+    frame_numbers = _numbers_of(raw, "frames", count, raw.frame_numbers)
+    position_numbers = _numbers_of(raw, "positions", given, raw.position_numbers)
     if len(np.unique(position_numbers)) != given:
-        raise ContractError(f"{raw.name}: two positions have the same number; wanted one position for each frame")
+        key = raw.key("position_numbers")
+        raise ContractError(f"{raw.name}: two positions have the same number in '{key}'; wanted one for each frame")
     order = np.argsort(position_numbers)
     place = np.clip(np.searchsorted(position_numbers, frame_numbers, sorter=order), 0, max(given - 1, 0))
     rows = order[place] if given else place
     matched = position_numbers[rows] == frame_numbers if given else np.zeros(count, bool)
     steps.append(f"positions matched to frames by their numbers: {int(matched.sum())} of {count} frames have one")
     return np.flatnonzero(matched), rows[matched]
+
+
+def _numbers_of(raw: RawScan, name: str, count: int, numbers: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the numbers of frames or positions, of which there are some; those of their order if the file has none."""
+    if numbers is None:
+        return np.arange(count)
+    if len(numbers) != count:
+        key = raw.key(f"{name[:-1]}_numbers")
+        raise ContractError(
+            f"{raw.name}: '{key}' has {len(numbers)} numbers but '{raw.key(name)}' {count} {name}; wanted one for each"
+        )
+    return numbers
 
 
 def _check_finite(raw: RawScan, exposures: Exposures) -> None:
@@ -194,7 +207,15 @@ def step_px(positions: NDArray[np.float64]) -> float | None:
     return float(np.median(distances[:, 1]))
 
 
-def check_step(name: str, positions: NDArray[np.float64], diameter_px: float, unit: str, asked: bool) -> str | None:
+def check_step(
+    name: str,
+    positions: NDArray[np.float64],
+    diameter_px: float,
+    unit: str,
+    pixel_m: float | None = None,
+    *,
+    asked: bool,
+) -> str | None:
     """Compare the step of a scan with the diameter of its beam.
 
     Parameters
@@ -207,6 +228,8 @@ def check_step(name: str, positions: NDArray[np.float64], diameter_px: float, un
         Of the circle that holds 90 % of the beam's photons.
     unit : str
         Unit that the positions were taken to have.
+    pixel_m : float, optional
+        Pixel of the object [m].
     asked : bool
         The unit is that of an option: an implausible step is a warning.
 
@@ -223,7 +246,8 @@ def check_step(name: str, positions: NDArray[np.float64], diameter_px: float, un
     step = step_px(positions)
     if step is None or STEP_TO_BEAM[0] * diameter_px <= step <= STEP_TO_BEAM[1] * diameter_px:
         return None
-    finding = f"{name}: with positions in {unit} a step is {step:.3g} px, the beam {diameter_px:.3g} px wide"
+    pixels = "" if pixel_m is None or unit == "px" else f" and an object pixel of {pixel_m * 1e9:.4g} nm"
+    finding = f"{name}: with positions in {unit}{pixels} a step is {step:.3g} px, the beam {diameter_px:.3g} px wide"
     if asked:
         return finding
     if unit == "px":
@@ -233,13 +257,14 @@ def check_step(name: str, positions: NDArray[np.float64], diameter_px: float, un
             f"{finding}: --position-unit {likely}? (with {PIXEL_OPTIONS}; --position-unit px if it is right)"
         )
     raise ContractError(
-        f"{finding}: {_plausible_unit(step, diameter_px, unit)}? --position-unit {unit} if it is right, or "
+        f"{finding}: {_plausible_unit(step, diameter_px, unit, pixel_m)}? --position-unit {unit} if it is right, or "
         f"{PIXEL_OPTIONS}"
     )
 
 
-def _plausible_unit(step_px: float, diameter_px: float, unit: str) -> str:
+def _plausible_unit(step_px: float, diameter_px: float, unit: str, pixel_m: float | None) -> str:
     """Return the unit of positions that would make the step plausible, as it is typed."""
     low, high = (share * diameter_px for share in STEP_TO_BEAM)
-    others = {name: step_px * meters / METERS[unit] for name, meters in METERS.items() if name != unit}
+    units = METERS if pixel_m is None else {**METERS, "px": pixel_m}
+    others = {name: step_px * meters / METERS[unit] for name, meters in units.items() if name != unit}
     return next((f"--position-unit {name}" for name, step in others.items() if low <= step <= high), "another unit")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ptycho.formats.detector_files import read_background, read_mask
+from ptycho.formats.detector_files import read_background, read_flux, read_mask
 from ptycho.formats.frames import FrameTransform, Photons, make_transform
 from ptycho.formats.geometry import Lengths, object_lengths
 from ptycho.formats.options import ConversionOptions
@@ -51,6 +51,8 @@ class Prepared:
     """(H, W) by the masks of file and options."""
     background: NDArray[np.float64] | None
     """(H, W) [units of the file]."""
+    flux: NDArray[np.float64] | None
+    """(M,) of every exposure of the file, in any unit; None if nothing is known of it before the frames are read."""
     probe: NDArray[np.complexfloating] | None
     """(modes, N, N) in any unit; None: it is made of the mean pattern."""
 
@@ -106,6 +108,7 @@ def prepare(raw: RawScan, options: ConversionOptions) -> Prepared:
         exposures=Exposures(exposures.numbers, centers),
         bad_pixels=read_mask(raw, options, steps),
         background=background,
+        flux=read_flux(raw, exposures.numbers, options, steps),
         probe=_read_probe(raw, transform, options, steps),
     )
     if prepared.probe is not None:
@@ -137,6 +140,7 @@ def check_beam(prepared: Prepared, probe: NDArray[np.complexfloating]) -> None:
     unit = prepared.options.position_unit
     known = unit or prepared.raw.unit or "px"
     centers = prepared.exposures.positions
-    warning = check_step(prepared.raw.name, centers, diameter_px(probe), known, unit is not None)
+    pixel = prepared.lengths.pixel_m
+    warning = check_step(prepared.raw.name, centers, diameter_px(probe), known, pixel, asked=unit is not None)
     if warning is not None:
         _logger.warning("%s", warning)

@@ -10,6 +10,9 @@ from ptycho.formats.raw import Quantity, RawScan
 from ptycho.formats.survey import WHOLE_TOLERANCE
 from ptycho.workflow.files import ContractError
 
+MAX_TOLERANCE = 0.1
+"""Distance from a whole number from which on every value would pass for one."""
+
 
 def resolve_quantity(raw: RawScan, options: ConversionOptions, frames: NDArray[Any], steps: list[str]) -> Quantity:
     """Return what the frames of a scan hold.
@@ -36,6 +39,11 @@ def resolve_quantity(raw: RawScan, options: ConversionOptions, frames: NDArray[A
     quantity, reason = options.quantity, "as asked"
     if quantity is None and raw.quantity is not None:
         quantity, reason = raw.quantity, "as its format says"
+        if quantity == "amplitude" and _are_counts(frames):
+            raise ContractError(
+                f"{raw.name}: '{raw.key('frames')}' should be amplitudes, but holds whole numbers alone, as of counts: "
+                "--quantity counts, or --quantity amplitude if it is right"
+            )
     if quantity is None and frames.dtype.kind in "ui":
         quantity, reason = "counts", "as integers are"
     if quantity is None:
@@ -47,6 +55,11 @@ def resolve_quantity(raw: RawScan, options: ConversionOptions, frames: NDArray[A
         )
     steps.append(f"frames hold {quantity}, {reason}: {'the root is' if quantity == 'counts' else 'no root is'} taken")
     return quantity
+
+
+def _are_counts(frames: NDArray[Any]) -> bool:
+    """Whether values are whole, and some above 1."""
+    return frames.max(initial=0) > 1 if frames.dtype.kind in "ui" else shown_by(frames)[0] == "counts"
 
 
 def shown_by(frames: NDArray[np.floating]) -> tuple[Quantity | None, str]:
@@ -61,4 +74,7 @@ def shown_by(frames: NDArray[np.floating]) -> tuple[Quantity | None, str]:
 
 
 def _whole(values: NDArray[np.float64]) -> bool:
-    return bool((np.abs(values - np.rint(values)) <= WHOLE_TOLERANCE + 1e-6 * np.abs(values)).all())
+    """Whether all values are whole but for rounding, and some are not 0 and small enough to show it."""
+    tolerance = WHOLE_TOLERANCE + 1e-6 * np.abs(values)
+    shows = (tolerance < MAX_TOLERANCE) & (values != 0)
+    return bool(shows.any() and (np.abs(values - np.rint(values)) <= tolerance)[shows].all())

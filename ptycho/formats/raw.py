@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 Quantity: TypeAlias = Literal["counts", "amplitude"]
 """What frames hold: photons or a number proportional to them, or the square root of it."""
-Unit: TypeAlias = Literal["m", "um", "nm", "px"]
+Unit: TypeAlias = Literal["m", "mm", "um", "nm", "px"]
 """Unit of positions; px are object pixels, wavelength · distance / (N · detector pixel)."""
-METERS: dict[str, float] = {"m": 1.0, "um": 1e-6, "nm": 1e-9}
+METERS: dict[str, float] = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
 """Meters per unit."""
 HC_EV_M = 1.23984198e-6
 """Planck's constant times the speed of light: wavelength [m] times photon energy [eV]."""
@@ -229,7 +229,7 @@ class RawScan:
     exposure_scale: NDArray[np.float64] | None = None
     """(M,) flux of every exposure, in any unit."""
     keys: Mapping[str, str] = field(default_factory=dict)
-    """Names in the file, for messages, of fields that are called otherwise there."""
+    """Names in the file, for messages, of fields, of the geometry's too, that are called otherwise there."""
     conventions: tuple[str, ...] = ()
     """What the reader has applied, in words."""
     earlier: Mapping[str, Any] = field(default_factory=dict)
@@ -238,3 +238,7 @@ class RawScan:
     """(M,) numbers of the exposures before some were left out by an earlier conversion."""
     open: tuple[OpenConvention, ...] = ()
     """What it could not know."""
+
+    def key(self, name: str) -> str:
+        """Return the name in the file of a field, for messages."""
+        return self.keys.get(name, name)

@@ -33,7 +33,7 @@ def check_raw(raw: RawScan) -> None:
         )
     check_bytes(raw.name, f"a frame of {height} × {width} px", BYTES_PER_PIXEL * height * width)
     check_bytes(raw.name, f"{count} exposures", BYTES_PER_EXPOSURE * max(count, len(raw.positions)))
-    _check_array(raw, "positions", raw.positions, "fiu", 2)
+    _check_array(raw, raw.key("positions"), raw.positions, "fiu", 2)
     if raw.positions.shape[1] != 2:
         raise ContractError(f"{raw.name}: the positions have shape {raw.positions.shape}; wanted (K, 2)")
     for name, kinds, ndim in (
@@ -45,7 +45,7 @@ def check_raw(raw: RawScan) -> None:
         ("background", "fiu", 2),
         ("probe", "cfiu", None),
     ):
-        _check_array(raw, raw.keys.get(name, name), getattr(raw, name), kinds, ndim)
+        _check_array(raw, raw.key(name), getattr(raw, name), kinds, ndim)
     if raw.object is not None:
         _check_array(raw, raw.object_key, raw.object.array, "cfiu", None)
         if raw.object.origin is not None and not np.isfinite(raw.object.origin).all():
@@ -66,4 +66,4 @@ def _check_array(raw: RawScan, name: str, array: NDArray[Any] | None, kinds: str
 def _check_lengths(raw: RawScan) -> None:
     for name, value in asdict(raw.geometry).items():
         if value is not None and not 0 < value < np.inf:
-            raise ContractError(f"{raw.name}: '{name}' is {value:.6g}; wanted a number above 0")
+            raise ContractError(f"{raw.name}: '{raw.key(name)}' is {value:.6g}; wanted a number above 0")

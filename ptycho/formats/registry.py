@@ -86,7 +86,8 @@ def find_format(inputs: Inputs, name: str | None) -> Format:
     also = f"; pickled, and so not read: {', '.join(pickled)}" if pickled else ""
     raise ContractError(
         f"{inputs.name}: a layout of no known format; found {', '.join(keys[:20]) or 'no arrays'}{also}; known are "
-        f"{', '.join(name for name, format in FORMATS.items() if format.supported)}"
+        f"{', '.join(name for name, format in FORMATS.items() if format.supported)}: a plain one has the keys "
+        "diffraction, xcoords, ycoords and probe"
     )
 
 
@@ -110,6 +111,13 @@ def read_scan(inputs: Inputs, options: ConversionOptions) -> RawScan:
     if inputs.unused:
         names = " and ".join(map(str, inputs.unused))
         raise ContractError(f"{names}: not used by a scan that is read as {format.title}; wanted its files alone")
+    if options.frames_last is not None and options.frames_last != raw.frames.last:
+        order = "first" if options.frames_last else "last"
+        raise ValueError(f"--frames-{'last' if options.frames_last else 'first'}: {format.title} has exposures {order}")
+    if options.position_columns is not None and format is not tiff.FORMAT:
+        raise ValueError(
+            f"--position-columns {options.position_columns}: is for tables; --swap-positions exchanges x and y"
+        )
     raw = replace(raw, conventions=(f"read as {format.title}", *raw.conventions))
     open_conventions = [convention for convention in raw.open if not _is_settled(convention, options)]
     if open_conventions:
@@ -119,4 +127,5 @@ def read_scan(inputs: Inputs, options: ConversionOptions) -> RawScan:
 
 
 def _is_settled(convention: OpenConvention, options: ConversionOptions) -> bool:
-    return any(getattr(options, name) not in (None, False) for name in convention.settled_by)
+    given = (getattr(options, name) for name in convention.settled_by)
+    return any(value is not None and value is not False for value in given)

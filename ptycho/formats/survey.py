@@ -11,8 +11,13 @@ NO_COUNT = 2.0**31 - 1
 """Values from here on mark pixels without a count: no detector counts that far."""
 CEILINGS = tuple(2**bits - 1 for bits in (8, 12, 14, 16, 20))
 """Largest counts of detectors: values that equal one of them, and none above it, are saturated."""
-GAP_CEILING = 2**16 - 1
-"""The ceiling that also marks gaps; a pixel that is at an 8-bit one in every exposure may just be bright."""
+GAP_MARKS = (2**16 - 2, 2**16 - 1)
+"""The mark of dead pixels, and the ceiling that also marks gaps, if they are there in every exposure: a pixel at an
+8-bit ceiling in all of them may just be bright."""
+NEGATIVE_MARKS = (-1, -2)
+"""What marks gaps and dead pixels in signed counts."""
+FEW_LEVELS = 100
+"""Lowest of the values that show a unit: its rounding adds up in higher ones."""
 WHOLE_TOLERANCE = 1e-3
 """Largest distance from a whole number of photons, beside a millionth of the number: rounding of float32 amplitudes."""
 
@@ -73,7 +78,7 @@ class Survey:
         """
         if self._ignored is not None:
             frames = np.where(self._ignored, frames.dtype.type(0), frames)
-        missing = _missing(frames, marks_minus_one=not np.any(self.photons.added))
+        missing = _missing(frames, has_marks=not np.any(self.photons.added))
         if missing is not None:
             keep = ~missing.all(axis=(1, 2))
             self.empty += exposures[~keep].tolist()
@@ -132,13 +137,18 @@ class Survey:
     def gaps(self) -> NDArray[np.bool_]:
         """(H, W), True where a pixel never has a count, or at times a value that no detector counts to."""
         gaps = (self._missing == max(self.n_seen, 1)) | self._uncountable
-        if self.highest == GAP_CEILING:
-            gaps |= (self.low == GAP_CEILING) & (self.high == GAP_CEILING)
+        if self.highest in GAP_MARKS:
+            gaps |= self.low >= GAP_MARKS[0]
         return gaps
 
     @property
+    def never_counts(self) -> NDArray[np.bool_]:
+        """(H, W), True where the value is negative in every exposure."""
+        return (self.high < 0) & np.isfinite(self.high)
+
+    @property
     def incomplete(self) -> list[int]:
-        """Exposures with values that are not finite, or -1, in pixels that have counts in other exposures."""
+        """Exposures with values that are not finite, or marks, in pixels that have counts in other exposures."""
         always = int(((self._missing == self.n_seen) & ~self._uncountable).sum())
         return sorted(exposure for exposure, count in self._n_missing.items() if count > always)
 
@@ -150,14 +160,14 @@ class Survey:
         return (self.high == self.highest) & ~self.gaps
 
 
-def _missing(frames: NDArray[Any], marks_minus_one: bool) -> NDArray[np.bool_] | None:
-    """Return where (b, H, W) values are no counts: not finite, -1, or higher than detectors count; None if nowhere."""
+def _missing(frames: NDArray[Any], has_marks: bool) -> NDArray[np.bool_] | None:
+    """Return where (b, H, W) values are no counts: not finite, a mark, more than detectors count; None if nowhere."""
     lowest, highest = frames.min(), frames.max()
     if lowest >= 0 and highest < NO_COUNT:  # not with NaN
         return None
     missing = frames >= NO_COUNT
-    if marks_minus_one:
-        missing |= frames == -1
+    if has_marks:
+        missing |= np.isin(frames, NEGATIVE_MARKS)
     return missing | ~np.isfinite(frames) if frames.dtype.kind == "f" else missing
 
 
@@ -172,7 +182,9 @@ def suggest_unit(values: NDArray[np.floating]) -> float | None:
     levels = np.unique(values[values > 0])
     if len(levels) < 3:
         return None
-    unit = float(min(levels[0], np.diff(levels).min()))
+    unit = float(min(levels[0], np.diff(levels[:FEW_LEVELS]).min()))
+    few = np.rint(levels[:FEW_LEVELS] / unit)
+    unit = float(few @ levels[:FEW_LEVELS] / (few @ few))  # differences of large numbers are less exact
     multiples = levels / unit
     tolerance = 1e-5 * multiples + 1e-4
     return unit if (np.abs(multiples - np.rint(multiples)) < tolerance).all() else None

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from ptycho.formats.options import ConversionOptions, join_numbers
 from ptycho.formats.quantity import shown_by
 from ptycho.formats.raw import RawScan
-from ptycho.formats.survey import GAP_CEILING, Survey, suggest_unit
+from ptycho.formats.survey import GAP_MARKS, NEGATIVE_MARKS, Survey, suggest_unit
 from ptycho.workflow.files import ContractError
+
+MARKS = " or ".join(map(str, NEGATIVE_MARKS))
+"""Values that mark gaps, in messages."""
 
 
 def judge_survey(
@@ -38,16 +41,13 @@ def judge_survey(
     if not survey.n_seen or len(survey.dark) == survey.n_seen:
         raise ContractError(f"{raw.name}: no photon in any exposure")
     if survey.negative:
-        lowest = min(survey.negative.values())
-        raise ContractError(
-            f"{raw.name}: negative values, down to {lowest:.4g}, in exposure {join_numbers(survey.negative, 3)}; "
-            "wanted counts as they were recorded: --background FILE --background-subtracted adds what was subtracted"
-        )
+        raise ContractError(f"{raw.name}: {_negative(survey)}")
     if survey.incomplete:
         names = join_numbers(survey.incomplete)
         raise ContractError(
-            f"{raw.name}: NaN, infinite values or -1 in exposure {names}, in pixels that have counts elsewhere: "
-            "--leave-out these exposures, --mask the pixels, or --background-subtracted if they are negative counts"
+            f"{raw.name}: NaN, infinite values or {MARKS} in exposure {names}, in pixels that have counts elsewhere: "
+            "--leave-out these exposures, --mask the pixels, or, if they are negative counts, --background FILE "
+            "--background-subtracted"
         )
     if survey.fractional is not None:
         raise ContractError(f"{raw.name}: {_fraction(survey.fractional, sample)}")
@@ -60,6 +60,18 @@ def judge_survey(
     if left_out:
         steps.append(f"exposures {join_numbers(left_out)} hold no photon, or no count at all: left out")
     return bad, left_out
+
+
+def _negative(survey: Survey) -> str:
+    """Say where values are negative, and what mends it: a mask if they are so in the same pixels of every exposure."""
+    lowest, never = min(survey.negative.values()), survey.never_counts
+    found = f"negative values, down to {lowest:.4g}, in exposure {join_numbers(survey.negative, 3)}"
+    if never.any() and not (survey.low[~never] < 0).any():
+        return f"{found}, in the same {int(never.sum())} px of all: wanted counts: --mask FILE masks these pixels"
+    return (
+        f"{found}; wanted counts as they were recorded: --background FILE --background-subtracted adds what was "
+        "subtracted"
+    )
 
 
 def _fraction(value: float, sample: NDArray[Any]) -> str:
@@ -83,9 +95,10 @@ def _say_rounding(survey: Survey, per_unit: float, steps: list[str]) -> None:
 def _mask_gaps(survey: Survey, options: ConversionOptions, steps: list[str]) -> NDArray[np.bool_]:
     gaps, saturated = survey.gaps, survey.saturated
     if gaps.any():
-        kind = f", or {GAP_CEILING} in every exposure" if survey.highest == GAP_CEILING else ""
+        kind = f", or {GAP_MARKS[1]} or {GAP_MARKS[0]} in every exposure" if survey.highest in GAP_MARKS else ""
         steps.append(
-            f"gaps: {int(gaps.sum())} px ({gaps.mean():.2%}) hold -1, an integer maximum or no number{kind}: masked"
+            f"gaps: {int(gaps.sum())} px ({gaps.mean():.2%}) hold {MARKS}, an integer maximum or no number{kind}: "
+            "masked"
         )
     if saturated.any():
         what = f"{survey.n_highest} values in {int(saturated.sum())} px are {survey.highest:.0f}, a detector's maximum"

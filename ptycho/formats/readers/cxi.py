@@ -1,12 +1,15 @@
 """CXI files: HDF5 in the layout of the Coherent X-ray Imaging Data Bank (Maia, Nature Methods 9, 854, 2012)."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.formats.geometry import read_length, wavelength_of
 from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers, require
+from ptycho.formats.layouts import open_frames, read_file_mask, read_vectors
 from ptycho.formats.options import POSITIVE, ConversionOptions
-from ptycho.formats.raw import JOULE_PER_EV, Format, Geometry, RawFrames, RawScan
+from ptycho.formats.raw import JOULE_PER_EV, Format, Geometry, RawScan
 from ptycho.workflow.files import ContractError
 
 INSTRUMENT, DETECTOR = "entry_1/instrument_1", "entry_1/instrument_1/detector_1"
@@ -18,6 +21,7 @@ TRANSLATION = (
     f"{DETECTOR}/translation",
 )
 """Where positions are, in this order."""
+MASK = f"{DETECTOR}/mask"
 HAS_SIGNAL = 0x1000
 """Bit of a mask that is set in good pixels: signal above the background."""
 SAMPLE, BEAM = "sample", "beam"
@@ -39,9 +43,11 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     """
     file = next(file for file in inputs.keyed if first_of(file, *DATA) is not None)
     key = require(file, *DATA)
-    frames = RawFrames(file.frames(key))
     slow, fast, in_file = _axes(file)
-    moved = _translation(file, len(frames))
+    moved_key = require(file, *TRANSLATION)
+    frames, order, _ = open_frames(file, key, _count(file.shape(moved_key)), options, is_specified=True)
+    moved = _translation(file, moved_key, len(frames))
+    bad_pixels, mask_said = (None, []) if MASK not in file else read_file_mask(file, MASK, options, _is_bad)
     sign = 1.0 if options.variant == BEAM else -1.0
     positions = sign * np.stack([moved @ fast, moved @ slow], axis=1)
     illumination = f"{INSTRUMENT}/source_1/illumination"
@@ -58,13 +64,15 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
             distance_m=read_length(file, options, "distance_m", f"{DETECTOR}/distance"),
             detector_pixel_m=_detector_pixel(file, options),
         ),
-        bad_pixels=_bad_pixels(file),
+        bad_pixels=bad_pixels,
         background=_background(file),
-        keys={"bad_pixels": f"{DETECTOR}/mask", "background": f"{DETECTOR}/data_dark"},
+        keys={"frames": key, "positions": moved_key, "bad_pixels": MASK, "background": f"{DETECTOR}/data_dark"},
         conventions=(
             f"frames: '{key}', rows and columns as they are; zero frequency taken at [H/2, W/2]",
-            f"positions: '{require(file, *TRANSLATION)}' [m] of the {'beam' if sign > 0 else 'sample, negated'}, from "
+            *order,
+            f"positions: '{moved_key}' [m] of the {'beam' if sign > 0 else 'sample, negated'}, from "
             f"McStas axes (y up, x to the left, looking downstream) to those of the detector ({in_file})",
+            *mask_said,
         ),
     )
 
@@ -83,15 +91,19 @@ def _axes(file: KeyedFile) -> tuple[NDArray[np.float64], NDArray[np.float64], st
     return slow, fast, "basis_vectors"
 
 
-def _translation(file: KeyedFile, count: int) -> NDArray[np.float64]:
+def _count(shape: tuple[int, ...]) -> int:
+    """Return the number of positions in an array of a shape."""
+    return max(shape[-2:], default=0)
+
+
+def _translation(file: KeyedFile, key: str, n_frames: int) -> NDArray[np.float64]:
     """Return x, y and z of every exposure, (K, 3) [m]."""
-    key = require(file, *TRANSLATION)
-    moved = numbers(file, key).astype(np.float64)
-    moved = moved if moved.ndim == 2 else np.squeeze(moved)
-    if moved.ndim == 2 and moved.shape[0] in (2, 3) and moved.shape[1] == count and count > 3:
-        moved = moved.T
-    if moved.ndim != 2 or moved.shape[1] not in (2, 3):
-        raise ContractError(f"{file.path}: '{key}' has shape {moved.shape}; wanted ({count}, 3), in meters")
+    moved = read_vectors(file, key, n_frames, (3, 2))
+    still = [axis for axis, span in zip("xyz", np.ptp(moved, axis=0), strict=False) if not span]
+    if "z" not in still and moved.shape[1] == 3 and still:
+        raise ContractError(
+            f"{file.path}: '{key}' has one {' and one '.join(still)} everywhere, but many z; wanted columns x, y, z"
+        )
     return np.pad(moved, ((0, 0), (0, 3 - moved.shape[1])))
 
 
@@ -123,15 +135,10 @@ def _detector_pixel(file: KeyedFile, options: ConversionOptions) -> float | None
     return x if x is not None else y
 
 
-def _bad_pixels(file: KeyedFile) -> NDArray[np.bool_] | None:
-    key = f"{DETECTOR}/mask"
-    if key not in file:
-        return None
-    mask = numbers(file, key, "buif")
-    if mask.dtype.kind == "f":
-        mask = np.nan_to_num(mask, nan=1.0)
-    bad = (mask.astype(np.int64) & ~HAS_SIGNAL) != 0
-    return np.any(bad.reshape(-1, *bad.shape[-2:]), axis=0)
+def _is_bad(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where a bit other than that of good pixels is set."""
+    mask = np.nan_to_num(mask, nan=1.0) if mask.dtype.kind == "f" else mask
+    return (mask.astype(np.int64) & ~HAS_SIGNAL) != 0
 
 
 def _background(file: KeyedFile) -> NDArray[np.floating] | None:

@@ -1,12 +1,16 @@
 """Paired HDF5 files, `X_dp.hdf5` with frames and `X_para.hdf5` with positions, as fold_slice and others have them."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.formats.geometry import read_length
 from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers
+from ptycho.formats.layouts import open_frames
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import Format, Geometry, OpenConvention, RawFrames, RawScan, Turn
+from ptycho.formats.raw import Format, Geometry, OpenConvention, RawScan, Turn
 from ptycho.formats.readers.plain import read_positions
 from ptycho.formats.readers.ptychodus import POSITIONS, product_scan
 from ptycho.workflow.files import ContractError
@@ -36,9 +40,12 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
             f"{inputs.name}: frames without positions; wanted the file X_para.hdf5, too, with ppX and ppY"
         )
     swapped = options.variant == MATLAB
-    frames = RawFrames(diffraction.frames("dp"), turn=Turn(swap=swapped))
+    count = math.prod(para.shape("ppX" if "ppX" in para else POSITIONS[0]))
+    turn = Turn(swap=swapped)
+    frames, order, _ = open_frames(diffraction, "dp", count, options, turn=turn, is_specified=True)
     if "ppX" not in para:
-        return product_scan(para, frames, options, name=inputs.name)
+        raw = product_scan(para, frames, options, name=inputs.name)
+        return replace(raw, keys={**raw.keys, "frames": "dp"}, conventions=(*raw.conventions, *order))
     positions, said = read_positions(para, ("ppX", "ppY")), "[ppX, ppY]"
     if swapped:  # PtychoShelves' [rows, columns] = [-ppY, -ppX]
         positions, said = -positions, "[x, y] = [-ppX, -ppY]"
@@ -55,7 +62,8 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
             wavelength_m=read_length(para, options, "wavelength_m", "lambda"),
             object_pixel_m=read_length(para, options, "pixel_size_m", "dx"),
         ),
-        conventions=(f"{how}; zero frequency taken at [H/2, W/2]", f"positions: {said} [m]"),
+        keys={"frames": "dp", "positions": "ppX"},
+        conventions=(f"{how}; zero frequency taken at [H/2, W/2]", *order, f"positions: {said} [m]"),
         open=(
             OpenConvention(
                 "how frames and positions are oriented",

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ptycho.data.contract import LENGTHS
 from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers, require, skipped
+from ptycho.formats.layouts import open_frames, read_file_mask
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import Format, Geometry, OpenConvention, Quantity, RawFrames, RawObject, RawScan
+from ptycho.formats.raw import Format, Geometry, OpenConvention, Quantity, RawObject, RawScan
 from ptycho.workflow.files import ContractError
 
 FRAME_KEYS: dict[str, Quantity | None] = {
@@ -44,7 +45,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     positions = read_positions(file)
     frames, order, unknown_order = open_frames(file, key, len(positions), options)
     probe_key, object_key = first_of(file, *PROBE_KEYS), first_of(file, *OBJECT_KEYS)
-    bad_pixels, mask_conventions = read_bad_pixels(file, options)
+    bad_pixels, mask_said, mask_open = read_bad_pixels(file, options)
     frame_numbers = read_frame_numbers(file, len(frames), len(positions))
     background, flux = (numbers(file, name) if name in file else None for name in ("background", "exposure_scale"))
     earlier = read_earlier(file)
@@ -64,12 +65,22 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         background=None if background is None else np.squeeze(background),
         exposure_scale=None if flux is None else flux.ravel(),
         geometry=Geometry(object_pixel_m=earlier.get("pixel_size_m"), wavelength_m=earlier.get("wavelength_m")),
-        keys={} if "bad_pixels" in file else {"bad_pixels": "mask"},
-        conventions=(f"frames: '{key}'", *order, *skipped(file), *_said(earlier)),
+        keys={"frames": key, "positions": "xcoords"} | ({} if "bad_pixels" in file else {"bad_pixels": "mask"}),
+        conventions=(f"frames: '{key}'", *order, *mask_said, *skipped(file), *_said(earlier)),
         earlier=earlier,
         scan_index=None if index is None or len(index) != len(frames) else index.astype(np.int64),
-        open=(*unknown_order, *mask_conventions),
+        open=(*unknown_order, *mask_open, *_pickled_probe(file)),
     )
+
+
+def _pickled_probe(file: KeyedFile) -> list[OpenConvention]:
+    """Ask for another probe if the only one is pickled."""
+    pickled = [key for key in PROBE_KEYS if key in file.pickled]
+    if not pickled or first_of(file, *PROBE_KEYS) is not None:
+        return []
+    question = f"the probe: '{pickled[0]}' is pickled, and pickles are never read"
+    answers = "--probe FILE gives one, --estimate-probe DEFOCUS makes one of the mean pattern"
+    return [OpenConvention(question, answers, ("probe", "estimate_probe"))]
 
 
 def read_earlier(file: KeyedFile) -> dict[str, Any]:
@@ -106,67 +117,8 @@ def read_positions(file: KeyedFile, keys: tuple[str, str] = ("xcoords", "ycoords
     axes = [numbers(file, require(file, key)) for key in keys]
     x, y = (axis.astype(np.float64).ravel() for axis in axes)
     if len(x) != len(y):
-        raise ContractError(f"{file.path}: {len(x)} x-coordinates but {len(y)} y-coordinates")
+        raise ContractError(f"{file.path}: '{keys[0]}' has {len(x)} positions but '{keys[1]}' {len(y)}; wanted as many")
     return np.stack([x, y], axis=1)
-
-
-def open_frames(
-    file: KeyedFile, key: str, n_positions: int, options: ConversionOptions
-) -> tuple[RawFrames, list[str], list[OpenConvention]]:
-    """Open frames whose exposures are on the first or on the last axis.
-
-    Parameters
-    ----------
-    file : KeyedFile
-        The file.
-    key : str
-        Where its frames are.
-    n_positions : int
-        Number of positions: that of the exposures, as a rule.
-    options : ConversionOptions
-        `frames_last` decides where it is set.
-
-    Returns
-    -------
-    frames : RawFrames
-    conventions : list of str
-        What was done.
-    open : list of OpenConvention
-        The order, if it cannot be known.
-
-    Raises
-    ------
-    ContractError
-        If there are fewer than three axes, or no numbers.
-    """
-    shape = tuple(side for side in file.shape(key))
-    if len(shape) < 3:
-        raise ContractError(f"{file.path}: '{key}' has shape {shape}; wanted (M, N, N) or (N, N, M)")
-    last, ambiguous = _frames_last(shape, n_positions)
-    unknown = []
-    if ambiguous:
-        unknown.append(
-            OpenConvention(f"which axis of '{key}', {shape}, has the exposures", "--frames-last or --frames-first", ())
-        )
-    if options.frames_last is not None:
-        last, unknown = options.frames_last, []
-    source = file.frames(key, last)
-    if source.dtype.kind not in "buif":
-        raise ContractError(f"{file.path}: '{key}' is {source.dtype}; wanted counts or amplitudes")
-    said = [f"frames: exposures moved from the last axis of {shape} to the first"] if last else []
-    return RawFrames(source, last=last), said, unknown
-
-
-def _frames_last(shape: tuple[int, ...], n_positions: int) -> tuple[bool, bool]:
-    """Return whether exposures are on the last axis, and whether that is a guess."""
-    if len(shape) != 3:
-        return False, False
-    by_count = shape[0] == n_positions, shape[2] == n_positions
-    by_square = shape[1] == shape[2], shape[0] == shape[1]
-    says = [pair[1] for pair in (by_count, by_square) if pair[0] != pair[1]]
-    if len(says) == 2 and says[0] != says[1]:
-        return False, True
-    return (says[0], False) if says else (False, any(by_count + by_square))
 
 
 def read_frame_numbers(file: KeyedFile, count: int, given: int) -> NDArray[np.int64] | None:
@@ -181,15 +133,18 @@ def read_frame_numbers(file: KeyedFile, count: int, given: int) -> NDArray[np.in
 
 def read_bad_pixels(
     file: KeyedFile, options: ConversionOptions
-) -> tuple[NDArray[np.bool_] | None, list[OpenConvention]]:
+) -> tuple[NDArray[np.bool_] | None, list[str], list[OpenConvention]]:
     """Read `bad_pixels` (True is bad) or `mask`, of which the options have to say what it marks."""
     if "bad_pixels" in file:
-        return np.squeeze(numbers(file, "bad_pixels", "buif")) != 0, []
+        return *read_file_mask(file, "bad_pixels", options, _is_marked), []
     if "mask" not in file:
-        return None, []
-    marked = np.squeeze(numbers(file, "mask", "buif")) != 0
+        return None, [], []
     asked = OpenConvention("which pixels 'mask' marks", "--mask-marks bad or --mask-marks good", ("mask_marks",))
-    return (~marked if options.mask_marks == "good" else marked), [asked]
+    return *read_file_mask(file, "mask", options, _is_marked, is_open=True), [asked]
+
+
+def _is_marked(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return values != 0
 
 
 FORMAT = Format(name="plain", title="plain NPZ or HDF5", recognizes=recognizes, read=read)

@@ -1,13 +1,17 @@
 """Scans of ptychodus: a diffraction file and a product, HDF5 or NPZ, in one file or two."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.formats.geometry import wavelength_of
 from ptycho.formats.inputs import Inputs, KeyedFile, numbers
+from ptycho.formats.layouts import open_frames, read_file_mask
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import HC_EV_M, Format, Geometry, OpenConvention, RawFrames, RawObject, RawScan
+from ptycho.formats.raw import Format, Geometry, OpenConvention, RawFrames, RawObject, RawScan
 from ptycho.workflow.files import ContractError
 
 BEFORE, SINCE = "before-1.7", "since-1.7"
@@ -15,11 +19,13 @@ BEFORE, SINCE = "before-1.7", "since-1.7"
 WINDOW_OFFSETS_PX = (0.0, 0.5)
 """A position is pixel N/2 of its window, or, as pty-chi 2.1 has it, (N - 1)/2, which is half a pixel before."""
 POSITIONS = ("probe_position_x_m", "probe_position_y_m")
+KEYS = {"frame_numbers": "indexes", "position_numbers": "probe_position_indexes"}
+"""Field of a scan -> its key."""
 
 
 def recognizes(inputs: Inputs) -> bool:
     """Whether there are the patterns of a diffraction file, or a product without other frames."""
-    return inputs.find("patterns") is not None
+    return inputs.find("patterns") is not None or (inputs.find(*POSITIONS) is not None and inputs.find("dp") is None)
 
 
 def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
@@ -31,12 +37,17 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         If there is no product, or something in it is missing or has another shape.
     """
     diffraction, product = inputs.find("patterns"), inputs.find(*POSITIONS)
-    if diffraction is None or product is None:
+    if diffraction is None:
+        raise ContractError(f"{inputs.name}: a product without patterns; wanted the file of its diffraction data, too")
+    if product is None:
         raise ContractError(f"{inputs.name}: patterns without a product; wanted its file, too: the positions are in it")
-    frames = RawFrames(diffraction.frames("patterns"))
+    count = math.prod(product.shape(POSITIONS[0]))
+    frames, order, _ = open_frames(diffraction, "patterns", count, options, is_specified=True)
     frame_numbers = _indexes(diffraction, "indexes", len(frames))
-    bad = np.squeeze(diffraction.array("bad_pixels")) != 0 if "bad_pixels" in diffraction else None
-    return product_scan(product, frames, options, name=inputs.name, frame_numbers=frame_numbers, bad_pixels=bad)
+    has_mask = "bad_pixels" in diffraction
+    bad, said = read_file_mask(diffraction, "bad_pixels", options, lambda v: v != 0) if has_mask else (None, [])
+    raw = product_scan(product, frames, options, name=inputs.name, frame_numbers=frame_numbers, bad_pixels=bad)
+    return replace(raw, conventions=(*raw.conventions, *order, *said))
 
 
 def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptions, **more: Any) -> RawScan:
@@ -60,14 +71,16 @@ def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptio
     """
     x, y = (numbers(product, key).astype(np.float64).ravel() for key in POSITIONS)
     if len(x) != len(y):
-        raise ContractError(f"{product.path}: {len(x)} x-positions but {len(y)} y-positions")
+        names = [f"'{key}'" for key in POSITIONS]
+        raise ContractError(
+            f"{product.path}: {names[0]} has {len(x)} positions but {names[1]} {len(y)}; wanted as many"
+        )
     indexes = _indexes(product, "probe_position_indexes", len(x))
     if len(np.unique(indexes)) != len(indexes) and len(x) == len(frames):
         indexes, more["frame_numbers"] = np.arange(len(x)), np.arange(len(x))
     if value_of(product, "far_field") == 0:
         raise ContractError(f"{product.path}: a near-field scan; wanted a far-field one")
     probe = numbers(product, "probe", "uifc") if "probe" in product else None
-    energy = value_of(product, "photon_energy_eV") or value_of(product, "probe_energy_eV")
     obj, said, unknown = _object(product, options)
     return RawScan(
         frames=frames,
@@ -78,7 +91,7 @@ def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptio
         probe=probe,
         object=obj,
         geometry=Geometry(
-            wavelength_m=HC_EV_M / energy if energy else None,
+            wavelength_m=_wavelength(product, options),
             distance_m=value_of(product, "detector_object_distance_m") or None,
             object_pixel_m=_pixel(product, "probe") or _pixel(product, "object"),
             object_pixel_side=None if probe is None else probe.shape[-1],
@@ -89,8 +102,21 @@ def product_scan(product: KeyedFile, frames: RawFrames, options: ConversionOptio
             *said,
         ),
         open=tuple(unknown),
+        keys={"frames": "patterns", "positions": POSITIONS[0], **KEYS},
         **more,
     )
+
+
+def _wavelength(file: KeyedFile, options: ConversionOptions) -> float | None:
+    """Return the wavelength of the photon energy [m]; None if there is none, or an option gives one."""
+    key = next((key for key in ("photon_energy_eV", "probe_energy_eV") if value_of(file, key)), None)
+    energy = None if key is None else value_of(file, key)
+    if not energy or options.wavelength_m or options.energy_ev:
+        return None
+    try:
+        return wavelength_of(energy, energy, f"{file.path}: '{key}'")
+    except ValueError as error:
+        raise ContractError(str(error)) from None
 
 
 def _indexes(file: KeyedFile, key: str, count: int) -> NDArray[np.int64]:

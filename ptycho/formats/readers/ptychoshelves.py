@@ -1,10 +1,13 @@
 """Scans of PtychoShelves and fold_slice, in MATLAB files of version 7.3, which are HDF5 with transposed arrays."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.formats.geometry import read_length
 from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers
+from ptycho.formats.layouts import read_file_mask, read_vectors
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, RawFrames, RawObject, RawScan, Turn
 from ptycho.workflow.files import ContractError
@@ -35,11 +38,10 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     key = first_of(data, *FRAMES)
     assert key is not None
     frames = RawFrames(data.frames(key), turn=Turn(swap=True))
-    positions = _transposed(numbers(result, POSITIONS)).astype(np.float64)
-    if positions.ndim != 2 or positions.shape[1] != 2:
-        raise ContractError(f"{inputs.name}: '{POSITIONS}' has shape {positions.shape}; wanted ({len(frames)}, 2)")
+    positions = read_vectors(result, POSITIONS, len(frames), columns=True)
     probe = _transposed(numbers(result, "probe", "uifc")) if "probe" in result else None
     mask = first_of(data, *MASK)
+    bad_pixels, mask_said = (None, []) if mask is None else read_file_mask(data, mask, options, _is_bad)
     return RawScan(
         name=inputs.name,
         frames=frames,
@@ -53,10 +55,12 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
             wavelength_m=read_length(result, options, "wavelength_m", "p/lambda", "lambda"),
             object_pixel_m=read_length(result, options, "pixel_size_m", "p/dx_spec", "dx_spec"),
         ),
-        bad_pixels=None if mask is None else _bad_pixels(_transposed(numbers(data, mask, "buif"))),
+        bad_pixels=None if bad_pixels is None else bad_pixels.T,
+        keys={"frames": key, "positions": POSITIONS, "bad_pixels": mask or "fmask"},
         conventions=(
             f"frames: '{key}', amplitudes in Fourier order, MATLAB's axes",
             f"positions: '{POSITIONS}', [x, y] px about the center of the object",
+            *mask_said,
         ),
     )
 
@@ -72,10 +76,8 @@ def _modes_first(probe: NDArray[np.generic]) -> NDArray[np.generic]:
     return probe if probe.ndim == 2 else np.moveaxis(probe, -1, 0)
 
 
-def _bad_pixels(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Return where a mask in Fourier order is 1, in any exposure."""
-    bad = mask != 0
-    return bad if bad.ndim == 2 else bad.any(axis=-1)
+def _is_bad(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    return mask != 0
 
 
 def _object(file: KeyedFile, positions: NDArray[np.float64], shape: tuple[int, ...]) -> RawObject | None:

@@ -3,12 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, number, numbers
+from ptycho.formats.geometry import read_length
+from ptycho.formats.inputs import Inputs, number
+from ptycho.formats.layouts import open_frames, read_vectors
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import Format, Geometry, RawFrames, RawScan, Turn
+from ptycho.formats.raw import Format, Geometry, RawScan, Turn
 from ptycho.workflow.files import ContractError
 
 KEYS = ("ptychogram", "encoder")
+LENGTHS = {"wavelength_m": "wavelength", "distance_m": "zo", "detector_pixel_m": "dxd"}
+"""Field of the geometry -> its key."""
 
 
 def recognizes(inputs: Inputs) -> bool:
@@ -30,15 +34,11 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     if code not in range(8):
         raise ContractError(f"{inputs.name}: 'orientation' is {code}; wanted 0 to 7")
     turn = Turn(swap=code >= 4, flip_x=bool(code & 1), flip_y=bool(code & 2))
-    frames = RawFrames(file.frames("ptychogram"), turn=turn)
-    encoder = numbers(file, "encoder").astype(np.float64)
-    if encoder.ndim == 2 and encoder.shape[0] == 2 and encoder.shape[1] == len(frames):
-        encoder = encoder.T
-    if encoder.ndim != 2 or encoder.shape[1] != 2:
-        raise ContractError(f"{inputs.name}: 'encoder' has shape {encoder.shape}; wanted ({len(frames)}, 2), in meters")
-    geometry = Geometry(
-        wavelength_m=number(file, "wavelength"), distance_m=number(file, "zo"), detector_pixel_m=number(file, "dxd")
-    )
+    count = max(file.shape("encoder"), default=0)
+    frames, order, _ = open_frames(file, "ptychogram", count, options, turn=turn, is_specified=True)
+    encoder = read_vectors(file, "encoder", len(frames))
+    wavelength, distance, pixel = (read_length(file, options, name, key) for name, key in LENGTHS.items())
+    geometry = Geometry(wavelength_m=wavelength, distance_m=distance, detector_pixel_m=pixel)
     diameter = number(file, "entrancePupilDiameter")
     probe, said = (None, ()) if not diameter else _disc(diameter, geometry, frames.shape[1:])
     return RawScan(
@@ -50,8 +50,10 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         probe=probe,
         probe_key="entrancePupilDiameter",
         geometry=geometry,
+        keys={"frames": "ptychogram", "positions": "encoder"},
         conventions=(
             f"frames: 'ptychogram', turned by its orientation {code}; zero frequency taken at [H/2, W/2]",
+            *order,
             "positions: 'encoder', [row, column] [m] of the beam on the object",
             *said,
         ),

@@ -1,17 +1,17 @@
 """Scans of PtyPy: prepared data, `.ptyd`, with probe and object of a reconstruction, `.ptyr`."""
 
+import math
 from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.formats.inputs import Inputs, KeyedFile, number, numbers
+from ptycho.formats.geometry import read_length, wavelength_of
+from ptycho.formats.inputs import Inputs, KeyedFile, numbers
+from ptycho.formats.layouts import read_file_mask, read_vectors
 from ptycho.formats.options import ConversionOptions
-from ptycho.formats.raw import HC_EV_M, Concatenated, Format, Geometry, RawFrames, RawObject, RawScan
+from ptycho.formats.raw import Concatenated, Format, Geometry, RawFrames, RawObject, RawScan
 from ptycho.workflow.files import ContractError
-
-BLOCK = 64
-"""Frames whose weights are read at a time."""
 
 
 def recognizes(inputs: Inputs) -> bool:
@@ -34,29 +34,31 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         raise ContractError(f"{inputs.name}: probe and object, no frames; wanted the .ptyd file with them, too")
     chunks = _chunks(data)
     frames = RawFrames(Concatenated([data.frames(f"{chunk}/data") for chunk in chunks]))
-    rows_columns = np.concatenate([numbers(data, f"{chunk}/positions").reshape(-1, 2) for chunk in chunks])
-    energy, psize = number(data, "meta/energy", "info/energy"), number(data, "meta/psize", "info/psize")
+    rows_columns = np.concatenate([_positions(data, chunk) for chunk in chunks])
+    bad_pixels, mask_said = _bad_pixels(data, chunks, frames.shape[1:], options)
     probe, obj, said = (None, None, ()) if reconstruction is None else _reconstruction(reconstruction)
     return RawScan(
         name=inputs.name,
         frames=frames,
         quantity="counts",
         corner=_is_corner(data, frames.shape[1:]),
-        positions=rows_columns[:, ::-1].astype(np.float64),
+        positions=rows_columns[:, ::-1],
         unit="m",
         probe=probe,
         probe_key="content/probe",
         object=obj,
         object_key="content/obj",
         geometry=Geometry(
-            wavelength_m=HC_EV_M / (1000 * energy) if energy else None,
-            distance_m=number(data, "meta/distance", "info/distance") or None,
-            detector_pixel_m=psize or None,
+            wavelength_m=_wavelength(data, options),
+            distance_m=_length(data, options, "distance_m", "distance"),
+            detector_pixel_m=_length(data, options, "detector_pixel_m", "psize"),
         ),
-        bad_pixels=_bad_pixels(data, chunks, frames.shape[1:]),
+        bad_pixels=bad_pixels,
+        keys={"frames": "chunks/*/data", "positions": "chunks/*/positions", "bad_pixels": "chunks/*/weights"},
         conventions=(
             f"frames: {len(chunks)} chunks, turned by PtyPy before they were written",
             "positions: (y, x) [m] of the probe on the object, y along rows",
+            *mask_said,
             *said,
         ),
     )
@@ -68,9 +70,38 @@ def _chunks(file: KeyedFile) -> list[str]:
     chunks = [f"chunks/{name}" for name in names if f"chunks/{name}/data" in file]
     if not chunks:
         raise ContractError(f"{file.path}: no frames in its chunks {', '.join(names)}")
-    if any(f"{chunk}/positions" not in file for chunk in chunks):
-        raise ContractError(f"{file.path}: chunks without positions; wanted 'chunks/<n>/positions' (y, x) [m]")
+    without = [chunk for chunk in chunks if f"{chunk}/positions" not in file]
+    if without:
+        raise ContractError(f"{file.path}: no '{without[0]}/positions'; wanted (y, x) [m] in every chunk")
     return chunks
+
+
+def _positions(file: KeyedFile, chunk: str) -> NDArray[np.float64]:
+    """Return (y, x) of every frame of a chunk, (m, 2) [m]."""
+    key, frames = f"{chunk}/positions", f"{chunk}/data"
+    count = next(iter(file.shape(frames)), 0)
+    positions = read_vectors(file, key, count)
+    if len(positions) != count:
+        raise ContractError(
+            f"{file.path}: '{frames}' has {count} frames but '{key}' {len(positions)} positions; wanted as many"
+        )
+    return positions
+
+
+def _length(file: KeyedFile, options: ConversionOptions, name: str, key: str) -> float | None:
+    """Return a length [m], or the energy in place of a wavelength [keV]; None if it is not known, or 0."""
+    known = next((f"{group}/{key}" for group in ("meta", "info") if f"{group}/{key}" in file), None)
+    if known is None or not np.any(file.array(known)):
+        return None
+    return read_length(file, options, name, known)
+
+
+def _wavelength(file: KeyedFile, options: ConversionOptions) -> float | None:
+    energy = _length(file, options, "wavelength_m", "energy")
+    try:
+        return None if energy is None else wavelength_of(1000 * energy, energy, f"{file.path}: 'meta/energy'", "keV")
+    except ValueError as error:
+        raise ContractError(str(error)) from None
 
 
 def _is_corner(file: KeyedFile, shape: tuple[int, ...]) -> bool:
@@ -89,24 +120,21 @@ def _is_corner(file: KeyedFile, shape: tuple[int, ...]) -> bool:
     return False
 
 
-def _bad_pixels(file: KeyedFile, chunks: list[str], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Return where a weight is zero in any frame, (H, W); None without weights."""
-    bad, weighted = np.zeros(shape, bool), False
-    for key in ("common/weight2d", "info/weight2d", "meta/weight2d"):
-        if key in file and file.shape(key) == shape:
-            bad, weighted = bad | (numbers(file, key, "buif") == 0), True
-    for chunk in chunks:
-        key = f"{chunk}/weights"
-        if key not in file or file.shape(key)[-2:] != shape:
+def _bad_pixels(
+    file: KeyedFile, chunks: list[str], shape: tuple[int, ...], options: ConversionOptions
+) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """Return where a weight is zero in any frame, (H, W), None without weights; and where frames differ."""
+    bad: NDArray[np.bool_] | None = None
+    said: list[str] = []
+    common = [f"{group}/weight2d" for group in ("common", "info", "meta")]
+    for key in (*common, *(f"{chunk}/weights" for chunk in chunks)):
+        if key not in file or math.prod(file.shape(key)) < 2:  # one weight is that of all pixels, none is 1
             continue
-        weighted = True
-        if len(file.shape(key)) == 2:
-            bad |= numbers(file, key, "buif") == 0
-            continue
-        weights = file.frames(key)
-        for start in range(0, len(weights), BLOCK):
-            bad |= (weights[start : start + BLOCK] == 0).any(axis=0)
-    return bad if weighted else None
+        if file.shape(key)[-2:] != shape:
+            raise ContractError(f"{file.path}: '{key}' has shape {file.shape(key)}; wanted frames of {shape}")
+        found, differs = read_file_mask(file, key, options, lambda weights: weights == 0)
+        bad, said = found if bad is None else bad | found, [*said, *differs]
+    return bad, tuple(said)
 
 
 def _reconstruction(

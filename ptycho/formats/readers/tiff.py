@@ -59,6 +59,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         positions=positions,
         unit=unit,
         position_numbers=numbers,
+        keys={"frames": first, "positions": table.name, "position_numbers": table.name},
         conventions=(
             f"frames: {order}, rows and columns as they are; zero frequency taken at [H/2, W/2]",
             f"positions: {table.name}, {said}",
@@ -151,7 +152,7 @@ def _columns(
     pixels = any(unit in PIXELS for i in (x, y) if i < len(words) for unit in words[i])
     unit = "m" if len(meters) == 1 else "px" if pixels else None
     if unit is None:
-        answers = "--position-unit m, um, nm or px, or the unit in the names of the columns (x_um, y_um)"
+        answers = "--position-unit m, mm, um, nm or px, or the unit in the names of the columns (x_um, y_um)"
         asked.append(OpenConvention(f"the unit of the positions in {path.name}", answers, ("position_unit",)))
     positions = values[:, [x, y]] * (meters.pop() if unit == "m" else 1.0)
     place = next((i for i, name in enumerate(names) if name.strip().lower() in NUMBERS), None)

@@ -39,6 +39,7 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
         positions=corners.reshape(-1, 2)[:, ::-1] + n // 2,
         unit="px",
         probe=probe,
+        keys={"frames": "data", "positions": "scan"},
         conventions=(
             "frames: 'data', zero frequency in the corner",
             f"positions: [row, column] of the top-left corner of each window; its center is {n // 2} px from there",
