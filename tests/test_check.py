@@ -227,6 +227,18 @@ def test_all_exposures_dark_is_an_error_and_no_traceback(tmp_path, quick):
     assert "none of the 104 exposures has photons" in check.verdict.findings[0].text
 
 
+def test_flux_that_hides_the_orientation_of_a_small_scan_is_found_with_it(tmp_path):
+    """With so few exposures, those of less flux are among all that are tried: no turn is better beyond scatter."""
+    raw = right(rows=8, columns=6)
+    counts = raw.counts.copy()
+    counts[20:30] = np.random.default_rng(2).binomial(counts[20:30], 0.7)
+    check = check_scan(write(tmp_path / "scan.npz", raw.changed(counts=counts[:, :, ::-1])), GROUPING)
+    assert [jump.start for jump in check.jumps] == [20, 30]
+    assert check.search.best.options == "--flip-x"
+    low = check.proposals["exposure_scale"][20:30].mean() / check.proposals["exposure_scale"][:20].mean()
+    assert low == pytest.approx(0.7, abs=0.08)
+
+
 def test_few_exposures_are_checked_without_trials(tmp_path):
     raw = right(rows=1)
     check = check_scan(write(tmp_path / "scan.npz", raw), GROUPING)

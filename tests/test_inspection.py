@@ -8,7 +8,7 @@ import pytest
 
 from ptycho.inspection.counts import check_counts, saturation_of, usable_exposures
 from ptycho.inspection.findings import worst
-from ptycho.inspection.flux import confirm_jumps, find_jumps, flux_of
+from ptycho.inspection.flux import Jump, check_flux, confirm_jumps, find_jumps, flux_of
 from ptycho.inspection.orientation import Orientation
 from ptycho.inspection.pixels import check_pixels, find_pixels
 from ptycho.inspection.positions import check_positions, connected_parts
@@ -142,6 +142,13 @@ def test_parts_are_connected_by_chains_of_steps():
     line = np.stack([np.zeros(30), np.arange(30.0)], axis=1)
     assert connected_parts(line, 1.1).max() == 0
     assert connected_parts(np.delete(line, 10, axis=0), 1.1).max() == 1
+
+
+def test_jumps_that_cannot_be_told_from_edges_are_named_all_the_same():
+    (finding,) = check_flux([], 50, [Jump(30, 0.4), Jump(20, -0.4)])
+    assert finding.level == "warning"
+    assert finding.text.startswith("the counts jump before exposures 20, 30: by the flux or the sample")
+    assert check_flux([], 50)[0].level == "fine"
 
 
 def test_jumps_of_the_flux_are_told_from_edges_of_the_sample(scans):

@@ -169,4 +169,27 @@ def test_a_turn_that_beats_the_next_but_not_that_of_the_scan_decides_nothing():
     assert not search.is_decided
     assert search.best == Orientation()
     (finding,) = orientation_search.check_orientation(search)
-    assert finding.text == "the orientation cannot be told: 2 of 8 turns fit alike (misfit 1 to 1.3)"
+    assert finding.text == (
+        "the orientation cannot be told: 2 of 8 turns differ by less than exposures scatter (misfit 1 to 1.3)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("misfit", "unit_is_open", "is_assumed"),
+    [(1.3, False, False), (1.3, True, True), (0.3, False, True), (7.0, False, True)],
+)
+def test_a_misfit_of_counts_that_are_no_photons_says_what_it_assumes(misfit, unit_is_open, is_assumed):
+    """Ratios of misfits do not depend on the unit of the counts; that 1 is perfect, for photons alone."""
+    right, flipped, worse = Orientation(), Orientation(flip_x=True), 4 * misfit
+    for best, other, text in (
+        (right, flipped, f"the right way round: misfit {misfit:g}, the next turn {worse:g}"),
+        (flipped, right, f"not the right way round: misfit {worse:g} as it is, {misfit:g} with --flip-x"),
+    ):
+        free = [trial(best, *[misfit] * 4), trial(other, *[worse] * 4)]
+        search = orientation_search.OrientationSearch(
+            match=PatternMatch(as_is=1.0, moved=0.0), quick=[], free=free, given=free[:1]
+        )
+        findings = orientation_search.check_orientation(search, unit_is_open=unit_is_open)
+        (finding,) = (part for part in findings if "way round" in part.text)
+        assumed = ", taking every count for a photon: of the misfits, only the ratio tells" if is_assumed else ""
+        assert finding.text == text + assumed

@@ -1,5 +1,6 @@
 """The check of a scan: every finding, the verdict, and what it proposes: a mask, the flux, a study file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from ptycho.data.scan import Scan, detected_photons
 from ptycho.inspection.counts import check_counts, saturation_of, usable_exposures
 from ptycho.inspection.findings import Finding, Verdict
 from ptycho.inspection.flux import Jump, check_flux, confirm_jumps, find_jumps, flux_of
-from ptycho.inspection.orientation import Orientation
 from ptycho.inspection.orientation_search import OrientationSearch, check_orientation, search_orientation
 from ptycho.inspection.pedestal import check_pedestal, find_pedestal, without_pedestal
 from ptycho.inspection.pixels import SuspiciousPixels, check_pixels, find_pixels
@@ -92,17 +92,19 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
     ]
     match = match_patterns(statistics, good, scan.probe)
     is_open = pedestal is None and quantity_is_open(scan, statistics)
-    search = search_orientation(scan, usable, good, match, quantity_is_open=is_open)
-    orientation = Orientation() if search is None else search.best
-    jumps = find_jumps(statistics.photons, points, usable)
-    is_sure = search is not None and search.is_decided and search.holds_counts
-    jumps = confirm_jumps(scan, jumps, usable, good, orientation) if is_sure else []
-    scale = None if search is None else search_scale(scan, usable, good, search)
+    found = find_jumps(statistics.photons, points, usable)
+    search, tried = _search(
+        scan, found, lambda tried: search_orientation(tried, usable, good, match, quantity_is_open=is_open)
+    )
+    is_sure = search is not None and search.is_sure
+    jumps = confirm_jumps(scan, found, usable, good, search.best) if search is not None and is_sure else []
+    scale = None if search is None else search_scale(tried, usable, good, search)
     support = find_support(scan, statistics.photons, usable, grouping)
-    turned = check_orientation(search)
+    in_units = statistics.divisor is not None or bool(statistics.not_whole.any())
+    turned = check_orientation(search, unit_is_open=in_units)
     if pedestal is not None:  # it explains whatever else the counts may seem to be
         turned = [finding for finding in turned if finding.topic != "counts"]
-    findings += [*check_flux(jumps, len(scan)), *turned, *check_scale(scale)]
+    findings += [*check_flux(jumps, len(scan), () if is_sure else found), *turned, *check_scale(scale)]
     findings += [*check_support(support), *check_request(request, support)]
     return Check(
         scan=scan,
@@ -115,6 +117,27 @@ def check_scan(scan: Scan, grouping: dict[str, Any], request: Request | None = N
         search=search,
         support=support,
     )
+
+
+def _search(
+    scan: Scan, jumps: list[Jump], search: Callable[[Scan], OrientationSearch | None]
+) -> tuple[OrientationSearch | None, Scan]:
+    """Try all orientations; if none is decided, once more with the flux that jumps of the counts would show.
+
+    Returns
+    -------
+    search : OrientationSearch or None
+    scan : Scan
+        As it was tried.
+    """
+    first = search(scan)
+    if first is None or first.is_sure or not jumps:
+        return first, scan
+    known = scan.detector.exposure_scale
+    flux = flux_of(jumps, len(scan)) * (1 if known is None else known)
+    tried = replace(scan, detector=replace(scan.detector, exposure_scale=flux / flux.mean()))
+    second = search(tried)
+    return (second, tried) if second is not None and second.is_sure else (first, scan)
 
 
 def unreadable(path: Path, error: Exception) -> Verdict:

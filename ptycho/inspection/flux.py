@@ -142,8 +142,22 @@ def _returning(jumps: list[Jump]) -> list[Jump]:
     return result
 
 
-def check_flux(jumps: list[Jump], n_exposures: int) -> list[Finding]:
-    """Say where the flux jumps, as `confirm_jumps` found it."""
+def check_flux(jumps: list[Jump], n_exposures: int, untold: Iterable[Jump] = ()) -> list[Finding]:
+    """Say where the flux jumps, as `confirm_jumps` found it.
+
+    Parameters
+    ----------
+    jumps : list of Jump
+        Confirmed.
+    n_exposures : int
+        Of the scan.
+    untold : iterable of Jump
+        As `find_jumps` found them, where no orientation is known in which they could be confirmed.
+    """
+    starts = sorted(jump.start for jump in untold)
+    if starts:
+        text = f"the counts jump before exposures {named(starts)}: by the flux or the sample, which cannot be told"
+        return [Finding("counts", "warning", text, "was the flux recorded? ptycho convert … --exposure-scale FILE")]
     if not jumps:
         return [Finding("counts", "fine", "no jump of the flux")]
     scale = flux_of(jumps, n_exposures)

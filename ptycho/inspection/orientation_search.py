@@ -56,6 +56,16 @@ class OrientationSearch:
         return self.quantity is None or self.quantity.power == 1
 
     @property
+    def is_sure(self) -> bool:
+        """Whether one turn is better than all others, and the counts are counts: other trials may build on it."""
+        return self.is_decided and self.holds_counts
+
+    @property
+    def are_photons(self) -> bool:
+        """Whether the best trial leaves what photons may leave; if not, misfits tell by their ratio alone."""
+        return TOO_GOOD <= self.free[0].misfit <= ROUGH
+
+    @property
     def as_is(self) -> Orientation:
         """The orientation of the scan, its zero frequency apart."""
         return Orientation(corner=self.match.is_corner)
@@ -152,13 +162,26 @@ def _search(few: TrialData, more: TrialData, match: PatternMatch) -> Orientation
     return OrientationSearch(match=match, quick=quick, free=free, given=run_trials(more, members, LONG_ITERATIONS))
 
 
-def check_orientation(search: OrientationSearch | None) -> list[Finding]:
-    """Say whether the scan is the right way round and holds counts, and what mends it."""
+def check_orientation(search: OrientationSearch | None, *, unit_is_open: bool = False) -> list[Finding]:
+    """Say whether the scan is the right way round and holds counts, and what mends it.
+
+    Parameters
+    ----------
+    search : OrientationSearch or None
+        As `search_orientation` returns it.
+    unit_is_open : bool
+        The counts are in another unit than photons: misfits then tell turns apart by their ratio alone, and that is
+        said.
+    """
     if search is None:
         text = f"fewer than {MIN_EXPOSURES} usable exposures: orientation cannot be told"
         return [Finding("orientation", "warning", text)]
-    findings = [*check_quantity(search.quantity), _turn_finding(search), *_corner(search.match)]
-    misfit = search.free[0].misfit
+    turned, misfit = _turn_finding(search), search.free[0].misfit
+    if unit_is_open or not search.are_photons:
+        turned = replace(
+            turned, text=f"{turned.text}, taking every count for a photon: of the misfits, only the ratio tells"
+        )
+    findings = [*check_quantity(search.quantity), turned, *_corner(search.match)]
     if misfit > ROUGH and search.holds_counts:
         text = f"even the best of the quick trials leaves a misfit of {misfit:.3g} (1 is perfect)"
         remedy = "probe or positions are rough, counts are no photons, or the detector is not what the scan says"
@@ -188,13 +211,12 @@ def _turn_finding(search: OrientationSearch) -> Finding:
         return Finding("orientation", "error", text, f"ptycho convert … {options}{_others(search)}")
     if not search.is_decided:
         tied = [trial for trial in search.free if not clearly_better(best, trial)]
-        text = f"{len(tied)} of 8 turns fit alike (misfit {best.misfit:.3g} to {tied[-1].misfit:.3g})"
-        return Finding(
-            "orientation",
-            "warning",
-            f"the orientation cannot be told: {text}",
-            "the sample may be too flat or the counts too few",
-        )
+        is_alike = tied[-1].misfit <= MARGIN * best.misfit
+        how = "fit alike" if is_alike else "differ by less than exposures scatter"
+        text = f"{len(tied)} of 8 turns {how} (misfit {best.misfit:.3g} to {tied[-1].misfit:.3g})"
+        remedy = "the sample may be too flat or the counts too few"
+        remedy += "" if is_alike else ", or flux or positions of some exposures wrong"
+        return Finding("orientation", "warning", f"the orientation cannot be told: {text}", remedy)
     margin = f"misfit {own.misfit:.3g}, the next turn {search.free[1].misfit:.3g}"
     if search.as_is not in search.fitting:
         options = search.fitting[0].options
