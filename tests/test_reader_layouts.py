@@ -151,6 +151,39 @@ def test_a_cxi_whose_third_column_moves_in_place_of_the_first_is_refused(tmp_pat
 MASK = f"{INSTRUMENT}/detector_1/mask"
 
 
+def test_positions_of_a_grid_of_exposures_are_read_row_by_row(tmp_path):
+    write_cxi(tmp_path / "a.cxi", COUNTS.reshape(3, 4, N, N), np.pad(METERS, ((0, 0), (0, 1))).reshape(3, 4, 3))
+    assert_same(convert(tmp_path / "a.cxi", tmp_path / "scan.npz"), COUNTS)
+
+
+def test_a_cxi_whose_frames_are_a_broken_link_or_an_image_names_where_they_belong(tmp_path, capsys):
+    write_cxi(tmp_path / "a.cxi", h5py.SoftLink("/entry_1/nothing"), METERS)
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", code=2)
+    assert f"neither 'entry_1/data_1/data' nor '{INSTRUMENT}/detector_1/data' leads to" in capsys.readouterr().err
+
+
+def test_numbers_that_are_counted_from_another_one_are_asked_for(tmp_path, capsys, probe):
+    """Matched by number, every frame would have the position of the next one."""
+    write(tmp_path / "a.h5", ptychodus(indexes=np.arange(1, COUNT + 1)))
+    options = (*probe, "--pixel-size", PIXEL)
+    convert(tmp_path / "a.h5", tmp_path / "scan.npz", *options, code=2)
+    message = f"{COUNT} frames are counted from 1 ('indexes'), as many positions from 0 ('probe_position_indexes')"
+    assert f"{message}: --position-index 0-{COUNT - 1} takes" in capsys.readouterr().err
+    in_order = convert(tmp_path / "a.h5", tmp_path / "scan.npz", *options, "--position-index", f"0-{COUNT - 1}")
+    assert_same(in_order, COUNTS)
+    by_number = convert(tmp_path / "a.h5", tmp_path / "scan.npz", *options, "--leave-out", COUNT - 1)
+    np.testing.assert_allclose(np.diff(by_number.xcoords), np.diff(POSITIONS[1:, 0]))
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_real_and_imaginary_part_of_a_probe_are_not_taken_for_modes(tmp_path, capsys, axis):
+    raw = measurement()
+    parts = np.stack([raw["probe"].real, raw["probe"].imag], axis=axis)
+    write_cxi(tmp_path / "a.cxi", COUNTS, METERS, **{f"{INSTRUMENT}/source_1/illumination": parts})
+    convert(tmp_path / "a.cxi", tmp_path / "scan.npz", code=2)
+    assert f"is float64 with shape {parts.shape}, real and imaginary part? wanted complex" in capsys.readouterr().err
+
+
 def test_a_mask_that_marks_most_pixels_is_asked_what_it_marks(tmp_path, capsys):
     """The specification says that 0 is good; programs that mark good pixels by 1 do not."""
     write_cxi(tmp_path / "a.cxi", COUNTS, METERS, **{MASK: (~BAD).astype(np.uint8)})

@@ -57,6 +57,17 @@ def test_tiff_stacks_and_a_table(tmp_path, files, compression):
     assert_same(scan, raw["intensity"], raw["probe"])
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_may_have_decimal_commas(tmp_path, separator):
+    raw = measurement(dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "frames.tif", raw["intensity"], photometric="minisblack")
+    rows = [f"{x:.9f}{separator}{y:.9f}".replace(".", ",") for x, y in POSITIONS]
+    (tmp_path / "p.csv").write_text("\n".join([f"x_px{separator}y_px", *rows]), encoding="utf-8")
+    np.save(tmp_path / "probe.npy", raw["probe"])
+    files = tmp_path / "frames.tif", tmp_path / "p.csv", tmp_path / "scan.npz"
+    assert_same(convert(*files, "--probe", tmp_path / "probe.npy"), raw["intensity"])
+
+
 def test_a_table_without_names_leaves_columns_and_unit_open(tmp_path, capsys):
     raw = measurement(dtype=np.uint16)
     tifffile.imwrite(tmp_path / "frames.tif", raw["intensity"], photometric="minisblack")

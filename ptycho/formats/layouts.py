@@ -111,6 +111,8 @@ def read_vectors(
     """
     values = numbers(file, key).astype(np.float64)
     values = values if values.ndim == 2 else np.squeeze(values)
+    if values.ndim > 2 and values.shape[-1] in sizes:  # a grid of exposures
+        values = values.reshape(-1, values.shape[-1])
     fits = [side in sizes for side in values.shape] if values.ndim == 2 else [False]
     if not any(fits):
         wanted = " or ".join(str((size, n_frames) if columns else (n_frames, size)) for size in sizes)

@@ -112,8 +112,23 @@ def _match(
     place = np.clip(np.searchsorted(position_numbers, frame_numbers, sorter=order), 0, max(given - 1, 0))
     rows = order[place] if given else place
     matched = position_numbers[rows] == frame_numbers if given else np.zeros(count, bool)
+    if options.leave_out is None:
+        _check_start(raw, frame_numbers, position_numbers)
     steps.append(f"positions matched to frames by their numbers: {int(matched.sum())} of {count} frames have one")
     return np.flatnonzero(matched), rows[matched]
+
+
+def _check_start(raw: RawScan, frame_numbers: NDArray[np.int64], position_numbers: NDArray[np.int64]) -> None:
+    """Refuse numbers of as many frames as positions that are the same, but counted from another one."""
+    first, second = np.sort(frame_numbers), np.sort(position_numbers)
+    if len(first) == len(second) and len(first) and first[0] != second[0] and (np.diff(first) == np.diff(second)).all():
+        frames = raw.key("frames" if raw.frame_numbers is None else "frame_numbers")
+        positions = raw.key("positions" if raw.position_numbers is None else "position_numbers")
+        raise ContractError(
+            f"{raw.name}: {len(first)} frames are counted from {first[0]} ('{frames}'), as many positions from "
+            f"{second[0]} ('{positions}'): --position-index 0-{len(first) - 1} takes them in order, --leave-out with "
+            "the frames that have no position takes them by number"
+        )
 
 
 def _numbers_of(raw: RawScan, name: str, count: int, numbers: NDArray[np.int64] | None) -> NDArray[np.int64]:

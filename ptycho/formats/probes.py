@@ -31,6 +31,10 @@ def check_probe(name: str, key: str, probe: NDArray[Any]) -> NDArray[np.complex1
     ContractError
         If it has another shape, is zero everywhere, or holds values that are not finite, or too large.
     """
+    if probe.dtype.kind != "c" and probe.ndim == 3 and 2 in (probe.shape[0], probe.shape[-1]):
+        raise ContractError(
+            f"{name}: '{key}' is {probe.dtype} with shape {probe.shape}, real and imaginary part? wanted complex values"
+        )
     if probe.ndim > 3:
         probe = probe.reshape(-1, *probe.shape[-3:])[0]
     if probe.ndim < 2 or probe.dtype.kind not in "cfiu" or not probe.size:

@@ -29,8 +29,8 @@ SAMPLE, BEAM = "sample", "beam"
 
 
 def recognizes(inputs: Inputs) -> bool:
-    """Whether there are frames in `entry_1`."""
-    return any(inputs.find(key) is not None for key in DATA)
+    """Whether there are frames in `entry_1`, or a place for them that is empty."""
+    return any(inputs.find(key) is not None for key in (*DATA, "entry_1/data_1", DETECTOR))
 
 
 def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
@@ -41,11 +41,13 @@ def read(inputs: Inputs, options: ConversionOptions) -> RawScan:
     ContractError
         If something is missing, pixels are not square, or the energy is not in joule.
     """
-    file = next(file for file in inputs.keyed if first_of(file, *DATA) is not None)
+    file = next((file for file in inputs.keyed if first_of(file, *DATA) is not None), None)
+    if file is None:
+        raise ContractError(f"{inputs.name}: neither '{DATA[0]}' nor '{DATA[1]}' leads to an array; wanted frames")
     key = require(file, *DATA)
     slow, fast, in_file = _axes(file)
     moved_key = require(file, *TRANSLATION)
-    frames, order, _ = open_frames(file, key, _count(file.shape(moved_key)), options, is_specified=True)
+    frames, order, _ = open_frames(file, key, max(file.shape(moved_key), default=0), options, is_specified=True)
     moved = _translation(file, moved_key, len(frames))
     bad_pixels, mask_said = (None, []) if MASK not in file else read_file_mask(file, MASK, options, _is_bad)
     sign = 1.0 if options.variant == BEAM else -1.0
@@ -89,11 +91,6 @@ def _axes(file: KeyedFile) -> tuple[NDArray[np.float64], NDArray[np.float64], st
         raise ContractError(f"{file.path}: '{key}' is {vectors.tolist()}; wanted two vectors of three components")
     slow, fast = vectors / lengths[:, None]
     return slow, fast, "basis_vectors"
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    """Return the number of positions in an array of a shape."""
-    return max(shape[-2:], default=0)
 
 
 def _translation(file: KeyedFile, key: str, n_frames: int) -> NDArray[np.float64]:

@@ -22,6 +22,8 @@ UNITS = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "micron": 1
 PIXELS = ("px", "pixel", "pixels")
 NUMBERS = ("frame", "index", "exposure", "number")
 """Names of a column with the numbers of frames."""
+DECIMAL_COMMA = re.compile(r"^(\s*[-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*)$")
+"""A number with a comma before its decimals."""
 MAX_ROWS = 10_000_000
 MAX_NUMBER = 2**53
 """Largest number of a frame: beyond it, floats do not tell one from the next."""
@@ -116,8 +118,10 @@ def read_table(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines or len(lines) > MAX_ROWS:
         raise ContractError(f"{path}: {len(lines)} lines; wanted one for each exposure")
-    separator = next((mark for mark in (",", ";", "\t") if mark in lines[-1]), None)
+    separator = next((mark for mark in (";", "\t", ",") if mark in lines[-1]), None)
     rows = list(csv.reader(lines, delimiter=separator)) if separator else [line.split() for line in lines]
+    if separator in (";", "\t"):
+        rows = [[DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in rows]
     names: list[str] = []
     if not _are_numbers(rows[0]):
         names, rows = [name.strip() for name in rows[0]], rows[1:]
