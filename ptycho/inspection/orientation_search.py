@@ -177,7 +177,7 @@ def check_orientation(search: OrientationSearch | None, *, unit_is_open: bool = 
         text = f"fewer than {MIN_EXPOSURES} usable exposures: orientation cannot be told"
         return [Finding("orientation", "warning", text)]
     turned, misfit = _turn_finding(search), search.free[0].misfit
-    if unit_is_open or not search.are_photons:
+    if (unit_is_open or not search.are_photons) and (search.is_decided or turned.level == "error"):
         turned = replace(
             turned, text=f"{turned.text}, taking every count for a photon: of the misfits, only the ratio tells"
         )
