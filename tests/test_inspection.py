@@ -146,7 +146,7 @@ def test_parts_are_connected_by_chains_of_steps():
 
 def test_jumps_that_cannot_be_told_from_edges_are_named_all_the_same():
     (finding,) = check_flux([], 50, [Jump(30, 0.4), Jump(20, -0.4)])
-    assert finding.level == "warning"
+    assert finding.level == "note"
     assert finding.text.startswith("the counts jump before exposures 20, 30: by the flux or the sample")
     assert check_flux([], 50)[0].level == "fine"
 

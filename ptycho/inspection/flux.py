@@ -157,7 +157,7 @@ def check_flux(jumps: list[Jump], n_exposures: int, untold: Iterable[Jump] = ())
     starts = sorted(jump.start for jump in untold)
     if starts:
         text = f"the counts jump before exposures {named(starts)}: by the flux or the sample, which cannot be told"
-        return [Finding("counts", "warning", text, "was the flux recorded? ptycho convert … --exposure-scale FILE")]
+        return [Finding("counts", "note", text, "was the flux recorded? ptycho convert … --exposure-scale FILE")]
     if not jumps:
         return [Finding("counts", "fine", "no jump of the flux")]
     scale = flux_of(jumps, n_exposures)

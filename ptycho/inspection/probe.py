@@ -94,7 +94,8 @@ def check_probe(
     shift = pattern_shift(statistics.mean_frame, valid, probe)
     if match.as_is > BAD_CORRELATION and max(map(abs, shift)) >= 1:
         text = f"the zero frequency seems {shift[0]:+d} rows, {shift[1]:+d} columns from pixel [N/2, N/2]"
-        findings.append(Finding("probe", "note", text, "object and probe will have opposite phase ramps"))
+        remedy = "object and probe will have opposite phase ramps, unless ptycho convert … --crop N --center ROW,COLUMN"
+        findings.append(Finding("probe", "note", text, remedy))
     return findings
 
 
