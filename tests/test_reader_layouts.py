@@ -220,6 +220,13 @@ def test_a_mask_of_every_exposure_masks_what_any_of_them_does(tmp_path, differ):
         ("energy", 8800.0, "'meta/energy': a photon energy of 8800 keV; --energy 8800, if it is in eV", "--energy"),
         ("energy", b"none", "'meta/energy' is the text 'none'; wanted a finite number, or --energy", "--wavelength"),
         ("psize", b"None", "'meta/psize' is the text 'None'; wanted a finite number, or --det", "--detector-pixel"),
+        (
+            "psize",
+            np.array([1.0, 1.1]) * DETECTOR_PIXEL,
+            "'meta/psize' is 5e-05 to 5.5e-05; wanted one number, or --det",
+            "--detector-pixel",
+        ),
+        ("distance", np.full(COUNT, DISTANCE), None, None),
         ("distance", -2.0, "'meta/distance' is -2; wanted a number above 0, or --distance", "--distance"),
         ("energy", str(1.23984198e-9 / WAVELENGTH), None, None),
     ],

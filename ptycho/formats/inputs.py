@@ -21,6 +21,8 @@ from ptycho.workflow.limits import check_bytes
 
 MAX_ARRAY_BYTES = 1 << 30
 """Largest array that is read whole, unless more is allowed: positions, probe, object, mask."""
+SAME = 1e-3
+"""Relative difference of numbers that are written for every exposure, or axis, up to which they are the same."""
 MAGIC = {
     b"PK\x03\x04": "npz",
     b"PK\x05\x06": "npz",
@@ -103,7 +105,7 @@ def number(file: KeyedFile, *keys: str, option: str = "") -> float | None:
     Raises
     ------
     ContractError
-        If it is not one finite number.
+        If it is not one finite number; repeated, it may differ by `SAME`.
     """
     key = next((key for key in keys if key in file), None)
     if key is None:
@@ -118,8 +120,12 @@ def number(file: KeyedFile, *keys: str, option: str = "") -> float | None:
             raise ContractError(f"{file.path}: '{key}' is the text {text[:40]!r}; {wanted}") from None
     if values.dtype.kind not in "uif" or values.size < 1:
         raise ContractError(f"{file.path}: '{key}' is {values.dtype} with shape {values.shape}; {wanted}")
-    if not np.isfinite(values[0]):
-        raise ContractError(f"{file.path}: '{key}' is {values[0]}; {wanted}")
+    wrong = values[~np.isfinite(values)]
+    if wrong.size:
+        raise ContractError(f"{file.path}: '{key}' is {wrong[0]}; {wanted}")
+    low, high = float(values.min()), float(values.max())
+    if high - low > SAME * max(abs(low), abs(high)):
+        raise ContractError(f"{file.path}: '{key}' is {low:g} to {high:g}; {wanted.replace('a finite', 'one')}")
     return float(values[0])
 
 
