@@ -28,6 +28,14 @@ def test_a_center_of_the_detector_that_is_off_by_a_pixel_is_noted(tmp_path, axis
         assert not shown or "--crop N --center ROW,COLUMN" in found
 
 
+def test_a_probe_around_the_corner_is_named_and_one_that_fills_its_window_is_not(tmp_path):
+    scan = write(tmp_path / "scan.npz", right())
+    wide = np.ones_like(scan.probe)
+    for probe, named in ((scan.probe, False), (np.fft.fftshift(scan.probe, axes=(-2, -1)), True), (wide, False)):
+        findings = check_probe(statistics_of(scan)[0], np.ones(len(scan), bool), scan.detector, probe)
+        assert any("the middle of the probe is in the corner" in line for line in errors(findings)) == named
+
+
 def test_a_gain_of_seven_is_an_error_and_a_note_says_its_option(tmp_path):
     raw = right()
     scan = write(tmp_path / "scan.npz", raw.changed(counts=7 * raw.counts))

@@ -81,7 +81,12 @@ def check_probe(
     if incident < HARDLY_ANY * float(np.sum(np.abs(probe) ** 2, dtype=np.float64)):
         text, ratio = f"{modes}; hardly any of its photons would reach valid pixels", np.nan
     findings = [Finding("probe", "fine" if low < ratio < high else "warning", text)]
-    if (share := _edge_share(probe)) > EDGE_SHARE:
+    share, moved = _edge_share(probe), _edge_share(np.fft.fftshift(probe, axes=(-2, -1)))
+    if moved < EDGE_SHARE < share:
+        text = "the middle of the probe is in the corner of its window: [0, 0], not [N/2, N/2]"
+        remedy = "apply numpy.fft.fftshift to it; ptycho convert … --probe FILE takes it"
+        findings.append(Finding("probe", "error", text, remedy))
+    elif share > EDGE_SHARE:
         text = f"{100 * share:.2g} % of the probe's power is at the edge of its window"
         findings.append(Finding("probe", "warning", text, "a larger window: ptycho convert … --pad N"))
     best = max(match.as_is, match.moved)
