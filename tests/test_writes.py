@@ -99,6 +99,51 @@ def test_a_command_does_not_replace_a_pipe(obj, tmp_path, capsys):
         assert (tmp_path / name).is_fifo()
 
 
+def test_a_file_beyond_the_limit_of_size_is_reported_as_that(tmp_path):
+    """As under `ulimit -f`: of arrays, an HDF5 file, a table, and a temporary file."""
+    code = """
+import resource, sys, tempfile
+from pathlib import Path
+import h5py, numpy as np, pandas as pd
+from ptycho.data.mapped import scratch_zeros
+from ptycho.data.npz import save_arrays
+from ptycho.workflow.damage import reading
+from ptycho.workflow.files import WriteError, replacing, save_table, temporary_folder
+folder, values = Path(sys.argv[1]), np.random.default_rng(0).random(100_000)
+tempfile.tempdir = str(folder)
+
+def write_hdf5():
+    with replacing(folder / "a.h5") as path, h5py.File(path, "w") as file:
+        file["a"] = values
+
+def write_temporary():
+    with temporary_folder() as inside:
+        (inside / "a").write_bytes(values.tobytes())
+
+def write_while_reading():
+    with reading(folder / "b.npz"):
+        save_arrays(folder / "a.npz", a=values)
+
+writers = [lambda: save_arrays(folder / "a.npz", a=values), write_hdf5, write_while_reading, write_temporary]
+writers += [lambda: save_table(folder / "a.csv", pd.DataFrame({"a": values}))]
+writers += [lambda: scratch_zeros(values.shape, float, folder)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+for write in writers:
+    try:
+        write()
+    except WriteError as error:
+        print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, encoding="utf-8", check=True)
+    lines = run.stdout.splitlines()
+    names = ["a.npz", "a.h5", "a.npz", "", "a.csv", "scratch file of 1 MB"]
+    assert len(lines) == len(names)
+    for name, line in zip(names, lines, strict=True):
+        assert line.startswith(f"{tmp_path / name}: larger than a file may be (`ulimit -f`, or what")
+        assert "; allow larger files, " in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_program_that_ends_on_a_full_disk_is_reported_as_that(tmp_path, capfd):
     def python(code):
         return [sys.executable, "-c", code]
@@ -107,6 +152,8 @@ def test_a_program_that_ends_on_a_full_disk_is_reported_as_that(tmp_path, capfd)
         WriteError, match=r"report\.html: its disk is full .*make room, then run the same command again"
     ):
         run_reported(python("raise OSError(28, 'No space left on device')"), tmp_path / "report.html")
+    with pytest.raises(WriteError, match=r"report\.html: larger than a file may be .*; allow larger files, then run"):
+        run_reported(python("raise OSError(27, 'File too large')"), tmp_path / "report.html")
     with pytest.raises(subprocess.CalledProcessError):
         run_reported(python("raise SystemExit('another reason')"), tmp_path / "report.html")
     run_reported(python("print('done')"), tmp_path / "report.html")

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 StrPath: TypeAlias = str | os.PathLike[str]
 """A path as text or as a `pathlib.Path`."""
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
-"""Errors of a full disk or an exceeded quota."""
+NO_SPACE = {"No space left": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT, "File too large": errno.EFBIG}
+"""Text -> error of a full disk, an exceeded quota, and a file beyond the limit of its user or file system."""
+TOO_LARGE = "larger than a file may be (`ulimit -f`, or what the file system takes); allow larger files"
+"""What is wrong with a file beyond a limit of size, and what to do."""
 NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 """Errors of a folder that cannot be written to."""
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
@@ -121,12 +123,13 @@ def explaining_tmpdir() -> Iterator[None]:
     except OSError as error:
         if isinstance(error, WriteError) or not is_disk_full(error):
             raise
-        message = f"{root}: the disk of temporary files is full ({_free(Path(root))})"
-        raise WriteError(f"{message}; make room, or set TMPDIR to another folder") from error
+        full = f"the disk of temporary files is full ({_free(Path(root))}); make room"
+        problem = TOO_LARGE if is_too_large(error) else full
+        raise WriteError(f"{root}: {problem}, or set TMPDIR to another folder") from error
 
 
 def explained(error: OSError, path: StrPath) -> OSError:
-    """Return a `WriteError` that says what to do about a full disk or an unwritable folder.
+    """Return a `WriteError` that says what to do about a full disk, a limit of size or an unwritable folder.
 
     Parameters
     ----------
@@ -137,9 +140,8 @@ def explained(error: OSError, path: StrPath) -> OSError:
     if isinstance(error, WriteError):
         return error
     if is_disk_full(error):
-        return WriteError(
-            f"{path}: its disk is full ({_free(path.parent)}); make room, then run the same command again"
-        )
+        problem = TOO_LARGE if is_too_large(error) else f"its disk is full ({_free(path.parent)}); make room"
+        return WriteError(f"{path}: {problem}, then run the same command again")
     refused = Path(error.filename or "")
     if error.errno in NOT_WRITABLE and (refused.parent == path.parent or refused in path.parents):
         reason = f"{(error.strerror or str(error)).lower()}: {error.filename}"
@@ -150,8 +152,13 @@ def explained(error: OSError, path: StrPath) -> OSError:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether an error is that of a full disk or an exceeded quota."""
-    return error.errno in NO_SPACE or "No space left" in str(error)  # HDF5 reports it in the text only
+    """Whether an error is one of `NO_SPACE`: there is no room for what is written."""
+    return error.errno in NO_SPACE.values() or any(text in str(error) for text in NO_SPACE)  # HDF5 has the text only
+
+
+def is_too_large(error: OSError) -> bool:
+    """Whether a file would be larger than it may be, however much room its disk has."""
+    return error.errno == errno.EFBIG or "File too large" in str(error)
 
 
 def check_writable(folder: StrPath) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from ptycho.workflow.files import StrPath, explained
+from ptycho.workflow.files import NO_SPACE, TOO_LARGE, StrPath, explained
 
 PID_VARIABLE = "PTYCHO_SNAKEMAKE_PID"
 """Environment variable that gives jobs the process id of their Snakemake."""
@@ -21,8 +21,8 @@ PR_SET_PDEATHSIG = 1
 """Linux's prctl option: the signal that a process gets when its parent ends."""
 PAUSE_S = 0.2
 """Between two looks at other processes [s]."""
-FULL_DISK = ("No space left on device", "Disk quota exceeded", "its disk is full")
-"""What programs print where a disk is full, and what this package prints."""
+FULL_DISK = NO_SPACE | {"its disk is full": errno.ENOSPC, TOO_LARGE: errno.EFBIG}
+"""What programs print where there is no room, and what this package prints -> the error that it stands for."""
 GRACE_S = 2.0
 """Between a job's interrupt and its kill [s]."""
 
@@ -97,8 +97,9 @@ def run_reported(command: Sequence[StrPath], output: StrPath) -> None:
         If it failed for another reason.
     """
     result = run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
-    if result.returncode and any(text in result.stdout for text in FULL_DISK):
-        raise explained(OSError(errno.ENOSPC, FULL_DISK[0]), output)
+    full = [number for text, number in FULL_DISK.items() if text in result.stdout]
+    if result.returncode and full:
+        raise explained(OSError(full[0], os.strerror(full[0])), output)
     print(result.stdout, flush=True)
     result.check_returncode()
 
