@@ -12,9 +12,9 @@ job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)
 
 from ptycho.data.scan import open_scan
-from ptycho.data.tables import read_table
 from ptycho.formats.reconstructions import read_candidate
 from ptycho.inspection.judgment import judge
+from ptycho.reporting.curves import read_history
 from ptycho.reporting.figures import save
 from ptycho.reporting.misfit_figures import plot_judgments
 from ptycho.reporting.misfits import judged_of, judgment_text
@@ -24,7 +24,7 @@ from ptycho.workflow.provenance import record_of
 scan, output = open_scan(snakemake.input.scan), snakemake.output
 judgment, record = judge(read_candidate(snakemake.input.reference, scan), scan), record_of(snakemake, __file__)
 heading = f"reference, judged by the photons of the study in {judged_of([judgment], len(scan))} exposures"
-figure = plot_judgments([judgment], heading, history=read_table(snakemake.input.history, "epoch", "loss"))
+figure = plot_judgments([judgment], heading, history=read_history(snakemake.input.history, "epoch", "loss"))
 save(figure, output.figure, record)
 text = judgment_text([judgment], heading)
 save_text(output.text, text)

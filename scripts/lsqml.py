@@ -11,16 +11,18 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)  # before PyTorch is imported
 
+from ptycho.data.numbers import LINEAR_OVERLAP
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
+from ptycho.workflow.damage import number_in
 from ptycho.workflow.provenance import record_of
 
 scan = open_scan(snakemake.input.scan)
 view = open_view(snakemake.input.view, scan)
 options = LSQMLOptions(**snakemake.params.lsqml)
-overlap = view.metadata["overlap"]["between_exposures"]["linear"]
+overlap = number_in(view.metadata, f"{snakemake.input.view}: 'metadata'", *LINEAR_OVERLAP)
 compact = overlap < options.compact_batching_below_overlap
 result = reconstruct(
     Exposures.of(scan, view.of_role(FIT)),

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from ptycho.data.contract import check_pixel_size
-from ptycho.data.npz import Npz
 from ptycho.data.tables import read_table
 from ptycho.reporting.figures import plot_comparison, save
 from ptycho.reporting.image_panels import add_scale_bars
+from ptycho.scoring.evaluate import load_comparison
 from ptycho.scoring.metric_tables import COLUMNS, warnings_of
 from ptycho.scoring.region import Region
 from ptycho.workflow import job
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-with Npz(snakemake.input.arrays) as file:
-    arrays = {key: file.array(key) for key in file.keys if key != "metadata"}
-    pixel_m = check_pixel_size(snakemake.input.arrays, file.metadata().get("pixel_size_m"))
+arrays, metadata = load_comparison(snakemake.input.arrays)
+pixel_m = check_pixel_size(snakemake.input.arrays, metadata.get("pixel_size_m"))
 region = Region.load(snakemake.input.region)
 if region.shape != arrays["truth"].shape:
     found = f"{snakemake.input.region}: a rectangle of {region.shape} px"

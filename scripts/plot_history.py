@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ptycho.data.tables import read_table
-from ptycho.reporting.curves import plot_early_stopping, plot_training, plot_tv_weight
+from ptycho.reporting.curves import plot_early_stopping, plot_training, plot_tv_weight, read_history
 from ptycho.reporting.figures import save
 from ptycho.workflow import job
 from ptycho.workflow.provenance import record_of
@@ -12,11 +11,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-history = read_table(snakemake.input[0], "validation_deviance")
+history = read_history(snakemake.input[0], "validation_deviance")
 if "tv_weight" in history:
     figure = plot_tv_weight(history, float(history["tv_weight"].iloc[-1]))
 else:
-    history = read_table(snakemake.input[0], "epoch", "loss")
+    history = read_history(snakemake.input[0], "validation_deviance", "epoch", "loss")
     if "learning_rate" in history:
         figure = plot_training(history)
     else:

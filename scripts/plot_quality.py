@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-tables = *read_scores(snakemake.input.metrics, snakemake.input.fluence), read_table(snakemake.input.bound, *COLUMNS)
+bound = read_table(snakemake.input.bound, *COLUMNS, may_be_empty=True)
+tables = *read_scores(snakemake.input.metrics, snakemake.input.fluence), bound
 metric, split = snakemake.wildcards.metric, snakemake.wildcards.split
 figure = plot_quality(*tables, metric=metric, split=split)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -11,6 +11,7 @@ from ptycho.data.views import ROLES, open_view
 from ptycho.physics.forward import illumination
 from ptycho.reporting.figures import plot_view, save
 from ptycho.workflow import job
+from ptycho.workflow.damage import number_in
 from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ margin, (height, width) = scan.n_pixels, scan.object.shape
 top, left = max(int(ycoords.min()) - margin, 0), max(int(xcoords.min()) - margin, 0)
 shape = min(int(ycoords.max()) + margin, height) - top, min(int(xcoords.max()) + margin, width) - left
 flux = illumination(scan.probe, xcoords, ycoords, shape, (top, left))
-overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), view.metadata["diameter_px"])
+diameter = number_in(view.metadata, f"{snakemake.input.view}: 'metadata'", "diameter_px", above=0)
+overlaps = linear_overlap(nearest_distances(np.stack([ycoords, xcoords], axis=1)), diameter)
 chosen = {role: view.of_role(code) for code, role in enumerate(ROLES)}
 positions = {role: (scan.xcoords[exposures], scan.ycoords[exposures]) for role, exposures in chosen.items()}
 borders = borders_of(load_tiles(snakemake.input.tiles, scan) if snakemake.input.tiles else [])

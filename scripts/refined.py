@@ -19,12 +19,14 @@ from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.refined import RefinedOptions, RefinedRun, refine
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions
+from ptycho.workflow.damage import number_in
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
 scan = open_scan(snakemake.input.scan)
 view = open_view(snakemake.input.view, scan)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
-tv, _ = load_reconstruction(snakemake.input.tv)
+_, known = load_reconstruction(snakemake.input.tv)
+where = f"{snakemake.input.tv}: 'metadata'"
 seed, params = int(snakemake.wildcards.seed), snakemake.params
 inputs = {name: snakemake.input[name] for name in ("scan", "view", "tv")}
 origin = origin_of(seed, {"refined": params.refined, "tv": params.tv}, params.code, **inputs)
@@ -32,9 +34,9 @@ packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.object).parent
 backup = Backup(folder / "backup", training_key(method="refined", made_with=packages, **origin))
 clock = job.CpuClock()
-clock.add(tv.cpu_s)
+clock.add(number_in(known, where, "cpu_s"))
 run = RefinedRun(
-    tv_weight=tv.chosen["tv_weight"],
+    tv_weight=number_in(known, where, "chosen", "tv_weight", above=0),
     prior=TVOptions(**params.tv),
     options=RefinedOptions(**params.refined),
     seed=seed,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho.data.object_files import load_reconstruction, paste
+from ptycho.data.object_files import load_reconstruction, paste, refined_probe
 from ptycho.data.sample_files import Sample, save_sample
 from ptycho.data.scan import mean_counts, open_scan, split_rows
 from ptycho.physics.probes import illuminated_height_px
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 scan = open_scan(snakemake.input.scan)
 reference, _ = load_reconstruction(snakemake.input.reference)
-probe = reference.refined.probe
+probe = refined_probe(snakemake.input.reference, reference, scan.n_pixels)
 guard = illuminated_height_px(probe)
 train, test = split_rows(scan.ycoords, guard, snakemake.params.train_fraction)
 print(f"{len(train)} train and {len(test)} test exposures of {len(scan)}, guard band {guard:.0f} px")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho.data.numbers import read_tile_numbers, read_view_numbers
-from ptycho.data.tables import read_table
 from ptycho.reporting import page
 from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
 from ptycho.scoring.metric_tables import read_scores
-from ptycho.scoring.price import COLUMNS
+from ptycho.scoring.price import read_prices
 from ptycho.workflow import job, provenance
+from ptycho.workflow.damage import read_text
 from ptycho.workflow.files import save_text
 
 if TYPE_CHECKING:
@@ -28,11 +28,8 @@ def captioned(paths, name):
     return page.figures(paths, captions / f"{name}.rst", params.reference_name)
 
 
-def read(path):
-    return Path(path).read_text(encoding="utf-8")
-
-
-(metrics, fluence), prices = read_scores(files.metrics, files.fluence), read_table(files.price, *COLUMNS)
+metrics, fluence = read_scores(files.metrics, files.fluence)
+prices, _ = read_prices(files.price, files.fluence)
 quality = captioned(files.quality, "quality")
 conditions = list(chain.from_iterable(captioned([path], Path(path).stem) for path in files.conditions))
 figures = {
@@ -58,14 +55,14 @@ html = page.render(
         {path: read_view_numbers(path) for path in files.numbers},
         {path: read_tile_numbers(path) for path in files.tiles},
     ),
-    warnings=page.warnings_in(read(files.summary)),
+    warnings=page.warnings_in(read_text(files.summary)),
     jobs=costs(params.costs, params.config).to_dict("records"),
     made=f"{datetime.now():%d %B %Y, %H:%M}",
     code=provenance.library_digest(),
     commit=provenance.commit(captions),
     digests={Path(script).stem: provenance.script_digest(script) for script in params.scripts},
     versions={"python": platform.python_version(), **provenance.dependency_versions("ptycho")},
-    workflow=page.without_figures(read(files.workflow), [*quality, *conditions, *chain(*figures.values())]),
+    workflow=page.without_figures(read_text(files.workflow), [*quality, *conditions, *chain(*figures.values())]),
 )
 save_text(snakemake.output[0], html)
 provenance.save_record(snakemake.output.provenance, provenance.record_of(snakemake, __file__))

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from ptycho.data.numbers import read_tile_numbers, read_view_numbers
+from ptycho.data.numbers import LINEAR_OVERLAP, read_tile_numbers, read_view_numbers
 from ptycho.reporting.measured import read_reference
+from ptycho.workflow.damage import number_in
 from ptycho.workflow.files import ContractError
 from tests.small_files import write_tiles, write_view
 
@@ -62,6 +63,23 @@ def test_numbers_of_a_view_are_checked_by_name(tmp_path, key, value, message):
     path.write_text(json.dumps(NUMBERS | {key: value}), encoding="utf-8")
     with pytest.raises(ContractError, match=rf"view\.json: its content.*{message}"):
         read_view_numbers(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "'metadata' has no 'overlap'; found nothing"),
+        ({"overlap": 3}, r"'overlap' is 3; wanted an object, \{…\}"),
+        ({"overlap": {"linear": 1}}, "'metadata': 'overlap' has no 'between_exposures'; found linear"),
+        ({"overlap": {"between_exposures": {"linear": True}}}, "'linear' is True; wanted a finite number"),
+        ({"overlap": {"between_exposures": {"linear": -0.5}}}, "'linear' is -0.5; wanted a number above 0"),
+    ],
+)
+def test_a_number_that_is_not_where_it_should_be_is_named(metadata, message):
+    with pytest.raises(ContractError, match=f"view.npz: .*{message}"):
+        number_in(metadata, "view.npz: 'metadata'", *LINEAR_OVERLAP, above=0)
+    assert number_in(NUMBERS, "view.npz: 'metadata'", *LINEAR_OVERLAP, above=0) == 0.69
+    assert number_in({"x": -3}, "a.json", "x") == -3
 
 
 def test_numbers_of_tiles_are_checked_by_name(tmp_path):

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho.data.object_files import Reconstruction, Refined, load_reconstruction, paste, save_reconstruction
+from ptycho.data.object_files import (
+    Reconstruction,
+    Refined,
+    load_reconstruction,
+    paste,
+    refined_probe,
+    save_reconstruction,
+)
 from ptycho.workflow.files import ContractError
 
 
@@ -46,6 +53,50 @@ def test_an_object_file_of_ptycho_0_1_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", **fields)
     with pytest.raises(ContractError, match=r"other\.npz: no key 'illumination'; found .*'origin_px'\]$"):
         load_reconstruction(tmp_path / "other.npz")
+
+
+KNOWN = Reconstruction(
+    object=np.ones((2, 3), np.complex64),
+    illumination=np.ones((2, 3)),
+    origin_px=(0, 0),
+    refined=Refined(probe=np.ones((2, 4, 4), np.complex64)),
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cpu_s", "", "'cpu_s' is ''; wanted seconds, at least 0"),
+        ("cpu_s", [], "'cpu_s' is .*; wanted seconds"),
+        ("cpu_s", False, "'cpu_s' is 'False'"),
+        ("cpu_s", -1, "'cpu_s' is '-1'"),
+        ("cpu_s", float("inf"), "'cpu_s' is 'inf'"),
+        ("chosen", [], "'chosen' is .*; wanted an object of finite numbers"),
+        ("chosen", {"tv_weight": None}, "'chosen' is .*None"),
+    ],
+)
+def test_what_a_method_left_in_its_file_is_numbers(tmp_path, key, value, message):
+    save_reconstruction(tmp_path / "object.npz", KNOWN, **{key: value})
+    with pytest.raises(ContractError, match=rf"object\.npz: 'metadata': {message}"):
+        load_reconstruction(tmp_path / "object.npz")
+    save_reconstruction(tmp_path / "object.npz", KNOWN, cpu_s=None)
+    assert load_reconstruction(tmp_path / "object.npz")[0].cpu_s is None
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        (None, "no key 'probe'; wanted the object file of a method that has refined the probe"),
+        (np.ones((2, 6, 6), np.complex64), r"'probe' has shape \(2, 6, 6\); wanted patterns of 4 px"),
+        (np.zeros((2, 4, 4), np.complex64), "'probe' is zero everywhere"),
+        (np.full((2, 4, 4), np.nan, np.complex64), "'probe' .* not finite"),
+    ],
+    ids=str,
+)
+def test_a_reference_without_its_probe_is_refused(probe, message):
+    assert refined_probe("reference.npz", KNOWN, 4) is KNOWN.refined.probe
+    with pytest.raises(ContractError, match=rf"reference\.npz: {message}"):
+        refined_probe("reference.npz", replace(KNOWN, refined=None if probe is None else Refined(probe=probe)), 4)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_plan_names_an_empty_file(results, capsys, name):
 def test_a_plan_without_scores_is_refused(results, capsys, name):
     pd.read_csv(results / f"{name}.csv").iloc[:0].to_csv(results / f"{name}.csv", index=False)
     assert main(["plan", str(results), "--resolution", "0.5"]) == 2
-    assert f"{results / name}.csv: no rows; wanted the results of a study" in capsys.readouterr().err
+    assert f"{results / name}.csv: no rows; wanted a line of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

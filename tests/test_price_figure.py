@@ -8,6 +8,8 @@ from matplotlib.colors import to_hex
 from ptycho.methods import METHODS
 from ptycho.reporting.price_figure import plot_price
 from ptycho.reporting.prices import price_rows, price_words
+from ptycho.scoring.price import read_prices
+from ptycho.workflow.files import ContractError, save_table
 from tests.test_figures import rendered
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -27,6 +29,23 @@ def prices():
     }
     names = ["split", "view", "method", "resolution"]
     return pd.DataFrame([dict(zip(names + columns, ("test", *key, *row), strict=True)) for key, row in rows.items()])
+
+
+def test_prices_that_cannot_be_drawn_are_named(prices, tmp_path):
+    fluence = pd.DataFrame({"split": "test", "view": ["dense", "sparse"], "dose": 1000, "fluence_photons_per_px": 1.0})
+    paths = tmp_path / "price.csv", tmp_path / "fluence.csv"
+    for path, table in zip(paths, (prices, fluence), strict=True):
+        save_table(path, table)
+    read, _ = read_prices(*paths)
+    pd.testing.assert_frame_equal(read, prices)
+    for wrong, message in (
+        (prices.assign(status="reached", dose_photons=np.nan), "price.csv, line 2: status is 'reached' without dose"),
+        (pd.concat([prices, prices[:1]]), r"price.csv: 1 rows twice, split test, view dense, method pinn"),
+        (prices.assign(view="middle", resolution=np.arange(1, 8) / 10), "fluence.csv: no fluence of view middle"),
+    ):
+        save_table(paths[0], wrong)
+        with pytest.raises(ContractError, match=message):
+            read_prices(*paths)
 
 
 def test_the_price_has_a_panel_per_view_and_says_what_is_not_reached(prices, tmp_path):

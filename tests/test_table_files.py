@@ -23,7 +23,7 @@ METHODS = ("lsqml", "tv")
 
 
 def test_names_come_back_as_text_and_numbers_as_numbers(tmp_path):
-    table = pd.DataFrame({"view": NAMES, "object": NAMES[::-1], "dose": range(len(NAMES))})
+    table = pd.DataFrame({"view": NAMES, "object": NAMES[::-1], "dose": range(1, len(NAMES) + 1)})
     table["value"] = [0.1 + 0.2, np.nan, np.inf, -np.inf, 1e-300, *range(len(NAMES) - 5)]
     table["upper_limit"] = table["dose"] > 3
     save_table(tmp_path / "table.csv", table)
@@ -33,7 +33,9 @@ def test_names_come_back_as_text_and_numbers_as_numbers(tmp_path):
 
 def test_a_table_without_rows_has_its_columns(tmp_path):
     save_table(tmp_path / "empty.csv", pd.DataFrame({"view": [], "value": []}))
-    assert list(read_table(tmp_path / "empty.csv")) == ["view", "value"]
+    assert list(read_table(tmp_path / "empty.csv", may_be_empty=True)) == ["view", "value"]
+    with pytest.raises(ContractError, match=r"empty\.csv: no rows; wanted a line of view, value at least"):
+        read_table(tmp_path / "empty.csv")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,35 @@ def test_what_is_no_table_is_refused_in_one_line_with_file_and_place(tmp_path, t
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "good", "wrong"),
+    [
+        ("dose", ["1", "1e5"], ["0", "-1", "1.5", "", "inf", "True", "1e999"]),
+        ("seed", ["0", "7"], ["-1", "0.5", "nan"]),
+        ("fluence_photons_per_px", ["0.1", ""], ["0", "-1", "inf"]),
+        ("resolution", ["0.5", "1"], ["0", "1.01", ""]),
+        ("n_reached", ["0", "3"], ["-1", "0.5", ""]),
+        ("status", ["reached", "none"], ["", "x"]),
+        ("part", ["phase"], ["", "Phase"]),
+        ("epoch", ["0.05", "3"], ["", "-2", "inf", "1e999"]),
+        ("validation_deviance", ["0.05", ""], ["inf"]),
+        ("frc", ["-1", "1", ""], ["1.1", "inf"]),
+        ("ssnr", ["inf", "-0.2", ""], ["-inf"]),
+    ],
+)
+def test_a_column_holds_what_its_name_says_in_every_table(tmp_path, column, good, wrong):
+    path = tmp_path / "table.csv"
+    for cell in good:
+        path.write_text(f"view,{column}\na,{cell}\n", encoding="utf-8")
+        assert len(read_table(path, column)) == 1
+    for cell in wrong:
+        path.write_text(f"view,{column}\na,{good[0]}\nb,{cell}\n", encoding="utf-8")
+        if cell == "True":
+            path.write_text(f"view,{column}\na,True\nb,True\n", encoding="utf-8")
+        with pytest.raises(ContractError, match=rf"table\.csv, line [23]: {column} is '{cell}'; wanted (an?|one of) "):
+            read_table(path, column)
 
 
 def test_a_missing_table_and_tables_of_other_columns_are_named(tmp_path):
@@ -148,7 +179,7 @@ def test_metrics_of_another_condition_or_twice_are_refused(tmp_path):
     table = read_table(paths[0])
     for wrong, message in (
         (table.assign(view="71"), "has rows of .*'71'.*; wanted those of .*'70'"),
-        (table.iloc[:0], "has rows of no condition; wanted those of"),
+        (table.drop(columns="seed"), "no column 'seed'"),
         (pd.concat([table, table.iloc[:1]]), "metrics: 1 rows twice, split test, view 70, dose 100, object 01, seed 0"),
     ):
         save_table(paths[0], wrong)

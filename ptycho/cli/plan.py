@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.results}: {found}; wanted the folder of a study's results, such as results/default")
     metrics, fluence = read_scores(options.results / "metrics.csv", options.results / "fluence.csv")
     bound = options.results / "bound.csv"
-    if bound.is_file() and not (limits := read_table(bound, *COLUMNS)).empty:  # that of a measured study has no rows
+    # that of a measured study has no rows
+    if bound.is_file() and not (limits := read_table(bound, *COLUMNS, may_be_empty=True)).empty:
         metrics = pd.concat([metrics, limits], ignore_index=True)
     price = price_table(metrics, fluence, [options.resolution])
     splits = list(dict.fromkeys(price["split"]))

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ptycho.data.canvas import merge, parts_of, read_metadata
-from ptycho.data.object_files import Reconstruction
-from ptycho.workflow.damage import check_fields, is_numbers, is_of
+from ptycho.data.object_files import Reconstruction, check_outcome
+from ptycho.workflow.damage import check_fields, is_of
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import file_digest, versions
 
@@ -75,8 +75,7 @@ def _read_chunk_metadata(path: StrPath) -> dict[str, Any]:
         raise ContractError(
             f"{where}: 'tiles' is {metadata['tiles']}; wanted the first tile, and the one after the last"
         )
-    if not is_of(metadata.get("cpu_s") or 0, float) or not is_numbers(metadata.get("chosen", {})):
-        raise ContractError(f"{where}: 'cpu_s' or 'chosen' holds something else than finite numbers")
+    check_outcome(metadata, where)
     return metadata
 
 

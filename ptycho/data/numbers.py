@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ptycho.data.npz import Npz
-from ptycho.workflow.damage import check_fields, is_file, is_of, read_json
+from ptycho.workflow.damage import check_fields, is_file, is_of, number_in, read_json
 from ptycho.workflow.files import ContractError, StrPath
+
+LINEAR_OVERLAP = ("overlap", "between_exposures", "linear")
+"""Keys of a view's median linear overlap of nearest neighbors in its statistics."""
 
 
 def read_view_numbers(path: StrPath) -> dict[str, Any]:
@@ -23,11 +26,11 @@ def read_view_numbers(path: StrPath) -> dict[str, Any]:
         If it is missing or damaged, lacks a number, or says something else than the view beside it.
     """
     numbers, where = _read(path)
-    floats = dict.fromkeys(("target_overlap", "fluence_photons_per_px", "mean_detected_photons"), float)
-    check_fields(numbers, where, overlap=dict, spacing_px=dict, counts=dict, **floats)
-    check_fields(numbers["overlap"], f"{where}: 'overlap'", between_exposures=dict)
-    check_fields(numbers["overlap"]["between_exposures"], f"{where}: 'between_exposures'", linear=float)
-    check_fields(numbers["spacing_px"], f"{where}: 'spacing_px'", q50=float)
+    for key in ("target_overlap", "fluence_photons_per_px", "mean_detected_photons"):
+        number_in(numbers, where, key)
+    number_in(numbers, where, *LINEAR_OVERLAP)
+    number_in(numbers, where, "spacing_px", "q50")
+    check_fields(numbers, where, counts=dict)
     counts = {"exposures", "holdout", *numbers["counts"]}
     check_fields(numbers["counts"], f"{where}: 'counts'", **dict.fromkeys(counts, int))
     check_fields({"valid_pixel_fraction": 1.0} | numbers, where, valid_pixel_fraction=float)

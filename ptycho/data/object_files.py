@@ -118,8 +118,7 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
         metadata = file.metadata()
         probe = file.array("probe") if "probe" in file else None
     _check_object(path, obj, illumination, origin, probe)
-    if not is_of(metadata.get("cpu_s") or 0, float) or not is_numbers(metadata.get("chosen", {})):
-        raise ContractError(f"{path}: 'cpu_s' or 'chosen' in 'metadata' holds something else than finite numbers")
+    check_outcome(metadata, f"{path}: 'metadata'")
     return (
         Reconstruction(
             object=obj,
@@ -131,6 +130,55 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
         ),
         metadata,
     )
+
+
+def check_outcome(metadata: Mapping[str, Any], where: str) -> None:
+    """Check what a method has left in its file's metadata: `cpu_s`, at least 0, and `chosen`; both optional.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Of an object file, or of a chunk.
+    where : str
+        File and key, the start of the message.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If one is there and holds something else than finite numbers.
+    """
+    seconds, chosen = metadata.get("cpu_s"), metadata.get("chosen", {})
+    if seconds is not None and not (is_of(seconds, float) and seconds >= 0):
+        raise ContractError(f"{where}: 'cpu_s' is {str(seconds)[:80]!r}; wanted seconds, at least 0")
+    if not is_numbers(chosen):
+        raise ContractError(f"{where}: 'chosen' is {str(chosen)[:80]!r}; wanted an object of finite numbers")
+
+
+def refined_probe(path: StrPath, reconstruction: Reconstruction, n_pixels: int) -> NDArray[np.complex64]:
+    """Return the probe that a method has refined, (modes, N, N) or (N, N) [sqrt(photon)].
+
+    Parameters
+    ----------
+    path : path
+        File that the reconstruction was read from.
+    reconstruction : Reconstruction
+        The result of the method.
+    n_pixels : int
+        N, side of a pattern [px].
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If there is none, it has another size, is not finite, or is zero everywhere.
+    """
+    probe = None if reconstruction.refined is None else reconstruction.refined.probe
+    if probe is None:
+        raise ContractError(f"{path}: no key 'probe'; wanted the object file of a method that has refined the probe")
+    if probe.shape[-1] != n_pixels:
+        raise ContractError(f"{path}: 'probe' has shape {probe.shape}; wanted patterns of {n_pixels} px")
+    if not np.isfinite(probe).all() or not probe.any():
+        raise ContractError(f"{path}: 'probe' is zero everywhere, or holds values that are not finite")
+    return probe
 
 
 def _check_object(

@@ -9,12 +9,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ptycho.data.tables import read_table
 from ptycho.reporting.figures import new_figure
+from ptycho.workflow.files import ContractError, StrPath
 
 MAX_TILES_IN_LEGEND = 8
 """A training figure names the best epoch of every tile up to this number of tiles."""
 
 _LOSS_COLOR, _DEVIANCE_COLOR = "#0072B2", "#D55E00"
+
+
+def read_history(path: StrPath, *required: str) -> pd.DataFrame:
+    """Read the progress of a training or of an iterative reconstruction.
+
+    Parameters
+    ----------
+    path : path
+        CSV with at least one of the columns `loss` and `validation_deviance`.
+    *required : str
+        Columns that it must have.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is no such table, or one of these columns, of any tile, holds no number.
+    """
+    history = read_table(path, *required)
+    tiles = [rows for _, rows in history.groupby("tile")] if "tile" in history else [history]
+    for name in ("loss", "validation_deviance"):
+        if name in history and any(rows[name].isna().all() for rows in tiles):
+            raise ContractError(f"{path}: no number in the column '{name}'; wanted one at least, of every tile")
+    return history
 
 
 def plot_training(history: pd.DataFrame) -> Figure:

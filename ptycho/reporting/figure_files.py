@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ptycho.workflow.damage import reading
 from ptycho.workflow.files import ContractError, WriteError
 
 ENDS = {".png": b"IEND\xaeB`\x82", ".pdf": b"%%EOF", ".svg": b"</svg>"}
@@ -37,12 +38,32 @@ def check_complete(written: Path, path: Path) -> None:
     WriteError
         If it is not complete.
     """
-    complete = written.read_bytes().rstrip().endswith(ENDS[path.suffix.lower()])
-    if complete and path.suffix.lower() == ".png":
+    if not _is_complete(written, path.suffix.lower()):
+        raise WriteError(f"{path}: what was written is not complete; try again, on another disk")
+
+
+def read_figure(path: Path) -> bytes:
+    """Read a figure.
+
+    Raises
+    ------
+    ContractError
+        If it is missing, its end is missing, or, of a PNG, its checksums differ.
+    """
+    with reading(path):
+        content, complete = path.read_bytes(), _is_complete(path, path.suffix.lower())
+    if not complete:
+        raise ContractError(f"{path}: no figure, cut short, or damaged; wanted {path.suffix[1:].upper()}, complete")
+    return content
+
+
+def _is_complete(path: Path, suffix: str) -> bool:
+    if not path.read_bytes().rstrip().endswith(ENDS[suffix]):
+        return False
+    if suffix == ".png":
         try:
-            with Image.open(written, formats=("PNG",)) as image:
+            with Image.open(path, formats=("PNG",)) as image:
                 image.verify()
         except (OSError, SyntaxError, ValueError):
-            complete = False
-    if not complete:
-        raise WriteError(f"{path}: what was written is not complete; try again, on another disk")
+            return False
+    return True

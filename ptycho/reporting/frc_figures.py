@@ -8,11 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ptycho.data.tables import read_table
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import ReferenceName
 from ptycho.reporting.line_styles import line_style
-from ptycho.scoring.frc import TRUTH_THRESHOLD, frc_crossing, ssnr_of_truth
+from ptycho.scoring.frc import TABLE_COLUMNS, TRUTH_THRESHOLD, frc_crossing, ssnr_of_truth
 from ptycho.scoring.metrics import PARTS
+from ptycho.workflow.files import ContractError, StrPath
 
 _MIN_SSNR, _MAX_SSNR = 1e-2, 1e4
 _THRESHOLDS = {
@@ -20,6 +22,26 @@ _THRESHOLDS = {
     "half-bit": ("#000000", "--", "threshold ½ bit"),
     "1-bit": ("#666666", "-.", "threshold 1 bit"),
 }
+
+
+def read_frc(path: StrPath) -> pd.DataFrame:
+    """Read the FRC of several methods with the truth.
+
+    Parameters
+    ----------
+    path : path
+        CSV of `ptycho.scoring.evaluate.frc_table`.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is no such table, or a method has no rows of a part.
+    """
+    curves = read_table(path, *TABLE_COLUMNS)
+    for method, rows in curves.groupby("method"):
+        if missing := set(PARTS) - set(rows["part"]):
+            raise ContractError(f"{path}: no rows of {method}, {missing.pop()}; wanted {' and '.join(PARTS)} of each")
+    return curves
 
 
 def plot_frc(curves: pd.DataFrame, title: str, *, reference_name: ReferenceName = "truth") -> Figure:

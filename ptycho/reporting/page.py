@@ -14,6 +14,7 @@ import yaml
 from docutils.core import publish_parts
 
 from ptycho.methods import method_name
+from ptycho.reporting.figure_files import read_figure
 from ptycho.reporting.headlines import ReferenceName
 from ptycho.reporting.study_tables import metric_tables, pairwise_wins, significant
 from ptycho.reporting.tables import varied
@@ -47,7 +48,7 @@ class CaptionedFigure:
 
     def encoded(self) -> str:
         """Return the file in base64."""
-        return base64.b64encode(self.path.read_bytes()).decode()
+        return base64.b64encode(read_figure(self.path)).decode()
 
 
 def figures(

@@ -14,6 +14,7 @@ from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.line_styles import BOUND_STYLE, line_style
 from ptycho.reporting.tables import varied
 from ptycho.scoring.metric_tables import FLUENCE, repeats
+from ptycho.workflow.files import ContractError
 
 
 def plot_quality(
@@ -46,17 +47,19 @@ def plot_quality(
 
     Raises
     ------
-    ValueError
+    ptycho.workflow.files.ContractError
         If the table has no such metric in that split, or no fluence for a condition.
     """
     rows = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
     if rows.empty:
-        raise ValueError(f"no metric '{metric}' in split '{split}'; the table has {sorted(metrics['metric'].unique())}")
+        raise ContractError(
+            f"metrics: no metric '{metric}' in split '{split}'; the table has {sorted(metrics['metric'].unique())}"
+        )
     condition = ["dose", "view", "split", *repeats(metrics)]
     rows = rows.merge(fluence[[*condition, FLUENCE]], on=condition, how="left", validate="many_to_one")
     if rows[FLUENCE].isna().any():
         missing = rows.loc[rows[FLUENCE].isna(), ["dose", "view"]].drop_duplicates().to_dict("records")
-        raise ValueError(f"no fluence for {missing} in split '{split}'")
+        raise ContractError(f"fluence: no fluence for {missing} in split '{split}'")
     statistics = _statistics(rows, "value", FLUENCE).sort_values("dose")
     limit = metrics.iloc[:0] if bound is None else bound[(bound["metric"] == metric) & (bound["split"] == split)]
     views, methods = list(dict.fromkeys(rows["view"])), list(dict.fromkeys(rows["method"]))

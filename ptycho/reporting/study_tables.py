@@ -20,6 +20,9 @@ from ptycho.workflow.paths import condition_of, wildcards_of
 BOTH_SPLITS = ("simulate_scan", "view")
 """Rules with jobs of both splits, whatever is scored."""
 
+MOST = 1e15
+"""Larger than any number of seconds or megabytes that a job takes."""
+
 
 def metric_table(metrics: pd.DataFrame, fluence: pd.DataFrame, metric: str, split: str) -> dict[str, Any]:
     """Lay out one headline metric: a row per condition, a column per method, mean ± sd over the repetitions.
@@ -174,8 +177,12 @@ def read_cost(path: StrPath) -> dict[str, float]:
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             *_, last = csv.DictReader(file, delimiter="\t")
-        numbers = {name: value for name, value in last.items() if name != "h:m:s"}
-        return {name: np.nan if value in ("-", "NA") else float(value) for name, value in numbers.items()}
+        cells = {name: value for name, value in last.items() if name != "h:m:s"}
+        numbers = {name: np.nan if value in ("-", "NA") else float(value) for name, value in cells.items()}
+        for name in ("cpu_time", "max_rss"):
+            if not 0 <= np.nan_to_num(numbers.get(name, -1.0)) < MOST:
+                raise ValueError(f"{name} is {cells.get(name, 'missing')}; wanted a number, at least 0")
+        return numbers
     except (ValueError, TypeError, csv.Error) as error:
         raise ContractError(f"{path}: not a table of what a job took ({error}); delete it") from None
 

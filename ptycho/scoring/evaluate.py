@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ptycho.data.npz import Npz
 from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
@@ -190,7 +191,7 @@ def score_method(
     heldout = heldout_scores(on_grid, scan, view)
     wide = region.widened(MARGIN_PX, scan.object.shape)
     truth, inner = scan.object[wide.box], region.inside(wide)
-    cost = {"cpu_s": metadata["cpu_s"]} if "cpu_s" in metadata else {}
+    cost = {} if metadata.get("cpu_s") is None else {"cpu_s": metadata["cpu_s"]}
     aligned: NDArray[np.complexfloating]
     if np.isfinite(on_grid[wide.box]).all():
         aligned, gauge = align_if_possible(
@@ -234,6 +235,32 @@ def compare(
         values |= null
         rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
     return pd.DataFrame(rows), arrays
+
+
+def load_comparison(path: StrPath) -> tuple[dict[str, NDArray[np.complex64]], dict[str, Any]]:
+    """Read the aligned rectangles that `compare` has returned, and the metadata that were saved with them.
+
+    Returns
+    -------
+    arrays : dict of (h, w) complex64
+        "truth", and method -> aligned object.
+    metadata : dict
+        Whatever is in `metadata`.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If the file is missing or damaged, or an array is no complex image as large as the truth.
+    """
+    with Npz(path) as file:
+        file.require("truth", "metadata")
+        arrays = {key: file.array(key) for key in file.keys if key != "metadata"}
+        metadata = file.metadata()
+    shape = arrays["truth"].shape
+    for key, array in arrays.items():
+        if array.dtype.kind != "c" or array.ndim != 2 or not array.size or array.shape != shape:
+            raise ContractError(f"{path}: '{key}' is {array.dtype} with shape {array.shape}; wanted complex {shape}")
+    return arrays, metadata
 
 
 def frc_table(arrays: Mapping[str, NDArray[np.complexfloating]]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ Resolution is the frequency at which the Fourier ring correlation of the *phase*
 study's doses it is interpolated linearly in the logarithm of the dose; nothing is extrapolated.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ptycho.scoring.metric_tables import FLUENCE, repeats
+from ptycho.data.tables import read_table
+from ptycho.scoring.metric_tables import CONDITION, FLUENCE, check_unique, repeats
+from ptycho.workflow.files import ContractError, StrPath
 
 RESOLUTION = "frc50_phase"
 """Metric that is the resolution [Nyquist]."""
@@ -104,13 +107,15 @@ def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[
     Raises
     ------
     ValueError
-        If the table has no resolution, or a target is outside (0, 1].
+        If a target is outside (0, 1].
+    ptycho.workflow.files.ContractError
+        If the table has no resolution.
     """
     targets, rows = list(targets), metrics[metrics["metric"] == RESOLUTION]
     if wrong := [target for target in targets if not 0 < target <= 1]:
         raise ValueError(f"a resolution of {wrong[0]:g}; wanted a fraction of Nyquist in (0, 1]")
     if rows.empty:
-        raise ValueError(f"no metric '{RESOLUTION}'; the table has {sorted(metrics['metric'].unique())}")
+        raise ContractError(f"metrics: no metric '{RESOLUTION}'; the table has {sorted(metrics['metric'].unique())}")
     per_photon = (fluence[FLUENCE] / fluence["dose"]).groupby([fluence["split"], fluence["view"]]).mean()
     table = []
     for key, of_method in rows.groupby(["split", "view", "method"], sort=False):
@@ -122,6 +127,35 @@ def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[
             row = {"split": split, "view": view, "method": method, "resolution": target, **price, FLUENCE: photons}
             table.append(row)
     return pd.DataFrame(table)[list(COLUMNS)]
+
+
+def read_prices(path: StrPath, fluence: StrPath) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the prices of a study, and the fluence of its conditions.
+
+    Parameters
+    ----------
+    path : path
+        CSV with the columns of `price_table`.
+    fluence : path
+        CSV with the columns of `ptycho.reporting.summary.fluence_table`.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If one is no such table, a row is there twice, a dose that is reached is missing, or a view of a split has no
+        fluence.
+    """
+    prices, fluences = read_table(path, *COLUMNS), read_table(fluence, *CONDITION, FLUENCE)
+    check_unique(prices, ["split", "view", "method", "resolution"], str(path))
+    unsaid = prices["status"].isin((REACHED, PARTLY, AT_LOWEST)) & prices[["dose_photons", FLUENCE]].isna().any(axis=1)
+    if unsaid.any():
+        line, status = int(np.argmax(unsaid)) + 2, prices["status"][unsaid].iloc[0]
+        raise ContractError(f"{path}, line {line}: status is '{status}' without dose and fluence; wanted both")
+    known = fluences.dropna(subset=[FLUENCE])
+    for split, view in itertools.product(prices["split"].unique(), prices["view"].unique()):
+        if not ((known["split"] == split) & (known["view"] == view)).any():
+            raise ContractError(f"{fluence}: no fluence of view {view}, split {split}; {path} has both")
+    return prices, fluences
 
 
 def _price(curves: pd.DataFrame, target: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,6 +108,23 @@ def parse_json(text: str | bytes, where: str) -> dict[str, Any]:
     return value
 
 
+def read_text(path: StrPath) -> str:
+    """Read a UTF-8 text.
+
+    Raises
+    ------
+    ContractError
+        If it is missing, cannot be read, is no such text, or is empty.
+    """
+    with reading(path):
+        require_file(path)
+        check_bytes(path, "its text", Path(path).stat().st_size)
+        text = Path(path).read_text(encoding="utf-8")
+    if not text.strip():
+        raise ContractError(f"{path}: is empty; wanted a text")
+    return text
+
+
 def read_json(path: StrPath) -> dict[str, Any]:
     """Read a file that holds a JSON object.
 
@@ -144,6 +162,35 @@ def check_fields(values: Mapping[str, Any], where: str, **wanted: type) -> None:
             raise ContractError(f"{where} has no '{key}'; found {', '.join(map(str, values)) or 'nothing'}")
         if not is_of(values[key], kind):
             raise ContractError(f"{where}: '{key}' is {_shortened(values[key])}; wanted {_NAMES.get(kind, kind)}")
+
+
+def number_in(values: Mapping[str, Any], where: str, *keys: str, above: float = -math.inf) -> float:
+    """Return a number of a JSON object, or of one inside it.
+
+    Parameters
+    ----------
+    values : mapping
+        The object.
+    where : str
+        File and key, the start of the message.
+    *keys : str
+        Keys that lead to the number, from the outermost on.
+    above : float
+        What it must exceed.
+
+    Raises
+    ------
+    ContractError
+        If a key is missing, or there is something else than a finite number above the limit.
+    """
+    *outer, key = keys
+    for name in outer:
+        check_fields(values, where, **{name: dict})
+        values, where = values[name], f"{where}: '{name}'"
+    check_fields(values, where, **{key: float})
+    if not values[key] > above:
+        raise ContractError(f"{where}: '{key}' is {values[key]}; wanted a number above {above:g}")
+    return float(values[key])
 
 
 _NAMES = {dict: "an object, {…}", list: "a list, […]", str: "a text", int: "an integer", float: "a finite number"}

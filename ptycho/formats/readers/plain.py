@@ -1,7 +1,6 @@
 """Scans in an NPZ or HDF5 file of your own, or of the contract, also in an older layout of it."""
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from ptycho.formats.inputs import Inputs, KeyedFile, first_of, numbers, require,
 from ptycho.formats.layouts import open_frames, read_file_mask
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.raw import Format, Geometry, OpenConvention, Quantity, RawObject, RawScan
+from ptycho.workflow.damage import is_of
 from ptycho.workflow.files import ContractError
 
 FRAME_KEYS: dict[str, Quantity | None] = {
@@ -99,7 +99,7 @@ def read_earlier(file: KeyedFile) -> dict[str, Any]:
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return is_of(value, float) and value > 0
 
 
 def _said(earlier: dict[str, Any]) -> list[str]:
