@@ -17,6 +17,7 @@ job.limit_threads(snakemake.threads)
 from ptycho.data.npz import save_arrays
 from ptycho.data.scan import open_scan
 from ptycho.data.views import open_view
+from ptycho.data.written import DIGESTS, digests_of
 from ptycho.scoring.evaluate import compare, frc_table
 from ptycho.scoring.metric_tables import warnings_of, with_condition
 from ptycho.scoring.region import Region
@@ -31,12 +32,13 @@ region = Region.load(snakemake.input.region, scan.object.shape)
 metrics, arrays = compare(objects, scan, view, region)
 metrics = with_condition(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 save_table(snakemake.output.metrics, metrics)
+save_table(snakemake.output.frc, frc_table(arrays))
 metadata = {"origin_px": region.origin_px, "reference_name": snakemake.params.reference_name}
 if "pixel_size_m" in scan.metadata:
     metadata["pixel_size_m"] = scan.metadata["pixel_size_m"]
+metadata[DIGESTS] = digests_of(snakemake.output.metrics, snakemake.output.frc)
 metadata["provenance"] = record_of(snakemake, __file__)
 save_arrays(snakemake.output.arrays, **arrays, metadata=np.array(json.dumps(metadata)))
-save_table(snakemake.output.frc, frc_table(arrays))
 print(metrics.to_string(index=False))
 for warning in warnings_of(metrics):
     print(f"WARNING: {warning}")

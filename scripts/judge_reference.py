@@ -18,6 +18,7 @@ from ptycho.reporting.curves import read_history
 from ptycho.reporting.figures import save
 from ptycho.reporting.misfit_figures import plot_judgments
 from ptycho.reporting.misfits import judged_of, judgment_text
+from ptycho.workflow.damage import sealed
 from ptycho.workflow.files import save_text
 from ptycho.workflow.provenance import record_of
 
@@ -28,5 +29,5 @@ figure = plot_judgments([judgment], heading, history=read_history(snakemake.inpu
 save(figure, output.figure, record)
 text = judgment_text([judgment], heading)
 save_text(output.text, text)
-save_text(output.numbers, json.dumps({**judgment.as_dict(), "provenance": record}, indent=2) + "\n")
+save_text(output.numbers, json.dumps(sealed({**judgment.as_dict(), "provenance": record}), indent=2) + "\n")
 print(text)

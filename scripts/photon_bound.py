@@ -15,6 +15,7 @@ import numpy as np
 
 from ptycho.data.scan import open_scan
 from ptycho.data.views import open_view
+from ptycho.data.written import digests_of
 from ptycho.scoring.photon_bound import bound_table, draw_errors
 from ptycho.scoring.region import Region
 from ptycho.workflow.files import save_table
@@ -28,6 +29,6 @@ region = Region.load(snakemake.input.region, scan.object.shape)
 errors, tile = draw_errors(scan, view, region, rngs)
 bound = bound_table(errors, scan.object[tile.box], scan.metadata["dose"], snakemake.params.doses)
 save_table(snakemake.output.bound, bound.assign(**dict(snakemake.wildcards.items())))
-save_record(snakemake.output.provenance, record_of(snakemake, __file__))
+save_record(snakemake.output.provenance, record_of(snakemake, __file__), digests=digests_of(snakemake.output.bound))
 print(bound.to_string(index=False))
 print(f"{len(errors)} draws on {tile.shape[0]} × {tile.shape[1]} px, {clock.seconds:.1f} CPU-s")

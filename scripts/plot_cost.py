@@ -12,5 +12,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-figure = plot_cost(read_study_metrics(snakemake.input.metrics), split=snakemake.wildcards.split)
+metrics = snakemake.input.metrics
+figure = plot_cost(read_study_metrics(metrics), split=snakemake.wildcards.split, name=metrics)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -16,5 +16,5 @@ job.log_to(snakemake.log[0])
 bound = read_table(snakemake.input.bound, *COLUMNS, may_be_empty=True)
 tables = *read_scores(snakemake.input.metrics, snakemake.input.fluence), bound
 metric, split = snakemake.wildcards.metric, snakemake.wildcards.split
-figure = plot_quality(*tables, metric=metric, split=split)
+figure = plot_quality(*tables, metric=metric, split=split, name=snakemake.input.metrics)
 save(figure, snakemake.output[0], record_of(snakemake, __file__))

@@ -12,6 +12,7 @@ from ptycho.physics.forward import illumination
 from ptycho.physics.probes import diameter_px
 from ptycho.scoring.region import scored_region
 from ptycho.workflow import job
+from ptycho.workflow.damage import sealed
 from ptycho.workflow.files import save_text
 from ptycho.workflow.provenance import record_of
 
@@ -28,4 +29,4 @@ region = scored_region(illumination(probe, xcoords[kept], ycoords[kept], shape) 
 height, width = region.shape
 print(f"scored: rows {region.y0}..{region.y1}, columns {region.x0}..{region.x1}, {height} × {width} px")
 numbers = {"split": split, **asdict(region), "shape": region.shape, "provenance": record_of(snakemake, __file__)}
-save_text(snakemake.output[0], json.dumps(numbers, indent=2) + "\n")
+save_text(snakemake.output[0], json.dumps(sealed(numbers), indent=2) + "\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptycho.data.numbers import read_tile_numbers, read_view_numbers
+from ptycho.data.written import check_unchanged
 from ptycho.reporting import page
 from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
@@ -28,6 +29,7 @@ def captioned(paths, name):
     return page.figures(paths, captions / f"{name}.rst", params.reference_name)
 
 
+check_unchanged(files.summary)
 metrics, fluence = read_scores(files.metrics, files.fluence)
 prices, _ = read_prices(files.price, files.fluence)
 quality = captioned(files.quality, "quality")

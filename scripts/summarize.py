@@ -6,6 +6,7 @@ import pandas as pd
 
 from ptycho.data.numbers import read_tile_numbers, read_view_numbers
 from ptycho.data.tables import read_tables
+from ptycho.data.written import digests_of
 from ptycho.inspection.findings import Verdict
 from ptycho.reporting.measured import read_reference, reference_note, reference_warnings, verdict_warnings
 from ptycho.reporting.study_tables import training_cost
@@ -64,5 +65,6 @@ if snakemake.input.verdict:  # of a measured study
     warnings += reference_warnings(reference) + mean_pattern_warnings(metrics) + misfit_warnings(metrics)
 names = {"results": params.results, "reference_name": params.reference_name}
 text = summary_text(params.study, tables, warnings, **names, notes=notes)
-save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 save_text(snakemake.output.summary, text)
+digests = digests_of(*(path for path in snakemake.output if path != snakemake.output.provenance))
+save_record(snakemake.output.provenance, record_of(snakemake, __file__), digests=digests)

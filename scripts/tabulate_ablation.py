@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ptycho.data.written import digests_of
 from ptycho.reporting.tables import spread_table
 from ptycho.scoring.metric_tables import read_metrics
 from ptycho.workflow import job
@@ -14,5 +15,6 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 metrics = read_metrics(snakemake.input)
 save_table(snakemake.output.metrics, metrics)
-save_record(snakemake.output.provenance, record_of(snakemake, __file__))
 save_text(snakemake.output.table, spread_table(metrics) + "\n")
+digests = digests_of(snakemake.output.metrics, snakemake.output.table)
+save_record(snakemake.output.provenance, record_of(snakemake, __file__), digests=digests)

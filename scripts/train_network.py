@@ -14,6 +14,7 @@ job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
 from ptycho.data.scan import open_scan
 from ptycho.data.views import VALIDATION, open_view
+from ptycho.data.written import digests_of
 from ptycho.loader import open_groups
 from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
@@ -38,6 +39,7 @@ model, history = train(method, container, *options, run)
 kept = history.loc[history["validation_deviance"].idxmin()]
 epochs, deviance = history["epoch"].iloc[-1], kept["validation_deviance"]
 print(f"kept epoch {kept['epoch']:.2f} of {epochs:.2f}, validation deviance {deviance:.5g}")
+save_table(snakemake.output.history, history)
 card = make_card(
     method,
     container.probe_array,
@@ -46,8 +48,8 @@ card = make_card(
     transmittance=model.estimator.transmittance,
     estimator=model.estimator.as_dict(),
     kept=kept.to_dict(),
+    digests=digests_of(snakemake.output.history),
     provenance=record_of(snakemake, __file__),
 )
 save_network(snakemake.output.model, model.network, card, container.probe_array)
-save_table(snakemake.output.history, history)
 backup.remove()

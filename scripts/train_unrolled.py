@@ -14,6 +14,7 @@ job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
 from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, VALIDATION, open_view
+from ptycho.data.written import DIGESTS, digests_of
 from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.unrolled import UnrolledOptions, train_unrolled
@@ -34,10 +35,11 @@ counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 options, prior = UnrolledOptions(**params.unrolled), TVOptions(**params.tv)
 model, history = train_unrolled(counts, scan.probe, options, prior, seed=seed, backup=backup)
 schedule = model.schedule
-facts = {"schedule": schedule.as_dict(), "provenance": record_of(snakemake, __file__)}
+save_table(snakemake.output.history, history)
+facts = {"schedule": schedule.as_dict(), DIGESTS: digests_of(snakemake.output.history)}
+facts["provenance"] = record_of(snakemake, __file__)
 card = make_card(
     "unrolled", scan.probe, n_pixels=scan.n_pixels, channels=1, transmittance=schedule.transmittance, **facts
 )
 save_network(snakemake.output.model, model.network, card, scan.probe)
-save_table(snakemake.output.history, history)
 backup.remove()

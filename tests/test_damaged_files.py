@@ -1,6 +1,8 @@
 """Files that are cut short, damaged or hostile: one line that names file and key, and nothing allocated for them."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,9 +15,11 @@ from ptycho.data.canvas import Canvas
 from ptycho.data.npz import Npz, load_arrays, open_member, save_arrays
 from ptycho.data.scan import open_scan
 from ptycho.data.tables import read_table
-from ptycho.workflow.damage import read_json
+from ptycho.data.written import check_unchanged, digests_of
+from ptycho.workflow.damage import read_json, sealed
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.limits import VARIABLE, limited_to, max_bytes
+from ptycho.workflow.provenance import save_record
 from tests.small_files import COUNT, FILES, N, npy, rewritten, scan_values, write_object, write_scan
 
 
@@ -66,6 +70,56 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path, kind):
         path.write_bytes(content[:size])
         with pytest.raises(ContractError, match=rf"{kind}.npz: not an NPZ, cut short, or damaged"):
             values(path)
+
+
+@pytest.mark.parametrize("carrier", ["object.npz", "model.keras", "history.provenance.json"])
+def test_a_bit_that_flips_in_a_table_or_text_is_refused(tmp_path, carrier):
+    """By the digest in a file of the same job; alone, and after a move with it, it is believed."""
+    path, text = tmp_path / "history.csv", "epoch,loss\n1,0.25\n2,0.125\n"
+    path.write_text(text, encoding="utf-8")
+    facts = {"digests": digests_of(path)}
+    if carrier.endswith(".npz"):
+        save_arrays(tmp_path / carrier, metadata=np.array(json.dumps(facts)))
+    elif carrier.endswith(".keras"):
+        with zipfile.ZipFile(tmp_path / carrier, "w") as archive:
+            archive.writestr("ptycho.json", json.dumps(facts))
+    else:
+        save_record(tmp_path / carrier, {}, **facts)
+    (tmp_path / "other.npz").write_bytes(b"damaged")
+    (tmp_path / "moved").mkdir()
+    for folder in (tmp_path, tmp_path / "moved"):
+        assert len(read_table(folder / "history.csv", "loss")) == 2
+        for place, letter in enumerate(text):
+            flipped = text[:place] + chr(ord(letter) ^ 1) + text[place + 1 :]
+            (folder / "history.csv").write_text(flipped, encoding="utf-8")
+            with pytest.raises(ContractError, match=r"history\.csv"):
+                read_table(folder / "history.csv", "loss")
+        with pytest.raises(ContractError, match=rf"another content than its job .* of {carrier}; wanted that: delete"):
+            check_unchanged(folder / "history.csv")
+        path.write_text(text, encoding="utf-8")
+        for name in ("history.csv", carrier):
+            shutil.copy(tmp_path / name, tmp_path / "moved")
+    (tmp_path / carrier).unlink()
+    path.write_text(text.replace("0.25", "0.75"), encoding="utf-8")
+    assert read_table(path)["loss"][0] == 0.75
+
+
+def test_a_bit_that_flips_in_json_is_refused_or_changes_no_value(tmp_path):
+    path, values = tmp_path / "a.json", {"misfit": 1.25, "n": [1, float("inf")], "more": {"é": None, "b": True}}
+    written = json.dumps(sealed(values), indent=2).encode()
+    refusals = []
+    for place in range(len(written)):
+        path.write_bytes(written[:place] + bytes([written[place] ^ 4]) + written[place + 1 :])
+        try:
+            assert {key: value for key, value in read_json(path).items() if key in values} == values
+        except ContractError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 0.8 * len(written)
+    assert all(refusal.startswith(str(path)) for refusal in refusals)
+    path.write_bytes(written)
+    assert read_json(path) == values
+    path.write_text(json.dumps(values | {"misfit": 1.5}), encoding="utf-8")
+    assert read_json(path)["misfit"] == 1.5  # without a checksum it is believed
 
 
 @pytest.mark.parametrize(

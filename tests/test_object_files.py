@@ -14,6 +14,7 @@ from ptycho.data.object_files import (
     refined_probe,
     save_reconstruction,
 )
+from ptycho.data.written import digests_of
 from ptycho.workflow.files import ContractError
 
 
@@ -30,7 +31,8 @@ def test_a_reconstruction_comes_back_from_its_file(tmp_path):
     )
     save_reconstruction(tmp_path / "object.npz", saved, history=tmp_path / "history.csv", method="lsqml")
     loaded, metadata = load_reconstruction(tmp_path / "object.npz")
-    assert metadata == {"method": "lsqml", "chosen": {"best_epoch": 2}, "cpu_s": 2.5}
+    digests = digests_of(tmp_path / "history.csv")
+    assert metadata == {"method": "lsqml", "chosen": {"best_epoch": 2}, "cpu_s": 2.5, "digests": digests}
     np.testing.assert_array_equal(loaded.object, saved.object)
     np.testing.assert_array_equal(loaded.illumination, saved.illumination.astype(np.float32))
     assert (loaded.origin_px, loaded.cpu_s, loaded.chosen) == ((4, -1), 2.5, {"best_epoch": 2})

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from ptycho.reporting.quality_figures import plot_cost, plot_quality
+from ptycho.workflow.files import ContractError
 from tests.test_figures import rendered
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -112,3 +113,10 @@ def test_cost_has_a_curve_per_dose_and_a_mark_per_method(tables, tmp_path):
     np.testing.assert_allclose(marks["PINN"].get_ydata(), [0.61, 0.81])
     np.testing.assert_allclose(marks["LSQML"].get_xdata(), [30, 30])
     assert {text.get_text().strip() for text in dense.texts} == {"1,000", "10,000"}
+
+
+def test_cost_without_a_time_is_refused(tables):
+    metrics, _ = tables
+    for wrong in (metrics.assign(metric="error"), metrics.assign(metric="cpu_s"), metrics.assign(value=0.0)):
+        with pytest.raises(ContractError, match=r"a\.csv: no method with 'error' and 'cpu_s' above 0 in split 'test'"):
+            plot_cost(wrong, name="a.csv")

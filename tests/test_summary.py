@@ -11,6 +11,8 @@ from ptycho.reporting.study_tables import read_cost, training_cost
 from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, tile_warnings, view_warnings
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.price import price_table
+from ptycho.workflow import job
+from ptycho.workflow.files import ContractError
 
 TILES = {"tiles": 4, "largest_tile": 30, "redundancy": 1.756}
 
@@ -130,6 +132,26 @@ def test_what_was_not_measured_is_nan(tmp_path, missing):
     assert "h:m:s" not in values
     (row,) = training_cost([path]).to_dict("records")
     assert (row["dose"], row["view"], row["method"], row["cpu_s"]) == (5, "dense", "pinn", 2.5)
+
+
+def test_a_bit_that_flips_in_what_a_job_took_is_refused_or_changes_no_value(tmp_path):
+    path = tmp_path / "job.tsv"
+    job._write_cost(path)
+    written, before = path.read_bytes(), read_cost(path)
+    assert set(before) == {"s", "cpu_time", "max_rss"}
+    refusals = []
+    for place in range(len(written)):
+        path.write_bytes(written[:place] + bytes([written[place] ^ 1]) + written[place + 1 :])
+        try:
+            values = read_cost(path)
+            assert {name: values.get(name, before[name]) for name in before} == before
+        except ContractError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 0.5 * len(written)
+    assert all(refusal.startswith(f"{path}: not a table of what a job took") for refusal in refusals)
+    path.write_text("s\tcpu_time\n1\t2\n", encoding="utf-8")
+    with pytest.raises(ContractError, match="max_rss is missing; wanted a number, at least 0"):
+        read_cost(path)
 
 
 def test_the_summary_of_a_measured_study_knows_its_reference_and_the_check_of_its_scan():

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     # that of a measured study has no rows
     if bound.is_file() and not (limits := read_table(bound, *COLUMNS, may_be_empty=True)).empty:
         metrics = pd.concat([metrics, limits], ignore_index=True)
-    price = price_table(metrics, fluence, [options.resolution])
+    price = price_table(metrics, fluence, [options.resolution], options.results / "metrics.csv")
     splits = list(dict.fromkeys(price["split"]))
     split = options.split or ("test" if "test" in splits else splits[0])
     for column, wanted in (("split", split), ("view", options.view)):

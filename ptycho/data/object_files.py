@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.data.mapped import row_blocks
 from ptycho.data.npz import Npz, are_pixels, save_arrays
+from ptycho.data.written import DIGESTS, digests_of
 from ptycho.workflow.damage import is_numbers, is_of
 from ptycho.workflow.files import ContractError, StrPath, save_table
 
@@ -89,6 +90,7 @@ def save_reconstruction(
         if reconstruction.history is None:
             raise ValueError(f"{history}: the reconstruction has no history to write")
         save_table(history, reconstruction.history)
+        known[DIGESTS] = digests_of(history)
     save_arrays(path, **arrays, metadata=np.array(json.dumps({**known, **metadata})))
 
 

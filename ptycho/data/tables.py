@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ptycho.data.written import check_unchanged
 from ptycho.workflow.files import ContractError, StrPath
 
 NAMES = frozenset(
@@ -91,11 +92,12 @@ def read_table(path: StrPath, *required: str, may_be_empty: bool = False) -> pd.
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If the file is missing or no table, has no rows, a line has another number of cells than the first, a column is
-        missing or there twice, or a cell holds something else than `NUMBERS`, `WORDS` or the rest of its column say;
-        the message names file, line and column.
+        If the file is missing, no table, or not as its job has written it, has no rows, a line has another number of
+        cells than the first, a column is missing or there twice, or a cell holds something else than `NUMBERS`, `WORDS`
+        or the rest of its column say; the message names file, line and column.
     """
     header, rows = _rows_of(path)
+    check_unchanged(path)
     if missing := [name for name in required if name not in header]:
         raise ContractError(f"{path}: no column {', '.join(map(repr, missing))}; found {', '.join(header)}")
     if not rows and not may_be_empty:

@@ -16,7 +16,7 @@ from ptycho.reporting.check_figures import plot_check, plot_unreadable
 from ptycho.reporting.check_page import render_check, verdict_text
 from ptycho.reporting.figures import save
 from ptycho.workflow.config import DEFAULTS, read_file
-from ptycho.workflow.damage import read_json
+from ptycho.workflow.damage import read_json, sealed
 from ptycho.workflow.files import ContractError, StrPath, save_text
 from ptycho.workflow.provenance import file_digest
 
@@ -178,5 +178,5 @@ def _write(
     save_text(paths["txt"], verdict_text(verdict))
     record: dict[str, Any] = {} if provenance is None else {"provenance": provenance}
     digests = {path.name: file_digest(path) for path in written}
-    save_text(paths["json"], json.dumps({**verdict.as_dict(), "files": digests, **record}, indent=2) + "\n")
+    save_text(paths["json"], json.dumps(sealed({**verdict.as_dict(), "files": digests, **record}), indent=2) + "\n")
     return [*written[:3], paths["json"], *written[3:]]

@@ -14,7 +14,7 @@ from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.line_styles import BOUND_STYLE, line_style
 from ptycho.reporting.tables import varied
 from ptycho.scoring.metric_tables import FLUENCE, repeats
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 
 
 def plot_quality(
@@ -24,6 +24,7 @@ def plot_quality(
     *,
     metric: str = "ssim_phase",
     split: str = "test",
+    name: StrPath = "metrics",
 ) -> Figure:
     """Plot quality against dose (top) and fluence (bottom): a panel per view, a line per method.
 
@@ -37,6 +38,8 @@ def plot_quality(
         The photon limit, columns as in `metrics`; its mean is drawn if it has the metric.
     metric, split : str
         What to plot.
+    name : str or path
+        The table of metrics, in messages.
 
     Returns
     -------
@@ -53,13 +56,13 @@ def plot_quality(
     rows = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
     if rows.empty:
         raise ContractError(
-            f"metrics: no metric '{metric}' in split '{split}'; the table has {sorted(metrics['metric'].unique())}"
+            f"{name}: no metric '{metric}' in split '{split}'; the table has {sorted(metrics['metric'].unique())}"
         )
     condition = ["dose", "view", "split", *repeats(metrics)]
     rows = rows.merge(fluence[[*condition, FLUENCE]], on=condition, how="left", validate="many_to_one")
     if rows[FLUENCE].isna().any():
         missing = rows.loc[rows[FLUENCE].isna(), ["dose", "view"]].drop_duplicates().to_dict("records")
-        raise ContractError(f"fluence: no fluence for {missing} in split '{split}'")
+        raise ContractError(f"{name}: no fluence for {missing} in split '{split}'")
     statistics = _statistics(rows, "value", FLUENCE).sort_values("dose")
     limit = metrics.iloc[:0] if bound is None else bound[(bound["metric"] == metric) & (bound["split"] == split)]
     views, methods = list(dict.fromkeys(rows["view"])), list(dict.fromkeys(rows["method"]))
@@ -90,7 +93,7 @@ def plot_quality(
     return figure
 
 
-def plot_cost(metrics: pd.DataFrame, *, split: str = "test") -> Figure:
+def plot_cost(metrics: pd.DataFrame, *, split: str = "test", name: StrPath = "metrics") -> Figure:
     """Plot the error against the CPU time of a reconstruction: a panel per view, a marker per method and dose.
 
     Parameters
@@ -99,16 +102,29 @@ def plot_cost(metrics: pd.DataFrame, *, split: str = "test") -> Figure:
         As for `plot_quality`, with the metrics `error` and `cpu_s`.
     split : str
         What to plot.
+    name : str or path
+        The table, in messages.
 
     Returns
     -------
     Figure
         Means over the repetitions, ± one standard deviation where there is more than one. Training is not included.
         A gray line per dose shows the lowest error within a time.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If no method has both metrics, finite and above 0, in that split.
     """
     rows = metrics[metrics["metric"].isin(["error", "cpu_s"]) & (metrics["split"] == split)]
     measured = rows.pivot_table(index=["view", "method", "dose", *repeats(metrics)], columns="metric", values="value")
     measured = measured.reindex(columns=["error", "cpu_s"]).dropna().reset_index()
+    known = measured[["error", "cpu_s"]]
+    measured = measured[((known > 0) & np.isfinite(known)).all(axis=1)]
+    if measured.empty:
+        raise ContractError(
+            f"{name}: no method with 'error' and 'cpu_s' above 0 in split '{split}'; wanted one at least"
+        )
     statistics = _statistics(measured, "error", "cpu_s")
     views, methods = list(dict.fromkeys(rows["view"])), list(dict.fromkeys(rows["method"]))
     figure = new_figure(4.2 * len(views) + 0.6, 4.4)

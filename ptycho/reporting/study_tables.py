@@ -14,7 +14,9 @@ from ptycho.methods import method_name
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.metric_tables import FLUENCE
+from ptycho.workflow.damage import CHECKSUM
 from ptycho.workflow.files import ContractError, StrPath
+from ptycho.workflow.job import checksum_of
 from ptycho.workflow.paths import condition_of, wildcards_of
 
 BOTH_SPLITS = ("simulate_scan", "view")
@@ -177,6 +179,9 @@ def read_cost(path: StrPath) -> dict[str, float]:
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             *_, last = csv.DictReader(file, delimiter="\t")
+        stated = last.pop(CHECKSUM, None)
+        if stated is not None and stated != checksum_of(last.values()):
+            raise ValueError(f"'{CHECKSUM}' is {stated}, that of the line {checksum_of(last.values())}")
         cells = {name: value for name, value in last.items() if name != "h:m:s"}
         numbers = {name: np.nan if value in ("-", "NA") else float(value) for name, value in cells.items()}
         for name in ("cpu_time", "max_rss"):

@@ -91,9 +91,10 @@ def read_scores(metrics: StrPath, fluence: StrPath) -> tuple[pd.DataFrame, pd.Da
     ptycho.workflow.files.ContractError
         If one is no such table or has no rows, a row is there twice, or as for `check_fluence`.
     """
-    tables = read_study_metrics(metrics), read_table(fluence, *CONDITION, FLUENCE)
-    check_fluence(*tables, str(metrics), str(fluence))
-    return tables
+    scores = read_study_metrics(metrics)
+    fluences = read_table(fluence, *CONDITION, *repeats(scores), FLUENCE)
+    check_fluence(scores, fluences, str(metrics), str(fluence))
+    return scores, fluences
 
 
 def read_study_metrics(path: StrPath) -> pd.DataFrame:

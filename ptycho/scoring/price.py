@@ -76,7 +76,9 @@ def first_crossing(doses: ArrayLike, resolutions: ArrayLike, target: float) -> C
     return Crossing(float(np.interp(target, values[pair], log_doses[pair])))
 
 
-def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[float] = TARGETS) -> pd.DataFrame:
+def price_table(
+    metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[float] = TARGETS, name: StrPath = "metrics"
+) -> pd.DataFrame:
     """Find the dose at which every method reaches a resolution, in every view.
 
     Parameters
@@ -87,6 +89,8 @@ def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[
         Columns dose, view, split, fluence_photons_per_px.
     targets : iterable of float
         Resolutions [Nyquist].
+    name : str or path
+        The table of metrics, in messages.
 
     Returns
     -------
@@ -115,7 +119,7 @@ def price_table(metrics: pd.DataFrame, fluence: pd.DataFrame, targets: Iterable[
     if wrong := [target for target in targets if not 0 < target <= 1]:
         raise ValueError(f"a resolution of {wrong[0]:g}; wanted a fraction of Nyquist in (0, 1]")
     if rows.empty:
-        raise ContractError(f"metrics: no metric '{RESOLUTION}'; the table has {sorted(metrics['metric'].unique())}")
+        raise ContractError(f"{name}: no metric '{RESOLUTION}'; the table has {sorted(metrics['metric'].unique())}")
     per_photon = (fluence[FLUENCE] / fluence["dose"]).groupby([fluence["split"], fluence["view"]]).mean()
     table = []
     for key, of_method in rows.groupby(["split", "view", "method"], sort=False):

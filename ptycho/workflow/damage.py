@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from ptycho.workflow.files import ContractError, StrPath, WriteError, is_disk_full
 from ptycho.workflow.limits import check_bytes
 
+CHECKSUM = "checksum"
+"""Key of a JSON object that has the checksum of the rest of it, see `sealed`."""
 REASON_LENGTH = 160
 """Longest part of a library's own message that is repeated."""
 
@@ -131,13 +134,31 @@ def read_json(path: StrPath) -> dict[str, Any]:
     Raises
     ------
     ContractError
-        If it is missing, cannot be read, or holds something else.
+        If it is missing, cannot be read, holds something else, or its `CHECKSUM`, if it has one, is not that of the
+        rest.
     """
     with reading(path):
         require_file(path)
         check_bytes(path, "its text", Path(path).stat().st_size)
         content = Path(path).read_bytes()
-    return parse_json(content, f"{path}: its content")
+    value = parse_json(content, f"{path}: its content")
+    stated = value.pop(CHECKSUM, None)
+    if stated is not None and stated != _checksum_of(value):
+        found, wanted = _shortened(stated), _checksum_of(value)
+        raise ContractError(
+            f"{path}: '{CHECKSUM}' is {found}; wanted '{wanted}', that of the rest: delete it and run again"
+        )
+    return value
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with a checksum of the rest of it, which `read_json` compares and leaves out."""
+    return {**values, CHECKSUM: _checksum_of(json.loads(json.dumps(values)))}
+
+
+def _checksum_of(values: dict[str, Any]) -> str:
+    """Return the CRC-32 of a JSON object, whatever the order of its keys."""
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def check_fields(values: Mapping[str, Any], where: str, **wanted: type) -> None:

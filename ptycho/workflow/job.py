@@ -9,7 +9,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from ptycho.workflow.damage import CHECKSUM
 from ptycho.workflow.files import ContractError, StrPath, WriteError, explained, explaining_tmpdir, replacing
 from ptycho.workflow.processes import end_with_parent
 
@@ -44,6 +46,8 @@ def log_to(path: StrPath) -> None:
 def measure(path: StrPath) -> None:
     """Let this job write, when it ends, what it took: a table with the columns `s`, `cpu_time` [s], `max_rss` [MB].
 
+    One column more, `CHECKSUM`, tells a digit that has changed.
+
     Wall time, CPU time and peak resident memory are those of the whole process, start-up and children included.
     Snakemake's own `benchmark:` has the same columns, but looks at a job only every 30 seconds: what follows its last
     look is missing.
@@ -63,10 +67,16 @@ def _write_cost(path: StrPath) -> None:
         "cpu_time": sum(usage.ru_utime + usage.ru_stime for usage in usages),
         "max_rss": max(peaks) / 1024,
     }
+    cells = [f"{value:.2f}" for value in cost.values()]
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow(cost)
-        table.writerow(f"{value:.2f}" for value in cost.values())
+        table.writerow([*cost, CHECKSUM])
+        table.writerow([*cells, checksum_of(cells)])
+
+
+def checksum_of(cells: Iterable[str]) -> str:
+    """Return what a table of `measure` has in the column `CHECKSUM`: the CRC-32 of the other cells of a line."""
+    return str(zlib.crc32("\t".join(cells).encode()))
 
 
 class _Formatter(logging.Formatter):

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ptycho.workflow.archives import Archive
-from ptycho.workflow.damage import is_file, reading
+from ptycho.workflow.damage import is_file, reading, sealed
 from ptycho.workflow.files import ContractError, StrPath, save_text
 
 ROOT = Path(__file__).parents[1]
@@ -266,9 +266,9 @@ def record_of(snakemake: Any, script: StrPath) -> dict[str, Any]:
     )
 
 
-def save_record(path: StrPath, record: dict[str, Any]) -> None:
-    """Write a record as a JSON file, for a job whose other outputs cannot carry it."""
-    save_text(path, json.dumps({"provenance": record}, indent=2) + "\n")
+def save_record(path: StrPath, record: dict[str, Any], **facts: Any) -> None:
+    """Write a record, and JSON-serializable facts, as a file, for a job whose other outputs cannot carry them."""
+    save_text(path, json.dumps(sealed({**facts, "provenance": record}), indent=2) + "\n")
 
 
 def versions(*packages: str) -> dict[str, str]:
