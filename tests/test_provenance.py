@@ -15,6 +15,8 @@ from ptycho.cli.main import main
 from ptycho.data.npz import save_arrays
 from ptycho.reporting import figures
 from ptycho.workflow import provenance
+from ptycho.workflow.damage import read_json
+from ptycho.workflow.provenance import save_record
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -221,7 +223,8 @@ def test_inputs_are_compared_wherever_the_results_have_been_moved_to(results, tm
 
 def test_code_that_has_changed_is_reported(results, capsys):
     path = results / "job/numbers.json"
-    path.write_text(path.read_text().replace('"code": "', '"code": "0'))
+    record = read_json(path)["provenance"]
+    save_record(path, record | {"code": f"0{record['code']}"})
     assert main(["provenance", str(path)]) == 1
     assert "installed code: changed" in capsys.readouterr().out
 

@@ -190,6 +190,52 @@ def write_cost(folder):
     return folder / "job.tsv"
 
 
+def write_tables(folder):
+    """Histories of a training and of an iterative reconstruction, correlations, prices and the fluence beside them."""
+    prices = [
+        "split,view,method,resolution,status,dose_photons,fluence_photons_per_px,upper_limit,sd_factor,n_reached,n"
+    ]
+    prices += [
+        "test,dense,tv,0.25,at lowest dose,1000.0,12.5,True,,2,2",
+        "test,dense,tv,0.5,reached,2e4,250.0,False,1.1,2,2",
+    ]
+    prices += ["test,dense,photon limit,0.75,not reached,,,False,,0,4"]
+    rings = [f"tv,{part},{ring / 4},{1 - ring / 5},{ring}" for part in ("amplitude", "phase") for ring in (1, 2, 3, 4)]
+    tables = {
+        "training": ["epoch,loss,validation_deviance,learning_rate", "0.5,0.3,0.4,0.001", "1.0,0.2,0.35,0.0005"],
+        "history": [
+            "stage,tv_weight,validation_deviance,tile",
+            "choice,64.0,0.4,1/2",
+            "choice,32.0,0.3,1/2",
+            "all,32.0,0.2,2/2",
+        ],
+        "frc": ["method,part,frequency,frc,ssnr", *rings],
+        "price": prices,
+        "fluence": ["dose,view,split,fluence_photons_per_px", "1000,dense,test,12.5", "100000,dense,test,1250"],
+    }
+    for name, lines in tables.items():
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [folder / f"{name}.csv" for name in tables]
+
+
+def write_numbers(folder):
+    """What the summary of a study reads of a view, its tiles and a reference."""
+    view = {"target_overlap": 0.7, "overlap": {"between_exposures": {"linear": 0.69}}, "spacing_px": {"q50": 4.5}}
+    view |= {"counts": {"exposures": 5, "holdout": 1, "groups": 3, "groups_wanted": 4}, "fluence_photons_per_px": 12.0}
+    view |= {"mean_detected_photons": 600.0, "valid_pixel_fraction": 0.9}
+    misfit = {"misfit": 1.2, "standard_error": 0.01, "explained_by_shot_noise": 1.1, "exceeds_shot_noise": True}
+    place = folder / "results/x/dose_5/dense/seed_0"
+    place.mkdir(parents=True, exist_ok=True)
+    contents = {
+        place / "test.json": view,
+        place / "test_tiles.json": {"tiles": 4, "largest_tile": 30, "redundancy": 1.75, "warning": None},
+        folder / "misfit.json": misfit | {"over_mean_pattern": 0.4},
+    }
+    for path, content in contents.items():
+        path.write_text(json.dumps(content), encoding="utf-8")
+    return list(contents)
+
+
 def write_plain_object(folder):
     """An object as people save it: beside it a probe, positions and an origin."""
     arrays = {"object": plane((60, 60)), "probe": plane((N, N)), "origin_px": np.array([0, 0])}

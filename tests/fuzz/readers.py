@@ -147,6 +147,39 @@ def read_cost(folder):
     read_cost(folder / "job.tsv")
 
 
+def read_tables(folder):
+    from ptycho.reporting import curves, frc_figures
+    from ptycho.scoring.price import read_prices
+
+    curves.read_history(folder / "training.csv", "epoch", "loss", "validation_deviance", "learning_rate")
+    curves.read_history(folder / "history.csv", "tv_weight", "validation_deviance")
+    frc_figures.read_frc(folder / "frc.csv")
+    read_prices(folder / "price.csv", folder / "fluence.csv")
+
+
+def read_numbers(folder):
+    """And say what the summary of a study says of them."""
+    from ptycho.data.numbers import read_tile_numbers, read_view_numbers
+    from ptycho.reporting import measured, summary
+
+    place = folder / "results/x/dose_5/dense/seed_0"
+    view = {place / "test.json": read_view_numbers(place / "test.json")}
+    tiles = {place / "test_tiles.json": read_tile_numbers(place / "test_tiles.json")}
+    summary.fluence_table(view), summary.view_warnings(view), summary.detector_notes(view)
+    summary.tile_table(tiles), summary.tile_warnings(tiles)
+    reference = measured.read_reference(folder / "misfit.json")
+    measured.reference_note(reference), measured.reference_warnings(reference)
+
+
+def read_comparison(folder):
+    from ptycho.data.contract import check_pixel_size
+    from ptycho.scoring.evaluate import load_comparison
+
+    arrays, metadata = load_comparison(folder / "comparison.npz")
+    check_pixel_size(folder / "comparison.npz", metadata.get("pixel_size_m"))
+    return arrays, metadata
+
+
 def read_images(folder):
     from ptycho.formats.images import read_image_pair
 
