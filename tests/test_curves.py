@@ -15,7 +15,10 @@ pytestmark = pytest.mark.filterwarnings("error")
     ("text", "message"),
     [
         ("epoch,loss,validation_deviance\n1,0.5,\n2,,\n", "no number in the column 'validation_deviance'"),
-        ("epoch,loss,tile\n1,0.5,1/2\n1,,2/2\n", "no number in the column 'loss'; wanted one at least, of every tile"),
+        (
+            "epoch,loss,learning_rate,tile\n1,0.5,1,1/2\n1,,1,2/2\n",
+            "no number in the column 'loss'; wanted one at least, of every tile",
+        ),
         ("epoch,loss\n", "no rows"),
         ("loss\n1\n", "no column 'epoch'"),
         ("epoch,loss\n,1\n", "line 2: epoch is ''; wanted a finite number"),
@@ -24,6 +27,9 @@ pytestmark = pytest.mark.filterwarnings("error")
 def test_a_history_that_has_no_curve_is_refused(text, message, tmp_path):
     (tmp_path / "history.csv").write_text("epoch,loss,validation_deviance\n1,,3\n2,0.5,\n", encoding="utf-8")
     assert len(curves.read_history(tmp_path / "history.csv", "epoch", "loss")) == 2
+    lines = "tv_weight,validation_deviance,tile\n8,0.5,\n4,0.4,\n4,,tile 1/1\n"
+    (tmp_path / "history.csv").write_text(lines, encoding="utf-8")
+    assert len(curves.read_history(tmp_path / "history.csv", "tv_weight")) == 3
     (tmp_path / "history.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ContractError, match=rf"history\.csv.*{message}"):
         curves.read_history(tmp_path / "history.csv", "epoch", "loss")

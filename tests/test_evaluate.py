@@ -1,5 +1,7 @@
 """What is scored under one condition, and the warnings about it, also when methods fail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,9 @@ from ptycho.reporting.frc_figures import plot_frc
 from ptycho.scoring.evaluate import compare, frc_table
 from ptycho.scoring.metric_tables import misfit_warnings, warnings_of, with_condition
 from ptycho.scoring.metrics import METRICS
+from ptycho.scoring.photon_bound import draw_errors
 from ptycho.scoring.region import Region
+from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 
 CONDITION = {"dose": 1000, "view": "dense", "seed": 0}
@@ -38,6 +42,17 @@ def test_a_method_that_failed_does_not_stop_the_others(scan, tmp_path, value):
     assert warnings == ["pinn, dense 1000: could not be registered: the log of compare says why"]
     plot_comparison(arrays, {}, "")
     plot_frc(frc_table(arrays), "")
+
+
+def test_a_truth_that_is_not_finite_where_it_is_scored_is_refused(scan, tmp_path):
+    obj = scan.object[:]
+    save_reconstruction(tmp_path / "a.npz", Reconstruction(object=obj, illumination=np.abs(obj), origin_px=(0, 0)))
+    obj[50, 60] = np.nan
+    broken = replace(scan, object=obj)
+    with pytest.raises(ContractError, match=r"\.npz: 'objectGuess' holds 1 values that are not finite"):
+        compare({"tv": tmp_path / "a.npz"}, broken, view_of(scan), Region(40, 90, 40, 90))
+    with pytest.raises(ContractError, match=r"\.npz: 'objectGuess' holds 1 values that are not finite"):
+        draw_errors(broken, view_of(scan), Region(40, 90, 40, 90), [])
 
 
 def test_the_misfit_of_the_truth_is_one_and_a_wrong_object_is_warned_of(scan, tmp_path):

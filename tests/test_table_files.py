@@ -72,7 +72,7 @@ def test_what_is_no_table_is_refused_in_one_line_with_file_and_place(tmp_path, t
         ("status", ["reached", "none"], ["", "x"]),
         ("part", ["phase"], ["", "Phase"]),
         ("epoch", ["0.05", "3"], ["", "-2", "inf", "1e999"]),
-        ("validation_deviance", ["0.05", ""], ["inf"]),
+        ("validation_deviance", ["0.05", "", "inf"], ["-inf", "True"]),
         ("frc", ["-1", "1", ""], ["1.1", "inf"]),
         ("ssnr", ["inf", "-0.2", ""], ["-inf"]),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.lazy import LazyArray
+from ptycho.data.mapped import row_blocks
 from ptycho.physics.detector import Detector
 from ptycho.workflow.damage import is_of
 from ptycho.workflow.files import ContractError, StrPath
@@ -106,6 +107,19 @@ def _check_probe(path: Path, probe: NDArray[np.complex64]) -> None:
     if not 0 < photons < MAX_PHOTONS:
         problem = f"has Σ|P|² = {photons:.3g}" if photons else "is zero everywhere"
         raise ContractError(f"{path}: 'probeGuess' {problem}; wanted the photons of an exposure")
+
+
+def check_finite(path: StrPath, key: str, array: LazyArray) -> None:
+    """Check that an array holds finite numbers; of one in a file, a block of rows is in memory at a time.
+
+    Raises
+    ------
+    ContractError
+        If it holds others.
+    """
+    count = sum(int((~np.isfinite(array[rows])).sum()) for rows in row_blocks(array))
+    if count:
+        raise ContractError(f"{path}: '{key}' holds {count} values that are not finite; wanted finite ones")
 
 
 def check_index(path: Path, index: NDArray[Any], count: int, *, distinct: bool) -> None:

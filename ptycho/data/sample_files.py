@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.contract import check_index, check_positions
+from ptycho.data.contract import check_finite, check_index, check_positions
 from ptycho.data.lazy import LazyArray
 from ptycho.data.npz import Npz, save_arrays
 from ptycho.workflow.files import ContractError, StrPath
@@ -96,6 +96,7 @@ def _check_sample(path: Path, sample: Sample) -> None:
             raise ContractError(f"{path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {text}")
     if not np.isin(sample.is_test, (0, 1)).all():
         raise ContractError(f"{path}: 'is_test' holds {sample.is_test.max()}; wanted 0 (train) or 1 (test)")
+    check_finite(path, "objectGuess", sample.object)
     check_positions(path, (sample.ycoords, sample.xcoords), sample.object.shape, probe.shape[-1])
     if sample.scan_index is not None:
         check_index(path, sample.scan_index, count, distinct=True)

@@ -279,6 +279,9 @@ def open_view(path: StrPath, scan: Scan | None = None) -> View:
             f"{path}: 'role' is {role.dtype} with shape {role.shape}; wanted one of 0 to {len(ROLES) - 1} for each of "
             f"{len(exposures)} exposures"
         )
+    for code in (FIT, VALIDATION):
+        if not (role == code).any():
+            raise ContractError(f"{path}: 'role' has no exposure for {ROLES[code]}, {code}; wanted one at least")
     if nn_indices.dtype.kind != "i" or nn_indices.ndim != 2 or not nn_indices.shape[1]:
         raise ContractError(
             f"{path}: 'nn_indices' is {nn_indices.dtype} with shape {nn_indices.shape}; wanted integers, (B, C)"

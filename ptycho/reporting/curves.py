@@ -32,10 +32,11 @@ def read_history(path: StrPath, *required: str) -> pd.DataFrame:
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If it is no such table, or one of these columns, of any tile, holds no number.
+        If it is no such table, or one of these columns, of a training for any tile, holds no number.
     """
     history = read_table(path, *required)
-    tiles = [rows for _, rows in history.groupby("tile")] if "tile" in history else [history]
+    trained = {"tile", "learning_rate"} <= set(history)  # a solver validates before it cuts tiles
+    tiles = [rows for _, rows in history.groupby("tile")] if trained else [history]
     for name in ("loss", "validation_deviance"):
         if name in history and any(rows[name].isna().all() for rows in tiles):
             raise ContractError(f"{path}: no number in the column '{name}'; wanted one at least, of every tile")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ptycho.data.contract import check_finite
 from ptycho.data.npz import Npz
 from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import Scan
@@ -228,6 +229,7 @@ def compare(
         "truth" (in a measured study the reference), and method -> aligned object, all on the scored rectangle.
     """
     arrays = {"truth": scan.object[region.box]}
+    check_finite(scan.path, "objectGuess", arrays["truth"])
     rows, known, holdout = [], view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
     null = {"mean_pattern_deviance": mean_pattern_deviance(scan, known, holdout)} if len(holdout) else {}
     for method, path in objects.items():

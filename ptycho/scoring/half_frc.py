@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ptycho.data.contract import check_finite
 from ptycho.data.scan import Scan
 from ptycho.data.views import View
 from ptycho.scoring.evaluate import MARGIN_PX, align_if_possible, illumination_on, load_on_grid
@@ -38,11 +39,18 @@ def load_halves(
     -------
     first, second : (h, w) complex128
         Both on the scored rectangle, with the second's mean phase 0, away from the phase wrap.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If one is no object file, or not finite in and around the scored rectangle.
     """
     shape = scan.object.shape
     wide = region.widened(MARGIN_PX, shape)
     first, second = (load_on_grid(path, shape)[0][wide.box].astype(np.complex128) for path in paths)
     inner = region.inside(wide)
+    for path, half in zip(paths, (first, second), strict=True):
+        check_finite(path, "object", half)
     aligned, _ = align_if_possible(first, second, illumination_on(wide, scan, view), inner, name=paths[0])
     phase = np.exp(-1j * np.angle(np.sum(second[inner])))
     return aligned * phase, second[inner] * phase

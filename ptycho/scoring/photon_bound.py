@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ptycho.data.contract import check_finite
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, VALIDATION, View
 from ptycho.physics.forward import window_start
@@ -22,6 +23,7 @@ from ptycho.scoring.fisher_information import FisherInformation, real_product
 from ptycho.scoring.metric_tables import PHOTON_LIMIT
 from ptycho.scoring.metrics import METRICS
 from ptycho.scoring.region import Region
+from ptycho.workflow.files import ContractError
 
 BOUND_METRICS = ("error", "frc50_amplitude", "frc50_phase")
 """Metrics that the drawn errors are scored by."""
@@ -123,14 +125,22 @@ def draw_errors(
     tile : Region
         Where they are: the region, or its middle with sides of at most `MAX_SIDE_PX`. Exposures whose windows are more
         than a window away from it are left out.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If no exposure is near, or the truth is not finite there.
     """
     tile, n = _middle(region), scan.n_pixels
     exposures = view.of_role(FIT, VALIDATION)
     top, left = (window_start(axis[exposures], n) for axis in (scan.ycoords, scan.xcoords))
     near = (top > tile.y0 - 2 * n) & (top < tile.y1 + n) & (left > tile.x0 - 2 * n) & (left < tile.x1 + n)
+    if not near.any():
+        raise ContractError(f"{scan.path}: no exposure of the view is near the scored {tile}; wanted one at least")
     exposures, top, left = exposures[near], top[near], left[near]
     canvas = Region(int(top.min()), int(top.max()) + n, int(left.min()), int(left.max()) + n)
     positions = scan.xcoords[exposures], scan.ycoords[exposures]
+    check_finite(scan.path, "objectGuess", scan.object[canvas.box])
     information = FisherInformation(scan.object[canvas.box], scan.probe, positions, canvas.origin_px)
     truth = np.asarray(scan.object[tile.box], np.complex128)
     errors = []

@@ -205,9 +205,9 @@ def write_tables(folder):
         "training": ["epoch,loss,validation_deviance,learning_rate", "0.5,0.3,0.4,0.001", "1.0,0.2,0.35,0.0005"],
         "history": [
             "stage,tv_weight,validation_deviance,tile",
-            "choice,64.0,0.4,1/2",
-            "choice,32.0,0.3,1/2",
-            "all,32.0,0.2,2/2",
+            "choice,64.0,0.4,",
+            "choice,32.0,0.3,",
+            "all,32.0,,tile 1/1",
         ],
         "frc": ["method,part,frequency,frc,ssnr", *rings],
         "price": prices,
