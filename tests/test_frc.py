@@ -24,6 +24,7 @@ from ptycho.scoring.frc import (
 from ptycho.scoring.half_frc import WARNING, half_crossings, half_frc, load_halves
 from ptycho.scoring.metrics import METRICS
 from ptycho.scoring.region import shared_region
+from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
 
 
@@ -206,6 +207,11 @@ def test_halves_are_registered_to_each_other_without_the_truth(blind_scan, tmp_p
     assert first.shape == second.shape == (region.y1 - region.y0, region.x1 - region.x0)
     assert np.linalg.norm(first - second) < 0.15 * np.linalg.norm(second)
     assert abs(np.angle(second.sum())) < 1e-6
+    obj[region.y0, region.x0] = np.nan
+    result = Reconstruction(object=obj, illumination=np.ones(obj.shape), origin_px=(0, 0))
+    save_reconstruction(paths[1], result, method="tv")
+    with pytest.raises(ContractError, match=r"2\.npz: 'object' holds 1 values that are not finite"):
+        load_halves(paths, blind_scan, view, region)
 
 
 def test_an_artifact_common_to_both_halves_counts_as_agreement(truth):
