@@ -134,7 +134,7 @@ def test_what_was_not_measured_is_nan(tmp_path, missing):
     assert (row["dose"], row["view"], row["method"], row["cpu_s"]) == (5, "dense", "pinn", 2.5)
 
 
-def test_a_bit_that_flips_in_what_a_job_took_is_refused_or_changes_no_value(tmp_path):
+def test_a_bit_that_flips_in_what_a_job_took_is_refused_or_changes_no_value(tmp_path, capsys):
     path = tmp_path / "job.tsv"
     job._write_cost(path)
     written, before = path.read_bytes(), read_cost(path)
@@ -149,6 +149,9 @@ def test_a_bit_that_flips_in_what_a_job_took_is_refused_or_changes_no_value(tmp_
             refusals.append(str(error))
     assert len(refusals) > 0.5 * len(written)
     assert all(refusal.startswith(f"{path}: not a table of what a job took") for refusal in refusals)
+    job._write_cost(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"ERROR: {tmp_path}: a folder, which no file replaces; wanted the name of a file"
     path.write_text("s\tcpu_time\n1\t2\n", encoding="utf-8")
     with pytest.raises(ContractError, match="max_rss is missing; wanted a number, at least 0"):
         read_cost(path)

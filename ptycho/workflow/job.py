@@ -68,10 +68,13 @@ def _write_cost(path: StrPath) -> None:
         "max_rss": max(peaks) / 1024,
     }
     cells = [f"{value:.2f}" for value in cost.values()]
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow([*cost, CHECKSUM])
-        table.writerow([*cells, checksum_of(cells)])
+    try:
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, delimiter="\t", lineterminator="\n")
+            table.writerow([*cost, CHECKSUM])
+            table.writerow([*cells, checksum_of(cells)])
+    except WriteError as error:  # this process ends: no hook for exceptions is called any more
+        print(f"ERROR: {error}", file=sys.stderr, flush=True)
 
 
 def checksum_of(cells: Iterable[str]) -> str:
