@@ -204,7 +204,7 @@ def test_a_message_is_one_line_whatever_the_file_holds(tmp_path):
     assert str(ContractError("a.csv: no\n\ud800\\ é")) == r"a.csv: no\n\ud800\ é"
 
 
-def test_a_job_says_in_a_line_what_is_wrong_with_a_file(tmp_path):
+def test_a_job_says_in_a_line_what_is_refused(tmp_path):
     (tmp_path / "scan.npz").write_bytes(b"no")
     code = """
 import sys
@@ -213,10 +213,16 @@ from ptycho.workflow import job
 job.log_to(sys.argv[1])
 open_scan(sys.argv[2])
 """
-    command = [sys.executable, "-c", code, tmp_path / "job.log", tmp_path / "scan.npz"]
-    assert subprocess.run(command, check=False).returncode == 1
-    (line,) = (tmp_path / "job.log").read_text(encoding="utf-8").splitlines()
-    assert line.startswith(f"ERROR: {tmp_path / 'scan.npz'}: not an NPZ, cut short, or damaged")
+    overlap = code.replace("scan import open_scan", "selection import ViewError")
+    overlap = overlap.replace("open_scan(sys.argv[2])", "raise ViewError('no such overlap')")
+    for program, message in (
+        (code, f"ERROR: {tmp_path / 'scan.npz'}: not an NPZ, cut short, or damaged"),
+        (overlap, "ERROR: no such overlap"),
+    ):
+        command = [sys.executable, "-c", program, tmp_path / "job.log", tmp_path / "scan.npz"]
+        assert subprocess.run(command, check=False).returncode == 1
+        (line,) = (tmp_path / "job.log").read_text(encoding="utf-8").splitlines()
+        assert line.startswith(message)
 
 
 def test_pipes_and_folders_are_not_read(tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ptycho.data.object_files import Reconstruction, save_reconstruction
+from ptycho.data.views import View
 from ptycho.reporting.figures import plot_comparison
 from ptycho.reporting.frc_figures import plot_frc
 from ptycho.scoring.evaluate import compare, frc_table
@@ -42,6 +43,21 @@ def test_a_method_that_failed_does_not_stop_the_others(scan, tmp_path, value):
     assert warnings == ["pinn, dense 1000: could not be registered: the log of compare says why"]
     plot_comparison(arrays, {}, "")
     plot_frc(frc_table(arrays), "")
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        (Region(40, 90, 40, 46), "the scored rectangle has 50 × 6 px; wanted 11 px a side at least"),
+        (Region(0, 12, 0, 12), "no exposure lights the scored Region"),
+    ],
+)
+def test_a_rectangle_that_cannot_be_scored_is_refused(scan, region, message):
+    view = view_of(scan)
+    middle = view.exposures[np.abs(scan.ycoords[view.exposures] - scan.ycoords.max()) < 20]
+    part = View(exposures=middle, role=np.zeros(len(middle), np.int8), nn_indices=view.nn_indices, metadata={})
+    with pytest.raises(ContractError, match=rf"\.npz: {message}"):
+        compare({}, scan, part, region)
 
 
 def test_a_truth_that_is_not_finite_where_it_is_scored_is_refused(scan, tmp_path):

@@ -22,7 +22,7 @@ from ptycho.scoring.frc import TABLE_COLUMNS, frc, ssnr_of_truth
 from ptycho.scoring.mean_pattern import mean_pattern_deviance
 from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
 from ptycho.scoring.misfit import SIGNIFICANT, lit_pixels, measure_misfit, misfit_of_shot_noise
-from ptycho.scoring.region import Region
+from ptycho.scoring.region import Region, check_scored
 from ptycho.scoring.registration import AlignmentError, Gauge, align
 from ptycho.workflow.files import ContractError, StrPath
 
@@ -228,6 +228,7 @@ def compare(
     arrays : dict of (h, w) complex64
         "truth" (in a measured study the reference), and method -> aligned object, all on the scored rectangle.
     """
+    check_scored(scan, view, region)
     arrays = {"truth": scan.object[region.box]}
     check_finite(scan.path, "objectGuess", arrays["truth"])
     rows, known, holdout = [], view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)

@@ -14,7 +14,7 @@ from ptycho.data.views import View
 from ptycho.scoring.evaluate import MARGIN_PX, align_if_possible, illumination_on, load_on_grid
 from ptycho.scoring.frc import THRESHOLDS, frc, frc_crossing, half_thresholds, ssnr_of_halves
 from ptycho.scoring.metrics import PARTS
-from ptycho.scoring.region import Region
+from ptycho.scoring.region import Region, check_scored
 from ptycho.workflow.files import StrPath
 
 WARNING = "A prior repeats itself in both halves: this shows repeatability, not accuracy; do not rank methods by it."
@@ -43,8 +43,10 @@ def load_halves(
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If one is no object file, or not finite in and around the scored rectangle.
+        If one is no object file, or not finite in and around the scored rectangle, or as for
+        `ptycho.scoring.region.check_scored`.
     """
+    check_scored(scan, view, region)
     shape = scan.object.shape
     wide = region.widened(MARGIN_PX, shape)
     first, second = (load_on_grid(path, shape)[0][wide.box].astype(np.complex128) for path in paths)

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan
-from ptycho.data.views import View
+from ptycho.data.views import FIT, VALIDATION, View
 from ptycho.physics.forward import illumination
+from ptycho.scoring.metrics import SSIM_WINDOW_PX
 from ptycho.workflow.damage import check_fields, read_json
 from ptycho.workflow.files import ContractError, StrPath
 
@@ -94,6 +95,24 @@ def shared_region(scan: Scan, views: Sequence[View]) -> Region:
     shape = scan.object.shape
     exposures = [view.exposures for view in views]
     return scored_region(illumination(scan.probe, scan.xcoords[kept], scan.ycoords[kept], shape) for kept in exposures)
+
+
+def check_scored(scan: Scan, view: View, region: Region) -> None:
+    """Check that a rectangle can be scored.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is smaller than the window of SSIM, or no exposure that is fitted lights it.
+    """
+    (height, width), fitted = region.shape, view.of_role(FIT, VALIDATION)
+    if min(height, width) < SSIM_WINDOW_PX:
+        raise ContractError(
+            f"{scan.path}: the scored rectangle has {height} × {width} px; wanted {SSIM_WINDOW_PX} px a side at least, "
+            "the window of SSIM: more exposures, or views that overlap"
+        )
+    if not illumination(scan.probe, scan.xcoords[fitted], scan.ycoords[fitted], region.shape, region.origin_px).any():
+        raise ContractError(f"{scan.path}: no exposure lights the scored {region}; wanted one of this scan")
 
 
 def scored_region(illuminations: Iterable[NDArray[np.float64]], threshold: float = 0.1) -> Region:

@@ -105,9 +105,10 @@ def _report_os_error(
 ) -> None:
     """Print a job's last exception to its log and, if files could not be read or written, to the terminal.
 
-    What is wrong with a file is said in a line, without the calls that led to it.
+    What this package refuses, such as a damaged file or an overlap that cannot be met, is said in a line, without the
+    calls that led to it.
     """
-    if isinstance(error, ContractError | WriteError):
+    if type(error).__module__.startswith("ptycho."):
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
     else:
         sys.__excepthook__(kind, error, trace)
