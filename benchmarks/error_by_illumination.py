@@ -13,7 +13,7 @@ import pandas as pd
 from conditions import Condition, print_json, records, selected_conditions, settings_of, study_parser
 from numpy.typing import NDArray
 
-from ptycho.scoring.evaluate import MARGIN_PX, align_if_possible, illumination_on, load_on_grid
+from ptycho.scoring.placement import MARGIN_PX, align_if_possible, illumination_on, load_on_grid
 from ptycho.scoring.region import Region
 
 

@@ -22,8 +22,8 @@ from ptycho.data.canvas import Canvas, merge, parts_of
 from ptycho.data.object_files import paste
 from ptycho.data.scan import Scan, open_scan
 from ptycho.data.views import View, open_view
-from ptycho.scoring.evaluate import MARGIN_PX, illumination_on
 from ptycho.scoring.metrics import score
+from ptycho.scoring.placement import MARGIN_PX, illumination_on
 from ptycho.scoring.region import Region
 from ptycho.scoring.registration import align
 

@@ -12,7 +12,8 @@ from ptycho.physics.forward import illumination, predict_intensity
 from ptycho.physics.noise import reduce_dose, whole_counts
 from ptycho.physics.simulate import simulate_scan
 from ptycho.reporting.summary import detector_notes
-from ptycho.scoring.evaluate import heldout_blocks, illumination_on
+from ptycho.scoring.evaluate import heldout_blocks
+from ptycho.scoring.placement import illumination_on
 from ptycho.scoring.region import Region
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of, write_scan

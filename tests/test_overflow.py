@@ -10,7 +10,7 @@ from ptycho.data.object_files import Reconstruction, paste, save_reconstruction
 from ptycho.physics.forward import MAX_POSITION_PX, cut_patches, illumination, predict_intensity, split_position
 from ptycho.physics.noise import split_photons, whole_counts
 from ptycho.reconstruction.counts import Counts
-from ptycho.scoring.evaluate import load_on_grid
+from ptycho.scoring.placement import load_on_grid
 from ptycho.workflow.files import ContractError
 
 FAR = [2.0**63 - 1024, 2.0**62, 2 * MAX_POSITION_PX, -(2.0**63), -1e300, np.inf, np.nan]

@@ -9,9 +9,9 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize
 from ptycho.scoring import photon_bound
-from ptycho.scoring.evaluate import illumination_on
 from ptycho.scoring.fisher_information import FisherInformation
 from ptycho.scoring.photon_bound import bound_table, draw_errors, solve
+from ptycho.scoring.placement import illumination_on
 from ptycho.scoring.region import Region, shared_region
 from tests.conftest import DOSE, view_of, write_scan
 

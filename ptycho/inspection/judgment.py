@@ -14,10 +14,10 @@ from ptycho.physics.forward import blocks, illumination, predict_intensity
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize
-from ptycho.scoring.evaluate import align_if_possible
 from ptycho.scoring.half_frc import half_frc
 from ptycho.scoring.mean_pattern import mean_pattern_deviance
 from ptycho.scoring.misfit import SIGNIFICANT, Misfit, lit_pixels, measure_misfit, misfit_of_shot_noise
+from ptycho.scoring.placement import align_if_possible
 from ptycho.scoring.region import scored_region
 
 PLACING_EXPOSURES = 12

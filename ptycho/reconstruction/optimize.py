@@ -89,8 +89,25 @@ class Preconditioner:
         return field.view(np.float64).ravel()
 
 
-def _lbfgs(evaluate: Evaluate, size: int, first_step_rms: float, iterations: int, device: Device) -> tuple[Array, Any]:
+def minimize_vector(
+    evaluate: Evaluate, size: int, first_step_rms: float, iterations: int, device: Device = CPU, ftol: float = FTOL
+) -> tuple[Array, Any]:
     """Minimize from zero by L-BFGS in units of the first step.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Takes (size,) float64 of the device, returns value and (size,) float64 gradient.
+    size : int
+        Number of variables.
+    first_step_rms : float
+        RMS of the first trial step.
+    iterations : int
+        Largest number of iterations.
+    device : Device
+        Where the variables are.
+    ftol : float
+        Stop when an iteration lowers the value by less than this fraction of it.
 
     Returns
     -------
@@ -105,14 +122,14 @@ def _lbfgs(evaluate: Evaluate, size: int, first_step_rms: float, iterations: int
 
     start = device.xp.zeros(size)
     if not device.is_host:
-        found = minimize_lbfgs(scaled, start, iterations=iterations, memory=LBFGS_MEMORY, ftol=FTOL, device=device)
+        found = minimize_lbfgs(scaled, start, iterations=iterations, memory=LBFGS_MEMORY, ftol=ftol, device=device)
         return unit * found.x, found
     result = scipy_optimize.minimize(
         scaled,
         start,
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": iterations, "maxcor": LBFGS_MEMORY, "maxfun": 2 * iterations, "ftol": FTOL},
+        options={"maxiter": iterations, "maxcor": LBFGS_MEMORY, "maxfun": 2 * iterations, "ftol": ftol},
     )
     return unit * result.x, result
 
@@ -149,7 +166,7 @@ def minimize(likelihood: Likelihood, obj: Array, tv_weight: float, iterations: i
         prior, prior_gradient = total_variation(trial, device)
         return value + tv_weight * prior, preconditioner.adjoint(gradient + np.float32(tv_weight) * prior_gradient)
 
-    z, result = _lbfgs(evaluate, 2 * obj.size, FIRST_STEP_RMS, iterations, device)
+    z, result = minimize_vector(evaluate, 2 * obj.size, FIRST_STEP_RMS, iterations, device)
     return (obj + preconditioner.step(z)).astype(np.complex64), float(result.fun), int(result.nit)
 
 
@@ -191,4 +208,4 @@ def minimize_slow_phase(likelihood: Likelihood, obj: Array, iterations: int) -> 
         value, gradient = likelihood(trial)
         return value, smooth((gradient * trial.conj()).imag).astype(np.float64).ravel()
 
-    return turned(_lbfgs(evaluate, obj.size, FIRST_PHASE_STEP_RMS_RAD, iterations, device)[0])
+    return turned(minimize_vector(evaluate, obj.size, FIRST_PHASE_STEP_RMS_RAD, iterations, device)[0])

@@ -32,15 +32,15 @@ class Parameters:
 class Gradients:
     """Gradient of a real number E in each of the `Parameters`; None where it is not wanted."""
 
-    object: Array | None = None
+    object: Array = None
     """(H, W) complex64, dE/dRe O + i dE/dIm O."""
-    probe: Array | None = None
+    probe: Array = None
     """(modes, N, N) complex64, dE/dRe P + i dE/dIm P [1/sqrt(photon)]."""
-    shifts: Array | None = None
+    shifts: Array = None
     """(2, M) float64 [1/px]."""
-    flux: Array | None = None
+    flux: Array = None
     """(M,) float64."""
-    background: Array | float | None = None
+    background: Array = None
     """(N, N) float64, zero frequency at [N/2, N/2], or a number, as the background is [px/photon]."""
 
 

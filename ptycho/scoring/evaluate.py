@@ -5,7 +5,7 @@ In a measured study the scan's object is not the truth but a reference reconstru
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,24 +13,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho.data.contract import check_finite
+from ptycho.data.knowledge import MAX_SHIFT_PX
 from ptycho.data.npz import Npz
-from ptycho.data.object_files import load_reconstruction, paste
+from ptycho.data.object_files import Reconstruction, load_reconstruction
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
-from ptycho.physics.forward import blocks, illumination, predict_intensity
+from ptycho.physics.forward import blocks, predict_intensity
 from ptycho.scoring.frc import TABLE_COLUMNS, frc, ssnr_of_truth
+from ptycho.scoring.knowledge import knowledge_errors, without_affine_map
 from ptycho.scoring.mean_pattern import mean_pattern_deviance
 from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
 from ptycho.scoring.misfit import SIGNIFICANT, lit_pixels, measure_misfit, misfit_of_shot_noise
+from ptycho.scoring.placement import MARGIN_PX, NO_GAUGE, align_if_possible, illumination_on, on_object_plane
 from ptycho.scoring.region import Region, check_scored
-from ptycho.scoring.registration import AlignmentError, Gauge, align
+from ptycho.scoring.registration import Gauge
 from ptycho.workflow.files import ContractError, StrPath
-
-NO_GAUGE = Gauge(**{field.name: np.nan for field in fields(Gauge)})
-"""Gauge of an estimate that cannot be registered."""
-
-MARGIN_PX = 32
-"""Margin around the scored rectangle from which alignment shifts data in."""
 
 _logger = logging.getLogger(__name__)
 
@@ -63,85 +60,6 @@ def heldout_blocks(
         yield valid_values(counts), valid_values(mean)
 
 
-def load_on_grid(path: StrPath, shape: tuple[int, ...]) -> tuple[NDArray[np.complexfloating], dict[str, Any]]:
-    """Read a reconstruction and place it in the object plane.
-
-    Parameters
-    ----------
-    path : path
-        Object file.
-    shape : (int, int)
-        Rows and columns of the object plane.
-
-    Returns
-    -------
-    obj : (H, W) complex64
-        Outside the reconstruction: the mean modulus of its well-illuminated pixels.
-    metadata : dict
-        Metadata of the file.
-
-    Raises
-    ------
-    ptycho.workflow.files.ContractError
-        If the file is no object file, or its object has no pixel on the object plane.
-    """
-    reconstruction, metadata = load_reconstruction(path)
-    obj, weight = reconstruction.object, reconstruction.illumination
-    axes = zip(reconstruction.origin_px, obj.shape, shape, strict=True)
-    if not all(-size < first < total for first, size, total in axes):
-        raise ContractError(
-            f"{path}: an object of {obj.shape} px from 'origin_px' {reconstruction.origin_px} on; wanted one on the "
-            f"object plane of {tuple(shape)} px"
-        )
-    fill = np.mean(np.abs(obj)[weight > 0.1 * np.median(weight)])
-    height, width = shape
-    return paste(obj, reconstruction.origin_px, (height, width), fill=fill), metadata
-
-
-def illumination_on(region: Region, scan: Scan, view: View) -> NDArray[np.float64]:
-    """Illumination of a region by the fit and validation exposures of a view, (h, w) float64 [photon/px]."""
-    exposures = view.of_role(FIT, VALIDATION)
-    positions, scale = (
-        (scan.xcoords[exposures], scan.ycoords[exposures]),
-        scan.detector.select(exposures).exposure_scale,
-    )
-    return illumination(scan.probe, *positions, region.shape, region.origin_px, scale=scale)
-
-
-def align_if_possible(
-    estimate: NDArray[np.complexfloating],
-    truth: NDArray[np.complexfloating],
-    weight: NDArray[np.floating],
-    region: tuple[slice, slice],
-    *,
-    name: StrPath,
-) -> tuple[NDArray[np.complexfloating], Gauge]:
-    """Align an estimate; if it cannot be registered, log a warning and fit scale, phase and ramp in place.
-
-    Parameters
-    ----------
-    estimate, truth, weight, region
-        As for `ptycho.scoring.registration.align`.
-    name : str or path
-        What the log calls the estimate.
-
-    Returns
-    -------
-    aligned : (h, w) complex
-    gauge : Gauge
-        Its shift is NaN if the estimate was not registered; `NO_GAUGE` if nothing could be fitted.
-    """
-    try:
-        return align(estimate, truth, weight, region)
-    except AlignmentError as error:
-        _logger.warning("%s: not registered, scored where it is: %s", name, error)
-    try:
-        aligned, gauge = align(estimate, truth, weight, region, max_shift_px=0)
-        return aligned, replace(gauge, shift_y_px=np.nan, shift_x_px=np.nan)
-    except AlignmentError:  # there is nothing to fit a scale to
-        return estimate[region], NO_GAUGE
-
-
 def heldout_scores(obj: NDArray[np.complexfloating], scan: Scan, view: View) -> dict[str, float]:
     """Compare the holdout exposures of a view with what an object on the scan's object plane predicts.
 
@@ -166,8 +84,29 @@ def heldout_scores(obj: NDArray[np.complexfloating], scan: Scan, view: View) -> 
     }
 
 
+def _aligned_scores(
+    on_grid: NDArray[np.complexfloating], scan: Scan, view: View, region: Region, *, name: StrPath
+) -> tuple[dict[str, float], NDArray[np.complexfloating], Gauge]:
+    """Return the metrics of an object on the object plane, its scored rectangle aligned, and the gauge removed."""
+    wide = region.widened(MARGIN_PX, scan.object.shape)
+    truth, inner = scan.object[wide.box], region.inside(wide)
+    if not np.isfinite(on_grid[wide.box]).all():
+        _logger.warning("%s: some values are not finite; all its scores are NaN", name)
+        return dict.fromkeys(METRICS, np.nan), on_grid[wide.box][inner], NO_GAUGE
+    aligned, gauge = align_if_possible(on_grid[wide.box], truth, illumination_on(wide, scan, view), inner, name=name)
+    return score(aligned, truth[inner]), aligned, gauge
+
+
+def _with_known(path: StrPath, reconstruction: Reconstruction, known: Scan, view: View) -> dict[str, float]:
+    """Return `heldout_scores` with what was taken for known; its windows may leave the object plane."""
+    obj = on_object_plane(path, reconstruction, known.object.shape, margin := int(MAX_SHIFT_PX))
+    plane = np.broadcast_to(np.complex64(1), obj.shape)  # for its shape alone
+    moved = replace(known, xcoords=known.xcoords + margin, ycoords=known.ycoords + margin, object=plane)
+    return heldout_scores(obj, moved, view)
+
+
 def score_method(
-    obj_path: StrPath, scan: Scan, view: View, region: Region
+    obj_path: StrPath, scan: Scan, view: View, region: Region, known: Scan | None = None
 ) -> tuple[dict[str, float], NDArray[np.complex64]]:
     """Score one reconstruction.
 
@@ -179,6 +118,10 @@ def score_method(
         What was reconstructed.
     region : Region
         Scored rectangle.
+    known : Scan, optional
+        The scan with what the method took for known, where that is not the scan's own. There are three more values
+        then: see `ptycho.scoring.knowledge.knowledge_errors`; and `error_affine`, the error of the object without the
+        affine map of its positions.
 
     Returns
     -------
@@ -188,26 +131,25 @@ def score_method(
     aligned : (h, w) complex64
         The scored rectangle.
     """
-    on_grid, metadata = load_on_grid(obj_path, scan.object.shape)
-    heldout = heldout_scores(on_grid, scan, view)
-    wide = region.widened(MARGIN_PX, scan.object.shape)
-    truth, inner = scan.object[wide.box], region.inside(wide)
-    cost = {} if metadata.get("cpu_s") is None else {"cpu_s": metadata["cpu_s"]}
-    aligned: NDArray[np.complexfloating]
-    if np.isfinite(on_grid[wide.box]).all():
-        aligned, gauge = align_if_possible(
-            on_grid[wide.box], truth, illumination_on(wide, scan, view), inner, name=obj_path
-        )
-        values = score(aligned, truth[inner])
+    reconstruction, metadata = load_reconstruction(obj_path)
+    on_grid = on_object_plane(obj_path, reconstruction, scan.object.shape)
+    values, aligned, gauge = _aligned_scores(on_grid, scan, view, region, name=obj_path)
+    if known is None:
+        heldout = heldout_scores(on_grid, scan, view)
     else:
-        _logger.warning("%s: some values are not finite; all its scores are NaN", obj_path)
-        aligned, gauge, values = on_grid[wide.box][inner], NO_GAUGE, dict.fromkeys(METRICS, np.nan)
+        heldout = _with_known(obj_path, reconstruction, known, view)
+        exposures = view.of_role(FIT, VALIDATION)
+        unbent = without_affine_map(reconstruction, known, scan, exposures)
+        plane = on_object_plane(obj_path, unbent, scan.object.shape)
+        heldout |= knowledge_errors(known, scan, exposures)
+        heldout["error_affine"] = _aligned_scores(plane, scan, view, region, name=obj_path)[0]["error"]
+    cost = {} if metadata.get("cpu_s") is None else {"cpu_s": metadata["cpu_s"]}
     removed = {"shift_px": gauge.shift_px, "ramp_rad_per_px": gauge.ramp_rad_per_px, **asdict(gauge)}
     return {**values, **heldout, **removed, **cost}, aligned.astype(np.complex64)
 
 
 def compare(
-    objects: Mapping[str, StrPath], scan: Scan, view: View, region: Region
+    objects: Mapping[str, StrPath], scan: Scan, view: View, region: Region, known: Scan | None = None
 ) -> tuple[pd.DataFrame, dict[str, NDArray[np.complex64]]]:
     """Score all methods of one condition.
 
@@ -219,6 +161,8 @@ def compare(
         What was reconstructed.
     region : Region
         Scored rectangle.
+    known : Scan, optional
+        As for `score_method`; for all methods.
 
     Returns
     -------
@@ -231,10 +175,10 @@ def compare(
     check_scored(scan, view, region)
     arrays = {"truth": scan.object[region.box]}
     check_finite(scan.path, "objectGuess", arrays["truth"])
-    rows, known, holdout = [], view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
-    null = {"mean_pattern_deviance": mean_pattern_deviance(scan, known, holdout)} if len(holdout) else {}
+    rows, fitted, holdout = [], view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
+    null = {"mean_pattern_deviance": mean_pattern_deviance(scan, fitted, holdout)} if len(holdout) else {}
     for method, path in objects.items():
-        values, arrays[method] = score_method(path, scan, view, region)
+        values, arrays[method] = score_method(path, scan, view, region, known)
         values |= null
         rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
     return pd.DataFrame(rows), arrays

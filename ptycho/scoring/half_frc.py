@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ptycho.data.contract import check_finite
 from ptycho.data.scan import Scan
 from ptycho.data.views import View
-from ptycho.scoring.evaluate import MARGIN_PX, align_if_possible, illumination_on, load_on_grid
 from ptycho.scoring.frc import THRESHOLDS, frc, frc_crossing, half_thresholds, ssnr_of_halves
 from ptycho.scoring.metrics import PARTS
+from ptycho.scoring.placement import MARGIN_PX, align_if_possible, illumination_on, load_on_grid
 from ptycho.scoring.region import Region, check_scored
 from ptycho.workflow.files import StrPath
 

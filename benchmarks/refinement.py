@@ -1,0 +1,173 @@
+"""What a refinement mends: TV-MAP with wrong positions or a wrong probe, with refined ones, and with exact ones.
+
+Simulates the test split of the default study's scan (or that of another seed of the source) at one dose, tells wrong
+positions and a wrong probe, refines them, and runs TV-MAP with what is exact, told and refined. Prints one row of CSV a
+run:
+
+position_rms_px, position_rms_affine_px
+    What is left of the errors of positions, rms length: without their mean, and without an affine map of the scan.
+probe_error
+    1 - |⟨P, Q⟩| of the normalized probes, at the shift where it is least.
+error, error_affine
+    The study's error of the object, and that after the affine map of the positions was removed from it as well.
+heldout_deviance
+    Of the exposures that nothing was fitted to. Where positions are refined, theirs are found under the object.
+
+    python benchmarks/refinement.py --flaws positions-2 defocus-30 --seeds 0 1 2 > refinement.csv
+"""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from conditions import usable_exposures
+from detector import by_tv, make_scan
+from numpy.typing import NDArray
+
+from ptycho.data.object_files import Reconstruction, save_reconstruction
+from ptycho.data.scan import Scan
+from ptycho.data.views import HOLDOUT, View, make_view
+from ptycho.physics.probes import scale_to, zone_plate_probe
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.refinement import RefinementOptions, locate, refine
+from ptycho.scoring.evaluate import score_method
+from ptycho.scoring.region import shared_region
+from ptycho.workflow import job
+from ptycho.workflow.config import CONFIG, load_config
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """What is wrong, and what is therefore refined."""
+
+    unknown: tuple[str, ...]
+    position_rms_px: float = 0.0
+    """RMS length of independent errors of the positions."""
+    drift_rms_px: float = 0.0
+    """RMS length of errors that change slowly along the scan."""
+    defocus: float = 0.0
+    """Error of the defocus, as a fraction of it."""
+
+
+SCORES = (
+    "position_rms_px",
+    "position_rms_affine_px",
+    "probe_error",
+    "error",
+    "error_affine",
+    "ssim_phase",
+    "heldout_deviance",
+    "cpu_s",
+)
+FLAWS = {
+    "none": Flaw(("positions", "probe")),
+    "positions-0.5": Flaw(("positions",), position_rms_px=0.5),
+    "positions-2": Flaw(("positions",), position_rms_px=2),
+    "positions-5": Flaw(("positions",), position_rms_px=5),
+    "drift-2": Flaw(("positions",), drift_rms_px=2),
+    "defocus-10": Flaw(("probe",), defocus=0.1),
+    "defocus-30": Flaw(("probe",), defocus=0.3),
+    "positions-2-defocus-30": Flaw(("positions", "probe"), position_rms_px=2, defocus=0.3),
+}
+
+
+def drift(count: int, rms_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return (2, count) shifts [px]: three slow waves of random phase along the scan."""
+    time = np.linspace(0, 2 * np.pi, count)
+    waves = sum(rng.normal(size=(2, 1)) * np.sin(k * time + 2 * np.pi * rng.random((2, 1))) / k for k in (1, 2, 3))
+    return waves * rms_px / np.sqrt((waves**2).sum(0).mean())
+
+
+def told(scan: Scan, flaw: Flaw, seed: int) -> Scan:
+    """Return the scan with what the methods are told."""
+    rng, count = np.random.default_rng([seed, 1010]), len(scan)
+    errors = rng.normal(0, flaw.position_rms_px / np.sqrt(2), (2, count))
+    if flaw.drift_rms_px:
+        errors = errors + drift(count, flaw.drift_rms_px, rng)
+    probe = scan.probe
+    if flaw.defocus:
+        wrong = zone_plate_probe(
+            64, pupil_px=13.0, stop=0.3, defocus_px=26.0 * (1 + flaw.defocus), astigmatism_rad=0.6, coma_rad=0.4
+        )
+        probe = scale_to(wrong, float((np.abs(scan.probe) ** 2).sum()))[None]
+    return replace(scan, ycoords=scan.ycoords + errors[0], xcoords=scan.xcoords + errors[1], probe=probe)
+
+
+def with_shifts(scan: Scan, exposures: NDArray[np.int64], shifts: NDArray[np.float64]) -> Scan:
+    """Return a scan with some exposures moved by (2, m) shifts."""
+    moved = np.stack([scan.ycoords, scan.xcoords])
+    moved[:, exposures] += shifts
+    return replace(scan, ycoords=moved[0], xcoords=moved[1])
+
+
+class Case:
+    """A scan, its view and region, and how reconstructions of it are scored."""
+
+    def __init__(self, scan: Scan, view: View, folder: str):
+        self.scan, self.view, self.path = scan, view, Path(folder, "object.npz")
+        self.region, self.fitted = shared_region(scan, [view]), usable_exposures(view)
+
+    def score(self, result: Reconstruction, known: Scan) -> dict[str, float]:
+        """Score a reconstruction that was made with what is `known`."""
+        save_reconstruction(self.path, result, method="tv")
+        scores, _ = score_method(self.path, self.scan, self.view, self.region, known)
+        return {name: scores[name] for name in SCORES}
+
+
+def run_case(name: str, options: argparse.Namespace, seed: int, folder: str) -> list[dict[str, Any]]:
+    """Reconstruct one scan with what is exact, told and refined."""
+    config, flaw = load_config(CONFIG / "config.yaml"), FLAWS[name]
+    config["source"] |= {"seed": options.source_seed, "object": {"kind": options.object}}
+    scan = make_scan(Path(folder, "scan.npz"), config, argparse.Namespace(dose=options.dose, seed=seed), "perfect")
+    rng = np.random.default_rng(seed)
+    view = make_view(scan, config["views"][options.view], config["grouping"]["holdout_fraction"], rng)
+    case, wrong = Case(scan, view, folder), told(scan, flaw, seed)
+    labels = {"flaw": name, "dose": options.dose, "view": options.view, "seed": seed}
+    clock = job.CpuClock()
+    refinement = refine(Counts.of(wrong, case.fitted), wrong.probe, RefinementOptions(unknown=flaw.unknown), seed=seed)
+    cost = clock.seconds
+    print(refinement.history.to_string(), file=sys.stderr)
+    parameters = refinement.parameters
+    known = replace(with_shifts(wrong, case.fitted, parameters.shifts), probe=parameters.probe)
+    rows = []
+    for knowledge, told_scan in {"exact": scan, "told": wrong, "refined": known}.items():
+        if knowledge not in options.knowledge:
+            continue
+        result = by_tv(told_scan, view, config, seed)
+        if knowledge == "refined" and "positions" in flaw.unknown:
+            holdout = view.of_role(HOLDOUT)
+            shifts, _ = locate(Counts.of(told_scan, holdout), refinement, flaw.unknown, seed=seed)
+            told_scan = with_shifts(told_scan, holdout, shifts)
+        row = labels | {"knowledge": knowledge} | case.score(result, told_scan)
+        rows.append(row | {"refinement_cpu_s": cost if knowledge == "refined" else 0.0})
+    return rows
+
+
+def main() -> None:
+    """Parse the command line, run, print CSV."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--flaws", nargs="+", default=list(FLAWS), choices=FLAWS, help="default: all")
+    add("--dose", type=int, default=10_000, help="incident photons per exposure (default: %(default)s)")
+    add("--view", default="dense", help="overlap view of the default study (default: %(default)s)")
+    add("--seeds", type=int, nargs="+", default=[0], help="seeds of noise and errors (default: %(default)s)")
+    add("--source-seed", type=int, default=20, help="seed of object and scan (default: the study's, %(default)s)")
+    add("--object", default="dead_leaves", help="kind of object (default: %(default)s)")
+    add("--knowledge", nargs="+", default=["exact", "told", "refined"], help="what TV-MAP knows (default: all)")
+    options = parser.parse_args()
+    job.limit_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.flaws:
+            for seed in options.seeds:
+                rows += run_case(name, options, seed, folder)
+    pd.DataFrame(rows).round(5).to_csv(sys.stdout, index=False)
+
+
+if __name__ == "__main__":
+    main()

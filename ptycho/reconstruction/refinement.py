@@ -1,0 +1,294 @@
+"""Refine what nobody knows exactly: probe, positions, flux and background, together with the object.
+
+A flat object is fitted to what is recorded. Large errors of positions are then searched for, exposure by exposure, and
+smaller ones removed by Newton's method, in turns with the object. From there on everything unknown moves at once, by
+L-BFGS on the Poisson likelihood with a total-variation prior: object, positions (as phase ramps; Guizar-Sicairos and
+Fienup, Opt. Express 16, 7264, 2008), probe, flux and background (Thibault and Guizar-Sicairos, New J. Phys. 14, 063004,
+2012). It takes turns with smooth deformations of object and positions, until nothing moves.
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ptycho.data.object_files import paste
+from ptycho.physics.displacement import affine_residual, rms_px, spread_px
+from ptycho.physics.forward import as_modes
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.deformation import minimize_deformation
+from ptycho.reconstruction.devices import CPU, Device
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
+from ptycho.reconstruction.optimize import FIRST_STEP_RMS, minimize_vector, total_variation
+from ptycho.reconstruction.parameters import Parameters
+from ptycho.reconstruction.passes import Array
+from ptycho.reconstruction.position_search import Reach, newton_steps, search, without_trend
+from ptycho.reconstruction.prior import ShiftPrior
+from ptycho.reconstruction.variables import UNKNOWNS, Variables
+
+TV_WEIGHT = 8.0
+"""λ in units of the square root of the mean count per valid pixel: a typical choice of TV-MAP."""
+START_WEIGHT, START_BACKGROUND, START_ITERATIONS = 2.0, 0.3, 15
+"""λ in units of `TV_WEIGHT`, background in units of the noise level, and L-BFGS iterations, of the first object."""
+SEARCHES, TRIES, SEARCH_WEIGHT = 10, 16, 4.0
+"""Searches for large errors, trials in each, and λ of the object meanwhile in units of `TV_WEIGHT`."""
+NEWTON_CYCLES, OBJECT_ITERATIONS = 8, 4
+"""Newton steps of the positions, and L-BFGS iterations of the object before each."""
+NEWTON_WEIGHTS, NEWTON_BACKGROUNDS = (2.0, 0.5), (0.3, 0.1)
+"""First and last λ and background of these cycles."""
+JOINT_ITERATIONS, DEFORMATION_ITERATIONS, JOINT_BACKGROUND = 40, 15, 0.02
+"""L-BFGS iterations of a round over everything unknown, and over deformations; background of both."""
+FTOL = 1.0e-6
+"""L-BFGS stops when a step lowers the objective by less than this fraction: positions are in its last digits."""
+LOCATE_CYCLES = 8
+"""Searches for the positions of exposures under a known object, each followed by a Newton step."""
+FLUX_STEPS = 3
+"""Fixed-point steps of the flux of an exposure under a known object."""
+STILL = {"moved_px": 0.01, "moved_probe": 2.0e-4, "moved_flux": 1.0e-3, "moved_background": 1.0e-3}
+"""A round that moves everything by less is the last: positions [px] (rms, without their affine map), probe (1 -
+correlation), flux (rms, relative), and background, in units of the mean count per pixel."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinementOptions:
+    """What is refined, and for how long."""
+
+    unknown: tuple[str, ...]
+    """What is refined beside the object, of `UNKNOWNS`."""
+    search_px: float = 10.0
+    """Largest error of a position that is searched for [px]; 0: positions are within about 2 px."""
+    rounds: int = 12
+    """Largest number of rounds over everything unknown."""
+
+    def __post_init__(self) -> None:
+        if strange := set(self.unknown) - set(UNKNOWNS):
+            raise ValueError(f"unknown: {sorted(strange)}; wanted some of {list(UNKNOWNS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refinement:
+    """What was found."""
+
+    parameters: Parameters
+    """Object on the canvas, probe, shifts, flux and background."""
+    origin_px: tuple[int, int]
+    """Row and column of the canvas's first pixel."""
+    history: pd.DataFrame
+    """One row a step: step, deviance (mean per valid pixel), and what moved, see `STILL`."""
+
+
+class _Refiner:
+    """The steps of a refinement, and what they have in common."""
+
+    def __init__(self, counts: Counts, probe: NDArray[np.complexfloating], options: RefinementOptions, device: Device):
+        self.options, self.device = options, device
+        margin = int(np.ceil(options.search_px)) + 2 if "positions" in options.unknown else 0
+        self.likelihood = JointLikelihood(counts, probe, margin_px=margin, device=device)
+        self.tv_weight = TV_WEIGHT * self.likelihood.noise_level()
+        self.positions = np.stack([counts.ycoords, counts.xcoords])
+        self.moves = "positions" in options.unknown
+        self.rows: list[dict[str, Any]] = []
+
+    def start(self, probe: NDArray[np.complexfloating]) -> Parameters:
+        """Return a flat object with what is recorded."""
+        counts, xp = self.likelihood.counts, self.device.xp
+        flat = xp.full(self.likelihood.shape, counts.mean_transmittance(probe), np.complex64)
+        return Parameters(
+            object=flat,
+            probe=self.device.to_device(as_modes(probe).astype(np.complex64)),
+            shifts=np.zeros((2, len(counts))),
+            flux=np.ones(len(counts)),
+            background=0.0,
+        )
+
+    def spread(self, parameters: Parameters) -> float:
+        """Return the standard deviation of the shifts along one axis [px]."""
+        return spread_px(parameters.shifts, self.positions)
+
+    def minimize(
+        self, parameters: Parameters, unknown: Collection[str], weight: float, background: float, iterations: int
+    ) -> Parameters:
+        """Minimize over the object and what else is said to be unknown."""
+        smoothed = self.likelihood.with_background(0.0 if "background" in unknown else background)
+        likelihood = smoothed.anchored(parameters.shifts)
+        variables, tv_weight = Variables(likelihood, parameters, unknown), weight * self.tv_weight
+        prior = ShiftPrior(self.spread(parameters))
+
+        def evaluate(z: Array) -> tuple[float, Array]:
+            trial, pull = variables.parameters(z, self.device)
+            value, gradients = likelihood.evaluate(trial, ("object", *(gradient_of(name) for name in unknown)))
+            variation, variation_gradient = total_variation(trial.object, self.device)
+            gradients = replace(gradients, object=gradients.object + np.float32(tv_weight) * variation_gradient)
+            value += tv_weight * variation
+            if "positions" in unknown:
+                chance, chance_gradient = prior(trial.shifts)
+                gradients, value = replace(gradients, shifts=gradients.shifts + chance_gradient), value + chance
+            return value, pull(gradients)
+
+        z, _ = minimize_vector(evaluate, variables.size, FIRST_STEP_RMS, iterations, self.device, FTOL)
+        return variables.parameters(z, self.device)[0]
+
+    def searched(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+        """Search for large errors of positions with a radius that falls, in turns with the object."""
+        largest = self.options.search_px
+        for number in tqdm(range(SEARCHES), desc="search for positions", unit="search"):
+            spread = self.spread(parameters) if number else largest / 2
+            likelihood = self.likelihood.with_background(START_BACKGROUND).anchored(parameters.shifts)
+            radius = largest * (1 - number / SEARCHES)
+            reach = Reach(radius_px=radius, largest_px=largest, spread_px=spread)
+            found = replace(parameters, shifts=search(likelihood, parameters, reach, TRIES, rng))
+            shifts = newton_steps(likelihood.anchored(found.shifts), found)
+            if number < SEARCHES - 2:
+                shifts = without_trend(shifts, self.positions)
+            moved = replace(found, shifts=shifts)
+            parameters = self.note("search", parameters, self.minimize(moved, (), SEARCH_WEIGHT, START_BACKGROUND, 4))
+        return parameters
+
+    def newton(self, parameters: Parameters) -> Parameters:
+        """Alternate Newton steps of the positions with the object, while prior and background fall."""
+        weights, backgrounds = (np.geomspace(*ends, NEWTON_CYCLES) for ends in (NEWTON_WEIGHTS, NEWTON_BACKGROUNDS))
+        others = tuple(name for name in self.options.unknown if name != "positions")
+        for weight, background in zip(weights, backgrounds, strict=True):
+            found = self.minimize(parameters, others, float(weight), float(background), OBJECT_ITERATIONS)
+            likelihood = self.likelihood.with_background(float(background)).anchored(found.shifts)
+            parameters = self.note("newton", parameters, replace(found, shifts=newton_steps(likelihood, found)))
+        return parameters
+
+    def round(self, parameters: Parameters) -> Parameters:
+        """Move everything unknown at once, then deform object and positions."""
+        found = self.minimize(parameters, self.options.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS)
+        if self.moves:
+            likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(found.shifts)
+            prior = ShiftPrior(self.spread(found))
+            found = minimize_deformation(likelihood, found, self.tv_weight, prior, DEFORMATION_ITERATIONS)
+        return self.note("round", parameters, found)
+
+    def note(self, step: str, before: Parameters, after: Parameters) -> Parameters:
+        """Add a row to the history; return what came after."""
+        residual, _ = affine_residual(after.shifts - before.shifts, self.positions)
+        likelihood = self.likelihood.anchored(after.shifts)
+        deviance = 2 * likelihood.per_exposure(after).sum() / likelihood.n_values
+        flux, background = np.log(after.flux / before.flux), float(np.mean(after.background - before.background))
+        moved = {
+            "moved_px": rms_px(residual),
+            "moved_probe": mismatch(before.probe, after.probe, self.device),
+            "moved_flux": float(np.sqrt((flux**2).mean())),
+            "moved_background": abs(background) / likelihood.noise_level() ** 2,
+        }
+        self.rows.append({"step": step, "deviance": float(deviance), **moved})
+        return after
+
+
+def gradient_of(name: str) -> str:
+    """Return the field of `Gradients` that an unknown has."""
+    return {"positions": "shifts"}.get(name, name)
+
+
+def mismatch(first: Array, second: Array, device: Device = CPU) -> float:
+    """Return 1 - |⟨P, Q⟩| / (‖P‖ ‖Q‖) of two probes with as many modes."""
+    xp = device.xp
+    norm = xp.sqrt((xp.abs(first) ** 2).sum() * (xp.abs(second) ** 2).sum())
+    return max(1 - float(xp.abs((first.conj() * second).sum()) / norm), 0.0)
+
+
+def refine(
+    counts: Counts,
+    probe: NDArray[np.complexfloating],
+    options: RefinementOptions,
+    *,
+    seed: int,
+    device: Device = CPU,
+) -> Refinement:
+    """Refine object and what else is unknown of some exposures.
+
+    Parameters
+    ----------
+    counts : Counts
+        Photons, with recorded positions, flux and background.
+    probe : (modes, N, N) complex
+        Recorded illumination [sqrt(photon)]; its photons are kept.
+    options : RefinementOptions
+        What is refined.
+    seed : int
+        Seed of the search for large errors of positions.
+    device : Device
+        Where to compute.
+
+    Returns
+    -------
+    Refinement
+        Shifts are relative to the recorded positions, flux to the recorded flux, and the background comes on top of the
+        recorded one.
+    """
+    refiner = _Refiner(counts, probe, options, device)
+    parameters = refiner.minimize(refiner.start(probe), (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
+    if refiner.moves and options.search_px:
+        parameters = refiner.searched(parameters, np.random.default_rng(seed))
+    if refiner.moves:
+        parameters = refiner.newton(parameters)
+    for _ in tqdm(range(options.rounds), desc="joint refinement", unit="round"):
+        parameters = refiner.round(parameters)
+        moving = {name: refiner.rows[-1][name] for name, least in STILL.items() if refiner.rows[-1][name] >= least}
+        if not moving:
+            break
+    else:
+        found = ", ".join(f"{name} {value:.2g}" for name, value in moving.items())
+        _logger.warning("After %d rounds the refinement still moves: %s.", options.rounds, found)
+    return Refinement(parameters=parameters, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(refiner.rows))
+
+
+def locate(
+    counts: Counts, found: Refinement, unknown: Collection[str], *, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find positions and flux of exposures that a refinement has not seen, under its object.
+
+    Parameters
+    ----------
+    counts : Counts
+        Photons of the m exposures, with recorded positions and flux.
+    found : Refinement
+        Object, probe and background; and the shifts of other exposures, which say how large errors are.
+    unknown : collection of str
+        What the refinement has refined: "positions" and "flux" are found.
+    seed : int
+        Seed of the search.
+
+    Returns
+    -------
+    shifts : (2, m) float64
+        What is to be added to the recorded rows and columns [px].
+    flux : (m,) float64
+        Factors of the recorded flux.
+    """
+    known, rng = found.parameters, np.random.default_rng(seed)
+    common, spread = known.shifts.mean(1, keepdims=True), max(float(known.shifts.std()), STILL["moved_px"])
+    reach = 4 * spread + float(np.abs(common).max())
+    likelihood = JointLikelihood(counts, known.probe, margin_px=int(np.ceil(reach)) + 2)
+    likelihood = likelihood.with_background(JOINT_BACKGROUND)
+    top, left = np.subtract(found.origin_px, likelihood.origin_px)
+    fill = complex(np.abs(known.object).mean())
+    here = replace(
+        known,
+        object=paste(known.object, (int(top), int(left)), likelihood.shape, fill),
+        shifts=np.repeat(common, len(counts), axis=1),
+        flux=np.ones(len(counts)),
+    )
+    if "positions" in unknown:
+        for radius in reach * np.geomspace(1, 0.05, LOCATE_CYCLES):
+            where = Reach(radius_px=float(radius), largest_px=reach, spread_px=spread)
+            here = replace(here, shifts=search(likelihood, here, where, TRIES, rng))
+            here = replace(here, shifts=newton_steps(likelihood.anchored(here.shifts), here))
+    if "flux" in unknown:  # at the minimum, what is predicted has as many photons as were counted
+        likelihood = likelihood.anchored(here.shifts)
+        for _ in range(FLUX_STEPS):
+            slope = likelihood.evaluate(here, ("flux",))[1].flux
+            total = counts.frames(np.arange(len(counts))).sum((1, 2))
+            here = replace(here, flux=here.flux * total / (total + here.flux * slope))
+    return here.shifts, here.flux

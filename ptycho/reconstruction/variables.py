@@ -1,0 +1,220 @@
+"""What a joint minimization moves: changes of object, positions, probe, flux and background as one vector.
+
+Every variable is scaled so that the curvature of the likelihood along it is about that along a detail of the object:
+L-BFGS does not know scales. Changes of the probe are of two kinds at once: of single pixels, and of low-order
+aberrations, smooth phases of its spectrum, which are what optics differ in and what pixels find slowly. The photons of
+the probe stay what they are, and so does the mean flux: a factor of either cannot be told from one of the object.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import fftfreq
+
+from ptycho.reconstruction.devices import Device
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
+from ptycho.reconstruction.optimize import Preconditioner
+from ptycho.reconstruction.parameters import Gradients, Parameters
+from ptycho.reconstruction.passes import Array
+
+UNKNOWNS = ("probe", "positions", "flux", "background")
+"""What can be refined beside the object."""
+ABERRATION_ORDER = 4
+"""Highest order of the aberrations: the fourth has defocus, astigmatism, coma and spherical aberration."""
+SHIFT_DAMPING = 0.05
+"""Added to the information on an exposure's position, in units of the mean: what is weakly known moves little."""
+FIRST_BACKGROUND = 0.02
+"""Constant background that a refinement starts from, in units of the mean count per pixel: at zero it would stay."""
+
+Pullback = Callable[[Gradients], Array]
+"""Takes the gradients over the parameters, returns that over a part's variables, (size,) float64."""
+
+
+class _Part(Protocol):
+    """Some of the variables."""
+
+    size: int
+
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+        """Return the parameters with those of this part at (size,) variables, and the way of gradients back to them."""
+        ...
+
+
+class _Object:
+    """Changes of the object, preconditioned."""
+
+    def __init__(self, start: Parameters, likelihood: JointLikelihood, illumination: Array):
+        self.start, self.preconditioner = start.object, Preconditioner(illumination, likelihood.device)
+        self.size = 2 * start.object.size
+
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+        obj = (self.start + self.preconditioner.step(z)).astype(np.complex64)
+        return replace(parameters, object=obj), lambda gradients: self.preconditioner.adjoint(gradients.object)
+
+
+class _Positions:
+    """Shifts of all exposures, each in the axes and units in which its likelihood is round."""
+
+    def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
+        self.start = start.shifts
+        information = likelihood.device.to_host(likelihood.shift_information(start))
+        self.root = np.sqrt(curvature) * inverse_root(information)
+        self.size = 2 * len(information)
+
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+        moved = np.einsum("mij,mj->im", self.root, z.reshape(-1, 2))
+
+        def pull(gradients: Gradients) -> Array:
+            return np.einsum("mij,im->mj", self.root, gradients.shifts).ravel()
+
+        return replace(parameters, shifts=self.start + moved), pull
+
+
+def inverse_root(information: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return C with C Cᵀ the inverse of each damped (M, 2, 2) matrix, (M, 2, 2); see `SHIFT_DAMPING`."""
+    mean = np.trace(information, axis1=1, axis2=2).mean() / 2
+    damped = information + SHIFT_DAMPING * mean * np.eye(2)
+    return np.linalg.inv(np.linalg.cholesky(damped)).transpose(0, 2, 1)
+
+
+class _Probe:
+    """Changes of the probe's pixels and its aberrations, at constant photons."""
+
+    def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
+        device = self.device = likelihood.device
+        self.fft = device.fft
+        self.spectrum = self.fft.fft2(start.probe)
+        self.power = float((device.xp.abs(start.probe) ** 2).sum())
+        square = float((device.xp.abs(start.object) ** 2).mean())
+        exposures = len(likelihood.counts)
+        self.pixel_unit = np.sqrt(curvature / (2 * exposures * square))
+        self.phases = device.to_device(aberrations(device.to_host(self.spectrum), ABERRATION_ORDER))
+        self.phase_unit = np.sqrt(curvature / (2 * exposures * square * self.power))
+        self.shape = start.probe.shape
+        self.n_phases, self.size = len(self.phases), len(self.phases) + 2 * start.probe.size
+
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+        xp = self.device.xp
+        phase = xp.tensordot(z[: self.n_phases] * self.phase_unit, self.phases, 1)
+        aberrated = self.spectrum * xp.exp(1j * phase).astype(np.complex64)
+        pixels = z[self.n_phases :].view(np.complex128).reshape(self.shape) * self.pixel_unit
+        free = self.fft.ifft2(aberrated) + pixels.astype(np.complex64)
+        scale = np.sqrt(self.power / float((xp.abs(free) ** 2).sum()))
+        probe = (free * scale).astype(np.complex64)
+
+        def pull(gradients: Gradients) -> Array:
+            gradient = gradients.probe.astype(np.complex128)
+            along = float((probe.conj() * gradient).real.sum()) / self.power
+            gradient = scale * (gradient - along * probe)
+            turned = (self.fft.fft2(gradient).conj() * 1j * aberrated).real.sum(0) / aberrated[0].size
+            phases = xp.tensordot(self.phases, turned, 2) * self.phase_unit
+            return xp.concatenate([phases, xp.ascontiguousarray(gradient * self.pixel_unit).view(np.float64).ravel()])
+
+        return replace(parameters, probe=probe), pull
+
+
+def aberrations(spectrum: NDArray[np.complexfloating], order: int) -> NDArray[np.float64]:
+    """Return smooth phases of a probe's spectrum: polynomials of degree 2 to `order` of the spatial frequency.
+
+    They are orthogonal to each other, to a constant and to the ramps that move the probe, with the photons of the
+    spectrum as weight, and have a mean square of 1 under it. Zernike's polynomials are such phases for a round, evenly
+    filled pupil (Zernike, Physica 1, 689, 1934).
+
+    Parameters
+    ----------
+    spectrum : (modes, N, N) complex
+        Fourier transform of the probe's modes, zero frequency first.
+    order : int
+        Highest degree.
+
+    Returns
+    -------
+    (k, N, N) float64
+        Phases [rad], k = (order + 1)(order + 2)/2 - 3.
+    """
+    n = spectrum.shape[-1]
+    weight = (np.abs(spectrum).astype(np.float64) ** 2).sum(0)
+    weight /= weight.sum()
+    frequency = fftfreq(n)
+    radius = np.sqrt((weight * (frequency[:, None] ** 2 + frequency**2)).sum())
+    down, across = (axis.ravel() for axis in np.meshgrid(*2 * [np.clip(frequency / radius, -3, 3)], indexing="ij"))
+    powers = [(p, degree - p) for degree in range(order + 1) for p in range(degree + 1)]
+    columns = np.stack([down**p * across**q for p, q in powers], axis=1)
+    _, triangle = np.linalg.qr(columns * np.sqrt(weight.ravel())[:, None])
+    return np.linalg.solve(triangle.T, columns.T)[3:].reshape(-1, n, n)
+
+
+class _Flux:
+    """Logarithms of the exposures' flux; their mean stays."""
+
+    def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
+        xp = likelihood.device.xp
+        self.start, self.size = start.flux, len(likelihood.counts)
+        mean_count = likelihood.noise_level() ** 2 * likelihood.n_values / self.size
+        self.unit, self.mean = np.sqrt(curvature / mean_count), xp.mean
+
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+        flux = self.start * np.exp(self.unit * (z - self.mean(z)))
+
+        def pull(gradients: Gradients) -> Array:
+            gradient = self.unit * flux * gradients.flux
+            return gradient - self.mean(gradient)
+
+        return replace(parameters, flux=flux), pull
+
+
+class _Background:
+    """Root of a constant background, which so stays positive."""
+
+    def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
+        least = FIRST_BACKGROUND * likelihood.noise_level() ** 2
+        self.root = np.sqrt(max(float(np.mean(start.background)), least))
+        self.size, self.unit = 1, np.sqrt(curvature / (4 * likelihood.n_values))
+
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+        root = self.root + self.unit * z
+
+        def pull(gradients: Gradients) -> Array:
+            return 2 * root * self.unit * gradients.background
+
+        return replace(parameters, background=float(root[0]) ** 2), pull
+
+
+class Variables:
+    """The vector of a minimization from some parameters on, and the way of gradients back to it.
+
+    Parameters
+    ----------
+    likelihood : JointLikelihood
+        Likelihood of the counts; its windows are at the start.
+    start : Parameters
+        Where all variables are 0.
+    unknown : collection of str
+        What moves beside the object, of `UNKNOWNS`.
+    """
+
+    def __init__(self, likelihood: JointLikelihood, start: Parameters, unknown: Collection[str]):
+        illumination = likelihood.illumination(start)
+        curvature = 2 * float(illumination.max())
+        makers: dict[str, Callable[[Parameters, JointLikelihood, float], _Part]] = {
+            "positions": _Positions,
+            "probe": _Probe,
+            "flux": _Flux,
+            "background": _Background,
+        }
+        others = [make(start, likelihood, curvature) for name, make in makers.items() if name in unknown]
+        self.start = start
+        self.parts: list[_Part] = [_Object(start, likelihood, illumination), *others]
+        self.bounds = np.cumsum([0, *(part.size for part in self.parts)])
+        self.size = int(self.bounds[-1])
+
+    def parameters(self, z: Array, device: Device) -> tuple[Parameters, Pullback]:
+        """Return the parameters at (size,) float64 variables, and what takes their gradients to the variables."""
+        found, pulls = self.start, []
+        for part, first, last in zip(self.parts, self.bounds[:-1], self.bounds[1:], strict=True):
+            found, pull = part(z[first:last], found)
+            pulls.append(pull)
+        return found, lambda gradients: device.xp.concatenate([pull(gradients) for pull in pulls])

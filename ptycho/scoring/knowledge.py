@@ -1,0 +1,66 @@
+"""How far what methods took for known is from the truth, and an object without the affine error of its positions."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.data.object_files import Reconstruction
+from ptycho.data.scan import Scan
+from ptycho.physics.displacement import affine_residual, displaced, rms_px
+
+
+def knowledge_errors(known: Scan, scan: Scan, exposures: NDArray[np.int64]) -> dict[str, float]:
+    """Compare positions and probe with those of a scan.
+
+    Parameters
+    ----------
+    known : Scan
+        With what was taken for known.
+    scan : Scan
+        With what is right.
+    exposures : (m,) int64
+        Exposures that were reconstructed.
+
+    Returns
+    -------
+    dict
+        `position_rms_px`, rms error of the positions after its mean was removed; `position_rms_affine_px`, after an
+        affine map was removed; and `probe_error`.
+    """
+    right, found = (np.stack([each.ycoords, each.xcoords])[:, exposures] for each in (scan, known))
+    errors = found - right
+    return {
+        "position_rms_px": rms_px(errors - errors.mean(1, keepdims=True)),
+        "position_rms_affine_px": rms_px(affine_residual(errors, right)[0]),
+        "probe_error": probe_error(known.probe, scan.probe),
+    }
+
+
+def probe_error(probe: NDArray[np.complexfloating], truth: NDArray[np.complexfloating]) -> float:
+    """Return 1 - |⟨P, Q⟩| of two normalized (modes, N, N) probes, at the shift in whole pixels where it is least.
+
+    A probe that is shifted with all positions gives the same patterns. Of probes with different numbers of modes, those
+    that only one has are compared with nothing.
+    """
+    modes = min(len(probe), len(truth))
+    spectra = np.fft.fft2(probe[:modes]) * np.fft.fft2(truth[:modes]).conj()
+    overlap = np.abs(np.fft.ifft2(spectra.sum(0))).max()
+    return max(1 - float(overlap / np.linalg.norm(probe) / np.linalg.norm(truth)), 0.0)
+
+
+def without_affine_map(result: Reconstruction, known: Scan, scan: Scan, exposures: NDArray[np.int64]) -> Reconstruction:
+    """Undo the affine map between known and right positions in an object: it is deformed as they are.
+
+    Parameters
+    ----------
+    result : Reconstruction
+        Made with what was taken for known.
+    known, scan, exposures
+        As for `knowledge_errors`.
+    """
+    right, found = (np.stack([each.ycoords, each.xcoords])[:, exposures] for each in (scan, known))
+    _, affine = affine_residual(found - right, right)
+    center = right.mean(1) - np.array(result.origin_px)
+    grid = np.indices(result.object.shape) - center[:, None, None]
+    return replace(result, object=displaced(result.object, -np.einsum("ab,bhw->ahw", affine[:, 1:], grid)))
