@@ -1,0 +1,117 @@
+"""Tables of the documentation follow from the CSV files beside them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ptycho.data.tables import read_table
+
+RESULTS = Path(__file__).parent.parent / "docs/results"
+
+
+def cells(page, *heading):
+    """Rows of the first table of a page with these columns, without leading zeros and bold: first cells -> others."""
+    lines = (RESULTS / page).read_text(encoding="utf-8").splitlines()
+    head = next(number for number, line in enumerate(lines) if all(word in line for word in ("|", *heading)))
+    rows = {}
+    for line in lines[head + 2 :]:
+        if not line.startswith("|"):
+            break
+        plain = re.sub(r"(?<![\d.])0\.", ".", line.replace("*", ""))
+        first, *others = [cell.strip() for cell in plain.strip("|").split("|")]
+        rows[first] = others
+    return rows
+
+
+def number(value, digits=3):
+    return f"{value:.{digits}f}".removeprefix("0") if abs(value) < 1 else f"{value:.{digits}f}"
+
+
+def mean_and_sd(values, digits=3):
+    return f"{number(values.mean(), digits)} ± {number(values.std(), digits)}"
+
+
+def chosen(table, **labels):
+    for name, value in labels.items():
+        table = table[table[name].astype(str) == str(value)]
+    assert len(table), labels
+    return table["value"]
+
+
+def pair(table, digits=2, **labels):
+    """SSIM of amplitude / phase."""
+    return " / ".join(
+        number(chosen(table, metric=f"ssim_{part}", **labels).mean(), digits) for part in ("amplitude", "phase")
+    )
+
+
+def test_six_methods():
+    table, rows = read_table(RESULTS / "networks.csv"), cells("six-methods.md", "PINN: error", "Baseline: error")
+    assert len(rows) == 6
+    for label, row in rows.items():
+        view, dose = label.replace(",", "", 1).replace(",", "").split()
+        for method, part in (("pinn", row[:3]), ("baseline", row[3:])):
+            labels = {"view": view, "dose": dose, "method": method}
+            errors, cost = (chosen(table, metric=metric, **labels) for metric in ("error", "cpu_s"))
+            assert part == [mean_and_sd(errors), pair(table, **labels), number(cost.mean(), 1)], (label, method)
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "digits"), [("full-scale.md", "full-scale", 3), ("other-conditions.md", "siemens", 2)]
+)
+def test_one_seed(page, name, digits):
+    table = read_table(RESULTS / f"{name}.csv")
+    table = table[(table["dose"] == 10_000) & (table["view"] == "dense") & (table["split"] == "test")]
+    rows = cells(page, "method", "SSIM amplitude / phase", "held-out deviance")
+    keys = {"TV-MAP": "tv"} | {method: method.lower() for method in rows if method != "TV-MAP"}
+    for label, row in rows.items():
+        method = keys[label]
+        assert pair(table, digits, method=method) in row, label
+        for metric in ("error", "heldout_deviance"):
+            assert number(chosen(table, metric=metric, method=method).mean()) in row, (label, metric)
+
+
+def test_claim_of_the_dose():
+    table = read_table(RESULTS / "claims/dose.csv")
+    names = {"Poisson": "poisson-all", "MAE": "mae-all", "Poisson, unseen": "poisson-unseen"}
+    lines = [
+        line
+        for line in (RESULTS / "claims/dose.md").read_text(encoding="utf-8").splitlines()
+        if re.match(r"\| 1[0,]+ \|", line)
+    ]
+    assert len(lines) == 15
+    for line in lines:
+        dose, loss, *values = [cell.strip() for cell in line.strip("|").split("|")]
+        labels = {"dose": dose.replace(",", ""), "variant": names[loss]}
+        for metric, value in zip(("frc50_amplitude", "frc50_phase"), values, strict=False):
+            assert value == mean_and_sd(chosen(table, metric=metric, **labels)), line
+        assert values[3:] == [pair(table, **labels), mean_and_sd(chosen(table, metric="error", **labels))], line
+
+
+def test_claim_of_the_training_size():
+    table, rows = read_table(RESULTS / "claims/training-size.csv"), cells("claims/training-size.md", "SSIM phase, PINN")
+    assert len(rows) == 6
+    for size, row in rows.items():
+        values = [
+            mean_and_sd(chosen(table, variant=size.replace(",", ""), metric=metric, method=method))
+            for metric in ("ssim_phase", "ms_ssim_phase", "error")
+            for method in ("pinn", "baseline")
+        ]
+        assert row == values, size
+
+
+def test_claim_of_the_overlap():
+    table, text = (
+        read_table(RESULTS / "claims/overlap.csv"),
+        (RESULTS / "claims/overlap.md").read_text(encoding="utf-8"),
+    )
+    inputs = {"30 iterations": "", "inverse diffraction": "direct-"}
+    probes, patterns = {"ideal": "gaussian", "structured": "zone-plate"}, {"one": "single", "overlap": "several"}
+    lines = [line for line in text.splitlines() if line.startswith(tuple(f"| {name} | " for name in inputs))]
+    assert len(lines) == 8
+    for line in lines:
+        kind, probe, pattern, *values = [cell.strip() for cell in line.strip("|").split("|")]
+        variant = f"{inputs[kind]}{patterns[pattern]}-{probes[probe]}"
+        metrics = "ssim_amplitude", "ssim_phase", "error"
+        assert values[:3] == [mean_and_sd(chosen(table, variant=variant, metric=metric)) for metric in metrics], line
