@@ -26,6 +26,7 @@ report: "report/workflow.rst"
 include: "rules/common.smk"
 include: "rules/generate.smk"
 include: "rules/views.smk"
+include: "rules/refine.smk"
 include: "rules/train.smk"
 include: "rules/infer.smk"
 include: "rules/reconstruct.smk"
@@ -54,6 +55,7 @@ localrules:  # targets and light work: a cluster gets none of these
     merge,
     plot_sample,
     plot_view,
+    plot_knowledge,
     plot_history,
     plot_comparison,
     summarize,
@@ -84,6 +86,7 @@ rule all:
         collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=SOLVER_CURVES),
         collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
+        collect(f"{CONDITION}/{{split}}_knowledge.png", **CONDITIONS, split=SPLITS if UNKNOWN else []),
         MISFIT_OF_REFERENCE,
 
 
@@ -100,6 +103,7 @@ rule phase_d:
         collect(f"{CONDITION}/{{split}}_tiles.npz", **CONDITIONS, split=TILED),
         collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}region/{{split}}.json", **OBJECTS, split=SPLITS),
+        collect(f"{CONDITION}/{{split}}_knowledge.png", **CONDITIONS, split=SPLITS if UNKNOWN else []),
 
 
 rule phase_e:

@@ -6,6 +6,7 @@ rule ablate:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
         model=f"{CONDITION}/unrolled/model.keras",
+        knowledge=knowledge_of("{split}"),
     output:
         collect(
             f"{CONDITION}/{{split}}/unrolled/ablation/{{part}}.npz", part=KNOWN["unrolled"].parts, allow_missing=True
@@ -30,6 +31,7 @@ rule score_ablation:
         view=f"{CONDITION}/{{split}}.npz",
         region=REGION,
         objects=list(ABLATION.values()),
+        knowledge=knowledge_of("{split}"),
     output:
         metrics=f"{CONDITION}/{{split}}/ablation_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/ablation.npz",

@@ -76,6 +76,7 @@ ABLATION = {
     ]
 }
 GPUS_OF_TV = int(config["tv"]["device"] == "gpu")  # that a job of TV-MAP, or of unrolled, has to itself
+UNKNOWN = [name for name, state in config["knowledge"].items() if state == "refined"]
 HALVES = config["halves"]
 MEASURED = config["source"]["kind"] == "measured"
 BOUNDED = SPLITS if not MEASURED else []  # without a truth there is no photon limit
@@ -152,6 +153,11 @@ def chunk_files(wildcards):
         **wildcards,
         i=range(1, count + 1),
     )
+
+
+def knowledge_of(split):
+    """What methods take for known of a split, if the config says that something is refined."""
+    return f"{CONDITION}/{split}_knowledge.npz" if UNKNOWN else []
 
 
 def tile_files(wildcards):

@@ -7,6 +7,7 @@ rule compare:
         view=f"{CONDITION}/{{split}}.npz",
         region=REGION,
         objects=object_files,
+        knowledge=knowledge_of("{split}"),
     output:
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/comparison.npz",

@@ -6,6 +6,7 @@ rule infer_network:
         scan=f"{DATA}/{{split}}.npz",
         tiles=f"{CONDITION}/{{split}}_tiles.npz",
         model=f"{CONDITION}/{{method}}/model.keras",
+        knowledge=knowledge_of("{split}"),
     output:
         f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{{n}}.npz",
         cost=f"{COST}/infer/{UNDER}/{{split}}/{{method}}/{{i}}of{{n}}.tsv",

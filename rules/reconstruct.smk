@@ -30,6 +30,7 @@ rule tv:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
+        knowledge=knowledge_of("{split}"),
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
@@ -57,6 +58,7 @@ rule refined:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
         tv=f"{CONDITION}/{{split}}/tv/object.npz",
+        knowledge=knowledge_of("{split}"),
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         whole=f"{CONDITION}/{{split}}/{{method}}/ablation/whole.npz",

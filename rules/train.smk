@@ -5,6 +5,7 @@ rule train_network:
     input:
         scan=f"{DATA}/train.npz",
         view=f"{CONDITION}/train.npz",
+        knowledge=knowledge_of("train"),
     output:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",
@@ -32,6 +33,7 @@ rule train_unrolled:
     input:
         scan=f"{DATA}/train.npz",
         view=f"{CONDITION}/train.npz",
+        knowledge=knowledge_of("train"),
     output:
         model=f"{CONDITION}/{{method}}/model.keras",
         history=f"{CONDITION}/{{method}}/history.csv",

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.data.knowledge import open_known
 from ptycho.data.object_files import save_reconstruction
-from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.model.ablation import ablate
 from ptycho.model.inference import load_model
 from ptycho.reconstruction.counts import Counts
 from ptycho.workflow.provenance import record_of
 
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 view = open_view(snakemake.input.view, scan)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 paths, record = {Path(path).stem: path for path in snakemake.output}, record_of(snakemake, __file__)

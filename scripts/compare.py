@@ -14,6 +14,7 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)
 
+from ptycho.data.knowledge import open_known
 from ptycho.data.npz import save_arrays
 from ptycho.data.scan import open_scan
 from ptycho.data.views import open_view
@@ -29,7 +30,10 @@ objects = dict(zip(snakemake.params.methods, snakemake.input.objects, strict=Tru
 scan = open_scan(snakemake.input.scan)
 view = open_view(snakemake.input.view, scan)
 region = Region.load(snakemake.input.region, scan.object.shape)
-metrics, arrays = compare(objects, scan, view, region)
+known = None
+if snakemake.input.knowledge:
+    known = open_known(snakemake.input.scan, snakemake.input.knowledge)
+metrics, arrays = compare(objects, scan, view, region, known)
 metrics = with_condition(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 save_table(snakemake.output.metrics, metrics)
 save_table(snakemake.output.frc, frc_table(arrays))

@@ -13,13 +13,13 @@ job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
 from ptycho.data.canvas import save_parts
 from ptycho.data.chunks import chunk_bounds, run_of
-from ptycho.data.scan import open_scan
+from ptycho.data.knowledge import open_known
 from ptycho.data.tiles import load_tiles
 from ptycho.loader import open_tiles
 from ptycho.model.inference import load_model, probe_warning, reconstruct_tiles
 from ptycho.workflow.provenance import record_of
 
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 tiles = load_tiles(snakemake.input.tiles, scan)
 path, container = snakemake.input.model, open_tiles(scan, tiles)
 if warning := probe_warning(path, scan.probe):

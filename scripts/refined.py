@@ -12,8 +12,8 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
+from ptycho.data.knowledge import open_known
 from ptycho.data.object_files import load_reconstruction, save_reconstruction
-from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.refined import RefinedOptions, RefinedRun, refine
@@ -22,7 +22,7 @@ from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.damage import number_in
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 view = open_view(snakemake.input.view, scan)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 _, known = load_reconstruction(snakemake.input.tv)

@@ -12,7 +12,7 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.data.scan import open_scan
+from ptycho.data.knowledge import open_known
 from ptycho.data.views import VALIDATION, open_view
 from ptycho.data.written import digests_of
 from ptycho.loader import open_groups
@@ -24,7 +24,7 @@ from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
 method, seed, params = snakemake.wildcards.method, int(snakemake.wildcards.seed), snakemake.params
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 view = open_view(snakemake.input.view, scan)
 container = open_groups(scan, view)
 print(container)

@@ -12,7 +12,7 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)  # before TensorFlow is imported
 
-from ptycho.data.scan import open_scan
+from ptycho.data.knowledge import open_known
 from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.data.written import DIGESTS, digests_of
 from ptycho.model.card import make_card, save_network
@@ -23,7 +23,7 @@ from ptycho.reconstruction.tv import TVOptions
 from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import origin_of, record_of, versions
 
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 view = open_view(snakemake.input.view, scan)
 seed, params = int(snakemake.wildcards.seed), snakemake.params
 config = {"unrolled": params.unrolled, "tv": params.tv}

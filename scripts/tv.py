@@ -12,14 +12,14 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)
 
+from ptycho.data.knowledge import open_known
 from ptycho.data.object_files import save_reconstruction
-from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TVOptions, reconstruct
 from ptycho.workflow.provenance import record_of
 
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 view = open_view(snakemake.input.view, scan)
 counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 options, folder = TVOptions(**snakemake.params.tv), Path(snakemake.output.object).parent

@@ -1,0 +1,52 @@
+"""Phase D, where the config says that something is refined: what all methods then take for known."""
+
+
+rule refine:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+    output:
+        knowledge=f"{CONDITION}/{{split}}_knowledge.npz",
+        history=f"{CONDITION}/{{split}}_knowledge/history.csv",
+        cost=f"{COST}/refine/{UNDER}/{{split}}.tsv",
+    log:
+        f"{LOGS}/refine/{UNDER}/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(40),
+    params:
+        unknown=UNKNOWN,
+        refinement=config["refinement"],
+        code=code("refine"),
+    script:
+        "../scripts/refine.py"
+
+
+rule plot_knowledge:
+    input:
+        scan=f"{DATA}/{{split}}.npz",
+        view=f"{CONDITION}/{{split}}.npz",
+        knowledge=f"{CONDITION}/{{split}}_knowledge.npz",
+    output:
+        report(
+            f"{CONDITION}/{{split}}_knowledge.png",
+            category="D views",
+            caption="../report/knowledge.rst",
+            labels=LABELS,
+        ),
+    log:
+        f"{LOGS}/plot_knowledge/{UNDER}/{{split}}.log",
+    conda:
+        "../envs/ptycho.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
+    params:
+        unknown=UNKNOWN,
+        code=code("plot_knowledge"),
+    script:
+        "../scripts/plot_knowledge.py"

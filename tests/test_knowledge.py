@@ -1,0 +1,123 @@
+"""Knowledge files: what they hold, what is refused, how it is scored and drawn, and which jobs read them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptycho.data.knowledge import MAX_SHIFT_PX, Knowledge, open_known, save_knowledge
+from ptycho.data.npz import load_arrays, save_arrays
+from ptycho.data.object_files import Reconstruction, save_reconstruction
+from ptycho.physics.displacement import displaced
+from ptycho.reporting.figures import save
+from ptycho.reporting.knowledge_figures import plot_knowledge
+from ptycho.scoring.evaluate import compare, score_method
+from ptycho.scoring.region import Region
+from ptycho.workflow.files import ContractError
+from tests.conftest import view_of
+from tests.test_workflow import config_file, dry_run
+
+KEYS = ("probeGuess", "xcoords", "ycoords", "exposure_scale", "metadata")
+
+
+def knowledge_of(scan, shift=(0.0, 0.0), **changes):
+    own = {
+        "probe": scan.probe,
+        "ycoords": scan.ycoords + shift[0],
+        "xcoords": scan.xcoords + shift[1],
+        "exposure_scale": np.ones(len(scan)),
+        "background": None,
+    }
+    return Knowledge(**own | changes)
+
+
+def test_a_knowledge_file_takes_the_place_of_what_the_scan_says(scan, tmp_path):
+    background = np.full((scan.n_pixels,) * 2, 0.25, np.float32)
+    saved = knowledge_of(scan, (1.5, -40.0), probe=2 * scan.probe, background=background)
+    save_knowledge(tmp_path / "known.npz", saved, refined=["positions"])
+    known = open_known(scan.path, tmp_path / "known.npz")
+    assert known.ycoords == pytest.approx(scan.ycoords + 1.5)
+    assert known.xcoords == pytest.approx(scan.xcoords - 40)
+    assert known.probe == pytest.approx(2 * scan.probe)
+    assert known.detector.background == pytest.approx(background)
+    assert known.diffraction[:3] == pytest.approx(scan.diffraction[:3])
+    assert open_known(scan.path, []).xcoords == pytest.approx(scan.xcoords)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("xcoords", lambda x: x[1:], r"'xcoords' is float64 with shape \(\d+,\); wanted float64"),
+        ("ycoords", lambda y: y.astype(np.float32), "'ycoords' is float32"),
+        (
+            "ycoords",
+            lambda y: y + 2 * MAX_SHIFT_PX,
+            "'ycoords' has positions that are not finite, or further",
+        ),
+        ("xcoords", lambda x: x * np.nan, "'xcoords' has positions that are not finite"),
+        ("probeGuess", lambda p: p[:, 1:], "with a probe of"),
+        ("probeGuess", lambda p: p * np.nan, "'probeGuess' holds"),
+        ("exposure_scale", lambda s: -s, "'exposure_scale' holds -1"),
+        ("exposure_scale", lambda s: s[1:], r"'exposure_scale' is float64 with shape"),
+        ("exposure_scale", None, "no key 'exposure_scale'"),
+        ("metadata", lambda _: np.array("[1]"), "'metadata'"),
+    ],
+)
+def test_what_does_not_fit_the_scan_is_refused_by_name(scan, tmp_path, key, change, message):
+    path = tmp_path / "known.npz"
+    save_knowledge(path, knowledge_of(scan))
+    arrays = dict(zip(KEYS, load_arrays(path, *KEYS), strict=True))
+    value = arrays.pop(key)
+    save_arrays(path, **arrays, **({key: change(value)} if change else {}))
+    with pytest.raises(ContractError, match=message) as error:
+        open_known(scan.path, path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_an_affine_map_of_positions_is_undone_in_the_object(scan, tmp_path):
+    middle = np.array([scan.ycoords.mean(), scan.xcoords.mean()])
+    rows, columns = scan.ycoords - middle[0], scan.xcoords - middle[1]
+    bent = replace(scan, ycoords=scan.ycoords + 0.01 * rows, xcoords=scan.xcoords + 0.01 * columns)
+    grid = np.indices(scan.object.shape) - middle[:, None, None]
+    objects = {"tv": scan.object[:], "pinn": displaced(scan.object[:], 0.01 * grid)}
+    for method, obj in objects.items():
+        result = Reconstruction(object=obj, illumination=np.ones(obj.shape), origin_px=(0, 0))
+        save_reconstruction(tmp_path / f"{method}.npz", result, method=method)
+    paths = {method: tmp_path / f"{method}.npz" for method in objects}
+    table, _ = compare(paths, scan, view_of(scan), Region(40, 90, 40, 90), bent)
+    values = table.set_index(["method", "metric"])["value"]
+    assert values["pinn", "position_rms_px"] > 0.2
+    assert values["pinn", "position_rms_affine_px"] == pytest.approx(0, abs=1e-6)
+    assert values["pinn", "probe_error"] == pytest.approx(0, abs=1e-6)
+    assert values["pinn", "error_affine"] < 0.5 * values["pinn", "error"]
+    assert values["tv", "error"] < 1e-3 < values["tv", "error_affine"]
+
+
+def test_holdout_exposures_are_predicted_where_they_are_known_to_be(scan, tmp_path):
+    obj = scan.object[:]
+    for name, origin in (("here", (0, 0)), ("away", (-40, 30))):
+        result = Reconstruction(object=obj, illumination=np.ones(obj.shape), origin_px=origin)
+        save_reconstruction(tmp_path / f"{name}.npz", result, method="tv")
+    region, view = Region(40, 90, 40, 90), view_of(scan)
+    right, _ = score_method(tmp_path / "here.npz", scan, view, region)
+    away, _ = score_method(tmp_path / "away.npz", scan, view, region, knowledge_of(scan, (-40, 30)).of(scan))
+    assert away["heldout_deviance"] == pytest.approx(right["heldout_deviance"])
+    assert away["heldout_misfit"] < 1.2
+
+
+def test_what_was_refined_is_drawn(scan, tmp_path):
+    known = knowledge_of(scan, (0.5, 0.0), exposure_scale=np.linspace(0.9, 1.1, len(scan))).of(scan)
+    figure = plot_knowledge(scan, known, np.arange(len(scan)), ("probe", "positions", "flux", "background"))
+    save(figure, tmp_path / "known.png")
+    titles = [axes.get_title() for part in figure.subfigs for axes in part.axes]
+    assert titles[0] == "probe before"
+    assert any(title.startswith("positions moved by") for title in titles)
+
+
+def test_a_study_refines_once_for_all_methods_of_a_condition(tmp_path):
+    knowledge = {"probe": "exact", "positions": "refined", "flux": "exact", "background": "exact"}
+    methods = ["pinn", "unrolled", "tv"]
+    counts = dry_run(tmp_path, config_file(tmp_path, knowledge=knowledge, methods=methods))
+    assert counts["refine"] == counts["view"]
+    assert counts["plot_knowledge"] == counts["compare"]
+    assert "refine" not in dry_run(tmp_path, config_file(tmp_path, methods=methods))
