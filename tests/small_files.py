@@ -7,7 +7,14 @@ import zipfile
 
 import numpy as np
 
-from ptycho.data.object_files import Reconstruction, load_reconstruction, save_reconstruction
+from ptycho.data.object_files import (
+    POSITION_KEYS,
+    Reconstruction,
+    Refined,
+    RefinedPositions,
+    load_reconstruction,
+    save_reconstruction,
+)
 from ptycho.data.sample_files import Sample, open_sample, save_sample
 from ptycho.data.scan import ScanWriter, open_scan
 from ptycho.data.tiles import Tile, load_tiles, save_tiles
@@ -47,7 +54,10 @@ def write_tiles(path):
 
 
 def write_object(path):
-    result = Reconstruction(object=np.ones((4, 5), np.complex64), illumination=np.ones((4, 5)), origin_px=(2, 3))
+    places = {key: np.linspace(0, 1, 3) for key in POSITION_KEYS[1:]}
+    refined = Refined(positions=RefinedPositions(exposures=np.array([0, 2, 5]), **places))
+    obj = np.ones((4, 5), np.complex64)
+    result = Reconstruction(object=obj, illumination=obj.real, origin_px=(2, 3), refined=refined)
     save_reconstruction(path, result, method="tv")
     return path
 
@@ -100,7 +110,8 @@ def tile_values(path):
 
 def object_values(path):
     result, metadata = load_reconstruction(path)
-    return [result.object.tobytes(), result.illumination.tobytes(), result.origin_px, json.dumps(metadata)]
+    arrays = [result.object, result.illumination, *vars(result.refined.positions).values()]
+    return [array.tobytes() for array in arrays] + [result.origin_px, json.dumps(metadata)]
 
 
 def sample_values(path):

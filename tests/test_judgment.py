@@ -12,7 +12,7 @@ from PIL import Image
 
 from ptycho.cli.main import main
 from ptycho.data.lazy import MaskedFrames
-from ptycho.data.object_files import Reconstruction, Refined, save_reconstruction
+from ptycho.data.object_files import Reconstruction, Refined, RefinedPositions, save_reconstruction
 from ptycho.data.selection import parse_exposures
 from ptycho.data.views import HOLDOUT, save_view
 from ptycho.formats.reconstructions import read_candidate
@@ -98,6 +98,27 @@ def test_an_object_file_is_taken_with_its_origin_and_its_own_probe(scan):
     misfit = misfit_of("object.npz", scan)
     assert misfit.predicted.sum() == pytest.approx(2 * misfit.photons.sum(), rel=0.02)
     assert misfit.ratio > 5
+
+
+def test_an_object_file_is_taken_with_the_positions_that_its_method_has_refined(scan):
+    """Of the exposures that it used alone."""
+    used = np.arange(0, len(scan), 2)
+    x, y = scan.xcoords[used], scan.ycoords[used]
+    told = replace(scan, xcoords=scan.xcoords + 1.5, ycoords=scan.ycoords[::-1])
+    positions = RefinedPositions(exposures=used, xcoords=x, ycoords=y, x_shift=x - x, y_shift=y - y)
+    obj = scan.object[...]
+    result = Reconstruction(
+        object=obj, illumination=np.abs(obj), origin_px=(0, 0), refined=Refined(positions=positions)
+    )
+    save_reconstruction("object.npz", result)
+    candidate = read_candidate("object.npz", told)
+    np.testing.assert_array_equal(candidate.exposures, used)
+    assert judge(candidate, told).misfit.ratio < 1.1
+    save_reconstruction(
+        "foreign.npz", replace(result, refined=Refined(positions=replace(positions, exposures=used + 9)))
+    )
+    with pytest.raises(ContractError, match=r"foreign\.npz: positions of exposures 9 to 57; .* has 49 exposures"):
+        read_candidate("foreign.npz", told)
 
 
 def test_more_than_shot_noise_explains_is_said_and_less_is_not(scan):

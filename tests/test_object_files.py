@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from ptycho.data.object_files import (
+    POSITION_KEYS,
     Reconstruction,
     Refined,
+    RefinedPositions,
     load_reconstruction,
     paste,
     refined_probe,
@@ -41,6 +43,56 @@ def test_a_reconstruction_comes_back_from_its_file(tmp_path):
     save_reconstruction(tmp_path / "plain.npz", replace(saved, refined=None, cpu_s=None, chosen={}))
     plain, metadata = load_reconstruction(tmp_path / "plain.npz")
     assert (plain.refined, plain.cpu_s, plain.chosen, metadata) == (None, None, {}, {})
+
+
+@pytest.fixture
+def moved():
+    """A reconstruction with refined positions and without a refined probe."""
+    obj, rng = np.ones((2, 3), np.complex64), np.random.default_rng(0)
+    places = {key: rng.normal(size=4) for key in POSITION_KEYS[1:]}
+    refined = Refined(positions=RefinedPositions(exposures=np.array([0, 2, 3, 9]), **places))
+    return Reconstruction(object=obj, illumination=obj.real, origin_px=(0, 0), refined=refined)
+
+
+def test_refined_positions_come_back_from_their_file(tmp_path, moved):
+    save_reconstruction(tmp_path / "object.npz", moved, method="lsqml")
+    refined = load_reconstruction(tmp_path / "object.npz")[0].refined
+    assert refined.probe is None
+    for key in POSITION_KEYS:
+        np.testing.assert_array_equal(getattr(refined.positions, key), getattr(moved.refined.positions, key))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("xcoords", np.zeros(3), r"'xcoords' is float64 with shape \(3,\); wanted finite floats \(4,\), one for"),
+        ("y_shift", np.zeros((4, 1)), r"'y_shift' is float64 with shape \(4, 1\); wanted finite floats \(4,\)"),
+        ("x_shift", np.array([0, 1, np.nan, 0]), "'x_shift' is float64 with shape .*wanted finite floats"),
+        ("ycoords", np.arange(4), "'ycoords' is int64 with shape .*wanted finite floats"),
+        ("exposures", np.array([0, 2, 2, 9]), "'exposures' of the refined positions do not ascend from 0 or more"),
+        ("exposures", np.array([-1, 2, 3, 9]), "'exposures' of the refined positions do not ascend from 0 or more"),
+        ("exposures", np.arange(4.0), r"'exposures' is float64 with shape \(4,\); wanted integers \(m,\)"),
+    ],
+)
+def test_refined_positions_that_do_not_fit_are_neither_written_nor_read(tmp_path, moved, key, value, message):
+    save_reconstruction(tmp_path / "right.npz", moved)
+    with np.load(tmp_path / "right.npz") as arrays:
+        np.savez(tmp_path / "wrong.npz", **(dict(arrays) | {key: value}))
+    with pytest.raises(ContractError, match=rf"wrong\.npz: {message}"):
+        load_reconstruction(tmp_path / "wrong.npz")
+    wrong = replace(moved, refined=Refined(positions=replace(moved.refined.positions, **{key: value})))
+    with pytest.raises(ContractError, match=rf"new\.npz: {message}"):
+        save_reconstruction(tmp_path / "new.npz", wrong)
+    assert not (tmp_path / "new.npz").exists()
+
+
+def test_refined_positions_are_there_as_a_whole_or_not_at_all(tmp_path, moved):
+    save_reconstruction(tmp_path / "object.npz", moved)
+    with np.load(tmp_path / "object.npz") as arrays:
+        fields = {key: array for key, array in arrays.items() if key != "x_shift"}
+    np.savez(tmp_path / "object.npz", **fields)
+    with pytest.raises(ContractError, match=r"object\.npz: no key 'x_shift'"):
+        load_reconstruction(tmp_path / "object.npz")
 
 
 def test_an_object_file_of_ptycho_0_1_is_refused(tmp_path):

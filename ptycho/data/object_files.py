@@ -18,9 +18,31 @@ if TYPE_CHECKING:  # a merge job does without pandas: 40 MB
     import pandas as pd
 
 KEYS = ("object", "illumination", "origin_px", "metadata")
-"""Arrays of an object file; where a method has refined the probe, `probe` is one more."""
+"""Arrays of an object file; where a method has refined the probe, `probe` is one more, and `POSITION_KEYS` are where it
+has refined positions."""
+POSITION_KEYS = ("exposures", "xcoords", "ycoords", "x_shift", "y_shift")
+"""Fields of `RefinedPositions`, and arrays of an object file with refined positions: all of them or none."""
 OLD_KEYS = ("weight",)
 """What ptycho 0.1 wrote instead of `illumination`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinedPositions:
+    """Positions that a method has refined, of the exposures that it used.
+
+    A shift that all positions share is that of the object: nothing tells them apart.
+    """
+
+    exposures: NDArray[np.int64]
+    """(m,) exposures of the scan, ascending."""
+    xcoords: NDArray[np.float64]
+    """(m,) columns of the patch centers [px]."""
+    ycoords: NDArray[np.float64]
+    """(m,) rows of the patch centers [px]."""
+    x_shift: NDArray[np.float64]
+    """(m,) refined minus recorded columns [px]."""
+    y_shift: NDArray[np.float64]
+    """(m,) refined minus recorded rows [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +51,8 @@ class Refined:
 
     probe: NDArray[np.complex64] | None = None
     """(modes, N, N) [sqrt(photon)]."""
+    positions: RefinedPositions | None = None
+    """Of the exposures that were used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +95,8 @@ def save_reconstruction(
     ------
     ValueError
         If `history` is given, but the reconstruction has none.
+    ptycho.workflow.files.ContractError
+        If refined positions are not of one length or not finite, or their exposures do not ascend.
     """
     weight = np.asanyarray(reconstruction.illumination)
     illumination = np.empty(weight.shape, np.float32)
@@ -84,8 +110,12 @@ def save_reconstruction(
         "illumination": illumination,
         "origin_px": np.asarray(reconstruction.origin_px, np.int64),
     }
-    if reconstruction.refined is not None and reconstruction.refined.probe is not None:
-        arrays["probe"] = reconstruction.refined.probe
+    refined = reconstruction.refined or Refined()
+    if refined.probe is not None:
+        arrays["probe"] = refined.probe
+    if refined.positions is not None:
+        arrays |= {key: getattr(refined.positions, key) for key in POSITION_KEYS}
+        _check_positions(path, arrays)
     if history is not None:
         if reconstruction.history is None:
             raise ValueError(f"{history}: the reconstruction has no history to write")
@@ -119,6 +149,7 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
         obj, illumination, origin = (file.array(key) for key in KEYS[:3])
         metadata = file.metadata()
         probe = file.array("probe") if "probe" in file else None
+        positions = _read_positions(file)
     _check_object(path, obj, illumination, origin, probe)
     check_outcome(metadata, f"{path}: 'metadata'")
     return (
@@ -126,7 +157,7 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
             object=obj,
             illumination=illumination,
             origin_px=(int(origin[0]), int(origin[1])),
-            refined=None if probe is None else Refined(probe=probe),
+            refined=None if probe is None and positions is None else Refined(probe=probe, positions=positions),
             cpu_s=metadata.get("cpu_s"),
             chosen=metadata.get("chosen", {}),
         ),
@@ -202,6 +233,32 @@ def _check_object(
     for key, (array, kind, fits, text) in wanted.items():
         if array.dtype.kind != kind or not fits:
             raise ContractError(f"{path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {text}")
+
+
+def _read_positions(file: Npz) -> RefinedPositions | None:
+    """Read the refined positions of an object file, if it has any of their arrays."""
+    if not set(POSITION_KEYS) & set(file.keys):
+        return None
+    file.require(*POSITION_KEYS)
+    arrays = {key: file.array(key) for key in POSITION_KEYS}
+    _check_positions(file.path, arrays)
+    return RefinedPositions(**arrays)
+
+
+def _check_positions(path: StrPath, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse refined positions that have other types or shapes than theirs, or exposures that do not ascend."""
+    exposures = arrays["exposures"]
+    if exposures.dtype.kind != "i" or exposures.ndim != 1 or not exposures.size:
+        found = f"{exposures.dtype} with shape {exposures.shape}"
+        raise ContractError(f"{path}: 'exposures' is {found}; wanted integers (m,), of the refined positions")
+    if exposures[0] < 0 or (exposures[1:] <= exposures[:-1]).any():
+        raise ContractError(f"{path}: 'exposures' of the refined positions do not ascend from 0 or more")
+    for key in POSITION_KEYS[1:]:
+        array = arrays[key]
+        if array.dtype.kind != "f" or array.shape != exposures.shape or not are_pixels(array):
+            found = f"{array.dtype} with shape {array.shape}"
+            wanted = f"finite floats {exposures.shape}, one for each of 'exposures'"
+            raise ContractError(f"{path}: '{key}' is {found}; wanted {wanted}")
 
 
 def paste(obj: NDArray[Any], origin_px: tuple[int, int], shape: tuple[int, int], fill: complex = 1.0) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.npz import are_pixels
-from ptycho.data.object_files import KEYS, load_reconstruction, paste
+from ptycho.data.object_files import KEYS, Refined, load_reconstruction, paste
 from ptycho.data.scan import Scan
 from ptycho.formats.hdf5_files import Hdf5File
 from ptycho.formats.inputs import kind_of, numbers, require
@@ -133,13 +133,15 @@ def read_candidate(path: StrPath, scan: Scan, follow_links: bool = False) -> Can
 
 def _read_object_file(path: Path, scan: Scan) -> Candidate:
     reconstruction, _ = load_reconstruction(path)
-    refined = None if reconstruction.refined is None else reconstruction.refined.probe
+    refined, positions = reconstruction.refined or Refined(), _positions_of(scan)
+    if (own := refined.positions) is not None:
+        positions = _matched(path, {"xcoords": own.xcoords, "ycoords": own.ycoords}, own.exposures, scan)
     return Candidate(
         path=path,
         object=reconstruction.object,
         origin_px=reconstruction.origin_px,
-        probe=scan.probe if refined is None else as_modes(refined),
-        **_positions_of(scan),
+        probe=scan.probe if refined.probe is None else as_modes(refined.probe),
+        **positions,
         is_placed=True,
         is_calibrated=True,
     )
