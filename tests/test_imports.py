@@ -42,8 +42,8 @@ def test_only_the_backend_and_the_models_import_tensorflow_or_keras():
     ("package", "allowed"),
     [
         ("matplotlib", {"ptycho.reporting", "ptycho.cli.view"}),
-        ("torch", {"ptycho.reconstruction.lsqml"}),
-        ("ptychi", {"ptycho.reconstruction.lsqml"}),
+        ("torch", {"ptycho.reconstruction.lsqml", "ptycho.reconstruction.ptychi_adapter"}),
+        ("ptychi", {"ptycho.reconstruction.lsqml", "ptycho.reconstruction.ptychi_adapter"}),
     ],
 )
 def test_a_module_imports_a_framework_only_where_it_is_about_it(package, allowed):

@@ -1,14 +1,17 @@
 """LSQML by pty-chi: its coordinates are ours, it stops by its validation exposures, it repeats."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ptycho.data.object_files import paste
-from ptycho.physics.forward import illumination, predict_intensity, window_start
-from ptycho.reconstruction import lsqml
-from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, object_box, ptychi_position, reconstruct
+from ptycho.physics.forward import illumination, predict_intensity, window_corners, window_start
+from ptycho.reconstruction import exposures
+from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, object_box, reconstruct
+from ptycho.reconstruction.ptychi_adapter import corrected_positions, ptychi_position
+from tests.conftest import write_scan
 
 OPTIONS = LSQMLOptions(epochs=25, early_stopping_patience=25, batch_size=16, compact_batching_below_overlap=0.0)
 
@@ -38,6 +41,21 @@ def result(scan):
 def test_positions_in_ptychis_convention():
     # a window of 8 px on an object of 20 px that starts at row 3: position 13 is its center pixel, 3 + 20/2
     assert ptychi_position(np.array([13.0, 14.5]), 3, 20).tolist() == [0.0, 1.5]
+
+
+def test_positions_come_back_from_pty_chi_and_stay_on_the_object():
+    """Those whose windows have left it are moved back, in pty-chi too."""
+    import torch
+
+    (top, left), n = (3, -5), 8
+    y, x = np.array([13.0, 14.5, 99.0]), np.array([6.25, -40.0, 7.0])
+    there = torch.tensor(np.stack([ptychi_position(y, top, 20), ptychi_position(x, left, 24)], axis=1))
+    positions = SimpleNamespace(data=there, set_data=lambda data: setattr(positions, "data", data))
+    task = SimpleNamespace(object=SimpleNamespace(data=torch.zeros(1, 20, 24)), probe_positions=positions)
+    xcoords, ycoords = corrected_positions(task, (top, left), n)
+    assert (ycoords[:2].tolist(), xcoords[[0, 2]].tolist()) == ([13.0, 14.5], [6.25, 7.0])
+    window_corners((20, 24), xcoords, ycoords, n, (top, left))  # raises where a window is not on the object
+    np.testing.assert_array_equal(positions.data[:, 0], ptychi_position(ycoords, top, 20))
 
 
 def test_the_box_holds_every_window_with_a_margin():
@@ -72,11 +90,11 @@ def test_the_epoch_with_the_lowest_validation_deviance_is_kept(scan, result):
 
 def test_it_stops_when_the_validation_deviance_no_longer_falls(scan, monkeypatch):
     deviances = iter([3.0, 2.0, 2.5, 2.5, 1.0])
-    monkeypatch.setattr(lsqml, "poisson_deviance", lambda counts, mean: next(deviances))
+    monkeypatch.setattr(exposures, "poisson_deviance", lambda counts, mean: next(deviances))
     result = run(scan, replace(OPTIONS, epochs=5, early_stopping_patience=2))
     assert result.history["validation_deviance"].tolist() == [3.0, 2.0, 2.5, 2.5]
     assert result.chosen == {"best_epoch": 2}
-    monkeypatch.setattr(lsqml, "poisson_deviance", lambda counts, mean: np.nan)
+    monkeypatch.setattr(exposures, "poisson_deviance", lambda counts, mean: np.nan)
     with pytest.raises(ValueError, match="epoch 1: the validation deviance is nan"):
         run(scan)
 
@@ -99,6 +117,59 @@ def test_a_refined_probe_is_returned_in_our_units_with_its_illumination(scan, re
     assert predicted.sum() == pytest.approx(np.square(scan.diffraction[:], dtype=np.float64).sum(), rel=0.05)
     incident = illumination(probe, *positions, refined.object.shape, refined.origin_px)
     np.testing.assert_allclose(refined.illumination, incident)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return write_scan(tmp_path_factory.mktemp("small") / "scan.npz", n=32, columns=6, rows=6)
+
+
+def refine(scan, error_px, **changes):
+    """Reconstruct with positions that are wrong by so much, and return the errors before and after, (2, M) [px]."""
+    error = np.random.default_rng(5).normal(0, error_px / np.sqrt(2), (2, len(scan)))
+    told = replace(scan, xcoords=scan.xcoords + error[0], ycoords=scan.ycoords + error[1])
+    options = replace(OPTIONS, epochs=40, early_stopping_patience=40, batch_size=12)
+    result = run(told, options, refine_positions=True, **changes)
+    positions = result.refined.positions
+    np.testing.assert_array_equal(positions.exposures, np.arange(len(scan)))
+    np.testing.assert_allclose(positions.xcoords - positions.x_shift, told.xcoords)
+    np.testing.assert_allclose(positions.ycoords - positions.y_shift, told.ycoords)
+    return result, error, np.stack([positions.xcoords - scan.xcoords, positions.ycoords - scan.ycoords])
+
+
+def rms(error):
+    """Root mean square length, without the shift that all share."""
+    return np.sqrt(np.square(error - error.mean(axis=1, keepdims=True)).sum(axis=0).mean())
+
+
+def test_positions_that_are_wrong_by_a_pixel_get_better(small):
+    """Of the exposures to fit, and of those for validation, on which the epoch is chosen."""
+    result, before, after = refine(small, 1.0)
+    validation = np.arange(len(small)) % 10 == 0
+    assert rms(after[:, ~validation]) < 0.4 * rms(before[:, ~validation])
+    assert rms(after[:, validation]) < 0.4 * rms(before[:, validation])
+    positions, box = result.refined.positions, (result.object.shape, result.origin_px)
+    used = positions.xcoords[~validation], positions.ycoords[~validation]
+    assert result.refined.probe is None
+    np.testing.assert_allclose(result.illumination, illumination(small.probe, *used, *box))
+    predicted = predict_intensity(
+        result.object,
+        small.probe,
+        positions.xcoords[validation],
+        positions.ycoords[validation],
+        result.origin_px,
+    )
+    expected = Exposures.of(small, np.flatnonzero(validation)).deviance(predicted)
+    kept = result.history.set_index("epoch").loc[result.chosen["best_epoch"], "validation_deviance"]
+    assert kept == pytest.approx(expected, rel=1e-3)
+
+
+def test_exact_positions_do_not_get_much_worse(small):
+    """Also while the probe is refined."""
+    for changes in ({}, {"refine_probe": True}):
+        _, before, after = refine(small, 0.0, **changes)
+        assert rms(before) == 0
+        assert 0 < rms(after) < 0.25
 
 
 @pytest.mark.parametrize(("stabilize", "low", "high"), [(False, 0.5, 0.85), (True, 0.9, 1.1)])

@@ -11,18 +11,28 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptycho.data.object_files import Reconstruction, Refined
-from ptycho.data.scan import Scan
-from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes, illumination, predict_intensity, window_start
-from ptycho.physics.noise import poisson_deviance
+from ptycho.reconstruction.exposures import Exposures, refined_positions
+from ptycho.reconstruction.ptychi_adapter import (
+    CORRECTION_START,
+    CORRECTION_START_FREE_PROBE,
+    apply_detector,
+    corrected_positions,
+    ensure_torchvision,
+    ptychi_position,
+    set_correction,
+    with_background,
+)
 from ptycho.workflow.job import CpuClock
 
 MARGIN_PX = 2
 """Margin around the windows [px]: with less, pty-chi pads the object at every step."""
+REACH_PX = 14
+"""By so much may refined positions lie beyond the recorded ones of all exposures [px]."""
 
 ANSCOMBE = 3 / 8
 """Added to counts and to their predicted means, it makes the variance of the root nearly 1/4 from about one photon on,
@@ -30,8 +40,6 @@ and the expected root nearly that of the mean (Anscombe, Biometrika 35, 246, 194
 
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """Origin, row and column in the object plane, and shape of the object [px]."""
-
-_operators: list[Any] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,31 +56,6 @@ class LSQMLOptions:
     """Linear overlap below which batches are of neighbors, with half the momentum."""
 
 
-@dataclass(frozen=True)
-class Exposures:
-    """Exposures of a scan, in memory."""
-
-    diffraction: NDArray[np.float32]
-    """(m, N, N) amplitudes, sqrt(counts)."""
-    xcoords: NDArray[np.float64]
-    """(m,) columns of the patch centers [px]."""
-    ycoords: NDArray[np.float64]
-    """(m,) rows of the patch centers [px]."""
-    detector: Detector = PERFECT
-    """What the detector does to the photons, and the flux of the m exposures."""
-
-    @classmethod
-    def of(cls, scan: Scan, chosen: NDArray[np.int64]) -> "Exposures":
-        """Read some exposures of a scan, (m,) int64."""
-        detector = scan.detector.select(chosen)
-        return cls(scan.diffraction[chosen], scan.xcoords[chosen], scan.ycoords[chosen], detector)
-
-    def deviance(self, intensity: NDArray[np.floating]) -> float:
-        """Poisson deviance per valid pixel of what the forward model predicts, (m, N, N) [photon]."""
-        counts, mean = np.square(self.diffraction, dtype=np.float64), self.detector.expected_counts(intensity)
-        return poisson_deviance(self.detector.valid_values(counts), self.detector.valid_values(mean))
-
-
 @dataclass(frozen=True, kw_only=True)
 class LSQMLRun:
     """Settings of one reconstruction."""
@@ -83,24 +66,18 @@ class LSQMLRun:
     """Batches of neighbors with half the momentum: better where exposures hardly overlap."""
     refine_probe: bool = False
     """Refine the probe, too; default: it is known."""
+    refine_positions: bool = False
+    """Refine the positions, too; default: they are known."""
     stabilize: bool = False
     """Compare √(counts + 3/8) with √(mean + 3/8): without it, pixels with less than about one photon are predicted too
     dim, since the mean of √counts is far below the root of the mean."""
     start: Callable[[Box], NDArray[np.complex64]] | None = None
     """Takes the box of `object_box`, returns the (H, W) object to start from; default: a flat one."""
 
-
-def ensure_torchvision() -> None:
-    """Declare two operators that a CUDA build of torchvision needs in order to be imported with a CPU PyTorch."""
-    import torch
-
-    if _operators or torch.version.cuda is not None:
-        return
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    _operators.append(library)  # declared for as long as it lives
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    @property
+    def correction_start(self) -> int:
+        """Epochs before positions are corrected."""
+        return CORRECTION_START_FREE_PROBE if self.refine_probe else CORRECTION_START
 
 
 def load_library() -> None:
@@ -109,7 +86,7 @@ def load_library() -> None:
     importlib.import_module("ptychi.api.task")
 
 
-def object_box(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], n: int) -> Box:
+def object_box(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], n: int, reach: int = 0) -> Box:
     """Origin, and shape with even sides, of the box around all windows, with pty-chi's margin.
 
     Parameters
@@ -118,27 +95,14 @@ def object_box(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], n: in
         Patch centers [px].
     n : int
         Side of the windows [px].
+    reach : int
+        By so much may windows move, beyond those of all exposures [px].
     """
     top, left = window_start(ycoords, n), window_start(xcoords, n)
-    origin = int(top.min()) - MARGIN_PX, int(left.min()) - MARGIN_PX
-    height, width = (int(np.ptp(start)) + n + 2 * MARGIN_PX for start in (top, left))
+    margin = MARGIN_PX + reach
+    origin = int(top.min()) - margin, int(left.min()) - margin
+    height, width = (int(np.ptp(start)) + n + 2 * margin for start in (top, left))
     return origin, (height + height % 2, width + width % 2)
-
-
-def ptychi_position(coordinate: ArrayLike, origin: int, size: int) -> NDArray[np.float64]:
-    """Convert patch centers to pty-chi's coordinates, in which a window at zero is centered on the (even) object.
-
-    Here pixel index N/2 of a window is at its position y, so that the window starts at y - N/2; in pty-chi (2.1 and
-    later) it starts at y + (size - N) / 2.
-
-    Parameters
-    ----------
-    coordinate : (M,) float
-        Patch centers along one axis [px].
-    origin, size : int
-        First pixel and length of the object along that axis [px].
-    """
-    return np.asarray(coordinate, np.float64) - origin - size / 2
 
 
 def reconstruct(
@@ -153,20 +117,24 @@ def reconstruct(
     Parameters
     ----------
     fit : Exposures
-        Exposures to fit.
+        Exposures to fit, at their recorded positions.
     validation : Exposures or None
-        Exposures whose deviance decides when to stop; None: the last epoch is kept.
+        Exposures whose deviance decides when to stop; None: the last epoch is kept. If positions are refined, theirs
+        are corrected as those of `fit` are, once an epoch, with its object and probe, which they do not change: two
+        numbers per exposure are fitted to the counts that the deviance is of.
     probe : (modes, N, N) complex
         Illumination [sqrt(photon)]; fixed unless it is refined.
     options : LSQMLOptions
         Epochs, batches and early stopping.
     run : LSQMLRun
-        Seed, batching mode, start, and whether the probe is refined.
+        Seed, batching mode, start, and whether probe and positions are refined.
 
     Returns
     -------
     Reconstruction
-        `chosen` has `best_epoch`; `history` has epoch, loss and, with validation exposures, validation_deviance.
+        `chosen` has `best_epoch`; `history` has epoch, loss and, with validation exposures, validation_deviance;
+        `refined` has what was refined, positions of both kinds of exposures; with these the object is larger, by
+        `REACH_PX` on every side. No common shift is removed: object, probe and positions belong together.
 
     Raises
     ------
@@ -177,81 +145,141 @@ def reconstruct(
     import torch
 
     clock, device, dtype = CpuClock(), torch.get_default_device(), torch.get_default_dtype()
-    best_probe = probe = as_modes(probe)
+    probe = as_modes(probe)
     n = probe.shape[-1]
     pixels = n**2 / fit.detector.n_valid(n)  # pty-chi's loss is a mean over all of them, and 0 in bad ones
-    everything = [part for part in (fit, validation) if part is not None]
-    x, y = (np.concatenate([getattr(part, axis) for part in everything]) for axis in ("xcoords", "ycoords"))
-    origin, shape = object_box(x, y, n)
+    parts = [part for part in (fit, validation) if part is not None]
+    x, y = (np.concatenate([getattr(part, axis) for part in parts]) for axis in ("xcoords", "ycoords"))
+    box = object_box(x, y, n, REACH_PX if run.refine_positions else 0)
+    best = _Estimate(np.ones(box[1], np.complex64), probe, parts)
+    first = 1 + (run.correction_start if run.refine_positions else 0)
     try:
-        task = _task(fit, probe, options, (origin, shape), run)
+        tasks = _tasks(parts, probe, options, box, run)
         rows: list[dict[str, Any]] = []
-        best, best_epoch, obj = np.inf, 0, np.ones(shape, np.complex64)
+        lowest, best_epoch = np.inf, 0
         progress = tqdm(range(1, options.epochs + 1), desc="LSQML", unit="epoch", mininterval=2)
         for epoch in progress:
-            task.run(1)
-            estimate = task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64)
-            row = {"epoch": epoch, "loss": pixels * float(task.reconstructor.loss_tracker.table["loss"].iloc[-1])}
-            if run.refine_probe:
-                probe = (task.get_data_to_cpu("probe", as_numpy=True)[0] * n).astype(np.complex64)
+            estimate = _advance(tasks, best, box[0], run)
+            loss = tasks[0].reconstructor.loss_tracker.table["loss"].iloc[-1]
+            row = {"epoch": epoch, "loss": pixels * float(loss)}
             if validation is not None:
-                predicted = predict_intensity(estimate, probe, validation.xcoords, validation.ycoords, origin)
-                row["validation_deviance"] = validation.deviance(predicted)
+                row["validation_deviance"] = estimate.deviance(box[0])
             rows.append(row)
             progress.set_postfix(row)
             score = row.get("validation_deviance", -epoch)
             if not np.isfinite(score):
                 raise ValueError(f"epoch {epoch}: the validation deviance is {score}; NaN in the data or the probe?")
-            if score < best:
-                best, obj, best_probe, best_epoch = score, estimate.copy(), probe, epoch
-            elif epoch - best_epoch >= options.early_stopping_patience:
+            if score < lowest:
+                lowest, best, best_epoch = score, estimate, epoch
+            elif epoch - max(best_epoch, first) >= options.early_stopping_patience:
                 break
     finally:
         torch.set_default_device(device)
         torch.set_default_dtype(dtype)
+    used = best.parts[0]
     return Reconstruction(
-        object=obj,
+        object=best.object,
         illumination=illumination(
-            best_probe, fit.xcoords, fit.ycoords, shape, origin, scale=fit.detector.exposure_scale
+            best.probe, used.xcoords, used.ycoords, box[1], box[0], scale=fit.detector.exposure_scale
         ),
-        origin_px=origin,
+        origin_px=box[0],
         history=pd.DataFrame(rows),
-        refined=Refined(probe=best_probe) if run.refine_probe else None,
+        refined=Refined(
+            probe=best.probe if run.refine_probe else None,
+            positions=refined_positions(parts, best.parts) if run.refine_positions else None,
+        )
+        if run.refine_probe or run.refine_positions
+        else None,
         cpu_s=clock.seconds,
         chosen={"best_epoch": best_epoch},
     )
 
 
-def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOptions, box: Box, run: LSQMLRun) -> Any:
-    """Set up pty-chi: known positions, probe fixed unless it is to be refined."""
+@dataclass(frozen=True)
+class _Estimate:
+    """What an epoch ends with: (H, W) object, (modes, N, N) probe, exposures to fit and for validation."""
+
+    object: NDArray[np.complex64]
+    probe: NDArray[np.complexfloating]
+    parts: list[Exposures]
+
+    def deviance(self, origin: tuple[int, int]) -> float:
+        """Poisson deviance of the validation exposures."""
+        validation = self.parts[-1]
+        return validation.deviance(
+            predict_intensity(self.object, self.probe, validation.xcoords, validation.ycoords, origin)
+        )
+
+
+def _tasks(
+    parts: list[Exposures], probe: NDArray[np.complexfloating], options: LSQMLOptions, box: Box, run: LSQMLRun
+) -> list[Any]:
+    """Set up pty-chi for exposures to fit, and, if their positions are to be found, for those for validation."""
+    fit, *validation = parts if run.refine_positions else parts[:1]
+    followers = [_task(part, probe, options, box, run, follows=True) for part in validation]
+    return [_task(fit, probe, options, box, run), *followers]
+
+
+def _advance(tasks: list[Any], before: _Estimate, origin: tuple[int, int], run: LSQMLRun) -> _Estimate:
+    """Make one epoch; validation exposures follow with one step of their positions alone."""
+    task, *followers = tasks
+    n, probe, parts = before.probe.shape[-1], before.probe, before.parts
+    task.run(1)
+    for follower in followers:
+        follower.copy_data_from_task(task, ("object", "probe"))
+        follower.run(1)
+    if run.refine_probe:
+        probe = (task.get_data_to_cpu("probe", as_numpy=True)[0] * n).astype(np.complex64)
+    if run.refine_positions:
+        places = [corrected_positions(task, origin, n) for task in tasks]
+        parts = [replace(part, xcoords=x, ycoords=y) for part, (x, y) in zip(parts, places, strict=True)]
+    return _Estimate(task.get_data_to_cpu("object", as_numpy=True)[0].astype(np.complex64), probe, parts)
+
+
+def _task(
+    exposures: Exposures,
+    probe: NDArray[np.complexfloating],
+    options: LSQMLOptions,
+    box: Box,
+    run: LSQMLRun,
+    *,
+    follows: bool = False,
+) -> Any:
+    """Set up pty-chi: probe and positions are fixed unless they are to be refined.
+
+    One that follows another has its positions refined alone: object and probe are those of the other.
+    """
     import ptychi.api as api
     import torch
     from ptychi.api.task import PtychographyTask
 
     torch.manual_seed(run.seed)
     (top, left), (height, width) = box
-    start = np.ones((height, width), np.complex64) if run.start is None else run.start(box)
+    start = np.ones((height, width), np.complex64) if run.start is None or follows else run.start(box)
     setup = api.LSQMLOptions()
     solver = setup.reconstructor_options
     solver.default_device = api.Devices.CPU
     solver.num_epochs = options.epochs
-    solver.batch_size = min(options.batch_size, len(fit.xcoords))
+    solver.batch_size = min(options.batch_size, len(exposures.xcoords))
     solver.random_seed = run.seed
     solver.noise_model = api.NoiseModels.GAUSSIAN
-    if run.compact:
+    if run.compact and not follows:
         solver.batching_mode = api.BatchingModes.COMPACT
         solver.momentum_acceleration_gain = 0.5
     setup.object_options.optimizer = api.Optimizers.SGD
     n = probe.shape[-1]
-    setup.object_options.step_size = n**2 / fit.detector.n_valid(n)  # bad pixels add nothing to an update
-    setup.probe_options.optimizable = run.refine_probe
-    if not run.refine_probe:
+    setup.object_options.step_size = n**2 / exposures.detector.n_valid(n)  # bad pixels add nothing to an update
+    setup.object_options.optimizable = not follows
+    setup.probe_options.optimizable = run.refine_probe and not follows
+    if not setup.probe_options.optimizable:
         solver.rescale_probe_intensity_in_first_epoch = False
         solver.single_slice_solve_obj_prb_step_size_jointly = False
         setup.object_options.remove_object_probe_ambiguity.enabled = False
-    counts, detector = np.square(fit.diffraction, dtype=np.float32), fit.detector
+    if run.refine_positions:
+        set_correction(setup, run.correction_start)
+    counts, detector = np.square(exposures.diffraction, dtype=np.float32), exposures.detector
     if run.stabilize:
-        detector = _with_background(detector, ANSCOMBE, n)
+        detector = with_background(detector, ANSCOMBE, n)
         counts += ANSCOMBE if detector.valid is None else ANSCOMBE * detector.valid  # its loss sees bad pixels: 0 there
     scale = detector.exposure_scale
     task = PtychographyTask(
@@ -259,37 +287,9 @@ def _task(fit: Exposures, probe: NDArray[np.complexfloating], options: LSQMLOpti
         diffraction_data=counts if scale is None else counts / scale.astype(np.float32)[:, None, None],
         object_data=start[None],
         probe_data=(probe / n).astype(np.complex64)[None],
-        probe_position_x_px=ptychi_position(fit.xcoords, left, width).astype(np.float32),
-        probe_position_y_px=ptychi_position(fit.ycoords, top, height).astype(np.float32),
-        valid_pixel_mask=fit.detector.valid,
+        probe_position_x_px=ptychi_position(exposures.xcoords, left, width).astype(np.float32),
+        probe_position_y_px=ptychi_position(exposures.ycoords, top, height).astype(np.float32),
+        valid_pixel_mask=exposures.detector.valid,
     )
-    _detect(task, detector)
+    apply_detector(task, detector)
     return task
-
-
-def _with_background(detector: Detector, counts: float, n: int) -> Detector:
-    """Return a detector that adds the same mean counts to all of its (n, n) pixels."""
-    known = 0.0 if detector.background is None else detector.background
-    return replace(detector, background=np.full((n, n), counts, np.float32) + known)
-
-
-def _detect(task: Any, detector: Detector) -> None:
-    """Let pty-chi compare its counts, divided by the flux, with what the detector makes of the predicted intensity.
-
-    pty-chi (2.2) has a mask of valid pixels; its updates respect it, its loss and its rescaling of the probe do not. It
-    has no background, and a flux for the first incoherent mode alone. The amplitudes of a wave are replaced alike for
-    counts and scale · I + background, and for counts / scale and I + background / scale.
-    """
-    import torch
-
-    planes, scale = detector.planes(), detector.exposure_scale
-    if planes is None:
-        return
-    valid, background = torch.from_numpy(np.fft.ifftshift(planes, axes=(-2, -1)))
-    flux = None if scale is None else torch.from_numpy(scale.astype(np.float32))[:, None, None]
-
-    def detect(_module: Any, inputs: tuple[Any, ...], intensity: Any) -> Any:
-        exposures = inputs[0]
-        return valid * (intensity + (background if flux is None else background / flux[exposures]))
-
-    task.reconstructor.forward_model.register_forward_hook(detect)
