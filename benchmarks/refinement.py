@@ -34,7 +34,8 @@ from ptycho.data.scan import Scan
 from ptycho.data.views import HOLDOUT, View, make_view
 from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.refinement import RefinementOptions, locate, refine
+from ptycho.reconstruction.location import locate
+from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.scoring.evaluate import score_method
 from ptycho.scoring.region import shared_region
 from ptycho.workflow import job

@@ -19,6 +19,8 @@ class Method:
     """Trained on the train split, then applied in chunks; otherwise it reconstructs each scan by itself."""
     curve: bool = False
     """Its rule also writes history.csv, which history.png shows."""
+    refines: bool = False
+    """Where probe and positions are not exact, it refines them by itself."""
     parts: tuple[str, ...] = ()
     """Parts of its ablation: each is a reconstruction with some of the method left out."""
 
@@ -48,7 +50,7 @@ METHODS = {
             "no-post-iterations",
         ),
     ),
-    "lsqml": Method("LSQML", "#009E73", "^", "-.", curve=True),
+    "lsqml": Method("LSQML", "#009E73", "^", "-.", curve=True, refines=True),
     "tv": Method("TV-MAP", "#CC79A7", "D", ":", curve=True),
     "refined": Method("refined", "#E69F00", "v", "--", curve=True, parts=("whole", "splits")),
 }

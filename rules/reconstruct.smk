@@ -21,6 +21,7 @@ rule lsqml:
         runtime=per_attempt(60),
     params:
         lsqml=config["lsqml"],
+        unknown=UNKNOWN,
         code=code("lsqml"),
     script:
         "../scripts/lsqml.py"

@@ -14,13 +14,16 @@ job.limit_threads(snakemake.threads)  # before PyTorch is imported
 from ptycho.data.numbers import LINEAR_OVERLAP
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
-from ptycho.data.views import FIT, VALIDATION, open_view
+from ptycho.data.views import FIT, HOLDOUT, VALIDATION, open_view
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.location import with_located
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.workflow.damage import number_in
 from ptycho.workflow.provenance import record_of
 
 scan = open_scan(snakemake.input.scan)
 view = open_view(snakemake.input.view, scan)
+seed, unknown = int(snakemake.wildcards.seed), snakemake.params.unknown
 options = LSQMLOptions(**snakemake.params.lsqml)
 overlap = number_in(view.metadata, f"{snakemake.input.view}: 'metadata'", *LINEAR_OVERLAP)
 compact = overlap < options.compact_batching_below_overlap
@@ -29,8 +32,10 @@ result = reconstruct(
     Exposures.of(scan, view.of_role(VALIDATION)),
     scan.probe,
     options,
-    LSQMLRun(seed=int(snakemake.wildcards.seed), compact=compact),
+    LSQMLRun(seed=seed, compact=compact, refine_probe="probe" in unknown, refine_positions="positions" in unknown),
 )
+if len(holdout := view.of_role(HOLDOUT)):  # where positions are refined, theirs are found under the object
+    result = with_located(result, Counts.of(scan, holdout), holdout, scan.probe, seed=seed)
 kept = result.chosen["best_epoch"]
 deviance = result.history.set_index("epoch").loc[kept, "validation_deviance"]
 print(f"kept epoch {kept} of {len(result.history)}, validation deviance {deviance:.4f}")

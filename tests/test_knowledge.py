@@ -118,6 +118,6 @@ def test_a_study_refines_once_for_all_methods_of_a_condition(tmp_path):
     knowledge = {"probe": "exact", "positions": "refined", "flux": "exact", "background": "exact"}
     methods = ["pinn", "unrolled", "tv"]
     counts = dry_run(tmp_path, config_file(tmp_path, knowledge=knowledge, methods=methods))
-    assert counts["refine"] == counts["view"]
+    assert counts["refine_knowledge"] == counts["view"]
     assert counts["plot_knowledge"] == counts["compare"]
-    assert "refine" not in dry_run(tmp_path, config_file(tmp_path, methods=methods))
+    assert "refine_knowledge" not in dry_run(tmp_path, config_file(tmp_path, methods=methods))

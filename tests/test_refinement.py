@@ -1,4 +1,4 @@
-"""Refinement: gradients in its variables, what stays constant, and that wrong positions and probes become right."""
+"""Joint refinement: gradients in its variables, what stays constant, and what becomes right."""
 
 from dataclasses import replace
 from functools import cache
@@ -12,8 +12,9 @@ from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.deformation import Deformation
+from ptycho.reconstruction.location import locate
 from ptycho.reconstruction.prior import ShiftPrior
-from ptycho.reconstruction.refinement import RefinementOptions, locate, mismatch, refine
+from ptycho.reconstruction.refinement import RefinementOptions, mismatch, refine
 from ptycho.reconstruction.variables import UNKNOWNS, Variables, aberrations
 from tests.test_joint_likelihood import likelihood_of, parameters_of
 

@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ptycho.data.object_files import paste
 from ptycho.physics.displacement import affine_residual, rms_px, spread_px
 from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts
@@ -45,10 +44,6 @@ JOINT_ITERATIONS, DEFORMATION_ITERATIONS, JOINT_BACKGROUND = 40, 15, 0.02
 """L-BFGS iterations of a round over everything unknown, and over deformations; background of both."""
 FTOL = 1.0e-6
 """L-BFGS stops when a step lowers the objective by less than this fraction: positions are in its last digits."""
-LOCATE_CYCLES = 8
-"""Searches for the positions of exposures under a known object, each followed by a Newton step."""
-FLUX_STEPS = 3
-"""Fixed-point steps of the flux of an exposure under a known object."""
 STILL = {"moved_px": 0.01, "moved_probe": 2.0e-4, "moved_flux": 1.0e-3, "moved_background": 1.0e-3}
 """A round that moves everything by less is the last: positions [px] (rms, without their affine map), probe (1 -
 correlation), flux (rms, relative), and background, in units of the mean count per pixel."""
@@ -73,7 +68,7 @@ class RefinementOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refinement:
+class JointRefinement:
     """What was found."""
 
     parameters: Parameters
@@ -205,7 +200,7 @@ def refine(
     *,
     seed: int,
     device: Device = CPU,
-) -> Refinement:
+) -> JointRefinement:
     """Refine object and what else is unknown of some exposures.
 
     Parameters
@@ -223,7 +218,7 @@ def refine(
 
     Returns
     -------
-    Refinement
+    JointRefinement
         Shifts are relative to the recorded positions, flux to the recorded flux, and the background comes on top of the
         recorded one.
     """
@@ -241,54 +236,6 @@ def refine(
     else:
         found = ", ".join(f"{name} {value:.2g}" for name, value in moving.items())
         _logger.warning("After %d rounds the refinement still moves: %s.", options.rounds, found)
-    return Refinement(parameters=parameters, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(refiner.rows))
-
-
-def locate(
-    counts: Counts, found: Refinement, unknown: Collection[str], *, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find positions and flux of exposures that a refinement has not seen, under its object.
-
-    Parameters
-    ----------
-    counts : Counts
-        Photons of the m exposures, with recorded positions and flux.
-    found : Refinement
-        Object, probe and background; and the shifts of other exposures, which say how large errors are.
-    unknown : collection of str
-        What the refinement has refined: "positions" and "flux" are found.
-    seed : int
-        Seed of the search.
-
-    Returns
-    -------
-    shifts : (2, m) float64
-        What is to be added to the recorded rows and columns [px].
-    flux : (m,) float64
-        Factors of the recorded flux.
-    """
-    known, rng = found.parameters, np.random.default_rng(seed)
-    common, spread = known.shifts.mean(1, keepdims=True), max(float(known.shifts.std()), STILL["moved_px"])
-    reach = 4 * spread + float(np.abs(common).max())
-    likelihood = JointLikelihood(counts, known.probe, margin_px=int(np.ceil(reach)) + 2)
-    likelihood = likelihood.with_background(JOINT_BACKGROUND)
-    top, left = np.subtract(found.origin_px, likelihood.origin_px)
-    fill = complex(np.abs(known.object).mean())
-    here = replace(
-        known,
-        object=paste(known.object, (int(top), int(left)), likelihood.shape, fill),
-        shifts=np.repeat(common, len(counts), axis=1),
-        flux=np.ones(len(counts)),
+    return JointRefinement(
+        parameters=parameters, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(refiner.rows)
     )
-    if "positions" in unknown:
-        for radius in reach * np.geomspace(1, 0.05, LOCATE_CYCLES):
-            where = Reach(radius_px=float(radius), largest_px=reach, spread_px=spread)
-            here = replace(here, shifts=search(likelihood, here, where, TRIES, rng))
-            here = replace(here, shifts=newton_steps(likelihood.anchored(here.shifts), here))
-    if "flux" in unknown:  # at the minimum, what is predicted has as many photons as were counted
-        likelihood = likelihood.anchored(here.shifts)
-        for _ in range(FLUX_STEPS):
-            slope = likelihood.evaluate(here, ("flux",))[1].flux
-            total = counts.frames(np.arange(len(counts))).sum((1, 2))
-            here = replace(here, flux=here.flux * total / (total + here.flux * slope))
-    return here.shifts, here.flux

@@ -18,9 +18,10 @@ from ptycho.data.npz import Npz
 from ptycho.data.object_files import Reconstruction, load_reconstruction
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
+from ptycho.methods import METHODS as KNOWN
 from ptycho.physics.forward import blocks, predict_intensity
 from ptycho.scoring.frc import TABLE_COLUMNS, frc, ssnr_of_truth
-from ptycho.scoring.knowledge import knowledge_errors, without_affine_map
+from ptycho.scoring.knowledge import knowledge_errors, known_by, without_affine_map
 from ptycho.scoring.mean_pattern import mean_pattern_deviance
 from ptycho.scoring.metrics import METRICS, PARTS, data_range, score
 from ptycho.scoring.misfit import SIGNIFICANT, lit_pixels, measure_misfit, misfit_of_shot_noise
@@ -28,6 +29,9 @@ from ptycho.scoring.placement import MARGIN_PX, NO_GAUGE, align_if_possible, ill
 from ptycho.scoring.region import Region, check_scored
 from ptycho.scoring.registration import Gauge
 from ptycho.workflow.files import ContractError, StrPath
+
+OWN = [name for name, method in KNOWN.items() if method.refines]
+"""Methods that refine by themselves."""
 
 _logger = logging.getLogger(__name__)
 
@@ -119,19 +123,20 @@ def score_method(
     region : Region
         Scored rectangle.
     known : Scan, optional
-        The scan with what the method took for known, where that is not the scan's own. There are three more values
-        then: see `ptycho.scoring.knowledge.knowledge_errors`; and `error_affine`, the error of the object without the
-        affine map of its positions.
+        The scan with what the method took for known, where that is neither the scan's own nor in the object file.
 
     Returns
     -------
     values : dict
         The metrics of `ptycho.scoring.metrics`; those of `heldout_scores` if the view has holdout exposures; the gauge
-        that `align` removed; `cpu_s`, the CPU time of the reconstruction, if the file records it.
+        that `align` removed; `cpu_s`, the CPU time of the reconstruction, if the file records it. Where something was
+        refined, also `ptycho.scoring.knowledge.knowledge_errors`, and `error_affine`, the error of the object without
+        the affine map of its positions.
     aligned : (h, w) complex64
         The scored rectangle.
     """
     reconstruction, metadata = load_reconstruction(obj_path)
+    known = known_by(reconstruction, scan) or known
     on_grid = on_object_plane(obj_path, reconstruction, scan.object.shape)
     values, aligned, gauge = _aligned_scores(on_grid, scan, view, region, name=obj_path)
     if known is None:
@@ -162,7 +167,7 @@ def compare(
     region : Region
         Scored rectangle.
     known : Scan, optional
-        As for `score_method`; for all methods.
+        As for `score_method`; for all methods but those that refine by themselves.
 
     Returns
     -------
@@ -178,7 +183,7 @@ def compare(
     rows, fitted, holdout = [], view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
     null = {"mean_pattern_deviance": mean_pattern_deviance(scan, fitted, holdout)} if len(holdout) else {}
     for method, path in objects.items():
-        values, arrays[method] = score_method(path, scan, view, region, known)
+        values, arrays[method] = score_method(path, scan, view, region, None if method in OWN else known)
         values |= null
         rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
     return pd.DataFrame(rows), arrays

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ptycho.data.object_files import Reconstruction
 from ptycho.data.scan import Scan
 from ptycho.physics.displacement import affine_residual, displaced, rms_px
+from ptycho.physics.forward import as_modes
 
 
 def knowledge_errors(known: Scan, scan: Scan, exposures: NDArray[np.int64]) -> dict[str, float]:
@@ -47,6 +48,18 @@ def probe_error(probe: NDArray[np.complexfloating], truth: NDArray[np.complexflo
     spectra = np.fft.fft2(probe[:modes]) * np.fft.fft2(truth[:modes]).conj()
     overlap = np.abs(np.fft.ifft2(spectra.sum(0))).max()
     return max(1 - float(overlap / np.linalg.norm(probe) / np.linalg.norm(truth)), 0.0)
+
+
+def known_by(result: Reconstruction, scan: Scan) -> Scan | None:
+    """Return the scan with what a method has refined by itself; None if it has refined nothing."""
+    if result.refined is None:
+        return None
+    known = scan if result.refined.probe is None else replace(scan, probe=as_modes(result.refined.probe))
+    if (positions := result.refined.positions) is None:
+        return known
+    xcoords, ycoords = scan.xcoords.copy(), scan.ycoords.copy()
+    xcoords[positions.exposures], ycoords[positions.exposures] = positions.xcoords, positions.ycoords
+    return replace(known, xcoords=xcoords, ycoords=ycoords)
 
 
 def without_affine_map(result: Reconstruction, known: Scan, scan: Scan, exposures: NDArray[np.int64]) -> Reconstruction:

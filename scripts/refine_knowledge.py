@@ -17,7 +17,8 @@ from ptycho.data.knowledge import Knowledge, save_knowledge
 from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, open_view
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.refinement import RefinementOptions, locate, refine
+from ptycho.reconstruction.location import locate
+from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import record_of
 

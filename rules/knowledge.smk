@@ -1,16 +1,16 @@
 """Phase D, where the config says that something is refined: what all methods then take for known."""
 
 
-rule refine:
+rule refine_knowledge:
     input:
         scan=f"{DATA}/{{split}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
     output:
         knowledge=f"{CONDITION}/{{split}}_knowledge.npz",
         history=f"{CONDITION}/{{split}}_knowledge/history.csv",
-        cost=f"{COST}/refine/{UNDER}/{{split}}.tsv",
+        cost=f"{COST}/refine_knowledge/{UNDER}/{{split}}.tsv",
     log:
-        f"{LOGS}/refine/{UNDER}/{{split}}.log",
+        f"{LOGS}/refine_knowledge/{UNDER}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -20,9 +20,9 @@ rule refine:
     params:
         unknown=UNKNOWN,
         refinement=config["refinement"],
-        code=code("refine"),
+        code=code("refine_knowledge"),
     script:
-        "../scripts/refine.py"
+        "../scripts/refine_knowledge.py"
 
 
 rule plot_knowledge:

@@ -1,0 +1,117 @@
+"""Positions and flux of exposures that a refinement has not seen, such as holdout exposures, under its object."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ptycho.data.object_files import POSITION_KEYS, Reconstruction, RefinedPositions, paste
+from ptycho.physics.forward import as_modes
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
+from ptycho.reconstruction.parameters import Parameters
+from ptycho.reconstruction.position_search import Reach, newton_steps, search
+from ptycho.reconstruction.refinement import JOINT_BACKGROUND, STILL, TRIES, JointRefinement
+
+LOCATE_CYCLES = 8
+"""Searches for the positions of exposures under a known object, each followed by a Newton step."""
+FLUX_STEPS = 3
+"""Fixed-point steps of the flux of an exposure under a known object."""
+
+
+def locate(
+    counts: Counts, found: JointRefinement, unknown: Collection[str], *, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find positions and flux of exposures that a refinement has not seen, under its object.
+
+    Parameters
+    ----------
+    counts : Counts
+        Photons of the m exposures, with recorded positions and flux.
+    found : JointRefinement
+        Object, probe and background; and the shifts of other exposures, which say how large errors are.
+    unknown : collection of str
+        What the refinement has refined: "positions" and "flux" are found.
+    seed : int
+        Seed of the search.
+
+    Returns
+    -------
+    shifts : (2, m) float64
+        What is to be added to the recorded rows and columns [px].
+    flux : (m,) float64
+        Factors of the recorded flux.
+    """
+    known, rng = found.parameters, np.random.default_rng(seed)
+    common, spread = known.shifts.mean(1, keepdims=True), max(float(known.shifts.std()), STILL["moved_px"])
+    reach = 4 * spread + float(np.abs(common).max())
+    likelihood = JointLikelihood(counts, known.probe, margin_px=int(np.ceil(reach)) + 2)
+    likelihood = likelihood.with_background(JOINT_BACKGROUND)
+    top, left = np.subtract(found.origin_px, likelihood.origin_px)
+    fill = complex(np.abs(known.object).mean())
+    here = replace(
+        known,
+        object=paste(known.object, (int(top), int(left)), likelihood.shape, fill),
+        shifts=np.repeat(common, len(counts), axis=1),
+        flux=np.ones(len(counts)),
+    )
+    if "positions" in unknown:
+        for radius in reach * np.geomspace(1, 0.05, LOCATE_CYCLES):
+            where = Reach(radius_px=float(radius), largest_px=reach, spread_px=spread)
+            here = replace(here, shifts=search(likelihood, here, where, TRIES, rng))
+            here = replace(here, shifts=newton_steps(likelihood.anchored(here.shifts), here))
+    if "flux" in unknown:  # at the minimum, what is predicted has as many photons as were counted
+        likelihood = likelihood.anchored(here.shifts)
+        for _ in range(FLUX_STEPS):
+            slope = likelihood.evaluate(here, ("flux",))[1].flux
+            total = counts.frames(np.arange(len(counts))).sum((1, 2))
+            here = replace(here, flux=here.flux * total / (total + here.flux * slope))
+    return here.shifts, here.flux
+
+
+def with_located(
+    result: Reconstruction,
+    counts: Counts,
+    exposures: NDArray[np.int64],
+    probe: NDArray[np.complexfloating],
+    *,
+    seed: int,
+) -> Reconstruction:
+    """Add the positions of more exposures to those that a method has refined by itself; without such, return it as is.
+
+    Parameters
+    ----------
+    result : Reconstruction
+        With refined positions.
+    counts : Counts
+        Photons of the m exposures that it has not seen.
+    exposures : (m,) int64
+        Which exposures of the scan they are.
+    probe : (modes, N, N) complex
+        Recorded illumination [sqrt(photon)], where the method has not refined it.
+    seed : int
+        Seed of the search.
+    """
+    if result.refined is None or (positions := result.refined.positions) is None:
+        return result
+    used = probe if result.refined.probe is None else result.refined.probe
+    parameters = Parameters(
+        object=result.object,
+        probe=as_modes(used).astype(np.complex64),
+        shifts=np.stack([positions.y_shift, positions.x_shift]),
+        flux=np.ones(len(positions.exposures)),
+    )
+    found = JointRefinement(parameters=parameters, origin_px=result.origin_px, history=pd.DataFrame())
+    (y_shift, x_shift), _ = locate(counts, found, ("positions",), seed=seed)
+    more = RefinedPositions(
+        exposures=exposures,
+        xcoords=counts.xcoords + x_shift,
+        ycoords=counts.ycoords + y_shift,
+        x_shift=x_shift,
+        y_shift=y_shift,
+    )
+    order = np.argsort(np.concatenate([positions.exposures, exposures]))
+    both = {key: np.concatenate([getattr(positions, key), getattr(more, key)])[order] for key in POSITION_KEYS}
+    return replace(result, refined=replace(result.refined, positions=RefinedPositions(**both)))
