@@ -171,9 +171,9 @@ def test_flux_and_background_are_found():
     rng = np.random.default_rng(3)
     flux = np.exp(0.1 * rng.normal(size=49))
     flux /= np.exp(np.log(flux[MIDDLE]).mean())
-    thinned = rng.binomial(frames.astype(int), (0.5 * flux)[:, None, None]) + rng.poisson(0.3, frames.shape)
+    detected = rng.binomial(frames.astype(int), (0.5 * flux)[:, None, None]) + rng.poisson(0.3, frames.shape)
     options = RefinementOptions(unknown=("flux", "background"), rounds=4)
-    found = refine(counts_of_middle(thinned.astype(float)), probe_with(12.0) * np.sqrt(0.5), options, seed=0)
+    found = refine(counts_of_middle(detected.astype(float)), probe_with(12.0) * np.sqrt(0.5), options, seed=0)
     assert found.parameters.flux == pytest.approx(flux[MIDDLE], rel=0.02)
     assert found.parameters.background == pytest.approx(0.3, rel=0.2)
 
