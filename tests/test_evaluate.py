@@ -82,7 +82,7 @@ def test_the_misfit_of_the_truth_is_one_and_a_wrong_object_is_warned_of(scan, tm
     assert 0.8 < values["tv", "heldout_misfit"] < 1.2 < values["tv", "explained_misfit"]
     assert values["pinn", "heldout_misfit"] > values["pinn", "explained_misfit"]
     (warning,) = misfit_warnings(with_condition(table, **CONDITION, split="test"))
-    assert warning.startswith("pinn: misfit of holdout exposures")
+    assert warning.startswith(f"pinn: misfit of holdout exposures {values['pinn', 'heldout_misfit']:.3g} in 1")
     assert "in 1 of 1 conditions" in warning
     assert misfit_warnings(with_condition(table[table["metric"] == "error"], **CONDITION, split="test")) == []
 

@@ -205,9 +205,9 @@ def misfit_warnings(metrics: pd.DataFrame) -> list[str]:
     for method, rows in wide.groupby("method", sort=False):
         beyond = rows[rows["heldout_misfit"] > rows["explained_misfit"]]
         if len(beyond):
-            low, high = beyond["heldout_misfit"].min(), beyond["heldout_misfit"].max()
+            ends = dict.fromkeys(f"{beyond['heldout_misfit'].agg(end):.3g}" for end in ("min", "max"))
             warnings.append(
-                f"{method}: misfit of holdout exposures {low:.3g} to {high:.3g} in {len(beyond)} of {len(rows)} "
+                f"{method}: misfit of holdout exposures {' to '.join(ends)} in {len(beyond)} of {len(rows)} "
                 f"conditions; shot noise explains at most {beyond['explained_misfit'].max():.3g}: probe, positions, "
                 "detector or reconstruction are not exact"
             )
