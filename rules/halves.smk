@@ -38,6 +38,7 @@ use rule tv as tv_half with:
     input:
         scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
         view=f"{CONDITION}/{{split}}.npz",
+        knowledge=knowledge_of("{split}"),
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",

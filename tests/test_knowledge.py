@@ -33,15 +33,23 @@ def knowledge_of(scan, shift=(0.0, 0.0), **changes):
 
 def test_a_knowledge_file_takes_the_place_of_what_the_scan_says(scan, tmp_path):
     background = np.full((scan.n_pixels,) * 2, 0.25, np.float32)
-    saved = knowledge_of(scan, (1.5, -40.0), probe=2 * scan.probe, background=background)
+    saved = knowledge_of(scan, (1.5, -40.0), probe=scan.probe[:, ::-1], background=background)
     save_knowledge(tmp_path / "known.npz", saved, refined=["positions"])
     known = open_known(scan.path, tmp_path / "known.npz")
     assert known.ycoords == pytest.approx(scan.ycoords + 1.5)
     assert known.xcoords == pytest.approx(scan.xcoords - 40)
-    assert known.probe == pytest.approx(2 * scan.probe)
+    assert known.probe == pytest.approx(scan.probe[:, ::-1])
     assert known.detector.background == pytest.approx(background)
     assert known.diffraction[:3] == pytest.approx(scan.diffraction[:3])
     assert open_known(scan.path, []).xcoords == pytest.approx(scan.xcoords)
+
+
+def test_half_of_the_photons_take_half_of_what_is_known(scan):
+    background = np.full((scan.n_pixels,) * 2, 0.5, np.float32)
+    half = replace(scan, probe=scan.probe / np.float32(np.sqrt(2)))
+    known = knowledge_of(scan, background=background).of(half)
+    assert known.probe == pytest.approx(half.probe)
+    assert known.detector.background == pytest.approx(0.5 * background)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,8 @@ def test_a_knowledge_file_takes_the_place_of_what_the_scan_says(scan, tmp_path):
         ("xcoords", lambda x: x * np.nan, "'xcoords' has positions that are not finite"),
         ("probeGuess", lambda p: p[:, 1:], "with a probe of"),
         ("probeGuess", lambda p: p * np.nan, "'probeGuess' holds"),
+        ("probeGuess", lambda p: 0 * p, "'probeGuess' is zero everywhere"),
+        ("probeGuess", lambda p: np.array("P"), "'probeGuess' is <U1"),
         ("exposure_scale", lambda s: -s, "'exposure_scale' holds -1"),
         ("exposure_scale", lambda s: s[1:], r"'exposure_scale' is float64 with shape"),
         ("exposure_scale", None, "no key 'exposure_scale'"),

@@ -18,6 +18,9 @@ KEYS = ("probeGuess", "xcoords", "ycoords", "exposure_scale", "metadata")
 MAX_SHIFT_PX = 64.0
 """Largest distance along either axis of a position from that of its scan."""
 
+SAME_PHOTONS = 1.0e-3
+"""Probes whose photons differ by a smaller fraction have the same: a refinement keeps them but for rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Knowledge:
@@ -35,9 +38,21 @@ class Knowledge:
     """(N, N) mean counts beside those of the sample [photon]."""
 
     def of(self, scan: Scan) -> Scan:
-        """Return a scan with this in place of its own."""
-        detector = replace(scan.detector, background=self.background, exposure_scale=self.exposure_scale)
-        return replace(scan, probe=self.probe, xcoords=self.xcoords, ycoords=self.ycoords, detector=detector)
+        """Return a scan with this in place of its own; if it has a part of the photons, with that part of all."""
+        probe, background, photons = self.probe, self.background, photons_of(self.probe)
+        fraction = photons_of(scan.probe) / photons if 0 < photons < np.inf else 1.0  # `open_known` refuses others
+        if abs(fraction - 1) > SAME_PHOTONS:
+            probe = probe * np.float32(np.sqrt(fraction))
+            background = None if background is None else background * np.float32(fraction)
+        detector = replace(scan.detector, background=background, exposure_scale=self.exposure_scale)
+        return replace(scan, probe=probe, xcoords=self.xcoords, ycoords=self.ycoords, detector=detector)
+
+
+def photons_of(probe: NDArray[np.complexfloating]) -> float:
+    """Return Σ|P|² of a probe [photon]; 0 of what is no complex array."""
+    if probe.dtype.kind != "c":
+        return 0.0
+    return float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
 
 
 def save_knowledge(path: StrPath, knowledge: Knowledge, **metadata: Any) -> None:
