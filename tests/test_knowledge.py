@@ -8,14 +8,17 @@ import pytest
 from ptycho.data.knowledge import MAX_SHIFT_PX, Knowledge, open_known, save_knowledge
 from ptycho.data.npz import load_arrays, save_arrays
 from ptycho.data.object_files import Reconstruction, save_reconstruction
-from ptycho.physics.displacement import displaced
+from ptycho.data.scan import open_scan
+from ptycho.data.views import open_view
+from ptycho.physics.displacement import displaced, rms_px
 from ptycho.reporting.figures import save
 from ptycho.reporting.knowledge_figures import plot_knowledge
 from ptycho.scoring.evaluate import compare, score_method
 from ptycho.scoring.region import Region
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
-from tests.test_workflow import config_file, dry_run
+from tests.test_workflow import dry_run
+from tests.workflow import CONDITION, config_file, snakemake
 
 KEYS = ("probeGuess", "xcoords", "ycoords", "exposure_scale", "metadata")
 
@@ -131,3 +134,18 @@ def test_a_study_refines_once_for_all_methods_of_a_condition(tmp_path):
     assert counts["refine_knowledge"] == counts["view"]
     assert counts["plot_knowledge"] == counts["compare"]
     assert "refine_knowledge" not in dry_run(tmp_path, config_file(tmp_path, methods=methods))
+
+
+@pytest.mark.slow
+def test_a_study_refines_exact_positions_to_what_they_are_and_draws_them(tmp_path):
+    knowledge = {"probe": "exact", "positions": "refined", "flux": "refined", "background": "exact"}
+    config = config_file(tmp_path, knowledge=knowledge, refinement={"search_px": 0, "rounds": 1}, methods=["tv"])
+    snakemake(tmp_path, "--cores", "2", "--configfile", config, "--", f"{CONDITION}/test_knowledge.png")
+    (scan,) = tmp_path.glob("results/tiny/data/dose_*/seed_0/test.npz")
+    recorded, known = open_scan(scan), open_known(scan, tmp_path / CONDITION / "test_knowledge.npz")
+    exposures = open_view(tmp_path / CONDITION / "test.npz", recorded).exposures
+    moved = np.stack([known.ycoords - recorded.ycoords, known.xcoords - recorded.xcoords])
+    assert 0 < rms_px(moved[:, exposures]) < 0.3
+    assert known.detector.exposure_scale[exposures] == pytest.approx(1, rel=0.1)
+    assert known.probe == pytest.approx(recorded.probe)
+    assert (tmp_path / CONDITION / "test_knowledge/history.csv").is_file()

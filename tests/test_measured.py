@@ -217,6 +217,8 @@ ELSEWHERE = {
     "ablate": ("test_reruns.py", '"--", "ablation"'),
     "compare_models": ("test_compare_models.py", "compare_models.py"),
     "convert": ("test_measured_scans.py", "siemens/data/measured.npz"),
+    "plot_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
+    "refine_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
     "study_page": ("test_page.py", '"--", "report"'),
     "workflow_report": ("test_page.py", '"--", "report"'),
 }
