@@ -31,7 +31,8 @@ def read_view_numbers(path: StrPath) -> dict[str, Any]:
     number_in(numbers, where, *LINEAR_OVERLAP)
     number_in(numbers, where, "spacing_px", "q50")
     check_fields(numbers, where, counts=dict)
-    counts = {"exposures", "holdout", *numbers["counts"]}
+    of_groups = {"groups", "groups_wanted"}  # of a view to train on: both or neither
+    counts = {"exposures", "holdout", *(of_groups if of_groups & set(numbers["counts"]) else ()), *numbers["counts"]}
     check_fields(numbers["counts"], f"{where}: 'counts'", **dict.fromkeys(counts, int))
     check_fields({"valid_pixel_fraction": 1.0} | numbers, where, valid_pixel_fraction=float)
     return numbers
