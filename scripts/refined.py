@@ -28,8 +28,7 @@ counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
 _, known = load_reconstruction(snakemake.input.tv)
 where = f"{snakemake.input.tv}: 'metadata'"
 seed, params = int(snakemake.wildcards.seed), snakemake.params
-inputs = {name: snakemake.input[name] for name in ("scan", "view", "tv")}
-origin = origin_of(seed, {"refined": params.refined, "tv": params.tv}, params.code, **inputs)
+origin = origin_of(seed, {"refined": params.refined, "tv": params.tv}, params.code, snakemake.input)
 packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.object).parent
 backup = Backup(folder / "backup", training_key(method="refined", made_with=packages, **origin))

@@ -29,7 +29,7 @@ view = open_view(snakemake.input.view, scan)
 container = open_groups(scan, view)
 print(container)
 config = {"network": params.network, "training": params.training}
-origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)
+origin = origin_of(seed, config, params.code, snakemake.input)
 packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.model).with_name("backup")
 backup = Backup(folder, training_key(method=method, made_with=packages, **origin))

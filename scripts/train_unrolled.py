@@ -27,7 +27,7 @@ scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 view = open_view(snakemake.input.view, scan)
 seed, params = int(snakemake.wildcards.seed), snakemake.params
 config = {"unrolled": params.unrolled, "tv": params.tv}
-origin = origin_of(seed, config, params.code, scan=snakemake.input.scan, view=snakemake.input.view)
+origin = origin_of(seed, config, params.code, snakemake.input)
 packages = versions("tensorflow", "keras", "numpy", "scipy")
 folder = Path(snakemake.output.model).with_name("backup")
 backup = Backup(folder, training_key(method="unrolled", made_with=packages, **origin))

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from snakemake.iocontainers import InputFiles
 
 from ptycho.cli.main import main
 from ptycho.data.npz import save_arrays
 from ptycho.reporting import figures
 from ptycho.workflow import provenance
 from ptycho.workflow.damage import read_json
-from ptycho.workflow.provenance import save_record
+from ptycho.workflow.provenance import origin_of, save_record
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -257,3 +258,16 @@ def test_a_record_has_the_seed_of_its_object():
         record = provenance.record_of(SimpleNamespace(config=study, rule="r", **facts), ROOT / "scripts/merge.py")
         assert record["seeds"] == {"sample": 20, **own, "noise_and_training": [1]}
         json.dumps(record)
+
+
+def test_every_input_of_a_job_belongs_to_its_origin(tmp_path):
+    """A training that was cut short must not go on with other positions than it began with."""
+    files = {"scan": tmp_path / "scan.npz", "knowledge": tmp_path / "knowledge.npz"}
+    for path in files.values():
+        path.write_bytes(b"1")
+    exact = origin_of(0, {}, "code", InputFiles(fromdict={"scan": str(files["scan"]), "knowledge": []}))
+    refined = origin_of(0, {}, "code", InputFiles(fromdict={name: str(path) for name, path in files.items()}))
+    assert list(exact["data"]) == ["scan"]
+    files["knowledge"].write_bytes(b"2")
+    other = origin_of(0, {}, "code", InputFiles(fromdict={name: str(path) for name, path in files.items()}))
+    assert exact["data"] != refined["data"] != other["data"]

@@ -181,13 +181,21 @@ def array_digest(array: ArrayLike) -> str:
     return hashlib.sha256(header + contiguous.tobytes()).hexdigest()
 
 
-def origin_of(seed: int, config: dict[str, Any], code: str, **files: StrPath) -> dict[str, Any]:
-    """Return what determines a result: seed, options, code digest, and the digests of its input files by name."""
+def origin_of(seed: int, config: dict[str, Any], code: str, inputs: Any) -> dict[str, Any]:
+    """Return what determines a result: seed, options, code digest, and the digests of all of a job's inputs by name.
+
+    Parameters
+    ----------
+    seed, config, code
+        Seed of the job, its options, and the digest of its code.
+    inputs : snakemake.iocontainers.InputFiles, or mapping
+        Name -> path of every input; a name without a file is left out.
+    """
     return {
         "seed": seed,
         "config": config,
         "code": code,
-        "data": {name: file_digest(path) for name, path in files.items()},
+        "data": {name: file_digest(path) for name, path in inputs.items() if path},
     }
 
 
