@@ -27,15 +27,15 @@ view = open_view(snakemake.input.view, scan)
 seed, unknown = int(snakemake.wildcards.seed), tuple(snakemake.params.unknown)
 fitted, holdout = view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
 options, clock = RefinementOptions(unknown=unknown, **snakemake.params.refinement), job.CpuClock()
-found = refine(Counts.of(scan, fitted), scan.probe, options, seed=seed)
-cost, parameters = clock.seconds, found.parameters
+refinement = refine(Counts.of(scan, fitted), scan.probe, options, seed=seed)
+cost, parameters = clock.seconds, refinement.parameters
 positions = np.stack([scan.ycoords, scan.xcoords])
 scale = scan.detector.exposure_scale
 flux = np.ones(len(scan)) if scale is None else scale.copy()
 positions[:, fitted] += parameters.shifts
 flux[fitted] *= parameters.flux
 if len(holdout):  # nothing is fitted to them but where they are, and how bright
-    shifts, factors = locate(Counts.of(scan, holdout), found, unknown, seed=seed)
+    shifts, factors = locate(Counts.of(scan, holdout), refinement, unknown, seed=seed)
     positions[:, holdout] += shifts
     flux[holdout] *= factors
 background = scan.detector.background
@@ -49,7 +49,7 @@ knowledge = Knowledge(
     exposure_scale=flux,
     background=background,
 )
-print(found.history.to_string(index=False))
+print(refinement.history.to_string(index=False))
 metadata = {"refined": list(unknown), "cpu_s": cost, "provenance": record_of(snakemake, __file__)}
 save_knowledge(snakemake.output.knowledge, knowledge, **metadata)
-save_table(snakemake.output.history, found.history)
+save_table(snakemake.output.history, refinement.history)

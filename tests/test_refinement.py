@@ -12,10 +12,10 @@ from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.deformation import Deformation
+from ptycho.reconstruction.joint_preconditioner import UNKNOWNS, JointPreconditioner, aberrations
 from ptycho.reconstruction.location import locate
 from ptycho.reconstruction.prior import ShiftPrior
 from ptycho.reconstruction.refinement import RefinementOptions, mismatch, refine
-from ptycho.reconstruction.variables import UNKNOWNS, Variables, aberrations
 from tests.test_joint_likelihood import likelihood_of, parameters_of
 
 N, DOSE = 32, 200_000
@@ -48,20 +48,20 @@ def counts_of_middle(frames):
 def test_gradients_of_all_variables_are_those_of_finite_differences():
     likelihood = likelihood_of(modes=2)
     start = replace(parameters_of(likelihood, double=True), background=0.2)
-    variables = Variables(likelihood, start, UNKNOWNS)
+    preconditioner = JointPreconditioner(likelihood, start, UNKNOWNS)
     rng = np.random.default_rng(0)
 
     def value(z):
-        found, _ = variables.parameters(z, likelihood.device)
+        found, _ = preconditioner.parameters(z, likelihood.device)
         found = replace(found, object=found.object.astype(complex), probe=found.probe.astype(complex))
         return likelihood.evaluate(found, ())[0]
 
-    z = 1e-3 * rng.normal(size=variables.size)
-    found, pull = variables.parameters(z, likelihood.device)
-    gradient = pull(likelihood.evaluate(found)[1])
-    assert len(gradient) == variables.size
-    for first, last in zip(variables.bounds[:-1], variables.bounds[1:], strict=True):
-        direction = np.zeros(variables.size)
+    z = 1e-3 * rng.normal(size=preconditioner.size)
+    found, adjoint = preconditioner.parameters(z, likelihood.device)
+    gradient = adjoint(likelihood.evaluate(found)[1])
+    assert len(gradient) == preconditioner.size
+    for first, last in zip(preconditioner.bounds[:-1], preconditioner.bounds[1:], strict=True):
+        direction = np.zeros(preconditioner.size)
         direction[first:last] = rng.normal(size=last - first)
         step = 0.03 / np.linalg.norm(direction)
         slope = (value(z + step * direction) - value(z - step * direction)) / (2 * step)
@@ -71,8 +71,8 @@ def test_gradients_of_all_variables_are_those_of_finite_differences():
 def test_photons_of_the_probe_and_the_mean_flux_stay():
     likelihood = likelihood_of(modes=2)
     start = parameters_of(likelihood, background=0.2)
-    variables = Variables(likelihood, start, ("probe", "flux"))
-    found, _ = variables.parameters(np.random.default_rng(0).normal(size=variables.size), likelihood.device)
+    preconditioner = JointPreconditioner(likelihood, start, ("probe", "flux"))
+    found, _ = preconditioner.parameters(np.random.default_rng(0).normal(size=preconditioner.size), likelihood.device)
     assert not np.allclose(found.probe, start.probe, rtol=1e-3)
     assert np.sum(np.abs(found.probe) ** 2) == pytest.approx(np.sum(np.abs(start.probe) ** 2), rel=1e-5)
     assert np.log(found.flux).mean() == pytest.approx(np.log(start.flux).mean())

@@ -22,7 +22,7 @@ FLUX_STEPS = 3
 
 
 def locate(
-    counts: Counts, found: JointRefinement, unknown: Collection[str], *, seed: int
+    counts: Counts, refinement: JointRefinement, unknown: Collection[str], *, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Find positions and flux of exposures that a refinement has not seen, under its object.
 
@@ -30,7 +30,7 @@ def locate(
     ----------
     counts : Counts
         Photons of the m exposures, with recorded positions and flux.
-    found : JointRefinement
+    refinement : JointRefinement
         Object, probe and background; and the shifts of other exposures, which say how large errors are.
     unknown : collection of str
         What the refinement has refined: "positions" and "flux" are found.
@@ -44,12 +44,12 @@ def locate(
     flux : (m,) float64
         Factors of the recorded flux.
     """
-    known, rng = found.parameters, np.random.default_rng(seed)
+    known, rng = refinement.parameters, np.random.default_rng(seed)
     common, spread = known.shifts.mean(1, keepdims=True), max(float(known.shifts.std()), STILL["moved_px"])
     reach = 4 * spread + float(np.abs(common).max())
     likelihood = JointLikelihood(counts, known.probe, margin_px=int(np.ceil(reach)) + 2)
     likelihood = likelihood.with_background(JOINT_BACKGROUND)
-    top, left = np.subtract(found.origin_px, likelihood.origin_px)
+    top, left = np.subtract(refinement.origin_px, likelihood.origin_px)
     fill = complex(np.abs(known.object).mean())
     here = replace(
         known,
@@ -103,8 +103,8 @@ def with_located(
         shifts=np.stack([positions.y_shift, positions.x_shift]),
         flux=np.ones(len(positions.exposures)),
     )
-    found = JointRefinement(parameters=parameters, origin_px=result.origin_px, history=pd.DataFrame())
-    (y_shift, x_shift), _ = locate(counts, found, ("positions",), seed=seed)
+    refinement = JointRefinement(parameters=parameters, origin_px=result.origin_px, history=pd.DataFrame())
+    (y_shift, x_shift), _ = locate(counts, refinement, ("positions",), seed=seed)
     more = RefinedPositions(
         exposures=exposures,
         xcoords=counts.xcoords + x_shift,

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ptycho.reconstruction.joint_likelihood import JointLikelihood
+from ptycho.reconstruction.joint_preconditioner import inverse_root
 from ptycho.reconstruction.parameters import Parameters
-from ptycho.reconstruction.variables import inverse_root
 
 LONGEST_STEP_PX = 1.0
 """Longest step of Newton's method: the likelihood is not quadratic over more than a detail of the object."""

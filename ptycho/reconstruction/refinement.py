@@ -23,12 +23,12 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.deformation import minimize_deformation
 from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.joint_likelihood import JointLikelihood
+from ptycho.reconstruction.joint_preconditioner import UNKNOWNS, JointPreconditioner
 from ptycho.reconstruction.optimize import FIRST_STEP_RMS, minimize_vector, total_variation
 from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.passes import Array
 from ptycho.reconstruction.position_search import Reach, newton_steps, search, without_trend
 from ptycho.reconstruction.prior import ShiftPrior
-from ptycho.reconstruction.variables import UNKNOWNS, Variables
 
 TV_WEIGHT = 8.0
 """λ in units of the square root of the mean count per valid pixel: a typical choice of TV-MAP."""
@@ -113,11 +113,11 @@ class _Refiner:
         """Minimize over the object and what else is said to be unknown."""
         smoothed = self.likelihood.with_background(0.0 if "background" in unknown else background)
         likelihood = smoothed.anchored(parameters.shifts)
-        variables, tv_weight = Variables(likelihood, parameters, unknown), weight * self.tv_weight
+        preconditioner, tv_weight = JointPreconditioner(likelihood, parameters, unknown), weight * self.tv_weight
         prior = ShiftPrior(self.spread(parameters))
 
         def evaluate(z: Array) -> tuple[float, Array]:
-            trial, pull = variables.parameters(z, self.device)
+            trial, adjoint = preconditioner.parameters(z, self.device)
             value, gradients = likelihood.evaluate(trial, ("object", *(gradient_of(name) for name in unknown)))
             variation, variation_gradient = total_variation(trial.object, self.device)
             gradients = replace(gradients, object=gradients.object + np.float32(tv_weight) * variation_gradient)
@@ -125,10 +125,10 @@ class _Refiner:
             if "positions" in unknown:
                 chance, chance_gradient = prior(trial.shifts)
                 gradients, value = replace(gradients, shifts=gradients.shifts + chance_gradient), value + chance
-            return value, pull(gradients)
+            return value, adjoint(gradients)
 
-        z, _ = minimize_vector(evaluate, variables.size, FIRST_STEP_RMS, iterations, self.device, FTOL)
-        return variables.parameters(z, self.device)[0]
+        z, _ = minimize_vector(evaluate, preconditioner.size, FIRST_STEP_RMS, iterations, self.device, FTOL)
+        return preconditioner.parameters(z, self.device)[0]
 
     def searched(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
         """Search for large errors of positions with a radius that falls, in turns with the object."""
@@ -138,11 +138,11 @@ class _Refiner:
             likelihood = self.likelihood.with_background(START_BACKGROUND).anchored(parameters.shifts)
             radius = largest * (1 - number / SEARCHES)
             reach = Reach(radius_px=radius, largest_px=largest, spread_px=spread)
-            found = replace(parameters, shifts=search(likelihood, parameters, reach, TRIES, rng))
-            shifts = newton_steps(likelihood.anchored(found.shifts), found)
+            updated = replace(parameters, shifts=search(likelihood, parameters, reach, TRIES, rng))
+            shifts = newton_steps(likelihood.anchored(updated.shifts), updated)
             if number < SEARCHES - 2:
                 shifts = without_trend(shifts, self.positions)
-            moved = replace(found, shifts=shifts)
+            moved = replace(updated, shifts=shifts)
             parameters = self.note("search", parameters, self.minimize(moved, (), SEARCH_WEIGHT, START_BACKGROUND, 4))
         return parameters
 
@@ -151,19 +151,19 @@ class _Refiner:
         weights, backgrounds = (np.geomspace(*ends, NEWTON_CYCLES) for ends in (NEWTON_WEIGHTS, NEWTON_BACKGROUNDS))
         others = tuple(name for name in self.options.unknown if name != "positions")
         for weight, background in zip(weights, backgrounds, strict=True):
-            found = self.minimize(parameters, others, float(weight), float(background), OBJECT_ITERATIONS)
-            likelihood = self.likelihood.with_background(float(background)).anchored(found.shifts)
-            parameters = self.note("newton", parameters, replace(found, shifts=newton_steps(likelihood, found)))
+            updated = self.minimize(parameters, others, float(weight), float(background), OBJECT_ITERATIONS)
+            likelihood = self.likelihood.with_background(float(background)).anchored(updated.shifts)
+            parameters = self.note("newton", parameters, replace(updated, shifts=newton_steps(likelihood, updated)))
         return parameters
 
     def round(self, parameters: Parameters) -> Parameters:
         """Move everything unknown at once, then deform object and positions."""
-        found = self.minimize(parameters, self.options.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS)
+        updated = self.minimize(parameters, self.options.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS)
         if self.moves:
-            likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(found.shifts)
-            prior = ShiftPrior(self.spread(found))
-            found = minimize_deformation(likelihood, found, self.tv_weight, prior, DEFORMATION_ITERATIONS)
-        return self.note("round", parameters, found)
+            likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(updated.shifts)
+            prior = ShiftPrior(self.spread(updated))
+            updated = minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS)
+        return self.note("round", parameters, updated)
 
     def note(self, step: str, before: Parameters, after: Parameters) -> Parameters:
         """Add a row to the history; return what came after."""
@@ -234,8 +234,8 @@ def refine(
         if not moving:
             break
     else:
-        found = ", ".join(f"{name} {value:.2g}" for name, value in moving.items())
-        _logger.warning("After %d rounds the refinement still moves: %s.", options.rounds, found)
+        listing = ", ".join(f"{name} {value:.2g}" for name, value in moving.items())
+        _logger.warning("After %d rounds the refinement still moves: %s.", options.rounds, listing)
     return JointRefinement(
         parameters=parameters, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(refiner.rows)
     )

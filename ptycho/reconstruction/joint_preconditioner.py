@@ -29,7 +29,7 @@ SHIFT_DAMPING = 0.05
 FIRST_BACKGROUND = 0.02
 """Constant background that a refinement starts from, in units of the mean count per pixel: at zero it would stay."""
 
-Pullback = Callable[[Gradients], Array]
+Adjoint = Callable[[Gradients], Array]
 """Takes the gradients over the parameters, returns that over a part's variables, (size,) float64."""
 
 
@@ -38,7 +38,7 @@ class _Part(Protocol):
 
     size: int
 
-    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
         """Return the parameters with those of this part at (size,) variables, and the way of gradients back to them."""
         ...
 
@@ -50,7 +50,7 @@ class _Object:
         self.start, self.preconditioner = start.object, Preconditioner(illumination, likelihood.device)
         self.size = 2 * start.object.size
 
-    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
         obj = (self.start + self.preconditioner.step(z)).astype(np.complex64)
         return replace(parameters, object=obj), lambda gradients: self.preconditioner.adjoint(gradients.object)
 
@@ -64,13 +64,13 @@ class _Positions:
         self.root = np.sqrt(curvature) * inverse_root(information)
         self.size = 2 * len(information)
 
-    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
         moved = np.einsum("mij,mj->im", self.root, z.reshape(-1, 2))
 
-        def pull(gradients: Gradients) -> Array:
+        def adjoint(gradients: Gradients) -> Array:
             return np.einsum("mij,im->mj", self.root, gradients.shifts).ravel()
 
-        return replace(parameters, shifts=self.start + moved), pull
+        return replace(parameters, shifts=self.start + moved), adjoint
 
 
 def inverse_root(information: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,7 +96,7 @@ class _Probe:
         self.shape = start.probe.shape
         self.n_phases, self.size = len(self.phases), len(self.phases) + 2 * start.probe.size
 
-    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
         xp = self.device.xp
         phase = xp.tensordot(z[: self.n_phases] * self.phase_unit, self.phases, 1)
         aberrated = self.spectrum * xp.exp(1j * phase).astype(np.complex64)
@@ -105,7 +105,7 @@ class _Probe:
         scale = np.sqrt(self.power / float((xp.abs(free) ** 2).sum()))
         probe = (free * scale).astype(np.complex64)
 
-        def pull(gradients: Gradients) -> Array:
+        def adjoint(gradients: Gradients) -> Array:
             gradient = gradients.probe.astype(np.complex128)
             along = float((probe.conj() * gradient).real.sum()) / self.power
             gradient = scale * (gradient - along * probe)
@@ -113,7 +113,7 @@ class _Probe:
             phases = xp.tensordot(self.phases, turned, 2) * self.phase_unit
             return xp.concatenate([phases, xp.ascontiguousarray(gradient * self.pixel_unit).view(np.float64).ravel()])
 
-        return replace(parameters, probe=probe), pull
+        return replace(parameters, probe=probe), adjoint
 
 
 def aberrations(spectrum: NDArray[np.complexfloating], order: int) -> NDArray[np.float64]:
@@ -156,14 +156,14 @@ class _Flux:
         mean_count = likelihood.noise_level() ** 2 * likelihood.n_values / self.size
         self.unit, self.mean = np.sqrt(curvature / mean_count), xp.mean
 
-    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
         flux = self.start * np.exp(self.unit * (z - self.mean(z)))
 
-        def pull(gradients: Gradients) -> Array:
+        def adjoint(gradients: Gradients) -> Array:
             gradient = self.unit * flux * gradients.flux
             return gradient - self.mean(gradient)
 
-        return replace(parameters, flux=flux), pull
+        return replace(parameters, flux=flux), adjoint
 
 
 class _Background:
@@ -174,17 +174,17 @@ class _Background:
         self.root = np.sqrt(max(float(np.mean(start.background)), least))
         self.size, self.unit = 1, np.sqrt(curvature / (4 * likelihood.n_values))
 
-    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Pullback]:
+    def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
         root = self.root + self.unit * z
 
-        def pull(gradients: Gradients) -> Array:
+        def adjoint(gradients: Gradients) -> Array:
             return 2 * root * self.unit * gradients.background
 
-        return replace(parameters, background=float(root[0]) ** 2), pull
+        return replace(parameters, background=float(root[0]) ** 2), adjoint
 
 
-class Variables:
-    """The vector of a minimization from some parameters on, and the way of gradients back to it.
+class JointPreconditioner:
+    """Map from the vector of a minimization to parameters, scaled to one curvature, and of gradients back to it.
 
     Parameters
     ----------
@@ -211,10 +211,10 @@ class Variables:
         self.bounds = np.cumsum([0, *(part.size for part in self.parts)])
         self.size = int(self.bounds[-1])
 
-    def parameters(self, z: Array, device: Device) -> tuple[Parameters, Pullback]:
+    def parameters(self, z: Array, device: Device) -> tuple[Parameters, Adjoint]:
         """Return the parameters at (size,) float64 variables, and what takes their gradients to the variables."""
-        found, pulls = self.start, []
+        changed, adjoints = self.start, []
         for part, first, last in zip(self.parts, self.bounds[:-1], self.bounds[1:], strict=True):
-            found, pull = part(z[first:last], found)
-            pulls.append(pull)
-        return found, lambda gradients: device.xp.concatenate([pull(gradients) for pull in pulls])
+            changed, adjoint = part(z[first:last], changed)
+            adjoints.append(adjoint)
+        return changed, lambda gradients: device.xp.concatenate([adjoint(gradients) for adjoint in adjoints])
