@@ -80,7 +80,7 @@ def _read_png(path: Path) -> NDArray[Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is compared with the limit below
-        with Image.open(path, formats=("PNG",)) as image:
+        with _Bounded(io.FileIO(path)) as file, Image.open(file, formats=("PNG",)) as image:
             _check_pixels(path, (image.height, image.width, len(image.getbands())))
             if image.mode in ("P", "PA"):
                 return np.asarray(image.convert("RGB"))
