@@ -7,16 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho.data.object_files import POSITION_KEYS, Reconstruction, RefinedPositions, paste
+from ptycho.data.object_files import POSITION_KEYS, Reconstruction, RefinedPositions
 from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.parameters import Parameters
-from ptycho.reconstruction.position_search import Reach, newton_steps, search
-from ptycho.reconstruction.refinement import JOINT_BACKGROUND, STILL, TRIES, JointRefinement
+from ptycho.reconstruction.position_search import Reach, find_positions, under_object
+from ptycho.reconstruction.refinement import JOINT_BACKGROUND, STILL, JointRefinement
 
-LOCATE_CYCLES = 8
-"""Searches for the positions of exposures under a known object, each followed by a Newton step."""
 FLUX_STEPS = 3
 """Fixed-point steps of the flux of an exposure under a known object."""
 
@@ -47,21 +44,12 @@ def locate(
     known, rng = refinement.parameters, np.random.default_rng(seed)
     common, spread = known.shifts.mean(1, keepdims=True), max(float(known.shifts.std()), STILL["moved_px"])
     reach = 4 * spread + float(np.abs(common).max())
-    likelihood = JointLikelihood(counts, known.probe, margin_px=int(np.ceil(reach)) + 2)
+    likelihood, here = under_object(counts, known, refinement.origin_px, int(np.ceil(reach)) + 2)
     likelihood = likelihood.with_background(JOINT_BACKGROUND)
-    top, left = np.subtract(refinement.origin_px, likelihood.origin_px)
-    fill = complex(np.abs(known.object).mean())
-    here = replace(
-        known,
-        object=paste(known.object, (int(top), int(left)), likelihood.shape, fill),
-        shifts=np.repeat(common, len(counts), axis=1),
-        flux=np.ones(len(counts)),
-    )
+    here = replace(here, shifts=np.repeat(common, len(counts), axis=1))
     if "positions" in unknown:
-        for radius in reach * np.geomspace(1, 0.05, LOCATE_CYCLES):
-            where = Reach(radius_px=float(radius), largest_px=reach, spread_px=spread)
-            here = replace(here, shifts=search(likelihood, here, where, TRIES, rng))
-            here = replace(here, shifts=newton_steps(likelihood.anchored(here.shifts), here))
+        where = Reach(radius_px=reach, largest_px=reach, spread_px=spread)
+        here = replace(here, shifts=find_positions(likelihood, here, where, rng))
     if "flux" in unknown:  # at the minimum, what is predicted has as many photons as were counted
         likelihood = likelihood.anchored(here.shifts)
         for _ in range(FLUX_STEPS):

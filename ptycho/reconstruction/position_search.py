@@ -1,19 +1,37 @@
 """Positions of exposures under a known object: a random search for large errors, Newton's method for small ones."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.special import ndtri
 
+from ptycho.data.object_files import paste
+from ptycho.physics.displacement import affine_residual, spread_px
+from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.joint_preconditioner import inverse_root
 from ptycho.reconstruction.parameters import Parameters
 
 LONGEST_STEP_PX = 1.0
 """Longest step of Newton's method: the likelihood is not quadratic over more than a detail of the object."""
+TRIES = 16
+"""Trials in a search."""
+LATTICE_PX = 2.0
+"""Distance of the first trials under a known object: the likelihood is not flat as far as the next details."""
+LOCATE_CYCLES, LAST_RADIUS = 6, 0.1
+"""Searches that follow, each with a Newton step; radius of the last in units of the first's, which is the lattice's."""
+FAR, POOR = 2.5, 2.0
+"""What is out of line, in units of robust standard deviations: a shift, of that along one axis, and the deviance of an
+exposure. Of normal errors these are 4 and 2 %."""
 NEIGHBORS = 32
 """Exposures, itself among them, whose mean shift is taken for a local one."""
+
+Proposal = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Takes the (2, M) best shifts so far, returns what to try [px]."""
 
 
 def newton_steps(likelihood: JointLikelihood, parameters: Parameters) -> NDArray[np.float64]:
@@ -38,7 +56,7 @@ class Reach:
 
 
 def search(
-    likelihood: JointLikelihood, parameters: Parameters, reach: Reach, tries: int, rng: np.random.Generator
+    likelihood: JointLikelihood, parameters: Parameters, reach: Reach, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Try random shifts of every exposure and keep its best one.
 
@@ -54,8 +72,6 @@ def search(
         Object, probe and present shifts.
     reach : Reach
         Where to look.
-    tries : int
-        Number of trials.
     rng : numpy.random.Generator
         Source of the trials.
 
@@ -64,24 +80,103 @@ def search(
     (2, M) float64
         Shifts.
     """
+    count = len(likelihood.counts)
+
+    def around_present(present: NDArray[np.float64]) -> NDArray[np.float64]:
+        radius, angle = reach.radius_px * np.sqrt(rng.random(count)), 2 * np.pi * rng.random(count)
+        return present + radius * np.stack([np.sin(angle), np.cos(angle)])
+
+    def around_recorded(_: NDArray[np.float64]) -> NDArray[np.float64]:
+        return reach.spread_px * rng.normal(size=(2, count))
+
+    return _best_of(likelihood, parameters, [around_present, around_recorded] * (TRIES // 2), reach)
+
+
+def _best_of(
+    likelihood: JointLikelihood, parameters: Parameters, proposals: Iterable[Proposal], reach: Reach
+) -> NDArray[np.float64]:
+    """Try what is proposed in place of the best shifts so far, exposure by exposure."""
 
     def cost(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
         placed = likelihood.anchored(shifts)
         return placed.per_exposure(replace(parameters, shifts=shifts)) + (shifts**2).sum(0) / (2 * reach.spread_px**2)
 
     best = parameters.shifts
-    lowest, count = cost(best), best.shape[1]
-    for number in range(tries):
-        if number % 2:
-            trial = reach.spread_px * rng.normal(size=(2, count))
-        else:
-            radius, angle = reach.radius_px * np.sqrt(rng.random(count)), 2 * np.pi * rng.random(count)
-            trial = best + radius * np.stack([np.sin(angle), np.cos(angle)])
-        trial = np.clip(trial, -reach.largest_px, reach.largest_px)
+    lowest = cost(best)
+    for propose in proposals:
+        trial = np.clip(propose(best), -reach.largest_px, reach.largest_px)
         value = cost(trial)
         better = value < lowest
         lowest, best = np.where(better, value, lowest), np.where(better, trial, best)
     return best
+
+
+def under_object(
+    counts: Counts, known: Parameters, origin_px: tuple[int, int], margin_px: int
+) -> tuple[JointLikelihood, Parameters]:
+    """Place exposures under an object that others have made.
+
+    Parameters
+    ----------
+    counts : Counts
+        Photons of the m exposures, with recorded positions.
+    known : Parameters
+        Object, probe and background; where it is unknown, the object is taken for its mean amplitude.
+    origin_px : (int, int)
+        Row and column of the object's first pixel.
+    margin_px : int
+        How far the windows may follow moved positions [px].
+
+    Returns
+    -------
+    likelihood : JointLikelihood
+        Of the m exposures.
+    parameters : Parameters
+        What is known, on its canvas, with the exposures where they are recorded.
+    """
+    likelihood, m = JointLikelihood(counts, known.probe, margin_px=margin_px), len(counts)
+    top, left = np.subtract(origin_px, likelihood.origin_px)
+    mean = complex(np.abs(known.object).mean())
+    obj = paste(known.object, (int(top), int(left)), likelihood.shape, mean)
+    return likelihood, replace(known, object=obj, shifts=np.zeros((2, m)), flux=np.ones(m))
+
+
+def find_positions(
+    likelihood: JointLikelihood, parameters: Parameters, reach: Reach, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Find shifts under a known object: by trials on a lattice, then in ever smaller disks with Newton steps.
+
+    Parameters are those of `search`.
+    """
+    offsets = np.arange(-reach.largest_px, reach.largest_px + LATTICE_PX / 2, LATTICE_PX)
+    lattice = [partial(np.full_like, fill_value=np.array([[row], [column]])) for row in offsets for column in offsets]
+    here = replace(parameters, shifts=_best_of(likelihood, parameters, lattice, reach))
+    for radius in LATTICE_PX * np.geomspace(1, LAST_RADIUS, LOCATE_CYCLES):
+        here = replace(here, shifts=search(likelihood, here, replace(reach, radius_px=float(radius)), rng))
+        here = replace(here, shifts=newton_steps(likelihood.anchored(here.shifts), here))
+    return here.shifts
+
+
+def out_of_line(
+    shifts: NDArray[np.float64], positions: NDArray[np.float64], deviance: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return which exposures have moved unusually far, or fit unusually badly; `FAR` and `POOR` say what is unusual.
+
+    Parameters
+    ----------
+    shifts, positions : (2, M) float64
+        Rows and columns [px].
+    deviance : (M,) float64
+        Of every exposure.
+
+    Returns
+    -------
+    (M,) bool
+    """
+    residual, _ = affine_residual(shifts, positions)
+    excess = deviance - np.median(deviance)
+    usual = np.median(np.abs(excess)) / ndtri(0.75)
+    return (np.hypot(*residual) > FAR * spread_px(shifts, positions)) | (excess > POOR * usual)
 
 
 def without_trend(shifts: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:

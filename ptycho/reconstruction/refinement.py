@@ -27,15 +27,27 @@ from ptycho.reconstruction.joint_preconditioner import UNKNOWNS, JointPreconditi
 from ptycho.reconstruction.optimize import FIRST_STEP_RMS, minimize_vector, total_variation
 from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.passes import Array
-from ptycho.reconstruction.position_search import Reach, newton_steps, search, without_trend
+from ptycho.reconstruction.position_search import (
+    Reach,
+    find_positions,
+    newton_steps,
+    out_of_line,
+    search,
+    under_object,
+    without_trend,
+)
 from ptycho.reconstruction.prior import ShiftPrior
 
 TV_WEIGHT = 8.0
 """λ in units of the square root of the mean count per valid pixel: a typical choice of TV-MAP."""
 START_WEIGHT, START_BACKGROUND, START_ITERATIONS = 2.0, 0.3, 15
 """λ in units of `TV_WEIGHT`, background in units of the noise level, and L-BFGS iterations, of the first object."""
-SEARCHES, TRIES, SEARCH_WEIGHT = 10, 16, 4.0
-"""Searches for large errors, trials in each, and λ of the object meanwhile in units of `TV_WEIGHT`."""
+SEARCHES, SEARCH_WEIGHT = 10, 4.0
+"""Searches for large errors, and λ of the object meanwhile in units of `TV_WEIGHT`."""
+REACH = 1.5
+"""Largest shift along either axis in units of `search_px`: a few of hundreds of errors are larger than is usual."""
+RELOCATIONS, DIM = 2, 1.0e-6
+"""Rounds that begin with a search for exposures that are out of line; flux of those that an object is not to know."""
 NEWTON_CYCLES, OBJECT_ITERATIONS = 8, 4
 """Newton steps of the positions, and L-BFGS iterations of the object before each."""
 NEWTON_WEIGHTS, NEWTON_BACKGROUNDS = (2.0, 0.5), (0.3, 0.1)
@@ -84,7 +96,8 @@ class _Refiner:
 
     def __init__(self, counts: Counts, probe: NDArray[np.complexfloating], options: RefinementOptions, device: Device):
         self.options, self.device = options, device
-        margin = int(np.ceil(options.search_px)) + 2 if "positions" in options.unknown else 0
+        self.reach_px = REACH * options.search_px
+        margin = int(np.ceil(self.reach_px)) + 2 if "positions" in options.unknown else 0
         self.likelihood = JointLikelihood(counts, probe, margin_px=margin, device=device)
         self.tv_weight = TV_WEIGHT * self.likelihood.noise_level()
         self.positions = np.stack([counts.ycoords, counts.xcoords])
@@ -137,8 +150,8 @@ class _Refiner:
             spread = self.spread(parameters) if number else largest / 2
             likelihood = self.likelihood.with_background(START_BACKGROUND).anchored(parameters.shifts)
             radius = largest * (1 - number / SEARCHES)
-            reach = Reach(radius_px=radius, largest_px=largest, spread_px=spread)
-            updated = replace(parameters, shifts=search(likelihood, parameters, reach, TRIES, rng))
+            reach = Reach(radius_px=radius, largest_px=self.reach_px, spread_px=spread)
+            updated = replace(parameters, shifts=search(likelihood, parameters, reach, rng))
             shifts = newton_steps(likelihood.anchored(updated.shifts), updated)
             if number < SEARCHES - 2:
                 shifts = without_trend(shifts, self.positions)
@@ -155,6 +168,36 @@ class _Refiner:
             likelihood = self.likelihood.with_background(float(background)).anchored(updated.shifts)
             parameters = self.note("newton", parameters, replace(updated, shifts=newton_steps(likelihood, updated)))
         return parameters
+
+    def relocated(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+        """Find exposures that are out of line anew, under an object of all others; keep what lowers their deviance.
+
+        At the border of a scan, an exposure that is far off has an object of its own there, under which it stays.
+        """
+        likelihood, spread = self.likelihood.with_background(JOINT_BACKGROUND), self.spread(parameters)
+        before = likelihood.anchored(parameters.shifts).per_exposure(parameters)
+        doubtful = out_of_line(parameters.shifts, self.positions, before)
+        chosen = np.flatnonzero(doubtful)
+        dimmed = replace(
+            parameters,
+            object=self.start(parameters.probe).object,
+            flux=np.where(doubtful, DIM, parameters.flux),
+        )
+        weight, background = NEWTON_WEIGHTS[1], NEWTON_BACKGROUNDS[1]
+        others = self.minimize(dimmed, (), START_WEIGHT, background, 2 * START_ITERATIONS)
+        counts, margin = likelihood.counts.select(chosen), int(np.ceil(self.reach_px)) + 2
+        alone, here = under_object(counts, others, likelihood.origin_px, margin)
+        here = replace(here, flux=parameters.flux[chosen])
+        reach = Reach(radius_px=self.reach_px, largest_px=self.reach_px, spread_px=spread)
+        shifts = parameters.shifts.copy()
+        shifts[:, chosen] = find_positions(alone.with_background(background), here, reach, rng)
+        moved = self.minimize(
+            replace(others, shifts=shifts, flux=parameters.flux), (), weight, background, START_ITERATIONS
+        )
+        gain = before - likelihood.anchored(shifts).per_exposure(moved)
+        gain += ((parameters.shifts**2).sum(0) - (shifts**2).sum(0)) / (2 * spread**2)
+        kept = np.where(doubtful & (gain > 0), shifts, parameters.shifts)
+        return self.note("relocation", parameters, replace(moved, shifts=kept))
 
     def round(self, parameters: Parameters) -> Parameters:
         """Move everything unknown at once, then deform object and positions."""
@@ -222,13 +265,15 @@ def refine(
         Shifts are relative to the recorded positions, flux to the recorded flux, and the background comes on top of the
         recorded one.
     """
-    refiner = _Refiner(counts, probe, options, device)
+    refiner, rng = _Refiner(counts, probe, options, device), np.random.default_rng(seed)
     parameters = refiner.minimize(refiner.start(probe), (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
     if refiner.moves and options.search_px:
-        parameters = refiner.searched(parameters, np.random.default_rng(seed))
+        parameters = refiner.searched(parameters, rng)
     if refiner.moves:
         parameters = refiner.newton(parameters)
-    for _ in tqdm(range(options.rounds), desc="joint refinement", unit="round"):
+    for number in tqdm(range(options.rounds), desc="joint refinement", unit="round"):
+        if refiner.moves and options.search_px and number < RELOCATIONS:
+            parameters = refiner.relocated(parameters, rng)
         parameters = refiner.round(parameters)
         moving = {name: refiner.rows[-1][name] for name, least in STILL.items() if refiner.rows[-1][name] >= least}
         if not moving:
