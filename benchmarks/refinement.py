@@ -1,8 +1,8 @@
 """What a refinement mends: TV-MAP with wrong positions or a wrong probe, with refined ones, and with exact ones.
 
 Simulates the test split of the default study's scan (or that of another seed of the source) at one dose, tells wrong
-positions and a wrong probe, refines them, and runs TV-MAP with what is exact, told and refined. Prints one row of CSV a
-run:
+positions and a wrong probe, refines them, and runs TV-MAP with what is exact, told and refined; and LSQML, which starts
+from what is told and corrects it by itself. Prints one row of CSV a run:
 
 position_rms_px, position_rms_affine_px
     What is left of the errors of positions, rms length: without their mean, and without an affine map of the scan.
@@ -20,21 +20,23 @@ import argparse
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from conditions import usable_exposures
-from detector import by_tv, make_scan
+from detector import by_tv, compact_batching, make_scan
 from numpy.typing import NDArray
 
 from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.data.scan import Scan
-from ptycho.data.views import HOLDOUT, View, make_view
+from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View, make_view
 from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.location import locate
+from ptycho.reconstruction.location import locate, with_located
+from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.scoring.evaluate import score_method
 from ptycho.scoring.region import shared_region
@@ -55,6 +57,8 @@ class Flaw:
     """Error of the defocus, as a fraction of it."""
 
 
+KNOWLEDGE = ("exact", "told", "refined", "lsqml")
+"""What TV-MAP knows; and LSQML with its own correction."""
 SCORES = (
     "position_rms_px",
     "position_rms_affine_px",
@@ -106,6 +110,16 @@ def with_shifts(scan: Scan, exposures: NDArray[np.int64], shifts: NDArray[np.flo
     return replace(scan, ycoords=moved[0], xcoords=moved[1])
 
 
+def by_lsqml(scan: Scan, view: View, config: dict[str, Any], seed: int, unknown: tuple[str, ...]) -> Reconstruction:
+    """Reconstruct as the study's rule `lsqml` does where probe or positions are refined."""
+    options = LSQMLOptions(**config["lsqml"])
+    fit, validation, holdout = (view.of_role(role) for role in (FIT, VALIDATION, HOLDOUT))
+    own = {f"refine_{name}": name in unknown for name in ("probe", "positions")}
+    run = LSQMLRun(seed=seed, compact=compact_batching(view, options), **own)
+    result = reconstruct(Exposures.of(scan, fit), Exposures.of(scan, validation), scan.probe, options, run)
+    return with_located(result, Counts.of(scan, holdout), holdout, scan.probe, seed=seed)
+
+
 class Case:
     """A scan, its view and region, and how reconstructions of it are scored."""
 
@@ -129,13 +143,16 @@ def run_case(name: str, options: argparse.Namespace, seed: int, folder: str) -> 
     view = make_view(scan, config["views"][options.view], config["grouping"]["holdout_fraction"], rng)
     case, wrong = Case(scan, view, folder), told(scan, flaw, seed)
     labels = {"flaw": name, "dose": options.dose, "view": options.view, "seed": seed}
+    rows = []
+    if "lsqml" in options.knowledge:
+        result = by_lsqml(wrong, view, config, seed, flaw.unknown)
+        rows.append(labels | {"method": "lsqml", "knowledge": "own"} | case.score(result, wrong))
     clock = job.CpuClock()
     refinement = refine(Counts.of(wrong, case.fitted), wrong.probe, RefinementOptions(unknown=flaw.unknown), seed=seed)
     cost = clock.seconds
     print(refinement.history.to_string(), file=sys.stderr)
     parameters = refinement.parameters
     known = replace(with_shifts(wrong, case.fitted, parameters.shifts), probe=parameters.probe)
-    rows = []
     for knowledge, told_scan in {"exact": scan, "told": wrong, "refined": known}.items():
         if knowledge not in options.knowledge:
             continue
@@ -144,7 +161,7 @@ def run_case(name: str, options: argparse.Namespace, seed: int, folder: str) -> 
             holdout = view.of_role(HOLDOUT)
             shifts, _ = locate(Counts.of(told_scan, holdout), refinement, flaw.unknown, seed=seed)
             told_scan = with_shifts(told_scan, holdout, shifts)
-        row = labels | {"knowledge": knowledge} | case.score(result, told_scan)
+        row = labels | {"method": "tv", "knowledge": knowledge} | case.score(result, told_scan)
         rows.append(row | {"refinement_cpu_s": cost if knowledge == "refined" else 0.0})
     return rows
 
@@ -159,15 +176,16 @@ def main() -> None:
     add("--seeds", type=int, nargs="+", default=[0], help="seeds of noise and errors (default: %(default)s)")
     add("--source-seed", type=int, default=20, help="seed of object and scan (default: the study's, %(default)s)")
     add("--object", default="dead_leaves", help="kind of object (default: %(default)s)")
-    add("--knowledge", nargs="+", default=["exact", "told", "refined"], help="what TV-MAP knows (default: all)")
+    add(
+        "--knowledge", nargs="+", default=list(KNOWLEDGE), choices=KNOWLEDGE, help="of TV-MAP; and LSQML (default: all)"
+    )
     options = parser.parse_args()
     job.limit_threads(1)
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in options.flaws:
-            for seed in options.seeds:
-                rows += run_case(name, options, seed, folder)
-    pd.DataFrame(rows).round(5).to_csv(sys.stdout, index=False)
+        for first, (name, seed) in enumerate(product(options.flaws, options.seeds)):
+            rows = pd.DataFrame(run_case(name, options, seed, folder)).round(5)
+            rows.to_csv(sys.stdout, index=False, header=not first)
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
