@@ -45,7 +45,7 @@ def pair(table, digits=2, **labels):
 
 
 def test_six_methods():
-    table, rows = read_table(RESULTS / "networks.csv"), cells("six-methods.md", "PINN: error", "Baseline: error")
+    table, rows = read_table(RESULTS / "six-methods.csv"), cells("six-methods.md", "PINN: error", "Baseline: error")
     assert len(rows) == 6
     for label, row in rows.items():
         view, dose = label.replace(",", "", 1).replace(",", "").split()
@@ -53,6 +53,48 @@ def test_six_methods():
             labels = {"view": view, "dose": dose, "method": method}
             errors, cost = (chosen(table, metric=metric, **labels) for metric in ("error", "cpu_s"))
             assert part == [mean_and_sd(errors), pair(table, **labels), number(cost.mean(), 1)], (label, method)
+
+
+def test_optimizing_methods():
+    """Tables of error and CPU time have the same columns: the first is of errors, the last of CPU times."""
+    table, methods = read_table(RESULTS / "six-methods.csv"), ("unrolled", "lsqml", "tv", "refined")
+    text = (RESULTS / "six-methods.md").read_text(encoding="utf-8").replace("*", "")
+    conditions = [(view, dose) for view in ("dense", "sparse") for dose in (1000, 10_000, 100_000)]
+    for view, dose in conditions:
+        of = [{"view": view, "dose": dose, "method": method} for method in methods]
+        errors = [chosen(table, metric="error", **labels) for labels in of]
+        costs = [chosen(table, metric="cpu_s", **labels).mean() for labels in of]
+        rows = [
+            [f"{values.mean():.3f} ± {values.std():.3f}" for values in errors],
+            [pair(table, **labels) for labels in of],
+            [f"{cost:.1f}" if cost < 10 else f"{cost:.0f}" for cost in costs],
+        ]
+        for row in rows:
+            assert f"| {view}, {dose:,} | {' | '.join(row)} |" in text
+
+
+def test_ablation():
+    table = read_table(RESULTS / "ablation.csv")
+    for first in ("`steps`", "TV-MAP"):
+        rows = cells("ablation.md", f"| view, dose | {first} |")
+        names = [
+            name.strip("` ")
+            for name in next(
+                line
+                for line in (RESULTS / "ablation.md").read_text(encoding="utf-8").splitlines()
+                if line.startswith(f"| view, dose | {first}")
+            )
+            .strip("|")
+            .split("|")[1:]
+        ]
+        assert len(rows) == 6
+        for label, row in rows.items():
+            view, dose = label.replace(",", "", 1).replace(",", "").split()
+            for name, cell in zip(names, row, strict=True):
+                parts = {"TV-MAP": "tv", "unrolled": "unrolled"}
+                method = parts.get(name, name if name.startswith("refined") else f"unrolled/{name}")
+                digits = len(cell.split()[0].lstrip("."))
+                assert cell == mean_and_sd(chosen(table, view=view, dose=dose, method=method, metric="error"), digits)
 
 
 def test_full_scale():
