@@ -26,6 +26,7 @@ report: "report/workflow.rst"
 include: "rules/common.smk"
 include: "rules/generate.smk"
 include: "rules/views.smk"
+include: "rules/flaws.smk"
 include: "rules/knowledge.smk"
 include: "rules/train.smk"
 include: "rules/infer.smk"
@@ -77,6 +78,7 @@ rule all:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
         QUALITY,
+        FLAW_FIGURES,
         f"{RESULTS}/price.png",
         collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
         collect(f"{CONDITION}/{{split}}/comparison.png", **CONDITIONS, split=SPLITS),
@@ -84,9 +86,9 @@ rule all:
         collect(f"{CONDITION}/{{split}}/half_frc.png", **CONDITIONS, split=SPLITS) if HALVES else [],
         collect(f"{CONDITION}/{{method}}/history.png", **CONDITIONS, method=NETWORK_CURVES),
         collect(f"{CONDITION}/{{split}}/{{method}}/history.png", **CONDITIONS, split=SPLITS, method=SOLVER_CURVES),
-        collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
+        collect(f"{VIEW}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
-        collect(f"{CONDITION}/{{split}}_knowledge.png", **CONDITIONS, split=SPLITS if UNKNOWN else []),
+        KNOWLEDGE_FIGURES,
         MISFIT_OF_REFERENCE,
 
 
@@ -99,11 +101,11 @@ rule phase_c:
 
 rule phase_d:
     input:
-        collect(f"{CONDITION}/{{split}}.npz", **CONDITIONS, split=BOTH),
-        collect(f"{CONDITION}/{{split}}_tiles.npz", **CONDITIONS, split=TILED),
-        collect(f"{CONDITION}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
+        collect(f"{VIEW}/{{split}}.npz", **CONDITIONS, split=BOTH),
+        collect(f"{VIEW}/{{split}}_tiles.npz", **CONDITIONS, split=TILED),
+        collect(f"{VIEW}/{{split}}.png", **OBJECTS, dose=DOSES[0], view=VIEWS, seed=SEEDS[0], split=BOTH),
         collect(f"{RESULTS}/{OBJECT}region/{{split}}.json", **OBJECTS, split=SPLITS),
-        collect(f"{CONDITION}/{{split}}_knowledge.png", **CONDITIONS, split=SPLITS if UNKNOWN else []),
+        KNOWLEDGE_FIGURES,
 
 
 rule phase_e:
@@ -132,6 +134,7 @@ rule phase_g:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/summary.txt",
         QUALITY,
+        FLAW_FIGURES,
         f"{RESULTS}/price.png",
         collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
 

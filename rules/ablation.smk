@@ -4,9 +4,9 @@
 rule ablate:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         model=f"{CONDITION}/unrolled/model.keras",
-        knowledge=knowledge_of("{split}"),
+        knowledge=knowledge_of("{split}", "unrolled"),
     output:
         collect(
             f"{CONDITION}/{{split}}/unrolled/ablation/{{part}}.npz", part=KNOWN["unrolled"].parts, allow_missing=True
@@ -28,10 +28,10 @@ rule ablate:
 rule score_ablation:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         region=REGION,
         objects=list(ABLATION.values()),
-        knowledge=knowledge_of("{split}"),
+        knowledge=lambda wildcards: sorted(set(knowledge_by_method(ABLATION)(wildcards).values())),
     output:
         metrics=f"{CONDITION}/{{split}}/ablation_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/ablation.npz",
@@ -47,6 +47,7 @@ rule score_ablation:
         runtime=per_attempt(10),
     params:
         methods=list(ABLATION),
+        knowledge=knowledge_by_method(ABLATION),
         reference_name=REFERENCE_NAME,
         code=code("compare"),
     script:

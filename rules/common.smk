@@ -1,5 +1,6 @@
 """What all rules share: the checked config, names of files, wildcard constraints, input functions. No rules."""
 
+import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -9,6 +10,7 @@ from ptycho.methods import METHODS as KNOWN
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.workflow.config import ConfigError, check_config, read_file, with_command_line
 from ptycho.workflow.files import ContractError, WriteError, check_writable
+from ptycho.workflow.knowledge import flaw_kind, unknown_of
 from ptycho.workflow.processes import install_interrupt_handler
 from ptycho.workflow.provenance import script_digest
 from ptycho.workflow.retired import accept_old_kinds
@@ -34,11 +36,16 @@ LOGS = f"logs/{config['study']}"
 COST = f"{RESULTS}/cost"
 OBJECTS = {"object": list(config["objects"])} if "objects" in config else {}
 OBJECT = "object_{object}/" if OBJECTS else ""  # a folder an object, where there are several
-# Where files of a data set and of a condition stand: below results, logs and cost alike.
+FLAWS = {"flaw": list(config["flaws"])} if "flaws" in config else {}
+FLAW = "flaw_{flaw}/" if FLAWS else ""  # a folder a flaw, where methods are told something wrong
+# Where files of a data set, of a view and of a condition stand: below results, logs and cost alike.
 SCAN = f"{OBJECT}dose_{{dose}}/seed_{{seed}}"
-UNDER = f"{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}"
+SELECTION = f"{OBJECT}dose_{{dose}}/{{view}}/seed_{{seed}}"  # the same in all flaws, as scans are
+UNDER = f"{OBJECT}{FLAW}dose_{{dose}}/{{view}}/seed_{{seed}}"
 SAMPLE = f"{RESULTS}/{OBJECT}data/sample.npz"
 DATA = f"{RESULTS}/{OBJECT}data/dose_{{dose}}/seed_{{seed}}"
+VIEW = f"{RESULTS}/{SELECTION}"
+TOLD = f"{RESULTS}/{OBJECT}{FLAW}data/dose_{{dose}}/seed_{{seed}}"
 CONDITION = f"{RESULTS}/{UNDER}"
 REGION = f"{RESULTS}/{OBJECT}region/{{split}}.json"
 
@@ -50,8 +57,9 @@ if workflow.is_main_process:  # Snakemake would end in a traceback
         raise WorkflowError(str(error))
 
 DOSES, SEEDS, VIEWS = config["doses"], config["seeds"], list(config["views"])
-CONDITIONS = {**OBJECTS, "dose": DOSES, "view": VIEWS, "seed": SEEDS}
-LABELS = {name: f"{{{name}}}" for name in (*OBJECTS, "dose", "view", "seed", "split")}  # of a figure in the report
+CONDITIONS = {**OBJECTS, **FLAWS, "dose": DOSES, "view": VIEWS, "seed": SEEDS}
+LABELS = {name: f"{{{name}}}" for name in (*CONDITIONS, "split")}  # of a figure in the report
+VIEW_LABELS = {name: label for name, label in LABELS.items() if name not in FLAWS}
 SPLITS, BOTH = config["splits"], ["train", "test"]
 METHODS = config["methods"]
 TRAINED = "|".join(name for name, method in KNOWN.items() if method.trained)
@@ -76,7 +84,11 @@ ABLATION = {
     ]
 }
 GPUS_OF_TV = int(config["tv"]["device"] == "gpu")  # that a job of TV-MAP, or of unrolled, has to itself
-UNKNOWN = [name for name, state in config["knowledge"].items() if state == "refined"]
+# Conditions under which something is refined.
+REFINED = {**CONDITIONS, "flaw": [flaw for flaw in FLAWS["flaw"] if unknown_of(config, flaw)]} if FLAWS else CONDITIONS
+KNOWLEDGE_FIGURES = collect(
+    f"{CONDITION}/{{split}}_knowledge.png", **REFINED, split=SPLITS if FLAWS or unknown_of(config) else []
+)
 HALVES = config["halves"]
 MEASURED = config["source"]["kind"] == "measured"
 BOUNDED = SPLITS if not MEASURED else []  # without a truth there is no photon limit
@@ -105,6 +117,7 @@ REFERENCE_NAME = "reference" if MEASURED else "truth"  # what figures and tables
 
 wildcard_constraints:
     object="|".join(config.get("objects", ["[A-Za-z0-9-]+"])),
+    flaw="|".join(map(re.escape, config.get("flaws", ["none"]))),
     dose="|".join(map(str, DOSES)),
     seed="|".join(map(str, SEEDS)),
     view="|".join(VIEWS),
@@ -155,14 +168,45 @@ def chunk_files(wildcards):
     )
 
 
-def knowledge_of(split):
-    """What methods take for known of a split, if the config says that something is refined."""
-    return f"{CONDITION}/{split}_knowledge.npz" if UNKNOWN else []
+def unknown(wildcards, method=None):
+    """What is refined under a condition; for one method, if one is named."""
+    return unknown_of(config, wildcards.get("flaw"), method)
+
+
+def told_of(split):
+    """What a flaw tells of a split; nothing where methods read what the scan says."""
+    return lambda wildcards: f"{TOLD}/{split}_told.npz".format(**wildcards) if FLAWS else []
+
+
+def refined_of(split):
+    """What is refined of a split before methods see it, if anything is."""
+    return lambda wildcards: f"{CONDITION}/{split}_knowledge.npz".format(**wildcards) if unknown(wildcards) else []
+
+
+def knowledge_of(split, method=None):
+    """What a method takes for known of a split: refined, told, or as the scan says it. LSQML refines by itself."""
+
+    def knowledge(wildcards):
+        name = method or wildcards.method
+        is_refined = unknown(wildcards, name) and not KNOWN[name].refines
+        return (refined_of if is_refined else told_of)(split)(wildcards)
+
+    return knowledge
+
+
+def knowledge_by_method(methods):
+    """The files of what each method takes for known of a split; without an entry for what the scan says."""
+
+    def files(wildcards):
+        of = {name: knowledge_of("{split}", name.partition("/")[0])(wildcards) for name in methods}
+        return {name: path for name, path in of.items() if path}
+
+    return files
 
 
 def tile_files(wildcards):
     """The tiles of a view, if networks are applied to it."""
-    return f"{CONDITION}/{{split}}_tiles.npz".format(**wildcards) if wildcards.split in TILED else []
+    return f"{VIEW}/{{split}}_tiles.npz".format(**wildcards) if wildcards.split in TILED else []
 
 
 def object_files(wildcards):

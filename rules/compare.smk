@@ -4,10 +4,10 @@
 rule compare:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         region=REGION,
         objects=object_files,
-        knowledge=knowledge_of("{split}"),
+        knowledge=lambda wildcards: sorted(set(knowledge_by_method(METHODS)(wildcards).values())),
     output:
         metrics=f"{CONDITION}/{{split}}/comparison_metrics.csv",
         arrays=f"{CONDITION}/{{split}}/comparison.npz",
@@ -23,6 +23,7 @@ rule compare:
         runtime=per_attempt(10),
     params:
         methods=METHODS,
+        knowledge=knowledge_by_method(METHODS),
         reference_name=REFERENCE_NAME,
         code=code("compare"),
     script:
@@ -114,9 +115,9 @@ if not MEASURED:
 rule summarize:
     input:
         metrics=collect(f"{CONDITION}/{{split}}/comparison_metrics.csv", **CONDITIONS, split=SPLITS),
-        views=collect(f"{CONDITION}/{{split}}.json", **CONDITIONS, split=SPLITS),
-        tiles=collect(f"{CONDITION}/{{split}}_tiles.json", **CONDITIONS, split=TILED),
-        train_views=collect(f"{CONDITION}/train.json", **CONDITIONS),
+        views=collect(f"{VIEW}/{{split}}.json", **CONDITIONS, split=SPLITS),
+        tiles=collect(f"{VIEW}/{{split}}_tiles.json", **CONDITIONS, split=TILED),
+        train_views=collect(f"{VIEW}/train.json", **CONDITIONS),
         training=collect(f"{COST}/train/{UNDER}/{{method}}.tsv", **CONDITIONS, method=NETWORKS),
         bounds=BOUNDS,
         verdict=VERDICT or [],

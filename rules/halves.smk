@@ -25,7 +25,8 @@ rule half_scans:
 use rule lsqml as lsqml_half with:
     input:
         scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
+        knowledge=knowledge_of("{split}"),
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
@@ -37,7 +38,7 @@ use rule lsqml as lsqml_half with:
 use rule tv as tv_half with:
     input:
         scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         knowledge=knowledge_of("{split}"),
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
@@ -50,7 +51,7 @@ use rule tv as tv_half with:
 rule half_frc:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         region=REGION,
         first=collect(f"{CONDITION}/{{split}}/{{method}}/half_1/object.npz", allow_missing=True, method=HALVES),
         second=collect(f"{CONDITION}/{{split}}/{{method}}/half_2/object.npz", allow_missing=True, method=HALVES),

@@ -4,7 +4,7 @@
 rule infer_network:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        tiles=f"{CONDITION}/{{split}}_tiles.npz",
+        tiles=f"{VIEW}/{{split}}_tiles.npz",
         model=f"{CONDITION}/{{method}}/model.keras",
         knowledge=knowledge_of("{split}"),
     output:
@@ -31,7 +31,7 @@ rule infer_network:
 
 rule merge:
     input:
-        tiles=f"{CONDITION}/{{split}}_tiles.npz",
+        tiles=f"{VIEW}/{{split}}_tiles.npz",
         model=f"{CONDITION}/{{method}}/model.keras",
         chunks=chunk_files,
     output:

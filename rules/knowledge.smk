@@ -4,7 +4,8 @@
 rule refine_knowledge:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
+        told=told_of("{split}"),
     output:
         knowledge=f"{CONDITION}/{{split}}_knowledge.npz",
         history=f"{CONDITION}/{{split}}_knowledge/history.csv",
@@ -18,7 +19,7 @@ rule refine_knowledge:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(40),
     params:
-        unknown=UNKNOWN,
+        unknown=unknown,
         refinement=config["refinement"],
         code=code("refine_knowledge"),
     script:
@@ -28,7 +29,8 @@ rule refine_knowledge:
 rule plot_knowledge:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
+        told=told_of("{split}"),
         knowledge=f"{CONDITION}/{{split}}_knowledge.npz",
     output:
         report(
@@ -46,7 +48,7 @@ rule plot_knowledge:
         mem_mb=per_attempt(1000),
         runtime=per_attempt(10),
     params:
-        unknown=UNKNOWN,
+        unknown=unknown,
         code=code("plot_knowledge"),
     script:
         "../scripts/plot_knowledge.py"

@@ -4,7 +4,8 @@
 rule lsqml:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
+        knowledge=knowledge_of("{split}"),
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
         history=f"{CONDITION}/{{split}}/{{method}}/history.csv",
@@ -21,7 +22,7 @@ rule lsqml:
         runtime=per_attempt(60),
     params:
         lsqml=config["lsqml"],
-        unknown=UNKNOWN,
+        unknown=lambda wildcards: unknown(wildcards, "lsqml"),
         code=code("lsqml"),
     script:
         "../scripts/lsqml.py"
@@ -30,7 +31,7 @@ rule lsqml:
 rule tv:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         knowledge=knowledge_of("{split}"),
     output:
         object=f"{CONDITION}/{{split}}/{{method}}/object.npz",
@@ -57,7 +58,7 @@ rule tv:
 rule refined:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         tv=f"{CONDITION}/{{split}}/tv/object.npz",
         knowledge=knowledge_of("{split}"),
     output:

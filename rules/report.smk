@@ -1,7 +1,8 @@
 """Phase H: the study as one self-contained page, Snakemake's own report inside it."""
 
-# Of several objects and seeds the page shows the first, of images also the other objects; Snakemake's report has all.
-IMAGES = {**CONDITIONS, "seed": SEEDS[0]}
+# Of several objects, flaws and seeds the page shows the first, of images also the other objects; Snakemake's report has
+# all.
+IMAGES = {**CONDITIONS, **{name: values[0] for name, values in FLAWS.items()}, "seed": SEEDS[0]}
 FIRST = {**IMAGES, **{name: values[0] for name, values in OBJECTS.items()}}
 PAGE = f"{workflow.basedir}/report"
 # Figures {name}.png of a condition, with their captions report/{name}.rst.
@@ -35,13 +36,14 @@ rule study_page:
         summary=f"{RESULTS}/summary.txt",
         price=f"{RESULTS}/price.csv",
         price_figure=f"{RESULTS}/price.png",
-        numbers=collect(f"{CONDITION}/{{split}}.json", **FIRST, split=SPLITS),
-        tiles=collect(f"{CONDITION}/{{split}}_tiles.json", **FIRST, split=TILED),
+        numbers=collect(f"{VIEW}/{{split}}.json", **FIRST, split=SPLITS),
+        tiles=collect(f"{VIEW}/{{split}}_tiles.json", **FIRST, split=TILED),
         sample=collect(f"{RESULTS}/{OBJECT}data/sample.png", **OBJECTS),
         reference=MISFIT_OF_REFERENCE[1:],
         check=[f"{RESULTS}/data/check.png"] if MEASURED else [],
-        views=collect(f"{CONDITION}/{{split}}.png", **{**FIRST, "dose": DOSES[0]}, split=SPLITS),
+        views=collect(f"{VIEW}/{{split}}.png", **{**FIRST, "dose": DOSES[0]}, split=SPLITS),
         quality=QUALITY,
+        flaws=FLAW_FIGURES,
         cost=collect(f"{RESULTS}/cost_{{split}}.png", split=SPLITS),
         conditions=collect(f"{CONDITION}/{{split}}/{{name}}.png", **IMAGES, split=SPLITS, name=PER_CONDITION),
         history=collect(f"{CONDITION}/{{method}}/history.png", **FIRST, method=NETWORK_CURVES)

@@ -4,7 +4,7 @@
 rule train_network:
     input:
         scan=f"{DATA}/train.npz",
-        view=f"{CONDITION}/train.npz",
+        view=f"{VIEW}/train.npz",
         knowledge=knowledge_of("train"),
     output:
         model=f"{CONDITION}/{{method}}/model.keras",
@@ -32,7 +32,7 @@ rule train_network:
 rule train_unrolled:
     input:
         scan=f"{DATA}/train.npz",
-        view=f"{CONDITION}/train.npz",
+        view=f"{VIEW}/train.npz",
         knowledge=knowledge_of("train"),
     output:
         model=f"{CONDITION}/{{method}}/model.keras",

@@ -5,11 +5,11 @@ rule view:
     input:
         scan=f"{DATA}/{{split}}.npz",
     output:
-        view=f"{CONDITION}/{{split}}.npz",
-        numbers=f"{CONDITION}/{{split}}.json",
-        cost=f"{COST}/view/{UNDER}/{{split}}.tsv",
+        view=f"{VIEW}/{{split}}.npz",
+        numbers=f"{VIEW}/{{split}}.json",
+        cost=f"{COST}/view/{SELECTION}/{{split}}.tsv",
     log:
-        f"{LOGS}/view/{UNDER}/{{split}}.log",
+        f"{LOGS}/view/{SELECTION}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -29,12 +29,12 @@ rule view:
 rule tiles:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
     output:
-        tiles=f"{CONDITION}/{{split}}_tiles.npz",
-        numbers=f"{CONDITION}/{{split}}_tiles.json",
+        tiles=f"{VIEW}/{{split}}_tiles.npz",
+        numbers=f"{VIEW}/{{split}}_tiles.json",
     log:
-        f"{LOGS}/tiles/{UNDER}/{{split}}.log",
+        f"{LOGS}/tiles/{SELECTION}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1
@@ -52,17 +52,17 @@ rule tiles:
 rule plot_view:
     input:
         scan=f"{DATA}/{{split}}.npz",
-        view=f"{CONDITION}/{{split}}.npz",
+        view=f"{VIEW}/{{split}}.npz",
         tiles=tile_files,
     output:
         report(
-            f"{CONDITION}/{{split}}.png",
+            f"{VIEW}/{{split}}.png",
             category="D views",
             caption="../report/view.rst",
-            labels=LABELS,
+            labels=VIEW_LABELS,
         ),
     log:
-        f"{LOGS}/plot_view/{UNDER}/{{split}}.log",
+        f"{LOGS}/plot_view/{SELECTION}/{{split}}.log",
     conda:
         "../envs/ptycho.yaml"
     threads: 1

@@ -30,9 +30,8 @@ objects = dict(zip(snakemake.params.methods, snakemake.input.objects, strict=Tru
 scan = open_scan(snakemake.input.scan)
 view = open_view(snakemake.input.view, scan)
 region = Region.load(snakemake.input.region, scan.object.shape)
-known = None
-if snakemake.input.knowledge:
-    known = open_known(snakemake.input.scan, snakemake.input.knowledge)
+files = {path: open_known(snakemake.input.scan, path) for path in snakemake.input.knowledge}
+known = {method: files[path] for method, path in snakemake.params.knowledge.items()}
 metrics, arrays = compare(objects, scan, view, region, known)
 metrics = with_condition(metrics, **condition_of(snakemake.output.metrics), split=snakemake.wildcards.split)
 save_table(snakemake.output.metrics, metrics)

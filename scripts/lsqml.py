@@ -11,9 +11,9 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)  # before PyTorch is imported
 
+from ptycho.data.knowledge import open_known
 from ptycho.data.numbers import LINEAR_OVERLAP
 from ptycho.data.object_files import save_reconstruction
-from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, open_view
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.location import with_located
@@ -21,7 +21,7 @@ from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, recon
 from ptycho.workflow.damage import number_in
 from ptycho.workflow.provenance import record_of
 
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
 view = open_view(snakemake.input.view, scan)
 seed, unknown = int(snakemake.wildcards.seed), snakemake.params.unknown
 options = LSQMLOptions(**snakemake.params.lsqml)

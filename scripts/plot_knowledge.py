@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from ptycho.data.knowledge import open_known
-from ptycho.data.scan import open_scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, open_view
 from ptycho.reporting.figures import save
 from ptycho.reporting.knowledge_figures import plot_knowledge
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.told)
 known = open_known(snakemake.input.scan, snakemake.input.knowledge)
 exposures = open_view(snakemake.input.view, scan).of_role(FIT, VALIDATION, HOLDOUT)
 figure = plot_knowledge(scan, known, exposures, snakemake.params.unknown)

@@ -13,8 +13,7 @@ job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 job.limit_threads(snakemake.threads)
 
-from ptycho.data.knowledge import Knowledge, save_knowledge
-from ptycho.data.scan import open_scan
+from ptycho.data.knowledge import Knowledge, open_known, save_knowledge
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, open_view
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.location import locate
@@ -22,7 +21,7 @@ from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import record_of
 
-scan = open_scan(snakemake.input.scan)
+scan = open_known(snakemake.input.scan, snakemake.input.told)
 view = open_view(snakemake.input.view, scan)
 seed, unknown = int(snakemake.wildcards.seed), tuple(snakemake.params.unknown)
 fitted, holdout = view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ptycho.data.sample_files import Sample, save_sample
 from ptycho.formats.images import read_object, read_probe
-from ptycho.physics.probes import gaussian_probe, illuminated_height_px, zone_plate_probe
+from ptycho.physics.probes import illuminated_height_px, simulate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions
 from ptycho.workflow import job
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_probe(kind, **options):
-    makers = {"file": read_probe, "gaussian": gaussian_probe, "zone_plate": zone_plate_probe}
-    return makers[kind](**options)
+    return read_probe(**options) if kind == "file" else simulate_probe(kind, **options)
 
 
 def crop_object(shape, path, phase_path=None):

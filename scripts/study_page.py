@@ -12,7 +12,7 @@ from ptycho.data.written import check_unchanged
 from ptycho.reporting import page
 from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
-from ptycho.scoring.metric_tables import read_scores
+from ptycho.scoring.metric_tables import of_flaw, read_scores
 from ptycho.scoring.price import read_prices
 from ptycho.workflow import job, provenance
 from ptycho.workflow.damage import read_text
@@ -41,6 +41,7 @@ figures = {
     "convergence": captioned(files.history, "history"),
     "cost": captioned(files.cost, "cost"),
     "price": captioned([files.price_figure], "price"),
+    "flaws": captioned(files.flaws, "flaws"),
 }
 text = page.config_text(params.config)
 html = page.render(
@@ -49,7 +50,7 @@ html = page.render(
     **figures,
     reference_name=params.reference_name,
     quality=page.by_split(quality),
-    price_rows={split: price_rows(prices, split) for split in params.config["splits"]},
+    price_rows={split: price_rows(of_flaw(prices), split) for split in params.config["splits"]},
     images=page.by_condition(conditions),
     config_text=text,
     config_encoded=base64.b64encode(text.encode()).decode(),

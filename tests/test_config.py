@@ -57,11 +57,11 @@ def test_a_study_file_repeats_no_default(path):
 
 
 def test_what_a_study_asks_has_no_default():
-    asked = {"study", "doses", "views", "objects", "source", "methods"}
+    asked = {"study", "doses", "views", "objects", "flaws", "source", "methods"}
     schema = load_schema()
     assert not asked & set(read_file(DEFAULTS))
     assert set(read_file(DEFAULTS)) == set(schema["properties"]) - asked
-    assert set(schema["required"]) == set(schema["properties"]) - {"objects"}
+    assert set(schema["required"]) == set(schema["properties"]) - {"objects", "flaws"}
 
 
 def test_studies_have_different_names():

@@ -217,9 +217,12 @@ ELSEWHERE = {
     "ablate": ("test_reruns.py", '"--", "ablation"'),
     "compare_models": ("test_compare_models.py", "compare_models.py"),
     "convert": ("test_measured_scans.py", "siemens/data/measured.npz"),
+    "plot_flaws": ("test_flaws.py", "/flaws_test_error.png"),
     "plot_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
     "refine_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
     "study_page": ("test_page.py", '"--", "report"'),
+    "tabulate_flaws": ("test_flaws.py", "/flaws_test_error.png"),
+    "tell": ("test_flaws.py", "/flaws_test_error.png"),
     "workflow_report": ("test_page.py", '"--", "report"'),
 }
 """Scripts that no study of a fixture executes: the file of the test that does, and a line of it."""

@@ -34,9 +34,10 @@ def dry_run(folder, config, *arguments):
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory):
-    """All rules: those of a simulated and those of a measured study."""
+    """All rules: those of a simulated study, of a measured one, and of one with flaws."""
     folder = tmp_path_factory.mktemp("rules")
-    return rules_of(folder, ROOT / "config/siemens.yaml") | rules_of(folder, ROOT / "config/config.yaml")
+    studies = [ROOT / f"config/{name}.yaml" for name in ("siemens", "flaws", "config")]
+    return {name: rule for study in studies for name, rule in rules_of(folder, study).items()}
 
 
 def test_a_dry_run_lists_the_whole_default_study(tmp_path):

@@ -6,6 +6,10 @@ fraction of Nyquist. Doses are interpolated between those of the study, and neve
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pixel-size", type=float, metavar="NM", help="side of an object pixel, for the half period [nm]"
     )
     parser.add_argument("--view", help="answer for this view alone")
+    parser.add_argument("--flaw", help="flaw of a study that has some (default: its first)")
     parser.add_argument("--split", help="split that is scored (default: test, or the only one)")
+
+
+def _price_of_flaw(price: "pd.DataFrame", options: argparse.Namespace) -> "pd.DataFrame":
+    """Return the prices of one flaw; all of a study that has none."""
+    from ptycho.scoring.metric_tables import of_flaw
+
+    known = list(dict.fromkeys(price["flaw"])) if "flaw" in price else []
+    if options.flaw is not None and options.flaw not in known:
+        raise ValueError(f"--flaw {options.flaw}; {options.results} has {', '.join(known) or 'no flaws'}")
+    return of_flaw(price, options.flaw)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if bound.is_file() and not (limits := read_table(bound, *COLUMNS, may_be_empty=True)).empty:
         metrics = pd.concat([metrics, limits], ignore_index=True)
     price = price_table(metrics, fluence, [options.resolution], options.results / "metrics.csv")
+    price = _price_of_flaw(price, options)
     splits = list(dict.fromkeys(price["split"]))
     split = options.split or ("test" if "test" in splits else splits[0])
     for column, wanted in (("split", split), ("view", options.view)):

@@ -12,7 +12,10 @@ from ptycho.data.written import check_unchanged
 from ptycho.workflow.files import ContractError, StrPath
 
 NAMES = frozenset(
-    ("object", "view", "split", "method", "versus", "metric", "part", "threshold", "status", "stage", "tile", "variant")
+    [
+        *("object", "flaw", "kind", "refined", "view", "split", "method", "versus", "metric", "part", "threshold"),
+        *("status", "stage", "tile", "variant"),
+    ]
 )
 """Columns of text: a view may be called 70, 1e5, NA or null."""
 BOOLEANS = {"True": True, "False": False}
@@ -52,6 +55,7 @@ NUMBERS = {
     "fluence_photons_per_px": Cells(above=0, missing=True),
     "dose_photons": Cells(above=0, missing=True),
     "resolution": Cells(above=0, most=1),
+    "size": Cells(above=-1, missing=True),
     "sd_factor": Cells(above=0, missing=True),
     "n": Cells(above=-1, whole=True),
     "n_reached": Cells(above=-1, whole=True),

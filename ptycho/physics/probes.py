@@ -1,5 +1,8 @@
 """Illuminations: aberrated, defocused beam of a zone plate, Gaussian beam; modes, photons and size of a beam."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,6 +83,33 @@ def gaussian_probe(n_pixels: int, *, fwhm_px: float) -> NDArray[np.complex64]:
     return (wave / np.linalg.norm(wave)).astype(np.complex64)
 
 
+def simulate_probe(kind: str, *, modes: Sequence[float] = (1.0,), **options: Any) -> NDArray[np.complex64]:
+    """Simulate an illumination as a config describes it.
+
+    Parameters
+    ----------
+    kind : str
+        "zone_plate" or "gaussian".
+    modes : sequence of float
+        Fractions of the photons in incoherent modes, see `incoherent_modes`.
+    **options
+        Those of `zone_plate_probe` or `gaussian_probe`.
+
+    Returns
+    -------
+    (N, N) or, of several modes, (modes, N, N) complex64
+        Probe with Σ|P|² = 1.
+
+    Raises
+    ------
+    ValueError
+        If the beam does not fit the window, or there are more than 7 modes.
+    """
+    makers = {"gaussian": gaussian_probe, "zone_plate": zone_plate_probe}
+    probe = makers[kind](**options)
+    return probe if len(modes) == 1 else incoherent_modes(probe, modes)
+
+
 def scale_to(probe: NDArray[np.complexfloating], photons: float) -> NDArray[np.complex64]:
     """Scale a probe to Σ|P|² = photons over all its modes."""
     return (probe * np.sqrt(photons / np.sum(np.abs(probe) ** 2, dtype=np.float64))).astype(np.complex64)
@@ -112,17 +142,82 @@ def add_modes(probe: NDArray[np.complexfloating], count: int, fraction: float = 
     known = as_modes(probe)
     power = np.sum(np.abs(known) ** 2, axis=(1, 2), dtype=np.float64)
     main = scale_to(known[power.argmax()], power.sum())
-    y, x = np.indices(main.shape) - main.shape[0] // 2
-    further = [x, y, x * y, x**2 - y**2, x**3, y**3]
-    if not 1 <= count <= len(further) + 1:
-        raise ValueError(f"{count} probe modes; wanted 1 to {len(further) + 1}")
-    shapes = further[: count - 1]
+    shapes = _polynomials(main.shape[0], count)[1:]
     photons = np.sum(np.abs(main) ** 2, dtype=np.float64)
     modes = [
         scale_to(main, photons * (1 - fraction * len(shapes))),
         *(scale_to(main * shape, photons * fraction) for shape in shapes),
     ]
     return np.stack(modes)
+
+
+def incoherent_modes(probe: NDArray[np.complexfloating], fractions: Sequence[float]) -> NDArray[np.complex64]:
+    """Return a partially coherent beam: the probe, and the probe times x, y, x y … about the center, orthonormalized.
+
+    Of a Gaussian beam these are Hermite-Gaussian modes, those of a Gaussian Schell-model source (Starikov and Wolf, J.
+    Opt. Soc. Am. 72, 923, 1982); ptychography with incoherent modes is that of Thibault and Menzel, Nature 494, 68
+    (2013).
+
+    Parameters
+    ----------
+    probe : (N, N) complex
+        First mode, with any number of photons.
+    fractions : sequence of float
+        Fraction of the photons in each mode, 1 to 7 of them; their sum is taken for 1.
+
+    Returns
+    -------
+    (modes, N, N) complex64
+        Modes with Σ|P|² = 1 over all of them.
+
+    Raises
+    ------
+    ValueError
+        If there are not 1 to 7 modes.
+    """
+    shapes = _polynomials(probe.shape[-1], len(fractions))
+    columns = np.stack([(probe * shape).ravel() for shape in shapes], axis=1).astype(np.complex128)
+    basis, triangle = np.linalg.qr(columns / np.linalg.norm(columns, axis=0))
+    basis = basis * np.exp(1j * np.angle(np.diag(triangle)))  # the first mode is the probe itself
+    return scale_to((basis * np.sqrt(fractions)).T.reshape(-1, *probe.shape), 1.0)
+
+
+def with_modes(probe: NDArray[np.complexfloating], count: int, fraction: float = 0.05) -> NDArray[np.complex64]:
+    """Return a probe with at least `count` modes: those that it lacks start weak, as in `incoherent_modes`.
+
+    Parameters
+    ----------
+    probe : (modes, N, N) complex
+        Illumination [sqrt(photon)].
+    count : int
+        Number of modes, 1 to 7.
+    fraction : float
+        Fraction of the photons in each new mode.
+
+    Returns
+    -------
+    (max(modes, count), N, N) complex64
+        Modes with the photons of the whole probe; the new ones are orthogonal to those that there are.
+    """
+    missing = count - len(probe)
+    if missing <= 0:
+        return probe.astype(np.complex64)
+    power = np.sum(np.abs(probe) ** 2, axis=(1, 2), dtype=np.float64)
+    shapes = _polynomials(probe.shape[-1], count)[-missing:]
+    known = [mode.ravel() for mode in probe]
+    columns = np.stack([*known, *((probe[power.argmax()] * shape).ravel() for shape in shapes)], axis=1)
+    basis, _ = np.linalg.qr(columns.astype(np.complex128) / np.linalg.norm(columns, axis=0))
+    new = [scale_to(mode.reshape(probe.shape[1:]), power.sum() * fraction) for mode in basis.T[len(probe) :]]
+    return np.stack([*scale_to(probe, power.sum() * (1 - fraction * missing)), *new])
+
+
+def _polynomials(n_pixels: int, count: int) -> list[NDArray[np.float64]]:
+    """Return 1, x, y, x y … about the center of a window [px]; 1 to 7 of them."""
+    y, x = np.indices((n_pixels, n_pixels)) - float(n_pixels // 2)
+    shapes = [np.ones_like(x), x, y, x * y, x**2 - y**2, x**3, y**3]
+    if not 1 <= count <= len(shapes):
+        raise ValueError(f"{count} probe modes; wanted 1 to {len(shapes)}")
+    return shapes[:count]
 
 
 def diameter_px(probe: NDArray[np.complexfloating], fraction: float = 0.9) -> float:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ptycho.physics.displacement import affine_residual, rms_px, spread_px
 from ptycho.physics.forward import as_modes
+from ptycho.physics.probes import with_modes
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.deformation import minimize_deformation
 from ptycho.reconstruction.devices import CPU, Device
@@ -73,6 +74,8 @@ class RefinementOptions:
     """Largest error of a position that is searched for [px]; 0: positions are within about 2 px."""
     rounds: int = 12
     """Largest number of rounds over everything unknown."""
+    modes: int | None = None
+    """Incoherent modes of a refined probe, at least, 1 to 5; None: as many as are recorded."""
 
     def __post_init__(self) -> None:
         if strange := set(self.unknown) - set(UNKNOWNS):
@@ -265,6 +268,8 @@ def refine(
         Shifts are relative to the recorded positions, flux to the recorded flux, and the background comes on top of the
         recorded one.
     """
+    if options.modes and "probe" in options.unknown:
+        probe = with_modes(as_modes(probe), options.modes)
     refiner, rng = _Refiner(counts, probe, options, device), np.random.default_rng(seed)
     parameters = refiner.minimize(refiner.start(probe), (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
     if refiner.moves and options.search_px:

@@ -18,7 +18,7 @@ from ptycho.reporting.figure_files import read_figure
 from ptycho.reporting.headlines import ReferenceName
 from ptycho.reporting.study_tables import metric_tables, pairwise_wins, significant
 from ptycho.reporting.tables import varied
-from ptycho.scoring.metric_tables import repeats
+from ptycho.scoring.metric_tables import of_flaw, repeats
 from ptycho.workflow.config import in_schema_order
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.paths import label, wildcards_of
@@ -32,7 +32,7 @@ class CaptionedFigure:
     caption: str
     """HTML."""
     wildcards: dict[str, str]
-    """Condition that it shows, see `ptycho.workflow.paths.wildcards_of`; split and metric of a quality plot."""
+    """Condition that it shows, see `ptycho.workflow.paths.wildcards_of`; split and metric of quality and flaws."""
 
     @property
     def id(self) -> str:
@@ -73,7 +73,7 @@ def figures(
     template = jinja2.Template(Path(caption).read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined)
     captioned = []
     for path in map(Path, paths):
-        quality = re.fullmatch(r"quality_(train|test)_(\w+)", path.stem)
+        quality = re.fullmatch(r"(?:quality|flaws)_(train|test)_(\w+)", path.stem)
         wildcards = wildcards_of(path) | ({"split": quality[1], "metric": quality[2]} if quality else {})
         text = template.render(snakemake={"wildcards": wildcards, "params": {"reference_name": reference_name}})
         captioned.append(CaptionedFigure(path, publish_parts(text, writer="html5")["body"], wildcards))
@@ -94,15 +94,15 @@ def by_condition(unsorted: Iterable[CaptionedFigure]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `title`, `id` and `figures` of each condition, ordered by split, object, view and dose.
+        `title`, `id` and `figures` of each condition, ordered by split, object, flaw, view and dose.
     """
-    keys = ("split", "object", "view")
+    keys = ("split", "object", "flaw", "view")
     ordered = sorted(
         unsorted,
         key=lambda figure: [*(figure.wildcards.get(key, "") for key in keys), int(figure.wildcards["dose"])],
     )
     several_splits = len({figure.wildcards["split"] for figure in ordered}) > 1
-    in_title = ["object", "view", "dose", *(["split"] if several_splits else [])]
+    in_title = ["object", "flaw", "view", "dose", *(["split"] if several_splits else [])]
     arranged: dict[str, list[CaptionedFigure]] = {}
     for figure in ordered:
         arranged.setdefault(label(figure.wildcards, *in_title), []).append(figure)
@@ -119,21 +119,24 @@ def study_content(
     config : dict
         Configuration of the study.
     metrics, fluence : DataFrame
-        As for `ptycho.reporting.tables.summary_table`.
+        As for `ptycho.reporting.tables.summary_table`; of several flaws, the first is shown.
     answer : str
         Headline metric that answers the study's question.
 
     Returns
     -------
     dict
-        `config` and `answer` as given; `objects` (configurations of the simulated objects; one None in a measured
-        study), `overlaps` (texts), `repeats` (description of the repetitions, "" if nothing is repeated),
-        `pairwise_wins` and `numbers` (by split, see `ptycho.reporting.study_tables`).
+        `config` and `answer` as given; `flaw` (the name of the first; None without flaws); `objects` (configurations of
+        the simulated objects; one None in a measured study), `overlaps` (texts), `repeats` (description of the
+        repetitions, "" if nothing is repeated), `pairwise_wins` and `numbers` (by split, see
+        `ptycho.reporting.study_tables`).
     """
+    metrics = of_flaw(metrics)
     repeated = len(metrics[repeats(metrics)].drop_duplicates()) > 1
     return {
         "config": config,
         "answer": answer,
+        "flaw": next(iter(config.get("flaws", {})), None),
         "objects": list(config["objects"].values()) if "objects" in config else [config["source"].get("object")],
         "overlaps": [f"{overlap} ({view})" for view, overlap in config["views"].items()],
         "repeats": varied(metrics) if repeated else "",

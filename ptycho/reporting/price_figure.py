@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.line_styles import line_style
-from ptycho.scoring.metric_tables import FLUENCE, PHOTON_LIMIT
+from ptycho.scoring.metric_tables import FLUENCE, PHOTON_LIMIT, flaw_note, of_flaw
 from ptycho.scoring.price import AT_LOWEST, NO_VALUE, NOT_REACHED, PARTLY, REACHED
 
 _ZONE = 4.0  # factor beyond the study's doses in which the figure shows what is not reached, or reached before
@@ -21,7 +21,7 @@ def plot_price(price: pd.DataFrame, fluence: pd.DataFrame) -> Figure:
     Parameters
     ----------
     price : DataFrame
-        As `ptycho.scoring.price.price_table` returns it.
+        As `ptycho.scoring.price.price_table` returns it; of several flaws, the first is shown.
     fluence : DataFrame
         Columns dose, view, split, fluence_photons_per_px.
 
@@ -32,6 +32,7 @@ def plot_price(price: pd.DataFrame, fluence: pd.DataFrame) -> Figure:
         lowest: reached there already; between: reached by some repetitions only, or at the lowest dose by some. The
         right axis is the fluence.
     """
+    note, price = flaw_note(price), of_flaw(price)
     splits, views = (list(dict.fromkeys(price[name])) for name in ("split", "view"))
     methods, targets = (list(dict.fromkeys(price[name])) for name in ("method", "resolution"))
     figure = new_figure(4.6 * len(views) + 0.6, 4.2 * len(splits) + 0.8)
@@ -62,7 +63,7 @@ def plot_price(price: pd.DataFrame, fluence: pd.DataFrame) -> Figure:
     n = price.loc[price["method"] != PHOTON_LIMIT, "n"].max()
     spread = f"n = {n}: geometric mean, bars: ×/÷ standard deviation" if n > 1 else "n = 1: no error bar"
     figure.supxlabel(
-        f"{spread}; hollow: beyond the study's doses in some repetition, or not reached in all", fontsize="small"
+        f"{note}{spread}; hollow: beyond the study's doses in some repetition, or not reached in all", fontsize="small"
     )
     return figure
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ptycho.methods import method_name
 from ptycho.reporting.study_tables import significant
-from ptycho.scoring.metric_tables import FLUENCE, PHOTON_LIMIT
+from ptycho.scoring.metric_tables import FLUENCE, PHOTON_LIMIT, of_flaw
 from ptycho.scoring.price import NO_VALUE, NOT_REACHED, PARTLY
 
 
@@ -61,18 +61,21 @@ def price_rows(price: pd.DataFrame, split: str) -> list[dict[str, Any]]:
 
 
 def price_text(price: pd.DataFrame) -> str:
-    """Lay out the prices as text, one line for each split, view and resolution.
+    """Lay out the prices as text, one line for each flaw (where there are some), split, view and resolution.
 
     Parameters
     ----------
     price : DataFrame
         As `ptycho.scoring.price.price_table` returns it.
     """
+    flaws = list(dict.fromkeys(price["flaw"])) if "flaw" in price else [None]
     lines = [
-        {"split": split, "view": row["view"], "resolution": f"{row['resolution']:g}"}
+        ({} if flaw is None else {"flaw": flaw})
+        | {"split": split, "view": row["view"], "resolution": f"{row['resolution']:g}"}
         | {method: cell["text"] for method, cell in row["cells"].items()}
+        for flaw in flaws
         for split in dict.fromkeys(price["split"])
-        for row in price_rows(price, split)
+        for row in price_rows(of_flaw(price, flaw), split)
     ]
     return pd.DataFrame(lines).fillna("–").to_string(index=False)
 

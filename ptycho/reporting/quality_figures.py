@@ -13,7 +13,7 @@ from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import HEADLINES
 from ptycho.reporting.line_styles import BOUND_STYLE, line_style
 from ptycho.reporting.tables import varied
-from ptycho.scoring.metric_tables import FLUENCE, repeats
+from ptycho.scoring.metric_tables import FLUENCE, flaw_note, of_flaw, repeats
 from ptycho.workflow.files import ContractError, StrPath
 
 
@@ -31,7 +31,8 @@ def plot_quality(
     Parameters
     ----------
     metrics : DataFrame
-        Columns dose, view, split, method, object (where there are several), seed, metric, value.
+        Columns dose, view, split, method, object and flaw (where there are several), seed, metric, value. Of several
+        flaws, the first is shown.
     fluence : DataFrame
         Columns dose, view, split, object (where there are several), seed, fluence_photons_per_px.
     bound : DataFrame, optional
@@ -53,6 +54,7 @@ def plot_quality(
     ptycho.workflow.files.ContractError
         If the table has no such metric in that split, or no fluence for a condition.
     """
+    note, metrics = flaw_note(metrics), of_flaw(metrics)
     rows = metrics[(metrics["metric"] == metric) & (metrics["split"] == split)]
     if rows.empty:
         raise ContractError(
@@ -89,7 +91,7 @@ def plot_quality(
         axes.set_ylabel(_metric_label(metric))
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    figure.supxlabel(_sample_size(rows, statistics["count"], split), fontsize="small")
+    figure.supxlabel(note + _sample_size(rows, statistics["count"], split), fontsize="small")
     return figure
 
 
@@ -116,6 +118,7 @@ def plot_cost(metrics: pd.DataFrame, *, split: str = "test", name: StrPath = "me
     ptycho.workflow.files.ContractError
         If no method has both metrics, finite and above 0, in that split.
     """
+    note, metrics = flaw_note(metrics), of_flaw(metrics)
     rows = metrics[metrics["metric"].isin(["error", "cpu_s"]) & (metrics["split"] == split)]
     measured = rows.pivot_table(index=["view", "method", "dose", *repeats(metrics)], columns="metric", values="value")
     measured = measured.reindex(columns=["error", "cpu_s"]).dropna().reset_index()
@@ -144,7 +147,7 @@ def plot_cost(metrics: pd.DataFrame, *, split: str = "test", name: StrPath = "me
         axes.grid(alpha=0.3, which="both")
     panels[0].set_ylabel(f"{_metric_label('error')}; lower is better")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
-    sample_size = _sample_size(rows, statistics["count"], split)
+    sample_size = note + _sample_size(rows, statistics["count"], split)
     figure.supxlabel(
         f"gray: lowest error within a time, one line per dose [photons per exposure]\n{sample_size}", fontsize="small"
     )

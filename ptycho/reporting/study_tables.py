@@ -200,8 +200,8 @@ def costs(folder: StrPath, config: Mapping[str, Any]) -> pd.DataFrame:
     folder : path
         Files {rule}/dose_{dose}/….tsv and photon_bound/{view}/{split}.tsv, as the jobs write them.
     config : dict
-        Configuration of the study. Jobs of objects, doses, views, splits, seeds and methods that it does not name are
-        left out.
+        Configuration of the study. Jobs of objects, flaws, doses, views, splits, seeds and methods that it does not
+        name are left out.
 
     Returns
     -------
@@ -239,14 +239,14 @@ def training_cost(benchmarks: Iterable[StrPath]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns dose, view, object (where there are several), seed, method, cpu_s, peak_mb.
+        Columns dose, view, object, flaw (where there are several), seed, method, cpu_s, peak_mb.
     """
     rows = []
     for path in map(Path, benchmarks):
         numbers = read_cost(path)
         cost = {"cpu_s": numbers["cpu_time"], "peak_mb": numbers["max_rss"]}
         rows.append({**condition_of(path), "method": path.stem, **cost})
-    repetition = [name for name in ("object", "seed") if any(name in row for row in rows)]
+    repetition = [name for name in ("object", "flaw", "seed") if any(name in row for row in rows)]
     return pd.DataFrame(rows, columns=["dose", "view", *repetition, "method", "cpu_s", "peak_mb"])
 
 
@@ -274,6 +274,7 @@ def _is_of_study(path: Path, config: Mapping[str, Any]) -> bool:
         "view": set(config["views"]),
         "method": set(config["methods"]) | ({"tv"} if "refined" in config["methods"] else set()),
         "object": set(config.get("objects", [])),
+        "flaw": set(config.get("flaws", [])),
     }
     return all(wildcards.get(key) in (None, *values) for key, values in allowed.items())
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ptycho.reporting.headlines import HEADLINES
-from ptycho.scoring.metric_tables import FLUENCE, repeats
+from ptycho.scoring.metric_tables import FLUENCE, conditions, repeats
 
 
 def varied(metrics: pd.DataFrame) -> str:
@@ -25,7 +25,7 @@ def spread_table(
     Parameters
     ----------
     metrics : DataFrame
-        Columns dose, view, split, method, object (where there are several), seed, metric, value.
+        Columns dose, view, split, method, object and flaw (where there are several), seed, metric, value.
     names : sequence of str
         Metrics, one column each; those that the table lacks are left out.
     beside : DataFrame, optional
@@ -36,17 +36,21 @@ def spread_table(
     ValueError
         If `beside` has no row for a condition, or several.
     """
-    keys = ["split", "view", "dose", "method"]
-    order = {method: rank for rank, method in enumerate(dict.fromkeys(metrics["method"]))}
+    keys = [*conditions(metrics), "method"]
+    order = {
+        key: {name: rank for rank, name in enumerate(dict.fromkeys(metrics[key]))}
+        for key in keys
+        if key in ("flaw", "method")
+    }
     grouped = metrics[metrics["metric"].isin(names)].groupby([*keys, "metric"])["value"]
     cells = grouped.agg(["mean", "std", "count"]).apply(_cell, axis=1).unstack("metric").fillna("-").reset_index()
     if beside is not None:
-        joined = beside.merge(cells, on=keys[:-1], validate="one_to_many")
+        joined = beside.merge(cells, on=["split", "view", "dose"], validate="one_to_many")
         if len(joined) < len(cells):
             raise ValueError(f"{len(cells)} lines of metrics, {len(joined)} of them with {', '.join(beside.columns)}")
         cells = joined
-    cells = cells.sort_values(keys, key=lambda column: column.map(order) if column.name == "method" else column)
-    columns = [*cells.columns.difference([*names, "method"], sort=False), "method"]
+    cells = cells.sort_values(keys, key=lambda column: column.map(order.get(str(column.name), lambda key: key)))
+    columns = [*keys[:-4], *cells.columns.difference([*names, *keys[:-4], "method"], sort=False), "method"]
     lines = cells[[*columns, *(name for name in names if name in cells)]]
     return lines.to_string(index=False, float_format=lambda value: f"{value:.3g}")
 
@@ -77,10 +81,10 @@ def paired_differences(metrics: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns split, view, dose, metric, method, versus, mean and sd (NaN for one repetition) of the difference
-        method - versus, and n, the number of repetitions; every pair of methods once.
+        Columns flaw (where there are some), split, view, dose, metric, method, versus, mean and sd (NaN for one
+        repetition) of the difference method - versus, and n, the number of repetitions; every pair of methods once.
     """
-    keys = ["split", "view", "dose", "metric"]
+    keys = [*conditions(metrics), "metric"]
     wide = metrics.pivot_table(
         index=[*keys, *repeats(metrics)], columns="method", values="value", sort=False, dropna=False
     )
@@ -107,7 +111,7 @@ def difference_table(differences: pd.DataFrame, metric: str = "error") -> str:
     significant = np.abs(rows["mean"]) > 2 * rows["sd"]
     table = pd.DataFrame(
         {
-            **{key: rows[key] for key in ("split", "view", "dose")},
+            **{key: rows[key] for key in conditions(rows)},
             "pair": rows["method"] + " - " + rows["versus"],
             metric: [f"{mean:+.3g} ±{sd:.1g}" for mean, sd in zip(rows["mean"], rows["sd"], strict=True)],
             "n": rows["n"],

@@ -18,7 +18,6 @@ from ptycho.data.npz import Npz
 from ptycho.data.object_files import Reconstruction, load_reconstruction
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View
-from ptycho.methods import METHODS as KNOWN
 from ptycho.physics.forward import blocks, predict_intensity
 from ptycho.scoring.frc import TABLE_COLUMNS, frc, ssnr_of_truth
 from ptycho.scoring.knowledge import knowledge_errors, known_by, without_affine_map
@@ -29,9 +28,6 @@ from ptycho.scoring.placement import MARGIN_PX, NO_GAUGE, align_if_possible, ill
 from ptycho.scoring.region import Region, check_scored
 from ptycho.scoring.registration import Gauge
 from ptycho.workflow.files import ContractError, StrPath
-
-OWN = [name for name, method in KNOWN.items() if method.refines]
-"""Methods that refine by themselves."""
 
 _logger = logging.getLogger(__name__)
 
@@ -123,7 +119,8 @@ def score_method(
     region : Region
         Scored rectangle.
     known : Scan, optional
-        The scan with what the method took for known, where that is neither the scan's own nor in the object file.
+        The scan with what the method took for known, where that is not the scan's own; what is in the object file goes
+        before it.
 
     Returns
     -------
@@ -136,7 +133,7 @@ def score_method(
         The scored rectangle.
     """
     reconstruction, metadata = load_reconstruction(obj_path)
-    known = known_by(reconstruction, scan) or known
+    known = known_by(reconstruction, known or scan) or known
     on_grid = on_object_plane(obj_path, reconstruction, scan.object.shape)
     values, aligned, gauge = _aligned_scores(on_grid, scan, view, region, name=obj_path)
     if known is None:
@@ -154,7 +151,11 @@ def score_method(
 
 
 def compare(
-    objects: Mapping[str, StrPath], scan: Scan, view: View, region: Region, known: Scan | None = None
+    objects: Mapping[str, StrPath],
+    scan: Scan,
+    view: View,
+    region: Region,
+    known: Mapping[str, Scan] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, NDArray[np.complex64]]]:
     """Score all methods of one condition.
 
@@ -166,8 +167,8 @@ def compare(
         What was reconstructed.
     region : Region
         Scored rectangle.
-    known : Scan, optional
-        As for `score_method`; for all methods but those that refine by themselves.
+    known : dict of Scan, optional
+        Method -> the scan with what it took for known, as for `score_method`; others took what the scan says.
 
     Returns
     -------
@@ -183,7 +184,7 @@ def compare(
     rows, fitted, holdout = [], view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
     null = {"mean_pattern_deviance": mean_pattern_deviance(scan, fitted, holdout)} if len(holdout) else {}
     for method, path in objects.items():
-        values, arrays[method] = score_method(path, scan, view, region, None if method in OWN else known)
+        values, arrays[method] = score_method(path, scan, view, region, (known or {}).get(method))
         values |= null
         rows += [{"method": method, "metric": name, "value": float(value)} for name, value in values.items()]
     return pd.DataFrame(rows), arrays

@@ -41,12 +41,14 @@ def knowledge_errors(known: Scan, scan: Scan, exposures: NDArray[np.int64]) -> d
 def probe_error(probe: NDArray[np.complexfloating], truth: NDArray[np.complexfloating]) -> float:
     """Return 1 - |⟨P, Q⟩| of two normalized (modes, N, N) probes, at the shift in whole pixels where it is least.
 
-    A probe that is shifted with all positions gives the same patterns. Of probes with different numbers of modes, those
-    that only one has are compared with nothing.
+    A probe that is shifted with all positions gives the same patterns, and so does one whose modes are mixed by a
+    unitary matrix. |⟨P, Q⟩| is therefore the largest over such matrices: the sum of the singular values of the scalar
+    products ⟨P_k, Q_l⟩ (Schönemann, Psychometrika 31, 1, 1966). Modes that only one of the probes has are compared with
+    nothing.
     """
-    modes = min(len(probe), len(truth))
-    spectra = np.fft.fft2(probe[:modes]) * np.fft.fft2(truth[:modes]).conj()
-    overlap = np.abs(np.fft.ifft2(spectra.sum(0))).max()
+    spectra, of_truth = np.fft.fft2(probe), np.fft.fft2(truth)
+    products = np.fft.ifft2(spectra[:, None] * of_truth[None].conj())
+    overlap = np.linalg.svd(np.moveaxis(products, (0, 1), (-2, -1)), compute_uv=False).sum(-1).max()
     return max(1 - float(overlap / np.linalg.norm(probe) / np.linalg.norm(truth)), 0.0)
 
 

@@ -15,7 +15,7 @@ FLUENCE = "fluence_photons_per_px"
 """Column of the fluence, incident photons per object pixel."""
 
 CONDITION = ("split", "view", "dose")
-"""Columns of a condition, without those of its repetitions."""
+"""Columns of a condition, without those of its repetitions; where methods are told wrong, `flaw` is one more."""
 COLUMNS = (*CONDITION, "method", "seed", "metric", "value")
 """Columns of a table of metrics; `object`, where there are several, is one more."""
 LEARNED_NOTHING = "orientation, positions, their unit or the probe are wrong, or photons are too few for this method"
@@ -28,9 +28,39 @@ KNOWN_PROBE_LIMITS = {
 """Part of the gauge that a known probe fixes -> largest value without a warning, and the warning's text."""
 
 
+KNOWLEDGE_ERRORS, EXACTLY = ("position_rms_px", "probe_error"), 1.0e-6
+"""Metrics of how far what a method took for known is from the scan's own, and how small they are where it is that."""
+
+
 def repeats(metrics: pd.DataFrame) -> list[str]:
     """List the columns that distinguish repetitions of a condition: seed and, where there are several, object."""
     return [name for name in ("object", "seed") if name in metrics]
+
+
+def conditions(metrics: pd.DataFrame) -> list[str]:
+    """List the columns of a condition that a table has, flaw first."""
+    return [*(["flaw"] if "flaw" in metrics else []), *CONDITION]
+
+
+def of_flaw(metrics: pd.DataFrame, flaw: str | None = None) -> pd.DataFrame:
+    """Return the rows of one flaw, without that column; of a table without flaws all rows.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        With or without a column `flaw`.
+    flaw : str, optional
+        Its name; default: the first of the table, as figures against dose and the report show it.
+    """
+    if "flaw" not in metrics:
+        return metrics
+    chosen = metrics["flaw"].iloc[0] if flaw is None else flaw
+    return metrics[metrics["flaw"] == chosen].drop(columns="flaw")
+
+
+def flaw_note(metrics: pd.DataFrame) -> str:
+    """Name the flaw that `of_flaw` chooses: 'flaw exact, ', for a figure's caption; nothing without flaws."""
+    return f"flaw {metrics['flaw'].iloc[0]}, " if "flaw" in metrics else ""
 
 
 def with_condition(metrics: pd.DataFrame, **condition: Any) -> pd.DataFrame:
@@ -41,14 +71,15 @@ def with_condition(metrics: pd.DataFrame, **condition: Any) -> pd.DataFrame:
     metrics : DataFrame
         Columns method, metric, value.
     **condition
-        dose, view, split, seed, and object where there are several.
+        dose, view, split, seed, and object and flaw where there are several.
 
     Returns
     -------
     DataFrame
-        Columns dose, view, split, method, object (where there are several), seed, metric, value.
+        Columns dose, view, split, method, object, flaw (where there are several), seed, metric, value.
     """
-    columns = ["dose", "view", "split", "method", *(["object"] if "object" in condition else []), "seed"]
+    more = [name for name in ("object", "flaw") if name in condition]
+    columns = ["dose", "view", "split", "method", *more, "seed"]
     return metrics.assign(**condition)[[*columns, "metric", "value"]]
 
 
@@ -72,7 +103,7 @@ def read_metrics(paths: Iterable[StrPath]) -> pd.DataFrame:
         if found != [wanted]:
             raise ContractError(f"{path}: has rows of {found or 'no condition'}; wanted those of {wanted} alone")
     metrics = read_tables(paths, *COLUMNS)
-    check_unique(metrics, [*CONDITION, *repeats(metrics), "method", "metric"], "metrics")
+    check_unique(metrics, [*conditions(metrics), *repeats(metrics), "method", "metric"], "metrics")
     return metrics
 
 
@@ -112,7 +143,7 @@ def read_study_metrics(path: StrPath) -> pd.DataFrame:
         another.
     """
     table = read_table(path, *COLUMNS)
-    keys = [*CONDITION, *repeats(table)]
+    keys = [*conditions(table), *repeats(table)]
     check_unique(table, [*keys, "method", "metric"], str(path))
     names = table["method"] + "\n" + table["metric"]
     counts = names.groupby([table[key] for key in keys], sort=False).nunique()
@@ -170,6 +201,7 @@ def warnings_of(metrics: pd.DataFrame) -> list[str]:
     """List the methods that were not registered, or whose shift or ramp exceeds what a known probe allows.
 
     With a known probe, neither is a gauge: a shift is a bug, a ramp is slow phase that the method did not recover.
+    Where probe or positions were told wrong or refined, nothing is said of them.
 
     Parameters
     ----------
@@ -177,11 +209,14 @@ def warnings_of(metrics: pd.DataFrame) -> list[str]:
         As `with_condition` returns it, of any number of conditions; repetitions of one share a line.
     """
     several_splits, exceeded, unregistered = metrics["split"].nunique() > 1, [], []
+    keys = [*conditions(metrics), "method"]
+    free = _free(metrics, [*keys, *repeats(metrics)])
     for metric, (limit, text) in KNOWN_PROBE_LIMITS.items():
         selected = metrics[metrics["metric"] == metric]
-        for (split, view, dose, method), rows in selected.groupby(["split", "view", "dose", "method"], sort=False):
-            where = f"{method}, {view} {dose}" + (f", {split} split" if several_splits else "")
-            beyond, missing = rows["value"] > limit, rows["value"].isna()
+        is_free = pd.MultiIndex.from_frame(selected[[*keys, *repeats(metrics)]]).isin(free)
+        for (*flaw, split, view, dose, method), rows in selected.assign(is_free=is_free).groupby(keys, sort=False):
+            where = ", ".join([method, *flaw, f"{view} {dose}"]) + (f", {split} split" if several_splits else "")
+            beyond, missing = (rows["value"] > limit) & ~rows["is_free"], rows["value"].isna()
             if beyond.any():
                 amount = text.format(rows["value"].max()) + " at most" * (len(rows) > 1)
                 unit = text.split()[-1]
@@ -190,6 +225,12 @@ def warnings_of(metrics: pd.DataFrame) -> list[str]:
                 count = _count_of(missing)
                 unregistered.append(f"{where}: could not be registered{count}: the log of compare says why")
     return exceeded + unregistered
+
+
+def _free(metrics: pd.DataFrame, keys: list[str]) -> pd.MultiIndex:
+    """Return the methods and repetitions of conditions whose probe or positions were not those of the scan."""
+    wrong = metrics["metric"].isin(KNOWLEDGE_ERRORS) & (metrics["value"] > EXACTLY)
+    return pd.MultiIndex.from_frame(metrics.loc[wrong, keys])
 
 
 def misfit_warnings(metrics: pd.DataFrame) -> list[str]:
@@ -237,7 +278,7 @@ def mean_pattern_warnings(metrics: pd.DataFrame) -> list[str]:
 
 def _side_by_side(metrics: pd.DataFrame, *names: str) -> pd.DataFrame:
     """Return some metrics as columns, a row for every method and condition that has any; no rows if one is missing."""
-    keys = [name for name in (*CONDITION, "object", "seed") if name in metrics]
+    keys = [*conditions(metrics), *repeats(metrics)]
     chosen = metrics[metrics["metric"].isin(names)]
     wide = chosen.set_index(["method", *keys, "metric"])["value"].unstack("metric")
     if not set(names) <= set(wide):

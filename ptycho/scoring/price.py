@@ -84,7 +84,8 @@ def price_table(
     Parameters
     ----------
     metrics : DataFrame
-        Columns dose, view, split, method, object (where there are several), seed, metric, value.
+        Columns dose, view, split, method, object and flaw (where there are several), seed, metric, value. Rows without
+        a flaw, such as those of the photon limit, are in the table of every flaw.
     fluence : DataFrame
         Columns dose, view, split, fluence_photons_per_px.
     targets : iterable of float
@@ -95,7 +96,7 @@ def price_table(
     Returns
     -------
     DataFrame
-        One row per split, view, method and target, in the order of `metrics`: split, view, method, resolution, and
+        One row per flaw (where there are some), split, view, method and target, in the order of `metrics`: these, and
 
         - status: `REACHED` by all repetitions, `PARTLY` by some, `NOT_REACHED` by none, `AT_LOWEST` if all have it at
           the lowest dose already, `NO_VALUE` if no repetition has a resolution;
@@ -115,6 +116,12 @@ def price_table(
     ptycho.workflow.files.ContractError
         If the table has no resolution.
     """
+    if "flaw" in metrics:
+        tables = [
+            price_table(_of_flaw_or_all(metrics, flaw), fluence, targets, name).assign(flaw=flaw)
+            for flaw in metrics["flaw"].dropna().unique()
+        ]
+        return pd.concat(tables, ignore_index=True)[["flaw", *COLUMNS]]
     targets, rows = list(targets), metrics[metrics["metric"] == RESOLUTION]
     if wrong := [target for target in targets if not 0 < target <= 1]:
         raise ValueError(f"a resolution of {wrong[0]:g}; wanted a fraction of Nyquist in (0, 1]")
@@ -131,6 +138,10 @@ def price_table(
             row = {"split": split, "view": view, "method": method, "resolution": target, **price, FLUENCE: photons}
             table.append(row)
     return pd.DataFrame(table)[list(COLUMNS)]
+
+
+def _of_flaw_or_all(metrics: pd.DataFrame, flaw: str) -> pd.DataFrame:
+    return metrics[(metrics["flaw"] == flaw) | metrics["flaw"].isna()].drop(columns="flaw")
 
 
 def read_prices(path: StrPath, fluence: StrPath) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -150,7 +161,8 @@ def read_prices(path: StrPath, fluence: StrPath) -> tuple[pd.DataFrame, pd.DataF
         fluence.
     """
     prices, fluences = read_table(path, *COLUMNS), read_table(fluence, *CONDITION, FLUENCE)
-    check_unique(prices, ["split", "view", "method", "resolution"], str(path))
+    flaw = [name for name in ("flaw",) if name in prices]
+    check_unique(prices, [*flaw, "split", "view", "method", "resolution"], str(path))
     unsaid = prices["status"].isin((REACHED, PARTLY, AT_LOWEST)) & prices[["dose_photons", FLUENCE]].isna().any(axis=1)
     if unsaid.any():
         line, status = int(np.argmax(unsaid)) + 2, prices["status"][unsaid].iloc[0]

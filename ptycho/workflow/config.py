@@ -13,6 +13,7 @@ from ptycho.methods import METHODS
 from ptycho.workflow.config_files import ConfigError, is_decimal, read_file
 from ptycho.workflow.config_numbers import branch_of, kinds_of, misread, not_finite, with_integers
 from ptycho.workflow.files import StrPath
+from ptycho.workflow.knowledge import contradictions
 from ptycho.workflow.retired import accept_old_kinds, find_retired
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -22,7 +23,7 @@ DEFAULTS = CONFIG / "defaults.yaml"
 SCHEMA = CONFIG / "schema" / "config.schema.yaml"
 """Closed schema of the merged config."""
 
-REPLACED = ("views", "objects")
+REPLACED = ("views", "objects", "flaws")
 """Keys that `--config` replaces as a whole, where Snakemake would merge: the user chooses the names in them."""
 
 
@@ -36,6 +37,7 @@ NO_BRACES = "^[^{}]+$"
 NAMES = {
     r"^[A-Za-z0-9_-]+(?!\n)$": "letters (a-z, A-Z), digits, - and _ alone",
     r"^[A-Za-z0-9-]+(?!\n)$": "letters (a-z, A-Z), digits and - alone",
+    r"^[A-Za-z0-9.-]+(?!\n)$": "letters (a-z, A-Z), digits, . and - alone",
 }
 """Pattern of a name in the schema -> the characters that it allows."""
 
@@ -198,7 +200,10 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
         problems.append("objects: a measured scan has one object, its own; remove this key")
     elif source["kind"] == "simulated" and ("object" in source) == ("objects" in config):
         problems.append("source.object, objects: wanted exactly one of them")
-    return problems
+    total = sum(source.get("probe", {}).get("modes", [1]))
+    if not 0.999 < total < 1.001:
+        problems.append(f"source.probe.modes: sum to {total:g}; wanted 1")
+    return [*problems, *contradictions(config)]
 
 
 def main() -> int:

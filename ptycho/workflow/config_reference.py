@@ -13,7 +13,7 @@ INTRODUCTION = """\
 <!-- Made from config/schema/config.schema.yaml and config/defaults.yaml by `make reference`: change those. -->
 
 `config/defaults.yaml` holds every method's settings. A study file is laid over it: it says what is asked (`study`,
-`doses`, `views`, `methods`, `source`, and `objects` in place of `source.object`) and what differs. Without
+`doses`, `views`, `methods`, `source`, `objects` in place of `source.object`, and `flaws`) and what differs. Without
 `--configfile` the study is `config/config.yaml`. A whole study is ten lines:
 
 ```yaml
@@ -30,11 +30,12 @@ source:
 ```
 
 On the command line `--config key=value` changes single keys, nested ones too: `--config study=longer 'training={epochs:
-3}'`. It replaces `views` and `objects` and merges everything else. Before any job runs, each file is checked for
-duplicate keys, keys that YAML does not read as text (`70`, `on`: quote them) and aliases that unfold to a lot, and the
-merged result is validated against the closed schema: a misspelled key stops `snakemake -n` with the key's name. Numbers
-are finite; where a whole number is wanted, `1.0e+5` is one, but YAML reads `1e5` and `1.0e5` as text. Names have
-letters, digits and `-` (a study's also `_`), up to 100; paths have no braces. The report shows the merged result whole.
+3}'`. It replaces `views`, `objects` and `flaws` and merges everything else. Before any job runs, each file is checked
+for duplicate keys, keys that YAML does not read as text (`70`, `on`: quote them) and aliases that unfold to a lot, and
+the merged result is validated against the closed schema: a misspelled key stops `snakemake -n` with the key's name.
+Numbers are finite; where a whole number is wanted, `1.0e+5` is one, but YAML reads `1e5` and `1.0e5` as text. Names
+have letters, digits and `-` (a study's also `_`), up to 100; paths have no braces. The report shows the merged result
+whole.
 
 ## Studies
 """
@@ -69,8 +70,9 @@ def _first_key(lines: list[str]) -> int:
 
 def _sections() -> Iterator[str]:
     schema, defaults = load_schema(), read_file(DEFAULTS)
-    properties = schema["properties"]
-    properties["source"]["oneOf"][0]["properties"]["object"] = schema["$defs"]["object"]
+    properties = _resolved(schema["properties"], schema["$defs"])
+    flaws = properties["flaws"]
+    properties["flaws"] = {"description": flaws["description"], "properties": {"{name}": flaws["additionalProperties"]}}
     simple = {key: part for key, part in properties.items() if "properties" not in part and "oneOf" not in part}
     yield from _table(simple, defaults, "", set(simple) - {"objects"})
     for key, part in properties.items():
@@ -80,14 +82,24 @@ def _sections() -> Iterator[str]:
             yield from _nested(part, defaults.get(key, {}), f"{key}.")
 
 
+def _resolved(part: Any, definitions: dict[str, Any]) -> Any:
+    """Return a part of the schema with every `$ref` replaced by what it refers to."""
+    if isinstance(part, dict) and "$ref" in part:
+        part = definitions[part["$ref"].rpartition("/")[2]]
+    if isinstance(part, dict):
+        return {key: _resolved(value, definitions) for key, value in part.items()}
+    return [_resolved(value, definitions) for value in part] if isinstance(part, list) else part
+
+
 def _nested(part: dict[str, Any], defaults: dict[str, Any], prefix: str) -> Iterator[str]:
     """Tables of an object, and of each kind of one that has several."""
     for branch in part.get("oneOf", [part]):
         if "oneOf" in part:
             yield f"\n**{branch['description']}**"
         inner = {key: value for key, value in branch["properties"].items() if _is_leaf(value)}
-        yield ""
-        yield from _table(inner, defaults, prefix, set(branch.get("required", [])))
+        if inner:
+            yield ""
+            yield from _table(inner, defaults, prefix, set(branch.get("required", [])))
         for key, value in branch["properties"].items():
             if key not in inner:
                 yield f"\n`{prefix}{key}`: {value.get('description', '')}"
@@ -117,7 +129,7 @@ def _allowed(part: dict[str, Any]) -> str:
         return f"list: {_allowed(part['items'])}"
     if part["type"] == "object":
         values = part["additionalProperties"]
-        return "names: " + (_allowed(values) if "type" in values else "as `source.object`")
+        return "names: " + (_allowed(values) if {"type", "enum"} & set(values) else "as `source.object`")
     if isinstance(part["type"], list):
         return " or ".join(_allowed(part | {"type": kind}) for kind in part["type"] if kind != "null") + " or `null`"
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}

@@ -9,7 +9,8 @@ from ptycho.methods import METHODS, method_name
 from ptycho.workflow.files import StrPath
 
 CONDITION = re.compile(
-    r"(?:^|/)(?:results/|(?!results/))[^/]+/(?:object_(?P<object>[A-Za-z0-9-]+)/)?(?:data/)?"
+    r"(?:^|/)(?:results/|(?!results/))[^/]+/(?:object_(?P<object>[A-Za-z0-9-]+)/)?"
+    r"(?:flaw_(?P<flaw>[A-Za-z0-9.-]+)/)?(?:data/)?"
     r"dose_(?P<dose>\d+)/(?:(?P<view>[A-Za-z0-9-]+)/)?"
     r"seed_(?P<seed>\d+)(?:/(?P<split>train|test)(?=[/._]))?(?:/?(?P<method>[a-z]+)(?=[/._]))?"
 )
@@ -23,7 +24,7 @@ OBJECT = re.compile(r"results/[^/]+/object_(?P<object>[A-Za-z0-9-]+)/")
 
 
 def wildcards_of(path: StrPath) -> dict[str, str]:
-    """Read Snakemake's wildcards from a path: object, dose, view, seed, split and method, as far as it names them."""
+    """Read Snakemake's wildcards from a path: object, flaw, dose, view, seed, split, method, as far as it has them."""
     text = Path(path).as_posix()
     match = CONDITION.search(text) or BOUND.search(text) or OBJECT.search(text)
     wildcards = {key: value for key, value in match.groupdict().items() if value} if match else {}
@@ -38,13 +39,14 @@ def label(wildcards: Mapping[str, Any], *keys: str) -> str:
     Parameters
     ----------
     wildcards : mapping
-        Values of object, dose, view, seed, split and method, or of some of them.
+        Values of object, flaw, dose, view, seed, split and method, or of some of them.
     *keys : str
         The wildcards to name; default: all.
     """
     words = {
         "method": method_name(wildcards.get("method", "")),
         "object": f"object {wildcards.get('object')}",
+        "flaw": f"flaw {wildcards.get('flaw')}",
         "view": f"{wildcards.get('view')} view",
         "dose": f"{int(wildcards.get('dose', 0)):,} photons per exposure",
         "split": f"{wildcards.get('split')} split",
@@ -59,7 +61,7 @@ def condition_of(path: StrPath) -> dict[str, Any]:
     Returns
     -------
     dict
-        object (if the study has several), dose (int), view, seed (int).
+        object (if the study has several), flaw (if it has any), dose (int), view, seed (int).
 
     Raises
     ------
@@ -68,7 +70,7 @@ def condition_of(path: StrPath) -> dict[str, Any]:
     """
     wildcards = wildcards_of(path)
     if not {"dose", "view", "seed"} <= set(wildcards):
-        raise ValueError(f"{path}: wanted a file under [object_*/]dose_*/*/seed_*/")
+        raise ValueError(f"{path}: wanted a file under [object_*/][flaw_*/]dose_*/*/seed_*/")
     numbers = {"dose": int(wildcards["dose"]), "seed": int(wildcards["seed"])}
-    names = [name for name in ("object", "dose", "view", "seed") if name in wildcards]
+    names = [name for name in ("object", "flaw", "dose", "view", "seed") if name in wildcards]
     return {name: numbers.get(name, wildcards[name]) for name in names}
