@@ -19,7 +19,7 @@ heldout_deviance
 import argparse
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ from conditions import usable_exposures
 from detector import by_tv, compact_batching, make_scan
 from numpy.typing import NDArray
 
+from ptycho.data.flaws import Flaw, tell
 from ptycho.data.object_files import Reconstruction, save_reconstruction
 from ptycho.data.scan import Scan
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, View, make_view
-from ptycho.physics.probes import scale_to, zone_plate_probe
+from ptycho.physics.probes import simulate_probe
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.location import locate, with_located
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
@@ -42,20 +43,6 @@ from ptycho.scoring.evaluate import score_method
 from ptycho.scoring.region import shared_region
 from ptycho.workflow import job
 from ptycho.workflow.config import CONFIG, load_config
-
-
-@dataclass(frozen=True)
-class Flaw:
-    """What is wrong, and what is therefore refined."""
-
-    unknown: tuple[str, ...]
-    position_rms_px: float = 0.0
-    """RMS length of independent errors of the positions."""
-    drift_rms_px: float = 0.0
-    """RMS length of errors that change slowly along the scan."""
-    defocus: float = 0.0
-    """Error of the defocus, as a fraction of it."""
-
 
 KNOWLEDGE = ("exact", "told", "refined", "lsqml")
 """What TV-MAP knows; and LSQML with its own correction."""
@@ -70,37 +57,24 @@ SCORES = (
     "cpu_s",
 )
 FLAWS = {
-    "none": Flaw(("positions", "probe")),
-    "positions-0.5": Flaw(("positions",), position_rms_px=0.5),
-    "positions-2": Flaw(("positions",), position_rms_px=2),
-    "positions-5": Flaw(("positions",), position_rms_px=5),
-    "drift-2": Flaw(("positions",), drift_rms_px=2),
-    "defocus-10": Flaw(("probe",), defocus=0.1),
-    "defocus-30": Flaw(("probe",), defocus=0.3),
-    "positions-2-defocus-30": Flaw(("positions", "probe"), position_rms_px=2, defocus=0.3),
+    "none": (Flaw(), ("positions", "probe")),
+    "positions-0.5": (Flaw(positions_px=0.5), ("positions",)),
+    "positions-2": (Flaw(positions_px=2), ("positions",)),
+    "positions-5": (Flaw(positions_px=5), ("positions",)),
+    "drift-2": (Flaw(drift_px=2), ("positions",)),
+    "defocus-10": (Flaw(defocus=0.1), ("probe",)),
+    "defocus-30": (Flaw(defocus=0.3), ("probe",)),
+    "positions-2-defocus-30": (Flaw(positions_px=2, defocus=0.3), ("positions", "probe")),
 }
+"""Name -> what is told wrong, and what is therefore refined."""
 
 
-def drift(count: int, rms_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return (2, count) shifts [px]: three slow waves of random phase along the scan."""
-    time = np.linspace(0, 2 * np.pi, count)
-    waves = sum(rng.normal(size=(2, 1)) * np.sin(k * time + 2 * np.pi * rng.random((2, 1))) / k for k in (1, 2, 3))
-    return waves * rms_px / np.sqrt((waves**2).sum(0).mean())
-
-
-def told(scan: Scan, flaw: Flaw, seed: int) -> Scan:
-    """Return the scan with what the methods are told."""
-    rng, count = np.random.default_rng([seed, 1010]), len(scan)
-    errors = rng.normal(0, flaw.position_rms_px / np.sqrt(2), (2, count))
-    if flaw.drift_rms_px:
-        errors = errors + drift(count, flaw.drift_rms_px, rng)
-    probe = scan.probe
+def told(scan: Scan, flaw: Flaw, optics: dict[str, Any], seed: int) -> Scan:
+    """Return the scan with what the methods are told; `optics` is the right probe as the config has it."""
+    wrong = None
     if flaw.defocus:
-        wrong = zone_plate_probe(
-            64, pupil_px=13.0, stop=0.3, defocus_px=26.0 * (1 + flaw.defocus), astigmatism_rad=0.6, coma_rad=0.4
-        )
-        probe = scale_to(wrong, float((np.abs(scan.probe) ** 2).sum()))[None]
-    return replace(scan, ycoords=scan.ycoords + errors[0], xcoords=scan.xcoords + errors[1], probe=probe)
+        wrong = simulate_probe(**optics | {"defocus_px": optics["defocus_px"] * (1 + flaw.defocus)})[None]
+    return tell(scan, flaw, np.random.default_rng([seed, 1010]), wrong).of(scan)
 
 
 def with_shifts(scan: Scan, exposures: NDArray[np.int64], shifts: NDArray[np.float64]) -> Scan:
@@ -136,19 +110,19 @@ class Case:
 
 def run_case(name: str, options: argparse.Namespace, seed: int, folder: str) -> list[dict[str, Any]]:
     """Reconstruct one scan with what is exact, told and refined."""
-    config, flaw = load_config(CONFIG / "config.yaml"), FLAWS[name]
+    config, (flaw, unknown) = load_config(CONFIG / "config.yaml"), FLAWS[name]
     config["source"] |= {"seed": options.source_seed, "object": {"kind": options.object}}
     scan = make_scan(Path(folder, "scan.npz"), config, argparse.Namespace(dose=options.dose, seed=seed), "perfect")
     rng = np.random.default_rng(seed)
     view = make_view(scan, config["views"][options.view], config["grouping"]["holdout_fraction"], rng)
-    case, wrong = Case(scan, view, folder), told(scan, flaw, seed)
+    case, wrong = Case(scan, view, folder), told(scan, flaw, config["source"]["probe"], seed)
     labels = {"flaw": name, "dose": options.dose, "view": options.view, "seed": seed}
     rows = []
     if "lsqml" in options.knowledge:
-        result = by_lsqml(wrong, view, config, seed, flaw.unknown)
+        result = by_lsqml(wrong, view, config, seed, unknown)
         rows.append(labels | {"method": "lsqml", "knowledge": "own"} | case.score(result, wrong))
     clock = job.CpuClock()
-    refinement = refine(Counts.of(wrong, case.fitted), wrong.probe, RefinementOptions(unknown=flaw.unknown), seed=seed)
+    refinement = refine(Counts.of(wrong, case.fitted), wrong.probe, RefinementOptions(unknown=unknown), seed=seed)
     cost = clock.seconds
     print(refinement.history.to_string(), file=sys.stderr)
     parameters = refinement.parameters
@@ -157,9 +131,9 @@ def run_case(name: str, options: argparse.Namespace, seed: int, folder: str) -> 
         if knowledge not in options.knowledge:
             continue
         result = by_tv(told_scan, view, config, seed)
-        if knowledge == "refined" and "positions" in flaw.unknown:
+        if knowledge == "refined" and "positions" in unknown:
             holdout = view.of_role(HOLDOUT)
-            shifts, _ = locate(Counts.of(told_scan, holdout), refinement, flaw.unknown, seed=seed)
+            shifts, _ = locate(Counts.of(told_scan, holdout), refinement, unknown, seed=seed)
             told_scan = with_shifts(told_scan, holdout, shifts)
         row = labels | {"method": "tv", "knowledge": knowledge} | case.score(result, told_scan)
         rows.append(row | {"refinement_cpu_s": cost if knowledge == "refined" else 0.0})

@@ -41,7 +41,7 @@ def powers(probe):
 def test_incoherent_modes_are_orthogonal_have_the_photons_asked_for_and_begin_with_the_beam():
     beam = simulate_probe("zone_plate", **OPTICS)
     modes = simulate_probe("zone_plate", **OPTICS, modes=[0.7, 0.2, 0.1])
-    products = np.abs(np.einsum("aij,bij->ab", modes, modes.conj()))
+    products = np.abs(np.einsum("aij,bij->ab", modes, modes.conj(), dtype=complex))
     assert products == pytest.approx(np.diag([0.7, 0.2, 0.1]), abs=1e-6)
     assert modes[0] == pytest.approx(np.sqrt(0.7) * beam, abs=1e-6)
     assert beam.shape == (64, 64)
@@ -60,7 +60,7 @@ def test_new_modes_are_weak_and_orthogonal_and_the_photons_stay():
     probe = 30 * simulate_probe("zone_plate", **OPTICS, modes=[0.8, 0.2])
     more = with_modes(probe, 4)
     assert powers(more) / powers(probe).sum() == pytest.approx([0.72, 0.18, 0.05, 0.05], rel=1e-4)
-    products = np.abs(np.einsum("aij,bij->ab", more, more.conj())) / powers(probe).sum()
+    products = np.abs(np.einsum("aij,bij->ab", more, more.conj(), dtype=complex)) / powers(probe).sum()
     assert products - np.diag(np.diag(products)) == pytest.approx(0, abs=1e-6)
     assert with_modes(probe, 1) == pytest.approx(probe)
 

@@ -39,7 +39,9 @@ class Flaw:
 def drift(count: int, rms_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return (2, count) shifts [px] of that rms length: slow waves of random phase along the scan, see `WAVES`."""
     time = np.linspace(0, 2 * np.pi, count)
-    waves = sum(rng.normal(size=(2, 1)) * np.sin(k * time + 2 * np.pi * rng.random((2, 1))) / k for k in WAVES)
+    waves = np.zeros((2, count))
+    for k in WAVES:
+        waves += rng.normal(size=(2, 1)) * np.sin(k * time + 2 * np.pi * rng.random((2, 1))) / k
     return waves * rms_px / np.sqrt((waves**2).sum(0).mean())
 
 
@@ -101,11 +103,11 @@ def tell(
         Probe with the flaw's defocus, of any number of photons.
     """
     errors, detector = position_errors(flaw, len(scan), rng), scan.detector
-    untold = flaw.flux == "unknown" or detector.exposure_scale is None
+    scale = None if flaw.flux == "unknown" else detector.exposure_scale
     return Knowledge(
         probe=told_probe(scan.probe, flaw.missing_modes, wrong_probe),
         ycoords=scan.ycoords + errors[0],
         xcoords=scan.xcoords + errors[1],
-        exposure_scale=np.ones(len(scan)) if untold else detector.exposure_scale,
+        exposure_scale=np.ones(len(scan)) if scale is None else scale,
         background=None if flaw.background == "unknown" else detector.background,
     )

@@ -1,6 +1,6 @@
 """Illuminations: aberrated, defocused beam of a zone plate, Gaussian beam; modes, photons and size of a beam."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,10 @@ def simulate_probe(kind: str, *, modes: Sequence[float] = (1.0,), **options: Any
     ValueError
         If the beam does not fit the window, or there are more than 7 modes.
     """
-    makers = {"gaussian": gaussian_probe, "zone_plate": zone_plate_probe}
+    makers: dict[str, Callable[..., NDArray[np.complex64]]] = {
+        "gaussian": gaussian_probe,
+        "zone_plate": zone_plate_probe,
+    }
     probe = makers[kind](**options)
     return probe if len(modes) == 1 else incoherent_modes(probe, modes)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import Formatter, NullFormatter, StrMethodFormatter
 
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import HEADLINES
@@ -32,6 +32,8 @@ UNITS = {
     "background": "untold background [photon/px]",
 }
 """Kind of a flaw -> its size on an axis."""
+DASHES = {"-": "refined", "--": "as told"}
+"""Line of what is refined, and of what nothing is refined of."""
 LABELS = {"error": HEADLINES["error"].label, "error_affine": "Relative error without the affine map of positions"}
 """Metric that is plotted -> its name on an axis."""
 
@@ -108,9 +110,8 @@ def plot_flaws(table: pd.DataFrame, *, metric: str = "error", split: str = "test
                 _draw_method(axes, here[here["method"] == method], kind, line_style(method, methods))
             axes.set(xlabel=UNITS.get(kind, kind), yscale="log")
             axes.grid(alpha=0.3, which="both")
-            for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                set_formatter(StrMethodFormatter("{x:g}"))
-            axes.yaxis.set_minor_formatter(_few_labels(rows["mean"]))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(_minor_labels(rows["mean"]))
         row[0].set_ylabel(LABELS.get(metric, metric), fontsize="small")
     for (view, dose), axes in zip(conditions, panels[0], strict=True):
         axes.set_title(f"{view} view, {dose:,} photons per exposure", fontsize="medium")
@@ -125,7 +126,7 @@ def _draw_method(axes: Axes, rows: pd.DataFrame, kind: str, style: Mapping[str, 
     """Draw the lines of a method in one panel, one for each choice of what is refined; they start where it is exact."""
     for refined in dict.fromkeys(rows.loc[rows["kind"] == kind, "refined"]):
         line = rows[rows["refined"] == refined].sort_values("size", kind="stable")
-        options = {**style, "linestyle": "--" if refined == NOTHING else "-"}
+        options: dict[str, Any] = {**style, "linestyle": "--" if refined == NOTHING else "-"}
         if refined == NOTHING:
             options["markerfacecolor"] = "white"
         axes.plot(line["size"], line["mean"], **options)
@@ -138,13 +139,12 @@ def _draw_method(axes: Axes, rows: pd.DataFrame, kind: str, style: Mapping[str, 
 
 def _add_legend(figure: Figure, methods: Sequence[str]) -> None:
     """Explain colors and markers of the methods, and the two kinds of line."""
-    handles = [Line2D([], [], **{**line_style(method, methods), "linestyle": "none"}) for method in methods]
-    gray = {"color": "#555555"}
-    handles += [Line2D([], [], linestyle="-", label="refined", **gray)]
-    handles += [Line2D([], [], linestyle="--", label="as told", **gray)]
+    styles: list[dict[str, Any]] = [{**line_style(method, methods), "linestyle": "none"} for method in methods]
+    styles += [{"linestyle": dash, "label": text, "color": "#555555"} for dash, text in DASHES.items()]
+    handles = [Line2D([], [], **style) for style in styles]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
 
-def _few_labels(values: pd.Series) -> Any:
+def _minor_labels(values: pd.Series) -> Formatter:
     """Return a formatter of the minor ticks of a logarithmic axis: with labels where it spans less than a decade."""
     return StrMethodFormatter("{x:g}") if values.max() < 10 * values.min() else NullFormatter()
