@@ -215,9 +215,8 @@ def warnings_of(metrics: pd.DataFrame) -> list[str]:
         selected = metrics[metrics["metric"] == metric]
         is_free = pd.MultiIndex.from_frame(selected[[*keys, *repeats(metrics)]]).isin(free)
         for (*flaw, split, view, dose, method), rows in selected.assign(is_free=is_free).groupby(keys, sort=False):
-            where = ", ".join(map(str, [method, *flaw, f"{view} {dose}"])) + (
-                f", {split} split" if several_splits else ""
-            )
+            place = [method, *flaw, f"{view} {dose}", *([f"{split} split"] if several_splits else [])]
+            where = ", ".join(map(str, place))
             beyond, missing = (rows["value"] > limit) & ~rows["is_free"], rows["value"].isna()
             if beyond.any():
                 amount = text.format(rows["value"].max()) + " at most" * (len(rows) > 1)
