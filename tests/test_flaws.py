@@ -333,7 +333,7 @@ def test_a_method_reads_what_it_is_to_take_for_known(tmp_path):
     inputs = {}
     for job in output_of(run).split("\nrule ")[1:]:
         name, text = job.split(":", 1)
-        inputs.setdefault(name, []).append(next(line for line in text.splitlines() if "input:" in line))
+        inputs.setdefault(name, []).append(next((line for line in text.splitlines() if "input:" in line), ""))
     told, refined = "flaw_wrong/data/dose_100000/seed_0/test_told.npz", "flaw_wrong/dose_100000/dense/seed_0/test_know"
     of = {name: " ".join(line for line in lines if "flaw_wrong" in line) for name, lines in inputs.items()}
     assert [name for name in ("tv", "lsqml", "refine_knowledge") if told in of[name]] == [
