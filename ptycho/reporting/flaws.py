@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import Formatter, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ptycho.reporting.figures import new_figure
 from ptycho.reporting.headlines import HEADLINES
@@ -110,8 +110,9 @@ def plot_flaws(table: pd.DataFrame, *, metric: str = "error", split: str = "test
                 _draw_method(axes, here[here["method"] == method], kind, line_style(method, methods))
             axes.set(xlabel=UNITS.get(kind, kind), yscale="log")
             axes.grid(alpha=0.3, which="both")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.yaxis.set_minor_formatter(_minor_labels(rows["mean"]))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         row[0].set_ylabel(LABELS.get(metric, metric), fontsize="small")
     for (view, dose), axes in zip(conditions, panels[0], strict=True):
         axes.set_title(f"{view} view, {dose:,} photons per exposure", fontsize="medium")
@@ -143,8 +144,3 @@ def _add_legend(figure: Figure, methods: Sequence[str]) -> None:
     styles += [{"linestyle": dash, "label": text, "color": "#555555"} for dash, text in DASHES.items()]
     handles = [Line2D([], [], **style) for style in styles]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-
-
-def _minor_labels(values: pd.Series) -> Formatter:
-    """Return a formatter of the minor ticks of a logarithmic axis: with labels where it spans less than a decade."""
-    return StrMethodFormatter("{x:g}") if values.max() < 10 * values.min() else NullFormatter()
