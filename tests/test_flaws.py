@@ -12,7 +12,9 @@ from ptycho.data.knowledge import open_known
 from ptycho.data.scan import open_scan
 from ptycho.data.tables import read_table
 from ptycho.physics.displacement import rms_px
+from ptycho.physics.forward import predict_intensity
 from ptycho.physics.probes import incoherent_modes, simulate_probe, with_modes
+from ptycho.physics.samples import simulate_object
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.reporting.figures import save
@@ -26,6 +28,7 @@ from ptycho.workflow.config import ConfigError, check_config, load_config
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.knowledge import EXACT, FlawKind, flaw_kind, unknown_of
 from ptycho.workflow.paths import condition_of, label, wildcards_of
+from tests.test_refinement import DOSE, probe_with, scanned
 from tests.test_workflow import dry_run
 from tests.workflow import ROOT, config_file, jobs, output_of, snakemake
 
@@ -126,22 +129,16 @@ def test_a_wrong_probe_takes_the_place_of_the_right_one(scan):
 
 @pytest.mark.slow
 def test_a_refinement_regains_a_missing_mode():
-    from tests.test_refinement import DOSE, probe_with, scanned
-
-    frames, (rows, columns) = scanned()
-    rng = np.random.default_rng(1)
-    from ptycho.physics.forward import predict_intensity
-    from ptycho.physics.samples import simulate_object
-
+    _, (rows, columns) = scanned()
     modes = incoherent_modes(probe_with(12.0), [0.8, 0.2]) * np.float32(np.sqrt(DOSE))
     obj = simulate_object("dead_leaves", (96, 96), np.random.default_rng(5))
-    frames = rng.poisson(predict_intensity(obj, modes, columns, rows)).astype(float)
-    counts = Counts(lambda which: frames[which], columns, rows)
-    told = modes[:1] / np.float32(np.sqrt(0.8))
+    frames = np.random.default_rng(1).poisson(predict_intensity(obj, modes, columns, rows)).astype(float)
+    counts, told = Counts(lambda which: frames[which], columns, rows), modes[:1] / np.float32(np.sqrt(0.8))
     options = RefinementOptions(unknown=("probe",), rounds=3)
     alone = refine(counts, told, options, seed=0).parameters.probe
     found = refine(counts, told, replace(options, modes=2), seed=0).parameters.probe
-    assert alone.shape[0], found.shape[0] == (1, 2)
+    assert (len(alone), len(found)) == (1, 2)
+    assert powers(found).sum() == pytest.approx(powers(modes).sum(), rel=1e-4)
     assert probe_error(found, modes) < 0.25 * probe_error(alone, modes)
 
 
