@@ -50,7 +50,7 @@ tables = StudyTables(
     differences=paired_differences(metrics),
     fluence=fluence,
     training=training_cost(snakemake.input.training),
-    bound=scores[len(metrics) :],
+    bound=scores[len(metrics) :].drop(columns="flaw", errors="ignore"),  # that of all flaws
     price=price_table(scores, fluence),
     tiles=tile_table(tiles),
 )

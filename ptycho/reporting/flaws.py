@@ -116,7 +116,7 @@ def plot_flaws(table: pd.DataFrame, *, metric: str = "error", split: str = "test
         row[0].set_ylabel(LABELS.get(metric, metric), fontsize="small")
     for (view, dose), axes in zip(conditions, panels[0], strict=True):
         axes.set_title(f"{view} view, {dose:,} photons per exposure", fontsize="medium")
-    _add_legend(figure, methods)
+    _add_legend(figure, methods, columns=3 * len(conditions))
     n = sorted(set(rows["n"]))
     spread = "mean ± standard deviation" if n[-1] > 1 else "no error bar"
     figure.supxlabel(f"{split} split, n = {n[0]}{f' to {n[-1]}' * (len(n) > 1)}: {spread}", fontsize="small")
@@ -138,9 +138,9 @@ def _draw_method(axes: Axes, rows: pd.DataFrame, kind: str, style: Mapping[str, 
             )
 
 
-def _add_legend(figure: Figure, methods: Sequence[str]) -> None:
+def _add_legend(figure: Figure, methods: Sequence[str], columns: int) -> None:
     """Explain colors and markers of the methods, and the two kinds of line."""
     styles: list[dict[str, Any]] = [{**line_style(method, methods), "linestyle": "none"} for method in methods]
     styles += [{"linestyle": dash, "label": text, "color": "#555555"} for dash, text in DASHES.items()]
     handles = [Line2D([], [], **style) for style in styles]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), columns))
