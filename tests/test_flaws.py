@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ptycho.cli.main import main
 from ptycho.data.flaws import Flaw, drift, position_errors, tell
 from ptycho.data.knowledge import open_known
 from ptycho.data.scan import open_scan
@@ -270,6 +271,18 @@ def test_every_flaw_has_its_price_and_the_photon_limit_is_that_of_all():
     status = prices.set_index(["flaw", "method"])["status"]
     assert status["exact", "tv"] == status["large", "photon limit"] == "at lowest dose"
     assert status["large", "tv"] == "not reached"
+
+
+def test_a_plan_is_of_one_flaw(tmp_path, capsys):
+    study_metrics().to_csv(tmp_path / "metrics.csv", index=False)
+    fluence().to_csv(tmp_path / "fluence.csv", index=False)
+    plan = ["plan", str(tmp_path), "--resolution", "0.6"]
+    assert main(plan) == main([*plan, "--flaw", "large"]) == 0
+    first, large = capsys.readouterr().out.splitlines()
+    assert "TV-MAP dense ≤ 1,000 photons per exposure" in first
+    assert "no method reaches it" in large
+    assert main([*plan, "--flaw", "x"])
+    assert f"--flaw x; {tmp_path} has exact, small, large, mended" in capsys.readouterr().err
 
 
 def test_a_shift_is_no_bug_where_positions_were_wrong():
