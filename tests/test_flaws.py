@@ -1,80 +1,31 @@
-"""Flaws: what methods are told wrong, by how much, of what; the config that asks for it; tables, figures and jobs."""
+"""Flaws: what methods are told wrong, by how much, of what; the config that asks for it; the jobs of a study."""
 
 import copy
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from ptycho.cli.main import main
 from ptycho.data.flaws import Flaw, drift, position_errors, tell
 from ptycho.data.knowledge import open_known
 from ptycho.data.scan import open_scan
 from ptycho.data.tables import read_table
 from ptycho.physics.displacement import rms_px
-from ptycho.physics.forward import predict_intensity
-from ptycho.physics.probes import incoherent_modes, simulate_probe, with_modes
-from ptycho.physics.samples import simulate_object
-from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.refinement import RefinementOptions, refine
-from ptycho.reporting.figures import save
-from ptycho.reporting.flaws import COLUMNS, NOTHING, flaw_table, plot_flaws
-from ptycho.reporting.quality_figures import plot_quality
-from ptycho.reporting.tables import difference_table, paired_differences, spread_table
+from ptycho.physics.probes import incoherent_modes
+from ptycho.reporting.flaws import COLUMNS, NOTHING
 from ptycho.scoring.knowledge import probe_error
-from ptycho.scoring.metric_tables import of_flaw, warnings_of
-from ptycho.scoring.price import price_table
 from ptycho.workflow.config import ConfigError, check_config, load_config
-from ptycho.workflow.files import ContractError
 from ptycho.workflow.knowledge import EXACT, FlawKind, flaw_kind, unknown_of
 from ptycho.workflow.paths import condition_of, label, wildcards_of
-from tests.test_refinement import DOSE, probe_with, scanned
 from tests.test_workflow import dry_run
 from tests.workflow import ROOT, config_file, jobs, output_of, snakemake
 
-OPTICS = {"n_pixels": 64, "pupil_px": 13.0, "stop": 0.3, "defocus_px": 26.0, "astigmatism_rad": 0.6, "coma_rad": 0.4}
 STUDY = load_config(ROOT / "config/flaws.yaml")
 DETECTOR_STUDY = load_config(ROOT / "config/flaws-detector.yaml")
 
 
 def powers(probe):
     return np.sum(np.abs(probe.astype(complex)) ** 2, axis=(1, 2))
-
-
-def test_incoherent_modes_are_orthogonal_have_the_photons_asked_for_and_begin_with_the_beam():
-    beam = simulate_probe("zone_plate", **OPTICS)
-    modes = simulate_probe("zone_plate", **OPTICS, modes=[0.7, 0.2, 0.1])
-    products = np.abs(np.einsum("aij,bij->ab", modes, modes.conj(), dtype=complex))
-    assert products == pytest.approx(np.diag([0.7, 0.2, 0.1]), abs=1e-6)
-    assert modes[0] == pytest.approx(np.sqrt(0.7) * beam, abs=1e-6)
-    assert beam.shape == (64, 64)
-    with pytest.raises(ValueError, match="8 probe modes; wanted 1 to 7"):
-        incoherent_modes(beam, [1 / 8] * 8)
-
-
-def test_modes_of_a_gaussian_beam_are_those_of_hermite_and_gauss():
-    beam = simulate_probe("gaussian", n_pixels=64, fwhm_px=12, modes=[0.5, 0.5])
-    x = np.arange(64) - 32
-    wanted = beam[0] * x[None, :]
-    assert np.abs(np.vdot(beam[1], wanted)) == pytest.approx(np.linalg.norm(beam[1]) * np.linalg.norm(wanted), rel=1e-5)
-
-
-def test_new_modes_are_weak_and_orthogonal_and_the_photons_stay():
-    probe = 30 * simulate_probe("zone_plate", **OPTICS, modes=[0.8, 0.2])
-    more = with_modes(probe, 4)
-    assert powers(more) / powers(probe).sum() == pytest.approx([0.72, 0.18, 0.05, 0.05], rel=1e-4)
-    products = np.abs(np.einsum("aij,bij->ab", more, more.conj(), dtype=complex)) / powers(probe).sum()
-    assert products - np.diag(np.diag(products)) == pytest.approx(0, abs=1e-6)
-    assert with_modes(probe, 1) == pytest.approx(probe)
-
-
-def test_the_error_of_a_probe_knows_no_mixture_of_its_modes():
-    probe = simulate_probe("zone_plate", **OPTICS, modes=[0.8, 0.2])
-    mixed = np.stack([probe[0] + probe[1], probe[0] - probe[1]]) / np.sqrt(2)
-    assert probe_error(mixed, probe) == pytest.approx(0, abs=1e-6)
-    assert probe_error(np.roll(mixed, 3, axis=1), probe) == pytest.approx(0, abs=1e-6)
-    assert probe_error(probe[:1], probe) == pytest.approx(1 - np.sqrt(0.8), abs=1e-6)
 
 
 def test_errors_of_positions_differ_in_size_only():
@@ -126,21 +77,6 @@ def test_a_wrong_probe_takes_the_place_of_the_right_one(scan):
     wrong = scan.probe[:, ::-1] * np.float32(0.01)
     told = tell(scan, Flaw(defocus=0.1), np.random.default_rng(0), wrong)
     assert told.probe == pytest.approx(scan.probe[:, ::-1], abs=1e-4)
-
-
-@pytest.mark.slow
-def test_a_refinement_regains_a_missing_mode():
-    _, (rows, columns) = scanned()
-    modes = incoherent_modes(probe_with(12.0), [0.8, 0.2]) * np.float32(np.sqrt(DOSE))
-    obj = simulate_object("dead_leaves", (96, 96), np.random.default_rng(5))
-    frames = np.random.default_rng(1).poisson(predict_intensity(obj, modes, columns, rows)).astype(float)
-    counts, told = Counts(lambda which: frames[which], columns, rows), modes[:1] / np.float32(np.sqrt(0.8))
-    options = RefinementOptions(unknown=("probe",), rounds=3)
-    alone = refine(counts, told, options, seed=0).parameters.probe
-    found = refine(counts, told, replace(options, modes=2), seed=0).parameters.probe
-    assert (len(alone), len(found)) == (1, 2)
-    assert powers(found).sum() == pytest.approx(powers(modes).sum(), rel=1e-4)
-    assert probe_error(found, modes) < 0.25 * probe_error(alone, modes)
 
 
 @pytest.mark.parametrize(
@@ -204,123 +140,6 @@ def test_a_path_names_its_flaw():
     told = "results/x/flaw_a/data/dose_5/seed_2/train_told.npz"
     assert wildcards_of(told) == {"flaw": "a", "dose": "5", "seed": "2", "split": "train"}
     assert wildcards_of("cost/tv/flaw_a/dose_5/dense/seed_2/test/tv.tsv")["flaw"] == "a"
-
-
-FLAWS = {"exact": (EXACT, 0.0), "small": ("positions", 1.0), "large": ("positions", 4.0), "mended": ("positions", 4.0)}
-ERRORS = {"exact": 0.1, "small": 0.2, "large": 0.8, "mended": 0.3}
-
-
-def study_metrics(seeds=2):
-    """Errors of two methods under four flaws, at two doses; the position errors that belong to them."""
-    rows = [
-        {"dose": dose, "view": "dense", "split": "test", "method": method, "flaw": flaw, "seed": seed}
-        | {"metric": metric, "value": value}
-        for flaw, error in ERRORS.items()
-        for dose in (1000, 10_000)
-        for method, factor in (("tv", 1.0), ("pinn", 1.2))
-        for seed in range(seeds)
-        for metric, value in {
-            "error": factor * error + 0.01 * seed,
-            "error_affine": error,
-            "frc50_phase": 1 - error - 100 / dose,
-            "position_rms_px": FLAWS[flaw][1],
-            "probe_error": 0.0,
-            "shift_px": error,
-            "ramp_rad_per_px": 0.0,
-        }.items()
-    ]
-    return pd.DataFrame(rows)
-
-
-def table_of_flaws(metrics):
-    kinds = {flaw: {"kind": kind, "size": size} for flaw, (kind, size) in FLAWS.items()}
-    refined = {flaw: {"tv": ["positions"] * (flaw == "mended"), "pinn": []} for flaw in FLAWS}
-    return flaw_table(metrics, kinds, refined)
-
-
-def fluence():
-    rows = [
-        {"dose": dose, "view": "dense", "split": "test", "seed": seed} for dose in (1000, 10_000) for seed in (0, 1)
-    ]
-    table = pd.DataFrame(rows)
-    return table.assign(overlap=0.7, fluence_photons_per_px=table["dose"] / 50)
-
-
-def test_flaws_are_no_repetitions():
-    metrics = study_metrics()
-    differences = paired_differences(metrics)
-    of_large = differences[(differences["flaw"] == "large") & (differences["metric"] == "error")]
-    assert of_large["mean"].to_list() == pytest.approx([-0.16, -0.16])
-    assert (of_large["n"] == 2).all()
-    assert "large" in difference_table(differences)
-    text = spread_table(metrics)
-    assert len(text.splitlines()) == 1 + 4 * 2 * 2
-    assert [line.split()[0] for line in text.splitlines()[1::4]] == list(FLAWS)
-    alone = of_flaw(metrics)
-    assert len(alone) == len(metrics) / 4
-    assert of_flaw(alone) is alone
-    figure = plot_quality(metrics, fluence(), metric="error")
-    assert figure.get_supxlabel().startswith("flaw exact, test split, n = 2")
-
-
-def test_every_flaw_has_its_price_and_the_photon_limit_is_that_of_all():
-    metrics = study_metrics()
-    limit = of_flaw(metrics[metrics["method"] == "tv"]).assign(method="photon limit")
-    prices = price_table(pd.concat([metrics, limit]), fluence(), [0.6])
-    assert prices.columns[0] == "flaw"
-    status = prices.set_index(["flaw", "method"])["status"]
-    assert status["exact", "tv"] == status["large", "photon limit"] == "at lowest dose"
-    assert status["large", "tv"] == "not reached"
-
-
-def test_a_plan_is_of_one_flaw(tmp_path, capsys):
-    study_metrics().to_csv(tmp_path / "metrics.csv", index=False)
-    fluence().to_csv(tmp_path / "fluence.csv", index=False)
-    plan = ["plan", str(tmp_path), "--resolution", "0.6"]
-    assert main(plan) == main([*plan, "--flaw", "large"]) == 0
-    first, large = capsys.readouterr().out.splitlines()
-    assert "TV-MAP dense ≤ 1,000 photons per exposure" in first
-    assert "no method reaches it" in large
-    assert main([*plan, "--flaw", "x"])
-    assert f"--flaw x; {tmp_path} has exact, small, large, mended" in capsys.readouterr().err
-
-
-def test_a_shift_is_no_bug_where_positions_were_wrong():
-    warnings = warnings_of(study_metrics())
-    assert warnings == []
-    exact = study_metrics()
-    exact.loc[exact["metric"] == "position_rms_px", "value"] = 0
-    assert "tv, exact, dense 1000: shifted by 0.100 px at most" not in " ".join(warnings_of(exact))  # at the limit
-    assert any(line.startswith("tv, large, dense 1000: shifted by 0.800 px") for line in warnings_of(exact))
-
-
-def test_the_table_of_flaws_has_kind_size_and_what_was_refined():
-    table = table_of_flaws(study_metrics())
-    assert tuple(table.columns) == COLUMNS
-    assert list(dict.fromkeys(table["flaw"])) == list(FLAWS)
-    row = table[(table["flaw"] == "mended") & (table["metric"] == "error") & (table["dose"] == 1000)]
-    row = row.set_index("method")
-    assert row["refined"].to_dict() == {"tv": "positions", "pinn": NOTHING}
-    assert row.loc["tv", "mean"] == pytest.approx(0.305)
-    assert row.loc["tv", "sd"] == pytest.approx(0.01 / np.sqrt(2))
-    assert (row["n"] == 2).all()
-
-
-def test_errors_are_drawn_against_the_size_of_flaws(tmp_path):
-    table = table_of_flaws(study_metrics())
-    figure = plot_flaws(table, metric="error")
-    save(figure, tmp_path / "flaws.png")
-    first, second = figure.axes
-    assert first.get_title() == "dense view, 1,000 photons per exposure"
-    assert first.get_xlabel() == "rms error of positions [px]"
-    lines = {
-        (line.get_label(), line.get_linestyle()): line.get_xdata().tolist()
-        for line in second.get_lines()
-        if not line.get_label().startswith("_")
-    }
-    assert lines == {("TV-MAP", "--"): [0, 1, 4], ("TV-MAP", "-"): [4], ("PINN", "--"): [0, 1, 4, 4]}
-    with pytest.raises(ContractError, match="no metric 'error' of a flaw with a size in split 'train'"):
-        plot_flaws(table, split="train")
 
 
 def test_jobs_of_a_study_of_flaws(tmp_path):
