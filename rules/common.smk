@@ -94,13 +94,13 @@ MEASURED = config["source"]["kind"] == "measured"
 BOUNDED = SPLITS if not MEASURED else []  # without a truth there is no photon limit
 BOUNDS = collect(f"{RESULTS}/{OBJECT}bound/{{view}}/{{split}}.csv", **OBJECTS, view=VIEWS, split=BOUNDED)
 MEASURED_SCAN = VERDICT = ""
-MISFIT_OF_REFERENCE = []  # and its figure
+MISFIT_OF_REFERENCE = []  # and its figures
 if MEASURED:
     MEASURED_SCAN = config["source"]["scan"]
     if MEASURED_SCAN == "siemens":
         MEASURED_SCAN = f"{RESULTS}/data/measured.npz"
     VERDICT = f"{RESULTS}/data/check.json"
-    MISFIT_OF_REFERENCE = [f"{RESULTS}/data/reference_misfit.json", f"{RESULTS}/data/reference_misfit.png"]
+    MISFIT_OF_REFERENCE = [f"{RESULTS}/data/reference_{name}" for name in ("misfit.json", "misfit.png", "refined.png")]
     is_given = MEASURED_SCAN == config["source"]["scan"]
     if is_given and not Path(MEASURED_SCAN).exists() and not Path(VERDICT).exists():  # it has not been read before
         raise WorkflowError(f"source.scan: {MEASURED_SCAN}: no such file; wanted a scan that `ptycho convert` made")
@@ -174,8 +174,12 @@ def unknown(wildcards, method=None):
 
 
 def told_of(split):
-    """What a flaw tells of a split; nothing where methods read what the scan says."""
-    return lambda wildcards: f"{TOLD}/{split}_told.npz".format(**wildcards) if FLAWS else []
+    """What refinements of a split start from: what a flaw tells, or what is recorded of a measured scan."""
+
+    def told(wildcards):
+        return f"{TOLD}/{split}_told.npz".format(**wildcards) if FLAWS or (MEASURED and unknown(wildcards)) else []
+
+    return told
 
 
 def refined_of(split):
@@ -188,8 +192,9 @@ def knowledge_of(split, method=None):
 
     def knowledge(wildcards):
         name = method or wildcards.method
-        is_refined = unknown(wildcards, name) and not KNOWN[name].refines
-        return (refined_of if is_refined else told_of)(split)(wildcards)
+        if unknown(wildcards, name):
+            return (told_of if KNOWN[name].refines else refined_of)(split)(wildcards)
+        return told_of(split)(wildcards) if FLAWS else []
 
     return knowledge
 

@@ -84,13 +84,18 @@ if MEASURED:
         script:
             "../scripts/split_photons.py"
 
+    REFINES_REFERENCE = config["reference"]["positions"] == "refined"
+    # Where its positions are refined, a first reference has the recorded ones.
+    FIRST_REFERENCE = f"{RESULTS}/data/reference{'_recorded' if REFINES_REFERENCE else ''}"
+    LSQML_OF_REFERENCE = {key: config["reference"][key] for key in ("epochs", "batch_size")}
+
     rule reference:
         input:
             scan=f"{RESULTS}/data/half_reference.npz",
             verdict=VERDICT,  # a bad one is refused
         output:
-            object=f"{RESULTS}/data/reference.npz",
-            history=f"{RESULTS}/data/reference.csv",
+            object=f"{FIRST_REFERENCE}.npz",
+            history=f"{FIRST_REFERENCE}.csv",
             cost=f"{COST}/reference.tsv",
         log:
             f"{LOGS}/reference.log",
@@ -101,18 +106,54 @@ if MEASURED:
             mem_mb=per_attempt(4000),
             runtime=per_attempt(60),
         params:
-            options=config["reference"],
+            lsqml=LSQML_OF_REFERENCE,
+            modes=config["reference"]["modes"],
             seed=config["source"]["seed"],
             code=code("reference"),
         script:
             "../scripts/reference.py"
 
+    if REFINES_REFERENCE:
+
+        rule refine_reference:
+            input:
+                scan=f"{RESULTS}/data/half_reference.npz",
+                reference=f"{FIRST_REFERENCE}.npz",
+                history=f"{FIRST_REFERENCE}.csv",
+                study=f"{RESULTS}/data/half_study.npz",  # only to choose one of two
+            output:
+                object=f"{RESULTS}/data/reference.npz",
+                history=f"{RESULTS}/data/reference.csv",
+                refinement=f"{RESULTS}/data/reference_refinement.csv",
+                cost=f"{COST}/refine_reference.tsv",
+            log:
+                f"{LOGS}/refine_reference.log",
+            conda:
+                "../envs/ptychi.yaml"
+            threads: 1
+            resources:
+                mem_mb=per_attempt(4000),
+                runtime=per_attempt(120),
+            params:
+                lsqml=LSQML_OF_REFERENCE,
+                refinement=config["refinement"],
+                seed=config["source"]["seed"],
+                code=code("refine_reference"),
+            script:
+                "../scripts/refine_reference.py"
+
     rule judge_reference:
         input:
             scan=f"{RESULTS}/data/half_study.npz",
             reference=f"{RESULTS}/data/reference.npz",
+            recorded=[f"{FIRST_REFERENCE}.npz"] if REFINES_REFERENCE else [],
             history=f"{RESULTS}/data/reference.csv",
         output:
+            refined=report(
+                f"{RESULTS}/data/reference_refined.png",
+                category="C data",
+                caption="../report/reference_refined.rst",
+            ),
             figure=report(f"{RESULTS}/data/reference_misfit.png", category="C data", caption="../report/reference.rst"),
             text=f"{RESULTS}/data/reference_misfit.txt",
             numbers=f"{RESULTS}/data/reference_misfit.json",
@@ -148,6 +189,29 @@ if MEASURED:
             code=code("split_measured"),
         script:
             "../scripts/split_measured.py"
+
+    rule recorded_knowledge:
+        input:
+            sample=SAMPLE,
+            scan=f"{DATA}/{{split}}.npz",
+            recorded=f"{RESULTS}/data/half_study.npz",
+            reference=f"{RESULTS}/data/reference.npz",
+        output:
+            f"{DATA}/{{split}}_told.npz",
+        log:
+            f"{LOGS}/recorded_knowledge/{SCAN}/{{split}}.log",
+        conda:
+            "../envs/ptycho.yaml"
+        threads: 1
+        resources:
+            mem_mb=per_attempt(1000),
+            runtime=per_attempt(10),
+        params:
+            unknown=UNKNOWN,
+            modes=config["reference"]["modes"],
+            code=code("recorded_knowledge"),
+        script:
+            "../scripts/recorded_knowledge.py"
 
     rule reduce_dose:
         input:

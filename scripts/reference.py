@@ -13,17 +13,15 @@ job.limit_threads(snakemake.threads)  # before PyTorch is imported
 
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
-from ptycho.reconstruction.lsqml import LSQMLOptions
-from ptycho.reconstruction.reference import reconstruct_reference
+from ptycho.physics.probes import add_modes
+from ptycho.reconstruction.reference import lsqml_options, reconstruct_reference
 from ptycho.workflow.provenance import record_of
 from ptycho.workflow.refusal import refusal
 
 if why := refusal(snakemake.input.verdict, snakemake.config["source"].get("accept", [])):
     raise SystemExit(why)
-options = dict(snakemake.params.options)
-modes = options.pop("modes")
-lsqml = LSQMLOptions(early_stopping_patience=options["epochs"], compact_batching_below_overlap=0.0, **options)
-result = reconstruct_reference(open_scan(snakemake.input.scan), lsqml, modes, snakemake.params.seed)
+scan, params = open_scan(snakemake.input.scan), snakemake.params
+result = reconstruct_reference(scan, add_modes(scan.probe, params.modes), lsqml_options(**params.lsqml), params.seed)
 metadata = {
     "method": "lsqml, probe refined; object by maximum likelihood",
     "provenance": record_of(snakemake, __file__),

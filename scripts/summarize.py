@@ -8,7 +8,7 @@ from ptycho.data.numbers import read_tile_numbers, read_view_numbers
 from ptycho.data.tables import read_tables
 from ptycho.data.written import digests_of
 from ptycho.inspection.findings import Verdict
-from ptycho.reporting.measured import read_reference, reference_note, reference_warnings, verdict_warnings
+from ptycho.reporting.measured import read_reference, reference_notes, reference_warnings, verdict_warnings
 from ptycho.reporting.study_tables import training_cost
 from ptycho.reporting.summary import (
     StudyTables,
@@ -60,7 +60,7 @@ params, notes = snakemake.params, detector_notes(views)
 warnings = [*warnings_of(metrics), *view_warnings(train_views | views), *tile_warnings(tiles)]
 if snakemake.input.verdict:  # of a measured study
     reference = read_reference(snakemake.input.reference[0])
-    notes += [reference_note(reference)]
+    notes += reference_notes(reference, snakemake.input.reference[0])
     warnings += verdict_warnings(Verdict.load(snakemake.input.verdict), f"{params.results}/data/check.html")
     warnings += reference_warnings(reference) + mean_pattern_warnings(metrics) + misfit_warnings(metrics)
 names = {"results": params.results, "reference_name": params.reference_name}

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from ptycho.data.knowledge import open_known
 from ptycho.data.npz import open_member
 from ptycho.data.object_files import load_reconstruction, paste
 from ptycho.data.scan import mean_counts, open_scan
@@ -19,6 +20,7 @@ from ptycho.data.views import HOLDOUT, open_view
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.noise import poisson_deviance
 from ptycho.physics.probes import scale_to
+from ptycho.scoring.knowledge import known_by
 from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from tests.conftest import write_scan
@@ -39,6 +41,8 @@ CONFIG = {
     "network": {"filters": 2, "physics_iterations": 2},
     "training": {"steps": 10},
     "reference": {"epochs": 10, "modes": 2},
+    "knowledge": {"positions": "refined"},
+    "refinement": {"search_px": 0, "rounds": 1},
     "lsqml": {"epochs": 5},
     "tv": {"lambda_max": 64, "lambda_min": 4, "iterations": 5, "final_iterations": 10},
 }
@@ -79,7 +83,7 @@ def test_reference_and_study_share_the_photons_and_no_photon_is_lost(measured):
 
 def test_the_reference_is_close_to_the_object_that_was_measured(measured):
     reference, metadata = load_reconstruction(measured / RESULTS / "data/reference.npz")
-    assert metadata["method"] == "lsqml, probe refined; object by maximum likelihood"
+    assert metadata["method"].startswith("lsqml, probe refined; object by maximum likelihood")
     assert reference.refined.probe.shape == (2, 64, 64)
     scan = open_scan(measured / "scan.npz")
     obj, illumination = (
@@ -111,6 +115,30 @@ def test_the_reference_is_judged_by_photons_that_it_was_not_made_from(measured):
     assert f"Reference: misfit {numbers['misfit']:.3g} ±" in summary
     exceeds = "WARNING: reference: misfit" in summary
     assert exceeds == (numbers["misfit"] > numbers["explained_by_shot_noise"])
+
+
+def test_positions_of_the_reference_are_refined_and_those_of_the_study(measured):
+    """Recorded ones are right here: they move little, and the study says by how much."""
+    reference, metadata = load_reconstruction(measured / RESULTS / "data/reference.npz")
+    whole, gain = open_scan(measured / "scan.npz"), metadata["position_refinement"]
+    assert 0 < gain["moved_affine_px"] <= gain["moved_px"] < 0.3
+    kept = gain["misfit_refined"] < gain["misfit_recorded"]
+    assert kept == (reference.refined.positions is not None)
+    numbers = json.loads((measured / RESULTS / "data/reference_misfit.json").read_text(encoding="utf-8"))
+    assert numbers["position_refinement"] == gain
+    assert numbers["misfit"] == pytest.approx(min(gain["misfit_refined"], gain["misfit_recorded"]))
+    note = f"Reference: positions {'moved' if kept else 'are the recorded ones'}"
+    for text in ("data/reference_misfit.txt", "summary.txt"):
+        assert note in (measured / RESULTS / text).read_text(encoding="utf-8")
+    assert (measured / RESULTS / "data/reference_refined.png").stat().st_size > 500
+    folder = measured / RESULTS / f"data/dose_{DOSE}/seed_0"
+    scan, exposures = open_scan(folder / "test.npz"), open_member(folder / "test.npz", "scan_index")[:]
+    told = open_known(scan.path, folder / "test_told.npz")
+    found = known_by(reference, whole)
+    for axis in ("xcoords", "ycoords"):
+        assert getattr(scan, axis) == pytest.approx(getattr(found, axis)[exposures])
+        assert getattr(told, axis) == pytest.approx(getattr(whole, axis)[exposures])
+    assert told.probe == pytest.approx(scan.probe)
 
 
 def test_the_misfit_of_every_method_is_in_the_summary(measured):
@@ -219,7 +247,6 @@ ELSEWHERE = {
     "convert": ("test_measured_scans.py", "siemens/data/measured.npz"),
     "plot_flaws": ("test_flaws.py", "/flaws_test_error.png"),
     "plot_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
-    "refine_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
     "study_page": ("test_page.py", '"--", "report"'),
     "tabulate_flaws": ("test_flaws.py", "/flaws_test_error.png"),
     "tell": ("test_flaws.py", "/flaws_test_error.png"),

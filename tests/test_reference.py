@@ -22,7 +22,7 @@ def everything(scan):
 
 @pytest.fixture(scope="module")
 def reference(scan):
-    return reconstruct_reference(scan, OPTIONS, modes=1, seed=0)
+    return reconstruct_reference(scan, scan.probe, OPTIONS, seed=0)
 
 
 def error_of(result, scan):

@@ -44,6 +44,19 @@ class RefinedPositions:
     y_shift: NDArray[np.float64]
     """(m,) refined minus recorded rows [px]."""
 
+    def among(
+        self, xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], where: StrPath
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (M,) columns and rows of a scan, its own and these in their place; `where` is its file.
+
+        Raises `ptycho.workflow.files.ContractError` if the scan lacks one of the exposures.
+        """
+        if (last := self.exposures[-1]) >= len(xcoords):
+            raise ContractError(f"{where}: {len(xcoords)} exposures; wanted {last}, whose position was refined, too")
+        columns, rows = xcoords.copy(), ycoords.copy()
+        columns[self.exposures], rows[self.exposures] = self.xcoords, self.ycoords
+        return columns, rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refined:

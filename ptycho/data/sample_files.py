@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ptycho.data.contract import check_finite, check_index, check_positions
 from ptycho.data.lazy import LazyArray
 from ptycho.data.npz import Npz, save_arrays
+from ptycho.data.scan import Scan
+from ptycho.physics.forward import window_start
 from ptycho.workflow.files import ContractError, StrPath
 
 SPLITS = ("train", "test")
@@ -37,6 +39,25 @@ class Sample:
     def of_split(self, split: str) -> NDArray[np.int64]:
         """Return the positions of a split, "train" or "test", ascending."""
         return np.flatnonzero(self.is_test == SPLITS.index(split))
+
+
+def plane_of(scan: Scan, exposures: NDArray[np.integer]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the object plane that holds the windows of some exposures: that of the scan, or a larger one.
+
+    Returns
+    -------
+    offset_px : (int, int)
+        Rows and columns in front of the scan's object; positions and objects move by as much.
+    shape : (int, int)
+        Rows and columns of the plane.
+    """
+    offset, shape = [], []
+    for coords, size in zip((scan.ycoords, scan.xcoords), scan.object.shape, strict=True):
+        start = window_start(coords[exposures], scan.n_pixels)
+        before, behind = max(-int(start.min()), 0), max(int(start.max()) + scan.n_pixels - size, 0)
+        offset.append(before)
+        shape.append(before + size + behind)
+    return (offset[0], offset[1]), (shape[0], shape[1])
 
 
 def save_sample(path: StrPath, sample: Sample, **metadata: Any) -> None:

@@ -1,7 +1,7 @@
 """Export of an object, with its probe and positions where they are known, to files of other programs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.npz import Npz
-from ptycho.data.object_files import load_reconstruction
+from ptycho.data.object_files import Refined, load_reconstruction
 from ptycho.data.scan import Scan, open_scan
 from ptycho.formats.options import POSITIVE, check_pixel, check_positive
 from ptycho.formats.raw import HC_EV_M
@@ -99,17 +99,18 @@ def read_exported(path: StrPath, options: ExportOptions) -> Exported:
     has_size_of_scan = False
     with Npz(path) as file:
         if "objectGuess" in file and "object" not in file:
-            obj, origin, probe = file.array("objectGuess"), (0, 0), None
+            obj, origin, refined = file.array("objectGuess"), (0, 0), Refined()
             metadata = file.metadata() if "metadata" in file else {}
             scan = scan or (open_scan(path) if "diffraction" in file else None)
         else:
             reconstruction, metadata = load_reconstruction(path)
             obj, origin = reconstruction.object, reconstruction.origin_px
-            probe = None if reconstruction.refined is None else reconstruction.refined.probe
+            refined = reconstruction.refined or Refined()
             has_size_of_scan = True
     if obj.ndim != 2 or not np.iscomplexobj(obj) or not obj.size:
         raise ContractError(f"{path}: an object of {obj.dtype} with shape {obj.shape}; wanted complex (H, W)")
     if scan is not None:
+        scan = _with_refined_positions(scan, refined)
         _check_fit(path, (origin, obj.shape), scan, has_size_of_scan)
     known = {**({} if scan is None else scan.metadata), **metadata}
     for key in ("pixel_size_m", "wavelength_m"):
@@ -123,9 +124,17 @@ def read_exported(path: StrPath, options: ExportOptions) -> Exported:
         pixel_m=options.pixel_size_m or known.get("pixel_size_m"),
         wavelength_m=wavelength or known.get("wavelength_m"),
         distance_m=options.distance_m,
-        probe=_modes(probe, scan),
+        probe=_modes(refined.probe, scan),
         positions=None if scan is None else np.stack([scan.xcoords, scan.ycoords], axis=1),
     )
+
+
+def _with_refined_positions(scan: Scan, refined: Refined) -> Scan:
+    """Return a scan with the positions that belong to an object."""
+    if refined.positions is None:
+        return scan
+    xcoords, ycoords = refined.positions.among(scan.xcoords, scan.ycoords, scan.path)
+    return replace(scan, xcoords=xcoords, ycoords=ycoords)
 
 
 def _check_fit(path: Path, extent: tuple[tuple[int, int], tuple[int, int]], scan: Scan, has_size_of_scan: bool) -> None:

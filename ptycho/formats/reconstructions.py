@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.data.npz import are_pixels
-from ptycho.data.object_files import KEYS, Refined, load_reconstruction, paste
+from ptycho.data.object_files import KEYS, Reconstruction, Refined, load_reconstruction, paste
 from ptycho.data.scan import Scan
 from ptycho.formats.hdf5_files import Hdf5File
 from ptycho.formats.inputs import kind_of, numbers, require
@@ -126,13 +126,19 @@ def read_candidate(path: StrPath, scan: Scan, follow_links: bool = False) -> Can
     else:
         file = NpzFile(path)
         is_ours = set(KEYS) <= set(file.names())
-        candidate = _read_object_file(path, scan) if is_ours else _read_plain(file, scan)
+        candidate = candidate_of(path, load_reconstruction(path)[0], scan) if is_ours else _read_plain(file, scan)
     _check(candidate, scan)
     return candidate
 
 
-def _read_object_file(path: Path, scan: Scan) -> Candidate:
-    reconstruction, _ = load_reconstruction(path)
+def candidate_of(path: Path, reconstruction: Reconstruction, scan: Scan) -> Candidate:
+    """Return the result of a method with its own probe and positions, where it has refined them, or the scan's.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it has positions of exposures that the scan lacks; `path` is the file that the message names.
+    """
     refined, positions = reconstruction.refined or Refined(), _positions_of(scan)
     if (own := refined.positions) is not None:
         positions = _matched(path, {"xcoords": own.xcoords, "ycoords": own.ycoords}, own.exposures, scan)

@@ -1,24 +1,37 @@
-"""The reference of a measured study: object and probe by LSQML, then the object alone by maximum likelihood."""
+"""The reference of a measured study: object and probe by LSQML, then the object alone by maximum likelihood.
+
+Where positions are refined, too, a joint refinement comes before.
+"""
 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho.data.object_files import Reconstruction
+from ptycho.data.object_files import Reconstruction, RefinedPositions
 from ptycho.data.scan import Scan
-from ptycho.physics.probes import add_modes
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.reconstruction.optimize import minimize
+from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.workflow.job import CpuClock
 
 ITERATIONS = 60
 """L-BFGS iterations on the object: LSQML alone is far from the maximum of the likelihood after as many epochs."""
 
 
-def reconstruct_reference(scan: Scan, options: LSQMLOptions, modes: int, seed: int) -> Reconstruction:
+def lsqml_options(*, epochs: int, batch_size: int) -> LSQMLOptions:
+    """Return the options of LSQML for a reference: it makes all epochs, in batches from all over the scan."""
+    return LSQMLOptions(
+        epochs=epochs, batch_size=batch_size, early_stopping_patience=epochs, compact_batching_below_overlap=0.0
+    )
+
+
+def reconstruct_reference(
+    scan: Scan, probe: NDArray[np.complexfloating], options: LSQMLOptions, seed: int
+) -> Reconstruction:
     """Reconstruct object and probe from all exposures of a scan.
 
     LSQML refines both, with stabilized roots of the counts. With the probe that it finds, the object is then fitted to
@@ -28,10 +41,10 @@ def reconstruct_reference(scan: Scan, options: LSQMLOptions, modes: int, seed: i
     ----------
     scan : Scan
         All of its exposures are read into memory.
+    probe : (modes, N, N) complex
+        Illumination to start from, in incoherent modes [sqrt(photon)].
     options : LSQMLOptions
         Epochs and batches; there are no validation exposures.
-    modes : int
-        Incoherent modes of the probe.
     seed : int
         Seed of the order of the batches.
 
@@ -42,8 +55,54 @@ def reconstruct_reference(scan: Scan, options: LSQMLOptions, modes: int, seed: i
     """
     everything, clock = np.arange(len(scan)), CpuClock()
     run = LSQMLRun(seed=seed, refine_probe=True, stabilize=True)
-    start = reconstruct(Exposures.of(scan, everything), None, add_modes(scan.probe, modes), options, run)
+    start = reconstruct(Exposures.of(scan, everything), None, probe, options, run)
     return replace(maximize_likelihood(Counts.of(scan, everything), start), cpu_s=clock.seconds)
+
+
+def refine_reference(
+    scan: Scan,
+    probe: NDArray[np.complexfloating],
+    options: LSQMLOptions,
+    refinement: RefinementOptions,
+    seed: int,
+) -> tuple[Reconstruction, pd.DataFrame]:
+    """Refine probe and positions of all exposures together, then reconstruct as `reconstruct_reference` does.
+
+    Parameters
+    ----------
+    scan : Scan
+        With recorded positions; all of its exposures are read into memory.
+    probe : (modes, N, N) complex
+        Illumination to start from, in incoherent modes [sqrt(photon)].
+    options : LSQMLOptions
+        Epochs and batches.
+    refinement : RefinementOptions
+        `unknown` has the positions.
+    seed : int
+        Seed of the search for large errors of positions, and of the order of the batches.
+
+    Returns
+    -------
+    reconstruction : Reconstruction
+        `refined` has probe and positions; these without the whole pixels by which all have moved.
+    history : DataFrame
+        Steps of the refinement, see `ptycho.reconstruction.refinement.JointRefinement`.
+    """
+    clock, everything = CpuClock(), np.arange(len(scan))
+    found = refine(Counts.of(scan, everything), probe, refinement, seed=seed)
+    shifts = found.parameters.shifts
+    y_shift, x_shift = shifts - np.rint(shifts.mean(1, keepdims=True))
+    positions = RefinedPositions(
+        exposures=everything,
+        xcoords=scan.xcoords + x_shift,
+        ycoords=scan.ycoords + y_shift,
+        x_shift=x_shift,
+        y_shift=y_shift,
+    )
+    moved = replace(scan, xcoords=positions.xcoords, ycoords=positions.ycoords)
+    result = reconstruct_reference(moved, np.asarray(found.parameters.probe), options, seed)
+    assert result.refined is not None
+    return replace(result, refined=replace(result.refined, positions=positions), cpu_s=clock.seconds), found.history
 
 
 def maximize_likelihood(counts: Counts, start: Reconstruction, iterations: int = ITERATIONS) -> Reconstruction:

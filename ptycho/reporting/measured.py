@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptycho.inspection.findings import Verdict
+from ptycho.inspection.position_refinement import PositionRefinement
 from ptycho.scoring.metric_tables import LEARNED_NOTHING
 from ptycho.workflow.damage import check_fields, read_json
 from ptycho.workflow.files import ContractError, StrPath
@@ -15,7 +16,7 @@ def read_reference(path: StrPath) -> dict[str, Any]:
     Parameters
     ----------
     path : path
-        JSON of `ptycho.inspection.judgment.Judgment.as_dict`.
+        JSON of `ptycho.inspection.judgment.Judgment.as_dict`, and what a refinement of its positions has gained.
 
     Raises
     ------
@@ -28,25 +29,44 @@ def read_reference(path: StrPath) -> dict[str, Any]:
     ratio = numbers.get("over_mean_pattern")
     if not isinstance(ratio, float):  # may be infinite, or none
         raise ContractError(f"{where}: 'over_mean_pattern' is {ratio!r}; wanted a number")
+    PositionRefinement.read(numbers, path)
     return numbers
 
 
-def reference_note(numbers: Mapping[str, Any]) -> str:
-    """Say how well the reference of a measured study predicts photons that it was not made from.
+def reference_notes(numbers: Mapping[str, Any], path: StrPath) -> list[str]:
+    """Say how well the reference of a measured study predicts photons that it was not made from, and what was refined.
 
     Parameters
     ----------
     numbers : mapping
         As `read_reference` returns it.
+    path : path
+        The file that it was read from.
     """
-    return (
+    note = (
         f"Reference: misfit {numbers['misfit']:.3g} ± {numbers['standard_error']:.1g} of photons that it was not made "
         f"from (1 is perfect); shot noise explains {numbers['explained_by_shot_noise']:.3g}."
+    )
+    gain = PositionRefinement.read(numbers, path)
+    return [note] if gain is None else [note, refinement_note(gain)]
+
+
+def refinement_note(gain: PositionRefinement) -> str:
+    """Say by how much the positions of a reference were refined, and what that does to its misfit."""
+    moved = f"by {gain.moved_px:.2g} px rms ({gain.moved_affine_px:.2g} px without their affine map)"
+    if gain.is_kept:
+        return (
+            f"Reference: positions moved {moved}; with the probe refined together with them the misfit fell from "
+            f"{gain.misfit_recorded:.4g} to {gain.misfit_refined:.4g}."
+        )
+    return (
+        f"Reference: positions are the recorded ones: moving them {moved} raises the misfit from "
+        f"{gain.misfit_recorded:.4g} to {gain.misfit_refined:.4g}."
     )
 
 
 def reference_warnings(numbers: Mapping[str, Any]) -> list[str]:
-    """Warn of a reference that does not predict the photons of its study; `numbers` as for `reference_note`."""
+    """Warn of a reference that does not predict the photons of its study; `numbers` as for `reference_notes`."""
     warnings = []
     if numbers["exceeds_shot_noise"]:
         warnings.append(

@@ -59,8 +59,7 @@ def known_by(result: Reconstruction, scan: Scan) -> Scan | None:
     known = scan if result.refined.probe is None else replace(scan, probe=as_modes(result.refined.probe))
     if (positions := result.refined.positions) is None:
         return known
-    xcoords, ycoords = scan.xcoords.copy(), scan.ycoords.copy()
-    xcoords[positions.exposures], ycoords[positions.exposures] = positions.xcoords, positions.ycoords
+    xcoords, ycoords = positions.among(scan.xcoords, scan.ycoords, scan.path)
     return replace(known, xcoords=xcoords, ycoords=ycoords)
 
 

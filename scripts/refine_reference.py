@@ -1,0 +1,36 @@
+"""Refine probe and positions of the reference; they are kept if they predict photons of the study better."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ptycho.workflow import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+job.log_to(snakemake.log[0])
+job.measure(snakemake.output.cost)
+job.limit_threads(snakemake.threads)  # before PyTorch is imported
+
+from ptycho.data.object_files import load_reconstruction, save_reconstruction
+from ptycho.data.scan import open_scan
+from ptycho.inspection.position_refinement import KEY, PositionRefinement
+from ptycho.reconstruction.reference import lsqml_options, refine_reference
+from ptycho.reconstruction.refinement import RefinementOptions
+from ptycho.reporting.curves import read_history
+from ptycho.workflow.files import save_table
+from ptycho.workflow.provenance import record_of
+
+scan, params = open_scan(snakemake.input.scan), snakemake.params
+recorded, metadata = load_reconstruction(snakemake.input.reference)
+options = RefinementOptions(unknown=("probe", "positions"), **params.refinement)
+refined, history = refine_reference(scan, recorded.refined.probe, lsqml_options(**params.lsqml), options, params.seed)
+print(history.to_string(index=False))
+gain = PositionRefinement.of(recorded, refined, open_scan(snakemake.input.study))
+print(f"refined positions are {'kept' if gain.is_kept else 'not kept'}: {gain}")
+result, method = replace(recorded, history=read_history(snakemake.input.history, "epoch", "loss")), metadata["method"]
+if gain.is_kept:
+    result, method = refined, f"{method}; positions and probe refined before"
+known = {"method": method, KEY: gain.as_dict(), "provenance": record_of(snakemake, __file__)}
+save_reconstruction(snakemake.output.object, result, history=snakemake.output.history, **known)
+save_table(snakemake.output.refinement, history)
