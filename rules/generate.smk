@@ -207,7 +207,7 @@ if MEASURED:
             mem_mb=per_attempt(1000),
             runtime=per_attempt(10),
         params:
-            unknown=UNKNOWN,
+            unknown=unknown,
             modes=config["reference"]["modes"],
             code=code("recorded_knowledge"),
         script:
