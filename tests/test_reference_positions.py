@@ -22,7 +22,7 @@ from tests.workflow import config_file
 
 SIDE = 6
 LSQML = lsqml_options(epochs=15, batch_size=12)
-GAIN = PositionRefinement(moved_px=1.5, moved_affine_px=1.25, misfit_recorded=1.75, misfit_refined=1.0625)
+EXAMPLE = PositionRefinement(moved_px=1.5, moved_affine_px=1.25, misfit_recorded=1.75, misfit_refined=1.0625)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_positions_that_predict_photons_worse_are_not_kept(references):
 
 
 def test_the_note_says_by_how_much():
-    assert refinement_note(GAIN) == (
+    assert refinement_note(EXAMPLE) == (
         "Reference: positions moved by 1.5 px rms (1.2 px without their affine map); with the probe refined together "
         "with them the misfit fell from 1.75 to 1.062."
     )
@@ -74,7 +74,7 @@ def test_the_note_says_by_how_much():
     ("value", "message"),
     [
         ([1], r"file.json: 'position_refinement' is '\[1\]'; wanted an object"),
-        ({**GAIN.as_dict(), "moved_px": "1"}, "file.json: 'position_refinement': 'moved_px' is '1'; wanted"),
+        ({**EXAMPLE.as_dict(), "moved_px": "1"}, "file.json: 'position_refinement': 'moved_px' is '1'; wanted"),
         ({"moved_px": 1.0}, "file.json: 'position_refinement' has no 'moved_affine_px'"),
     ],
 )
@@ -84,7 +84,7 @@ def test_what_is_no_gain_is_refused_by_name(value, message):
 
 
 def test_a_gain_is_read_as_it_was_written():
-    assert PositionRefinement.read({KEY: GAIN.as_dict()}, "file.json") == GAIN
+    assert PositionRefinement.read({KEY: EXAMPLE.as_dict()}, "file.json") == EXAMPLE
     assert PositionRefinement.read({}, "file.json") is None
 
 
