@@ -12,9 +12,10 @@ from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.deformation import Deformation
-from ptycho.reconstruction.joint_preconditioner import UNKNOWNS, JointPreconditioner, aberrations
+from ptycho.reconstruction.joint_preconditioner import UNKNOWNS, JointPreconditioner
 from ptycho.reconstruction.location import locate
 from ptycho.reconstruction.prior import ShiftPrior
+from ptycho.reconstruction.probe_variables import aberrations
 from ptycho.reconstruction.refinement import RefinementOptions, mismatch, refine
 from tests.test_joint_likelihood import likelihood_of, parameters_of
 

@@ -1,9 +1,8 @@
 """What a joint minimization moves: changes of object, positions, probe, flux and background as one vector.
 
 Every variable is scaled so that the curvature of the likelihood along it is about that along a detail of the object:
-L-BFGS does not know scales. Changes of the probe are of two kinds at once: of single pixels, and of low-order
-aberrations, smooth phases of its spectrum, which are what optics differ in and what pixels find slowly. The photons of
-the probe stay what they are, and so does the mean flux: a factor of either cannot be told from one of the object.
+L-BFGS does not know scales. The photons of the probe stay what they are, and so does the mean flux: a factor of either
+cannot be told from one of the object.
 """
 
 from collections.abc import Callable, Collection
@@ -12,18 +11,16 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import fftfreq
 
 from ptycho.reconstruction.devices import Device
 from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.optimize import Preconditioner
 from ptycho.reconstruction.parameters import Gradients, Parameters
 from ptycho.reconstruction.passes import Array
+from ptycho.reconstruction.probe_variables import ProbeVariables
 
 UNKNOWNS = ("probe", "positions", "flux", "background")
 """What can be refined beside the object."""
-ABERRATION_ORDER = 4
-"""Highest order of the aberrations: the fourth has defocus, astigmatism, coma and spherical aberration."""
 SHIFT_DAMPING = 0.05
 """Added to the information on an exposure's position, in units of the mean: what is weakly known moves little."""
 FIRST_BACKGROUND = 0.02
@@ -81,70 +78,17 @@ def inverse_root(information: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _Probe:
-    """Changes of the probe's pixels and its aberrations, at constant photons."""
+    """Changes of the probe, see `ProbeVariables`."""
 
     def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
-        device = self.device = likelihood.device
-        self.fft = device.fft
-        self.spectrum = self.fft.fft2(start.probe)
-        self.power = float((device.xp.abs(start.probe) ** 2).sum())
-        square = float((device.xp.abs(start.object) ** 2).mean())
-        exposures = len(likelihood.counts)
-        self.pixel_unit = np.sqrt(curvature / (2 * exposures * square))
-        self.phases = device.to_device(aberrations(device.to_host(self.spectrum), ABERRATION_ORDER))
-        self.phase_unit = np.sqrt(curvature / (2 * exposures * square * self.power))
-        self.shape = start.probe.shape
-        self.n_phases, self.size = len(self.phases), len(self.phases) + 2 * start.probe.size
+        square = float((likelihood.device.xp.abs(start.object) ** 2).mean())
+        unit = np.sqrt(curvature / (2 * len(likelihood.counts) * square))
+        self.variables = ProbeVariables(start.probe, unit, likelihood.device)
+        self.size = self.variables.size
 
     def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
-        xp = self.device.xp
-        phase = xp.tensordot(z[: self.n_phases] * self.phase_unit, self.phases, 1)
-        aberrated = self.spectrum * xp.exp(1j * phase).astype(np.complex64)
-        pixels = z[self.n_phases :].view(np.complex128).reshape(self.shape) * self.pixel_unit
-        free = self.fft.ifft2(aberrated) + pixels.astype(np.complex64)
-        scale = np.sqrt(self.power / float((xp.abs(free) ** 2).sum()))
-        probe = (free * scale).astype(np.complex64)
-
-        def adjoint(gradients: Gradients) -> Array:
-            gradient = gradients.probe.astype(np.complex128)
-            along = float((probe.conj() * gradient).real.sum()) / self.power
-            gradient = scale * (gradient - along * probe)
-            turned = (self.fft.fft2(gradient).conj() * 1j * aberrated).real.sum(0) / aberrated[0].size
-            phases = xp.tensordot(self.phases, turned, 2) * self.phase_unit
-            return xp.concatenate([phases, xp.ascontiguousarray(gradient * self.pixel_unit).view(np.float64).ravel()])
-
-        return replace(parameters, probe=probe), adjoint
-
-
-def aberrations(spectrum: NDArray[np.complexfloating], order: int) -> NDArray[np.float64]:
-    """Return smooth phases of a probe's spectrum: polynomials of degree 2 to `order` of the spatial frequency.
-
-    They are orthogonal to each other, to a constant and to the ramps that move the probe, with the photons of the
-    spectrum as weight, and have a mean square of 1 under it. Zernike's polynomials are such phases for a round, evenly
-    filled pupil (Zernike, Physica 1, 689, 1934).
-
-    Parameters
-    ----------
-    spectrum : (modes, N, N) complex
-        Fourier transform of the probe's modes, zero frequency first.
-    order : int
-        Highest degree.
-
-    Returns
-    -------
-    (k, N, N) float64
-        Phases [rad], k = (order + 1)(order + 2)/2 - 3.
-    """
-    n = spectrum.shape[-1]
-    weight = (np.abs(spectrum).astype(np.float64) ** 2).sum(0)
-    weight /= weight.sum()
-    frequency = fftfreq(n)
-    radius = np.sqrt((weight * (frequency[:, None] ** 2 + frequency**2)).sum())
-    down, across = (axis.ravel() for axis in np.meshgrid(*2 * [np.clip(frequency / radius, -3, 3)], indexing="ij"))
-    powers = [(p, degree - p) for degree in range(order + 1) for p in range(degree + 1)]
-    columns = np.stack([down**p * across**q for p, q in powers], axis=1)
-    _, triangle = np.linalg.qr(columns * np.sqrt(weight.ravel())[:, None])
-    return np.linalg.solve(triangle.T, columns.T)[3:].reshape(-1, n, n)
+        probe, adjoint = self.variables(z)
+        return replace(parameters, probe=probe), lambda gradients: adjoint(gradients.probe)
 
 
 class _Flux:

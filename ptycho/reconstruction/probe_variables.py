@@ -1,0 +1,93 @@
+"""Changes of a probe as one vector: of single pixels, and of low-order aberrations, at once, at constant photons.
+
+Aberrations are smooth phases of the probe's spectrum: what optics differ in, and what single pixels find slowly. The
+photons stay, because a factor of the probe cannot be told from one of the object.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import fftfreq
+
+from ptycho.reconstruction.devices import CPU, Device
+from ptycho.reconstruction.passes import Array
+
+ABERRATION_ORDER = 4
+"""Highest order of the aberrations: the fourth has defocus, astigmatism, coma and spherical aberration."""
+
+Adjoint = Callable[[Array], Array]
+"""Takes the gradient dE/dRe P + i dE/dIm P over a probe, (modes, N, N), returns that over the variables, (size,)."""
+
+
+class ProbeVariables:
+    """Map from variables to a probe: first those of the aberrations, then real and imaginary parts of all pixels.
+
+    Parameters
+    ----------
+    start : (modes, N, N) complex64
+        Probe where all variables are 0 [sqrt(photon)].
+    unit : float
+        RMS change of the probe's pixels, times their number, that a variable of 1 stands for [sqrt(photon)].
+    device : Device
+        Where to compute.
+    """
+
+    def __init__(self, start: Array, unit: float = 1.0, device: Device = CPU):
+        self.device, self.shape, self.unit = device, start.shape, unit
+        self.spectrum = device.fft.fft2(start)
+        self.power = float((device.xp.abs(start) ** 2).sum())
+        self.phase_unit = unit / np.sqrt(self.power)
+        self.phases = device.to_device(aberrations(device.to_host(self.spectrum), ABERRATION_ORDER))
+        self.n_phases, self.size = len(self.phases), len(self.phases) + 2 * start.size
+
+    def __call__(self, z: Array) -> tuple[Array, Adjoint]:
+        """Return the probe at (size,) float64 variables, (modes, N, N) complex64, and the way of gradients back."""
+        xp, fft = self.device.xp, self.device.fft
+        phase = xp.tensordot(z[: self.n_phases] * self.phase_unit, self.phases, 1)
+        aberrated = self.spectrum * xp.exp(1j * phase).astype(np.complex64)
+        pixels = z[self.n_phases :].view(np.complex128).reshape(self.shape) * self.unit
+        free = fft.ifft2(aberrated) + pixels.astype(np.complex64)
+        scale = np.sqrt(self.power / float((xp.abs(free) ** 2).sum()))
+        probe = (free * scale).astype(np.complex64)
+
+        def adjoint(gradient: Array) -> Array:
+            gradient = gradient.astype(np.complex128)
+            along = float((probe.conj() * gradient).real.sum()) / self.power
+            gradient = scale * (gradient - along * probe)
+            turned = (fft.fft2(gradient).conj() * 1j * aberrated).real.sum(0) / aberrated[0].size
+            phases = xp.tensordot(self.phases, turned, 2) * self.phase_unit
+            return xp.concatenate([phases, xp.ascontiguousarray(gradient * self.unit).view(np.float64).ravel()])
+
+        return probe, adjoint
+
+
+def aberrations(spectrum: NDArray[np.complexfloating], order: int) -> NDArray[np.float64]:
+    """Return smooth phases of a probe's spectrum: polynomials of degree 2 to `order` of the spatial frequency.
+
+    They are orthogonal to each other, to a constant and to the ramps that move the probe, with the photons of the
+    spectrum as weight, and have a mean square of 1 under it. Zernike's polynomials are such phases for a round, evenly
+    filled pupil (Zernike, Physica 1, 689, 1934).
+
+    Parameters
+    ----------
+    spectrum : (modes, N, N) complex
+        Fourier transform of the probe's modes, zero frequency first.
+    order : int
+        Highest degree.
+
+    Returns
+    -------
+    (k, N, N) float64
+        Phases [rad], k = (order + 1)(order + 2)/2 - 3.
+    """
+    n = spectrum.shape[-1]
+    weight = (np.abs(spectrum).astype(np.float64) ** 2).sum(0)
+    weight /= weight.sum()
+    frequency = fftfreq(n)
+    radius = np.sqrt((weight * (frequency[:, None] ** 2 + frequency**2)).sum())
+    down, across = (axis.ravel() for axis in np.meshgrid(*2 * [np.clip(frequency / radius, -3, 3)], indexing="ij"))
+    powers = [(p, degree - p) for degree in range(order + 1) for p in range(degree + 1)]
+    columns = np.stack([down**p * across**q for p, q in powers], axis=1)
+    _, triangle = np.linalg.qr(columns * np.sqrt(weight.ravel())[:, None])
+    return np.linalg.solve(triangle.T, columns.T)[3:].reshape(-1, n, n)
