@@ -30,4 +30,6 @@ provenance, clock = record_of(snakemake, __file__), job.CpuClock()
 parts = reconstruct_tiles(model, container, tiles, range(start, stop), snakemake.params.batch_size)
 run = run_of(path, snakemake.input.tiles, len(container))
 metadata = {"run": run, "tiles": [start, stop], "chosen": model.chosen, "provenance": provenance}
-save_parts(snakemake.output[0], parts, lambda: {**metadata, "cpu_s": clock.seconds})
+refined = model.refined(scan.probe)
+arrays = {} if refined is None or refined.probe is None else {"probe": refined.probe}
+save_parts(snakemake.output[0], parts, lambda: {**metadata, "cpu_s": clock.seconds}, **arrays)

@@ -40,16 +40,18 @@ kept = history.loc[history["validation_deviance"].idxmin()]
 epochs, deviance = history["epoch"].iloc[-1], kept["validation_deviance"]
 print(f"kept epoch {kept['epoch']:.2f} of {epochs:.2f}, validation deviance {deviance:.5g}")
 save_table(snakemake.output.history, history)
+probe = container.probe_array if model.probe is None else model.probe
 card = make_card(
     method,
-    container.probe_array,
+    probe,
     n_pixels=container.n_pixels,
     channels=container.channels,
     transmittance=model.estimator.transmittance,
     estimator=model.estimator.as_dict(),
+    probe_trained=model.probe is not None,
     kept=kept.to_dict(),
     digests=digests_of(snakemake.output.history),
     provenance=record_of(snakemake, __file__),
 )
-save_network(snakemake.output.model, model.network, card, container.probe_array)
+save_network(snakemake.output.model, model.network, card, probe)
 backup.remove()

@@ -189,7 +189,7 @@ def every_method(tmp_path_factory, worker_id, study):
 
     def run(folder):
         shutil.copytree(study[0], folder, dirs_exist_ok=True)
-        config = config_file(folder, methods=list(METHODS))
+        config = config_file(folder, methods=list(METHODS), training__probe="trained")
         table = f"{CONDITION}/test/comparison_metrics.csv"
         offline(folder, "--cores", "2", "--configfile", config, "--", table)
 

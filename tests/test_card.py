@@ -50,6 +50,22 @@ def test_a_saved_model_carries_its_card_and_probe_and_loads_in_safe_mode(saved, 
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "network"
 
 
+def test_a_trained_probe_is_loaded_with_its_network_and_takes_the_place_of_the_datas(saved, scan, counts, tmp_path):
+    path, own = tmp_path / "trained.keras", np.roll(scan.probe, 5, axis=-1)
+    for trained in (True, 1):
+        facts = {"n_pixels": 64, "channels": 4, "transmittance": 0.75, "estimator": saved[1].estimator.as_dict()}
+        save_network(path, saved[1].network, make_card("pinn", own, **facts, probe_trained=trained), own)
+        if trained is True:
+            model = load_model(path)
+            np.testing.assert_array_equal(model.probe, own)
+            expected = saved[1].reconstruct(counts, own).object
+            np.testing.assert_allclose(model.reconstruct(counts, scan.probe).object, expected, atol=1e-5)
+            assert probe_warning(path, scan.probe) is None
+            assert "8e+04 photons, not 2e+04" in probe_warning(path, 2 * scan.probe)
+    with pytest.raises(ContractError, match=r"trained\.keras: its card: 'probe_trained' is 1; wanted"):
+        load_model(path)
+
+
 def test_a_file_without_a_card_or_probe_is_named(saved, tmp_path):
     saved[1].network.save(tmp_path / "plain.keras")
     for read in (read_card, load_model):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptycho.data.canvas import save_parts
 from ptycho.data.chunks import chunk_bounds, merge_chunks
 from ptycho.data.npz import map_member
 from ptycho.workflow.files import ContractError
@@ -30,12 +31,23 @@ def test_chunk_files_merge_to_the_whole(tmp_path):
     np.testing.assert_allclose(merged.illumination, whole.weight)
     assert merged.origin_px == whole.origin_px
     assert (merged.cpu_s, merged.chosen) == (None, {})  # the chunks say neither
+    assert merged.refined is None
     for index, path in enumerate(paths):
         start, stop = chunk_bounds(10, index, 3)
         facts = {"cpu_s": 1.5 + index, "chosen": {"tv_weight": 4.0}}
         save_chunk(path, parts_of(data, start, stop), run={"tiles": 10}, tiles=[start, stop], **facts)
     merged = merge_chunks(paths)
     assert (merged.cpu_s, merged.chosen) == (1.5 + 2.5 + 3.5, {"tv_weight": 4.0})
+
+
+def test_a_probe_in_the_chunks_is_that_of_the_merge(tmp_path):
+    data, probe = patches_of(10), np.arange(18).reshape(2, 3, 3) * np.complex64(1 + 2j)
+    for index, wanted in enumerate((probe, probe[0, :2])):
+        path = tmp_path / f"{index}.npz"
+        save_parts(path, parts_of(data, 0, 10), lambda: {"run": {"tiles": 10}, "tiles": [0, 10]}, probe=wanted)
+    np.testing.assert_array_equal(merge_chunks([tmp_path / "0.npz"]).refined.probe, probe)
+    with pytest.raises(ContractError, match=r"1\.npz: 'probe' is complex64 with shape \(2, 3\); wanted complex"):
+        merge_chunks([tmp_path / "1.npz"])
 
 
 def test_the_directory_of_a_chunk_is_read_once_for_all_its_parts(tmp_path, monkeypatch):

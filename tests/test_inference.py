@@ -44,8 +44,9 @@ def unrolled(scan, counts):
 
 
 @pytest.fixture(scope="module")
-def models(pinn, unrolled):
-    return {"pinn": pinn[0], "unrolled": unrolled}
+def models(scan, pinn, unrolled):
+    trained = replace(pinn[0], probe=np.roll(scan.probe, 1, axis=-1))  # as if its training had moved it
+    return {"pinn": pinn[0], "unrolled": unrolled, "pinn with its own probe": trained}
 
 
 def test_a_brief_training_gets_closer_to_the_object_than_the_estimate(scan, counts, pinn):
@@ -70,7 +71,9 @@ def in_chunks(model, scan, tiles, chunks, batch_size, folder):
         parts = reconstruct_tiles(model, container, tiles, range(*bounds), batch_size)
         metadata = {"run": {"tiles": len(container)}, "tiles": bounds, "chosen": model.chosen}
         paths.append(folder / f"{i + 1}of{chunks}.npz")
-        save_parts(paths[-1], parts, lambda metadata=metadata: metadata)
+        refined = model.refined(container.probe_array)
+        arrays = {} if refined is None else {"probe": refined.probe}
+        save_parts(paths[-1], parts, lambda metadata=metadata: metadata, **arrays)
     return merge_chunks(paths[::-1])
 
 
@@ -78,6 +81,9 @@ def assert_same_object(result, whole):
     """The law of chunks: 1e-6 of the largest value where the weight exceeds a thousandth of its largest."""
     assert result.origin_px == whole.origin_px
     assert result.chosen == whole.chosen
+    assert (result.refined is None) == (whole.refined is None)
+    if whole.refined is not None:
+        np.testing.assert_array_equal(result.refined.probe, whole.refined.probe)
     heavy = whole.illumination > 1e-3 * whole.illumination.max()
     assert np.abs(result.object - whole.object)[heavy].max() <= 1e-6 * np.abs(whole.object).max()
 
@@ -95,7 +101,7 @@ def wholes(scan, models, tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize("name", ["pinn", "unrolled"])
+@pytest.mark.parametrize("name", ["pinn", "unrolled", "pinn with its own probe"])
 @pytest.mark.parametrize(("chunks", "batch_size"), [(2, 16), (7, 3), (23, 1), (100, 64)])
 def test_neither_chunks_nor_batches_show(scan, models, wholes, tmp_path, name, chunks, batch_size):
     tiles, whole = wholes(name)
@@ -115,9 +121,9 @@ def test_batches_of_inference_do_not_show_in_mini_batch_epochs(scan, unrolled):
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 1000])
-def test_in_one_process_the_object_is_that_of_the_rules(scan, pinn, wholes, tmp_path, chunk_size):
-    tiles, whole = wholes("pinn")
-    result = reconstruct_in_chunks(pinn[0], open_tiles(scan, tiles), tiles, chunk_size, 16, tmp_path)
+def test_in_one_process_the_object_is_that_of_the_rules(scan, models, wholes, tmp_path, chunk_size):
+    tiles, whole = wholes(name := "pinn with its own probe")
+    result = reconstruct_in_chunks(models[name], open_tiles(scan, tiles), tiles, chunk_size, 16, tmp_path)
     assert_same_object(result, whole)
     np.testing.assert_allclose(result.illumination, whole.illumination, rtol=1e-6)
     assert result.cpu_s > 0

@@ -7,13 +7,14 @@ import pytest
 
 from ptycho.data.knowledge import MAX_SHIFT_PX, Knowledge, open_known, save_knowledge
 from ptycho.data.npz import load_arrays, save_arrays
-from ptycho.data.object_files import Reconstruction, save_reconstruction
+from ptycho.data.object_files import Reconstruction, Refined, save_reconstruction
 from ptycho.data.scan import open_scan
 from ptycho.data.views import open_view
 from ptycho.physics.displacement import displaced, rms_px
 from ptycho.reporting.figures import save
 from ptycho.reporting.knowledge_figures import plot_knowledge
 from ptycho.scoring.evaluate import compare, score_method
+from ptycho.scoring.knowledge import probe_error
 from ptycho.scoring.region import Region
 from ptycho.workflow.files import ContractError
 from tests.conftest import view_of
@@ -53,6 +54,22 @@ def test_half_of_the_photons_take_half_of_what_is_known(scan):
     known = knowledge_of(scan, background=background).of(half)
     assert known.probe == pytest.approx(half.probe)
     assert known.detector.background == pytest.approx(0.5 * background)
+
+
+def test_a_probe_of_a_methods_own_is_scored_with_the_positions_that_it_was_told(scan, tmp_path):
+    told = replace(scan, xcoords=scan.xcoords + np.where(np.arange(len(scan)) % 2, 0.5, -0.5))
+    own = Reconstruction(
+        object=scan.object[:],
+        illumination=np.ones(scan.object.shape, np.float32),
+        origin_px=(0, 0),
+        refined=Refined(probe=scan.probe[:, ::-1]),
+    )
+    save_reconstruction(tmp_path / "object.npz", own, method="pinn")
+    region = Region(16, scan.object.shape[0] - 16, 16, scan.object.shape[1] - 16)
+    scores, _ = score_method(tmp_path / "object.npz", scan, view_of(scan), region, told)
+    assert scores["position_rms_px"] == pytest.approx(0.5, rel=0.01)
+    assert scores["probe_error"] == pytest.approx(probe_error(scan.probe[:, ::-1], scan.probe))
+    assert scores["probe_error"] > 0.01
 
 
 @pytest.mark.parametrize(

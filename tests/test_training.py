@@ -39,13 +39,14 @@ def trained(method, scan, folder=None, **changes):
     view, backup = view_of(scan), folder and Backup(folder, "key")
     run = TrainingRun(validation=view.of_role(VALIDATION), seed=7, backup=backup)
     model, history = train(method, open_groups(scan, view), TINY, replace(BRIEF, **changes), run)
-    return model.network, history
+    return model.network, history, model.probe
 
 
 def assert_same(first, second):
     for a, b in zip(first[0].get_weights(), second[0].get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert first[1].equals(second[1])
+    np.testing.assert_array_equal(first[2], second[2])  # None twice, if the probe is fixed
 
 
 def kill_in_the_third_round(monkeypatch, kill):
@@ -55,15 +56,17 @@ def kill_in_the_third_round(monkeypatch, kill):
     monkeypatch.setattr(Trainer, "validate", lambda self: kill() if len(saved) == 2 else validate(self))
 
 
-def test_an_interrupted_training_resumes_to_the_same_weights(small, tmp_path, monkeypatch, log):
+@pytest.mark.parametrize("probe", ["fixed", "trained"])
+def test_an_interrupted_training_resumes_to_the_same_weights_and_probe(small, tmp_path, monkeypatch, log, probe):
     with monkeypatch.context() as patch:
         kill_in_the_third_round(patch, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            trained("pinn", small, tmp_path / "backup")
-    resumed = trained("pinn", small, tmp_path / "backup")
+            trained("pinn", small, tmp_path / "backup", probe=probe)
+    resumed = trained("pinn", small, tmp_path / "backup", probe=probe)
     assert "resumes after round 2" in log.text
-    assert_same(resumed, trained("pinn", small))
+    assert_same(resumed, trained("pinn", small, probe=probe))
     assert len(resumed[1]) > 2
+    assert (resumed[2] is None) == (probe == "fixed")
 
 
 def in_a_process(code, *, wanted=0):
@@ -81,7 +84,7 @@ def train_and_save(scan, folder, out, kill=False):
     show_messages()
     if kill:
         kill_in_the_third_round(pytest.MonkeyPatch(), lambda: os.kill(os.getpid(), signal.SIGKILL))
-    network, history = trained("baseline", open_scan(scan), Path(folder))
+    network, history, _ = trained("baseline", open_scan(scan), Path(folder))
     np.savez(out, *network.get_weights(), history=history.to_numpy())
 
 
@@ -131,7 +134,7 @@ def test_early_stopping_keeps_the_best_weights(small, monkeypatch, log):
         return next(deviances)
 
     monkeypatch.setattr(Trainer, "validate", validate)
-    network, history = trained("pinn", small, steps=2 * ROUNDS)
+    network, history, _ = trained("pinn", small, steps=2 * ROUNDS)
     assert len(history) == 2 + PATIENCE  # the second is the best; three more
     assert "early stopping, no improvement in 3 rounds" in log.text
     assert any((a != b).any() for a, b in zip(weights[1], weights[-1], strict=True))
@@ -167,6 +170,8 @@ def test_a_learning_rate_that_explodes_stops_with_where_and_what_to_do(small):
     [
         ("magic", {}, "method 'magic'; wanted one of .*'pinn', 'baseline'"),
         ("pinn", {"loss": "mse"}, "loss 'mse'; wanted one of .*'poisson', 'mae'"),
+        ("pinn", {"probe": "free"}, "probe 'free'; wanted one of .*'fixed', 'trained'"),
+        ("pinn", {"probe": "trained", "loss": "mae"}, "probe 'trained' with loss 'mae'; wanted loss 'poisson'"),
         ("baseline", {}, "learns from the truth, but this container has none"),
     ],
 )

@@ -122,7 +122,9 @@ class Canvas:
         drop_pages(self.weight)
 
 
-def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], dict[str, Any]]) -> None:
+def save_parts(
+    path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], dict[str, Any]], **arrays: NDArray[Any]
+) -> None:
     """Write canvases to one NPZ, one at a time; it is complete or absent.
 
     Parameters
@@ -131,6 +133,8 @@ def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], di
         Each is written before the next is taken.
     metadata : callable
         Returns the metadata, JSON-serializable; called after the last part.
+    **arrays
+        What belongs to all of them, such as `probe`.
     """
     count = 0
 
@@ -141,6 +145,7 @@ def save_parts(path: StrPath, parts: Iterable[Canvas], metadata: Callable[[], di
             yield f"weight_{count}", canvas.weight
             yield f"origin_px_{count}", np.array(canvas.origin_px)
             count += 1
+        yield from arrays.items()
         yield "metadata", np.array(json.dumps({**metadata(), "parts": count}))
 
     save_arrays(path, members())

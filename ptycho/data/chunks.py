@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ptycho.data.canvas import merge, parts_of, read_metadata
-from ptycho.data.object_files import Reconstruction, check_outcome
+from ptycho.data.npz import Npz
+from ptycho.data.object_files import Reconstruction, Refined, check_outcome, check_probe
 from ptycho.workflow.damage import check_fields, is_of
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import file_digest, versions
@@ -26,7 +27,9 @@ def run_of(model: StrPath, tiling: StrPath, n_tiles: int) -> dict[str, Any]:
 def merge_chunks(
     paths: Iterable[StrPath], run: Mapping[str, Any] | None = None, folder: StrPath | None = None
 ) -> Reconstruction:
-    """Merge the chunk files of one run; what the method has chosen is that of the first chunk.
+    """Merge the chunk files of one run; what the method has chosen and refined is that of the first chunk.
+
+    They are the same in all: they belong to the model, not to a tile.
 
     Parameters
     ----------
@@ -57,9 +60,20 @@ def merge_chunks(
         object=canvas.mean(),
         illumination=canvas.weight,
         origin_px=canvas.origin_px,
+        refined=_read_refined(chunks[0][0]),
         cpu_s=sum(known) if len(known) == len(seconds) else None,
         chosen=chunks[0][1].get("chosen", {}),
     )
+
+
+def _read_refined(path: StrPath) -> Refined | None:
+    """Read the probe that was used in place of the scan's, if there is one in a chunk."""
+    with Npz(path) as file:
+        if "probe" not in file:
+            return None
+        probe = file.array("probe")
+    check_probe(path, probe)
+    return Refined(probe=probe)
 
 
 def _read_chunk_metadata(path: StrPath) -> dict[str, Any]:

@@ -240,12 +240,23 @@ def _check_object(
         "illumination": (illumination, "f", illumination.shape == obj.shape, "float, as large as the object"),
         "origin_px": (origin, "i", origin.shape == (2,) and are_pixels(origin), "two integers"),
     }
-    if probe is not None:
-        square = probe.ndim in (2, 3) and probe.shape[-1] == probe.shape[-2] > 0
-        wanted["probe"] = (probe, "c", square, "complex (modes, N, N)")
     for key, (array, kind, fits, text) in wanted.items():
         if array.dtype.kind != kind or not fits:
             raise ContractError(f"{path}: '{key}' is {array.dtype} with shape {array.shape}; wanted {text}")
+    if probe is not None:
+        check_probe(path, probe)
+
+
+def check_probe(path: StrPath, probe: NDArray[Any]) -> None:
+    """Refuse a refined probe of another type or shape than (modes, N, N) or (N, N) complex.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it is; the message names the file.
+    """
+    if probe.dtype.kind != "c" or probe.ndim not in (2, 3) or not probe.shape[-1] == probe.shape[-2] > 0:
+        raise ContractError(f"{path}: 'probe' is {probe.dtype} with shape {probe.shape}; wanted complex (modes, N, N)")
 
 
 def _read_positions(file: Npz) -> RefinedPositions | None:

@@ -18,6 +18,8 @@ from ptycho.workflow.provenance import CARD, array_digest, versions
 
 PROBE = "probe.npy"
 """Member of the archive with the probe of the training."""
+PROBE_TRAINED = "probe_trained"
+"""Key of a card: whether that probe was trained with the network, which is then used with no other."""
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 """Members that Keras writes: layers and their weights."""
 UNLOADABLE = "not a model that can be loaded"
@@ -35,7 +37,7 @@ def make_card(
     method : str
         Method that the network belongs to.
     probe : (..., N, N) complex
-        Illumination of the training [sqrt(photon)].
+        Illumination of the training, as it was at its end if it was trained [sqrt(photon)].
     n_pixels, channels : int
         N, side of a pattern, and C, patterns in a group.
     transmittance : float

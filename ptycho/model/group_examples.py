@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ptycho.loader import PtychoDataContainer
 from ptycho.model.networks import Estimator
+from ptycho.model.trained_probe import TrainedProbe
 from ptycho.model.unet import padded
 from ptycho.model.unet_training import Example, target_of
 from ptycho.reconstruction.counts import Counts, mean_transmittance_of
@@ -50,13 +51,23 @@ class GroupExamples:
     """What the network sees."""
     fit_fraction: float
     """Fraction of a group's photons that the network sees; the rest is predicted."""
+    probe: TrainedProbe | None = None
+    """Probe that is trained meanwhile; None: that of the container."""
+
+    @property
+    def _probe(self) -> NDArray[np.complexfloating]:
+        """Probe of this moment, of all photons."""
+        return self.container.probe_array if self.probe is None else self.probe.value
+
+    def _target(self, likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, NDArray[Any]]:
+        return target_of(likelihood, origin_px, free_probe=self.probe is not None)
 
     def _split(self, group: int, rng: np.random.Generator) -> tuple[Likelihood, Counts]:
         """Split a group's photons: return the likelihood of those that the network sees, and the rest."""
         counts = Counts.of_group(self.container, group)
         frames = np.rint(counts.frames(np.arange(len(counts)))).astype(np.int64)
         fit = rng.binomial(frames, self.fit_fraction)
-        seen = Likelihood(replace(counts, frames=fit.__getitem__), self.container.probe_array, self.fit_fraction)
+        seen = Likelihood(replace(counts, frames=fit.__getitem__), self._probe, self.fit_fraction)
         return seen, replace(counts, frames=(frames - fit).__getitem__)
 
     def _example(self, likelihood: Likelihood, target: dict[str, NDArray[Any]]) -> Example:
@@ -77,8 +88,8 @@ class GroupExamples:
         """
         likelihood, rest = self._split(group, rng)
         rest = rest if predicted is None else rest.select(predicted)
-        target = Likelihood(rest, self.container.probe_array, 1 - self.fit_fraction, cache_bytes=0)
-        return self._example(likelihood, target_of(target, likelihood.origin_px))
+        target = Likelihood(rest, self._probe, 1 - self.fit_fraction, cache_bytes=0)
+        return self._example(likelihood, self._target(target, likelihood.origin_px))
 
     def all_photons(self, group: int, rng: np.random.Generator) -> Example:
         """Make an example whose target is all of the group's photons, also those that the network sees.
@@ -88,8 +99,8 @@ class GroupExamples:
         parameters these are.
         """
         likelihood, _ = self._split(group, rng)
-        target = Likelihood(Counts.of_group(self.container, group), self.container.probe_array, cache_bytes=0)
-        return self._example(likelihood, target_of(target, likelihood.origin_px))
+        target = Likelihood(Counts.of_group(self.container, group), self._probe, cache_bytes=0)
+        return self._example(likelihood, self._target(target, likelihood.origin_px))
 
     def truth(self, group: int, rng: np.random.Generator) -> Example:
         """Make an example whose target is the true object, for `ptycho.model.losses.canvas_distance`.

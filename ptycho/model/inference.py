@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptycho.data.canvas import Canvas
-from ptycho.data.object_files import Reconstruction
+from ptycho.data.object_files import Reconstruction, Refined
 from ptycho.data.tiles import Tile, canvas_of
 from ptycho.loader import PtychoDataContainer
-from ptycho.model.card import load_network, read_card, read_probe
+from ptycho.model.card import PROBE_TRAINED, load_network, read_card, read_probe
 from ptycho.model.networks import CanvasModel, Estimator
 from ptycho.model.unrolled import UnrolledModel
 from ptycho.physics.forward import as_modes, blocks
@@ -35,6 +35,16 @@ class Model(Protocol):
         """Numbers that the method has chosen in training, for the reconstruction's `chosen`."""
         ...
 
+    def refined(self, probe: NDArray[np.complexfloating]) -> Refined | None:
+        """Return what the model uses in place of what is told of a scan; None: what is told.
+
+        Parameters
+        ----------
+        probe : (modes, N, N) complex
+            Illumination of the scan as it is told [sqrt(photon)].
+        """
+        ...
+
     def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
         """Reconstruct exposures on one canvas.
 
@@ -43,7 +53,7 @@ class Model(Protocol):
         counts : Counts
             Exposures to reconstruct: a group of any size.
         probe : (modes, N, N) complex
-            Known illumination [sqrt(photon)].
+            Illumination of the scan as it is told [sqrt(photon)].
 
         Raises
         ------
@@ -84,9 +94,18 @@ def load_model(path: StrPath, device: str = "auto", device_memory: float = MEMOR
             _check_probe(path, card, described)
             network = load_network(path)
             _check_network(path, network, described.n_features)
-            where = {"device": device, "device_memory": device_memory} if key == "schedule" else {}
-            return model(network, described, **where)
+            if key == "schedule":
+                return model(network, described, device=device, device_memory=device_memory)
+            return model(network, described, read_probe(path) if _probe_trained(path, card) else None)
     raise ContractError(f"{path}: a network of one pattern at a time (ptycho 0.2 or older): train it again")
+
+
+def _probe_trained(path: StrPath, card: dict[str, Any]) -> bool:
+    """Whether the probe beside a card was trained with the network, which is used with no other."""
+    if PROBE_TRAINED not in card:
+        return False
+    check_fields(card, f"{path}: its card", **{PROBE_TRAINED: bool})
+    return bool(card[PROBE_TRAINED])
 
 
 def _check_options(where: str, options: Schedule | Estimator) -> None:
@@ -125,7 +144,8 @@ def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: 
     """Return a warning if a probe is not that of a model's training; else None.
 
     A probe with another shape or other photons is not refused, since no probe is known exactly. The error of the object
-    is about that of the probe.
+    is about that of the probe. Where the model's probe was trained, it is used in place of the data's, and only the
+    photons are compared.
 
     What a detector sees of incoherent modes depends on their density matrix ρ = Σ P_m P_m* alone: any unitary mixture
     of them is the same probe (Thibault and Menzel, Nature 494, 68, 2013). So probes are compared by the fidelity of
@@ -154,7 +174,7 @@ def probe_warning(path: StrPath, probe: NDArray[np.complexfloating], tolerance: 
     products = np.einsum("mij,nij->mn", trained.conj(), probe)
     fidelity = float(np.linalg.norm(products, "nuc") / np.sqrt(max(trained_photons * photons, 1e-300)))
     differences = []
-    if 1 - fidelity > tolerance:
+    if 1 - fidelity > tolerance and not _probe_trained(path, read_card(path)):
         counts = f"{len(probe)} modes, not {len(trained)}, " if len(probe) != len(trained) else ""
         differences.append(f"another shape ({counts}correlation {fidelity:.3f})")
     if not abs(photons / max(trained_photons, 1e-300) - 1) <= tolerance:
@@ -228,6 +248,7 @@ def reconstruct_in_chunks(
         object=whole.mean(),
         illumination=whole.weight,
         origin_px=whole.origin_px,
+        refined=model.refined(container.probe_array),
         cpu_s=clock.seconds,
         chosen=model.chosen,
     )

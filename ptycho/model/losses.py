@@ -28,6 +28,21 @@ def pixel_deviance(counts: tf.Tensor, intensity: tf.Tensor, floor: float) -> tf.
     return 2 * (intensity - counts + counts * tf.math.log(tf.maximum(counts, floor) / intensity))
 
 
+def with_shifted_probes(probe: tf.Tensor, ramps: tf.Tensor, **target: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Shift a probe to exposures: return arguments of a loss, a differentiable function of the probe.
+
+    Parameters
+    ----------
+    probe : (modes, n, n) complex64
+        Probe, sample-centered [sqrt(photon)].
+    ramps : (m, 1, n, n) complex64
+        What multiplies its spectrum: the ramps of `Likelihood.ramps`, times the root of each exposure's flux.
+    **target
+        Other arguments of the loss.
+    """
+    return {**target, "probes": tf.signal.ifft2d(tf.signal.fft2d(probe) * ramps)}
+
+
 def canvas_deviance(
     canvas: tf.Tensor,
     top: tf.Tensor,

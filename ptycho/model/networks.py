@@ -11,9 +11,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.object_files import Reconstruction
+from ptycho.data.knowledge import photons_of
+from ptycho.data.object_files import Reconstruction, Refined
 from ptycho.model.layers import Blend
 from ptycho.model.unet import correct, unet_output
+from ptycho.physics.probes import scale_to
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.features import stack_features
 from ptycho.reconstruction.gradient_descent import gradient_descent
@@ -113,11 +115,17 @@ class CanvasModel:
     """Features to an object, see `build_network`."""
     estimator: Estimator
     """What the network sees."""
+    probe: NDArray[np.complex64] | None = None
+    """(modes, N, N) illumination that was trained with the network [sqrt(photon)]; None: that of the scan is known."""
 
     @property
     def chosen(self) -> dict[str, float]:
         """Nothing is chosen in training."""
         return {}
+
+    def refined(self, probe: NDArray[np.complexfloating]) -> Refined | None:
+        """Return the trained probe with the photons of a scan's, see `ptycho.model.inference.Model`."""
+        return None if self.probe is None else Refined(probe=scale_to(self.probe, photons_of(probe)))
 
     def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
         """Reconstruct exposures on one canvas, see `ptycho.model.inference.Model`.
@@ -131,12 +139,15 @@ class CanvasModel:
             raise ValueError(
                 f"patterns of {probe.shape[-1]} px; the network was trained on {self.estimator.n_pixels} px"
             )
-        clock, likelihood = CpuClock(), Likelihood(counts, probe)
+        refined = self.refined(probe)
+        used = probe if refined is None or refined.probe is None else refined.probe
+        clock, likelihood = CpuClock(), Likelihood(counts, used)
         flat = np.full(likelihood.shape, self.estimator.transmittance, np.complex64)
         obj = correct(self.network, flat, self.estimator.features(likelihood))
         return Reconstruction(
             object=obj,
             illumination=likelihood.illumination(),
             origin_px=likelihood.origin_px,
+            refined=refined,
             cpu_s=clock.seconds,
         )

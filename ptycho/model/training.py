@@ -8,6 +8,7 @@ the distance to the truth.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -22,12 +23,16 @@ from ptycho.model.early_stopping import TrainingError, split_groups
 from ptycho.model.group_examples import GroupExamples, transmittance_of
 from ptycho.model.losses import canvas_amplitude_error, canvas_deviance, canvas_distance
 from ptycho.model.networks import METHODS, CanvasModel, Estimator, NetworkOptions, build_network
+from ptycho.model.trained_probe import TrainedProbe
 from ptycho.model.unet_training import Example, Trainer, TrainingSet, UNetOptions
+from ptycho.reconstruction.counts import Counts
 
 LOSSES: dict[str, Callable[..., tf.Tensor]] = {"poisson": canvas_deviance, "mae": canvas_amplitude_error}
 """Losses of the PINN."""
 TARGETS = {"unseen": "photons", "all": "all_photons"}
 """Photons of a group that the PINN predicts -> method of `GroupExamples` that makes examples of them."""
+PROBES = ("fixed", "trained")
+"""Whether the PINN takes the probe for known, or moves it with its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,8 @@ class TrainingOptions:
     """Loss of the PINN, one of `LOSSES`."""
     target: str = "unseen"
     """Photons that the PINN predicts, one of `TARGETS`."""
+    probe: str = "fixed"
+    """Probe of the PINN, one of `PROBES`."""
     exposures: int | None = None
     """Exposures to train on, validation included, see `groups_within`; None: all."""
 
@@ -82,7 +89,11 @@ def groups_within(container: PtychoDataContainer, exposures: int | None) -> NDAr
 
 
 def _training_set(
-    method: str, examples: GroupExamples, groups: NDArray[np.int64], validation: list[Example], options: TrainingOptions
+    method: str,
+    examples: GroupExamples,
+    groups: NDArray[np.int64],
+    validation: Callable[[], list[Example]],
+    options: TrainingOptions,
 ) -> TrainingSet:
     make, loss = getattr(examples, TARGETS[options.target]), LOSSES[options.loss]
     if method == "baseline":
@@ -91,17 +102,34 @@ def _training_set(
     def draw(rng: np.random.Generator) -> Example:
         return make(int(groups[rng.integers(len(groups))]), rng)
 
-    return TrainingSet(draw=draw, count=len(groups), validation=validation, loss=loss)
+    return TrainingSet(draw=draw, count=len(groups), validation=validation, loss=loss, probe=examples.probe)
 
 
 def _validation(
     examples: GroupExamples, groups: NDArray[np.int64], validation: NDArray[np.int64], seed: int
 ) -> list[Example]:
-    """Make one example of each validation group, in which its validation exposures are predicted."""
+    """Make one example of each validation group, in which its validation exposures are predicted.
+
+    The photons are split in the same way in every call.
+    """
     rng, members = np.random.default_rng([seed, 1]), examples.container.members
     return [
         examples.photons(group, rng, np.flatnonzero(np.isin(members(group), validation))) for group in groups.tolist()
     ]
+
+
+def _check(method: str, container: PtychoDataContainer, training: TrainingOptions) -> None:
+    """Refuse what cannot be trained, see `train`."""
+    known = {"loss": tuple(LOSSES), "target": tuple(TARGETS), "probe": PROBES}
+    if method not in METHODS:
+        raise TrainingError(f"method '{method}'; wanted one of {METHODS}")
+    for name, values in known.items():
+        if (value := getattr(training, name)) not in values:
+            raise TrainingError(f"{name} '{value}'; wanted one of {values}")
+    if (training.probe, training.loss) == ("trained", "mae"):
+        raise TrainingError("probe 'trained' with loss 'mae'; wanted loss 'poisson', the one that moves a probe")
+    if method == "baseline" and container.YY_full is None:
+        raise TrainingError("the Baseline learns from the truth, but this container has none (YY_full is None)")
 
 
 def train(
@@ -129,26 +157,20 @@ def train(
     Returns
     -------
     model : CanvasModel
-        Network with the weights of the lowest validation deviance, and the estimate that it sees.
+        Network with the weights of the lowest validation deviance, the estimate that it sees, and the probe that
+        belongs to them, if that was trained.
     history : DataFrame
         epoch (passes over the groups), loss, validation_deviance, learning_rate; one row per round.
 
     Raises
     ------
     TrainingError
-        If the method, its loss or target is unknown, there is no group to train or to validate on, or the Baseline
-        finds no truth.
+        If the method, its loss, target or probe is unknown, a probe is to be trained with another loss than the
+        likelihood, there is no group to train or to validate on, or the Baseline finds no truth.
     ValueError
         If counts or the loss are not finite.
     """
-    if method not in METHODS:
-        raise TrainingError(f"method '{method}'; wanted one of {METHODS}")
-    if training.loss not in LOSSES:
-        raise TrainingError(f"loss '{training.loss}'; wanted one of {tuple(LOSSES)}")
-    if training.target not in TARGETS:
-        raise TrainingError(f"target '{training.target}'; wanted one of {tuple(TARGETS)}")
-    if method == "baseline" and container.YY_full is None:
-        raise TrainingError("the Baseline learns from the truth, but this container has none (YY_full is None)")
+    _check(method, container, training)
     keras.utils.set_random_seed(run.seed)
     within = groups_within(container, training.exposures)
     groups, validation_groups = (within[part] for part in split_groups(container.nn_indices[within], run.validation))
@@ -157,10 +179,20 @@ def train(
         transmittance=transmittance_of(container, groups),
         n_pixels=container.n_pixels,
     )
-    examples = GroupExamples(container=container, estimator=estimator, fit_fraction=training.fit_fraction)
-    validation = _validation(examples, validation_groups, run.validation, run.seed)
+    probe = None
+    if method == "pinn" and training.probe == "trained":
+        probe = TrainedProbe(
+            container.probe_array,
+            fraction=1 - training.fit_fraction if training.target == "unseen" else 1.0,
+            transmittance=estimator.transmittance,
+            exposures=container.channels,
+            n_valid=Counts.of_group(container, 0).detector.n_valid(container.n_pixels),
+        )
+    examples = GroupExamples(container=container, estimator=estimator, fit_fraction=training.fit_fraction, probe=probe)
+    validation = partial(_validation, examples, validation_groups, run.validation, run.seed)
     built = build_network(estimator, network.filters)
     options = UNetOptions(filters=network.filters, steps=training.steps, learning_rate=training.learning_rate)
     training_set = _training_set(method, examples, groups, validation, training)
     trainer = Trainer(built, training_set, options, [run.seed, 0])
-    return CanvasModel(built, estimator), trainer.resume(method, run.backup)
+    history = trainer.resume(method, run.backup)
+    return CanvasModel(built, estimator, None if probe is None else probe.value), history

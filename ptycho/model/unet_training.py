@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ptycho.model.checkpoints import Backup, State, assign, values_of
 from ptycho.model.early_stopping import Patience
-from ptycho.model.losses import canvas_deviance
+from ptycho.model.losses import canvas_deviance, with_shifted_probes
 from ptycho.model.optimizer import FusedAdam, cosine_rate
+from ptycho.model.trained_probe import TrainedProbe
 from ptycho.model.unet import padded
 from ptycho.reconstruction.likelihood import Likelihood
 
@@ -56,7 +57,8 @@ class Example:
     features: NDArray[np.float32]
     """(H, W, K) input of the network."""
     target: dict[str, NDArray[Any]]
-    """Arguments of the loss after the canvas; of `canvas_deviance`: photons that the network does not see."""
+    """Arguments of the loss after the canvas; of `canvas_deviance`: photons that the network does not see. Where the
+    probe is trained, `probe` and `ramps` in place of `probes`, see `ptycho.model.losses.with_shifted_probes`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +69,13 @@ class TrainingSet:
     """Returns the example of a step; all that is random in it comes from the generator."""
     count: int
     """Examples in a pass, for the history's `epoch`."""
-    validation: list[Example]
-    """Their `canvas_deviance` decides which weights are kept."""
+    validation: Callable[[], list[Example]]
+    """Returns the examples whose `canvas_deviance` decides which weights are kept: the same ones whenever it is called,
+    but for a probe that has been trained meanwhile."""
     loss: Callable[..., tf.Tensor]
     """Takes a corrected canvas, (H, W) complex64, and an example's target; returns the loss of a step."""
+    probe: TrainedProbe | None = None
+    """Probe of the examples, if it is trained with the network."""
 
     @classmethod
     def of(cls, examples: list[Example], validation: list[Example]) -> "TrainingSet":
@@ -78,12 +83,14 @@ class TrainingSet:
         return cls(
             draw=lambda rng: examples[rng.integers(len(examples))],
             count=len(examples),
-            validation=validation,
+            validation=lambda: validation,
             loss=canvas_deviance,
         )
 
 
-def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, NDArray[Any]]:
+def target_of(
+    likelihood: Likelihood, origin_px: tuple[int, int], *, free_probe: bool = False
+) -> dict[str, NDArray[Any]]:
     """Return all exposures as one batch: `canvas_deviance`'s arguments after the canvas.
 
     Parameters
@@ -92,19 +99,28 @@ def target_of(likelihood: Likelihood, origin_px: tuple[int, int]) -> dict[str, N
         Likelihood of the exposures.
     origin_px : (int, int)
         Row and column of the canvas's first pixel in the object plane.
+    free_probe : bool
+        Whether the loss is to be differentiable in the probe.
 
     Returns
     -------
     dict
-        top, left, frames and probes; detector, if it has bad pixels or a background.
+        top, left, frames and probes; detector, if it has bad pixels or a background. With a free probe, probe and ramps
+        in place of probes.
     """
     blocks = [likelihood.block(part) for part in likelihood.counts.parts]
+    probes = {"probes": np.concatenate([probes for _, probes in blocks])}
+    if free_probe:
+        down, across = likelihood.ramps(slice(None))
+        scale = likelihood.counts.detector.exposure_scale
+        flux = np.float32(1) if scale is None else np.sqrt(scale, dtype=np.float32)[:, None, None, None]
+        probes = {"probe": likelihood.probe, "ramps": down * across * flux}
     return {
         **({} if likelihood.detector is None else {"detector": likelihood.detector}),
         "top": (likelihood.top - origin_px[0]).astype(np.int32),
         "left": (likelihood.left - origin_px[1]).astype(np.int32),
         "frames": np.concatenate([frames for frames, _ in blocks]),
-        "probes": np.concatenate([probes for _, probes in blocks]),
+        **probes,
     }
 
 
@@ -117,7 +133,7 @@ def _augmented(network: keras.Model, features: tf.Tensor, turn: tf.Tensor, mirro
 
 
 class Trainer:
-    """Training of a U-Net on examples; the weights with the lowest validation deviance are kept.
+    """Training of a U-Net on examples, and of their probe; those with the lowest validation deviance are kept.
 
     Parameters
     ----------
@@ -134,11 +150,13 @@ class Trainer:
 
     def __init__(self, network: keras.Model, training_set: TrainingSet, options: UNetOptions, seed: list[int]):
         self.network, self.examples, self.options, self.seed = network, training_set, options, seed
-        self.validation = [_tensors(example) for example in training_set.validation]
+        self.probe = training_set.probe
+        self.validation = [_tensors(example) for example in training_set.validation()]
         self.optimizer = FusedAdam(options.learning_rate, clipnorm=1.0)
         self.optimizer.build(network.trainable_variables)
         self.rows: list[dict[str, Any]] = []
         self.weights: list[NDArray[Any]] = []
+        self.best_probe: list[NDArray[Any]] = []
         self.patience = Patience(early_stopping_patience=PATIENCE)
         # one graph for canvases of all sizes
         example = tf.nest.map_structure(_any_size, _tensors(training_set.draw(np.random.default_rng(seed))))
@@ -148,7 +166,10 @@ class Trainer:
 
     def _make_deviance(self, start: tf.Tensor, features: tf.Tensor, target: dict[str, tf.Tensor]) -> tf.Tensor:
         upright = tf.constant(0), tf.constant(False)
-        return canvas_deviance(start + _augmented(self.network, features, *upright), **target)
+        return canvas_deviance(start + _augmented(self.network, features, *upright), **self._with_probes(target))
+
+    def _with_probes(self, target: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return target if self.probe is None else with_shifted_probes(**target)
 
     def _make_step(
         self,
@@ -157,15 +178,21 @@ class Trainer:
         target: dict[str, tf.Tensor],
         turn: tf.Tensor,
         mirror: tf.Tensor,
-    ) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Move the weights; return the loss, and its gradient in the probe if that is trained."""
+        weights, probe = self.network.trainable_variables, [] if self.probe is None else [target["probe"]]
         with tf.GradientTape() as tape:
-            loss = self.examples.loss(start + _augmented(self.network, features, turn, mirror), **target)
-        weights = self.network.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
-        return loss
+            tape.watch(probe)
+            canvas = start + _augmented(self.network, features, turn, mirror)
+            loss = self.examples.loss(canvas, **self._with_probes(target))
+        gradients = tape.gradient(loss, [*weights, *probe])
+        self.optimizer.apply_gradients(zip(gradients[: len(weights)], weights, strict=True))
+        return loss, gradients[len(weights) :]
 
     def validate(self) -> float:
-        """Return the mean deviance of the validation examples."""
+        """Return the mean deviance of the validation examples, with the probe of this moment."""
+        if self.probe is not None:
+            self.validation = [_tensors(example) for example in self.examples.validation()]
         return float(np.mean([self._deviance(*example) for example in self.validation]))
 
     def run(self, label: str, save: Callable[[], None] = lambda: None) -> pd.DataFrame:
@@ -199,6 +226,8 @@ class Trainer:
             numbers = f"loss {row['loss']:.5g}  validation {row['validation_deviance']:.5g}  {remaining:.0f} s left"
             _logger.info("%s: round %d/%d  %s", label, number + 1, ROUNDS, numbers)
         assign(self.network.weights, self.weights)
+        if self.probe is not None:
+            self.probe.restore(self.best_probe)
         return pd.DataFrame(self.rows)
 
     def resume(self, label: str, backup: Backup | None) -> pd.DataFrame:
@@ -225,7 +254,10 @@ class Trainer:
             self.optimizer.learning_rate = rate
             example = _tensors(self.examples.draw(rng))
             turn, mirror = tf.constant(int(rng.integers(4))), tf.constant(bool(rng.integers(2)))
-            losses.append(self._step(*example, turn, mirror))
+            step_loss, gradients = self._step(*example, turn, mirror)
+            losses.append(step_loss)
+            if self.probe is not None:
+                self.probe.step(np.asarray(gradients[0]), rate / self.options.learning_rate)
         loss, deviance = float(np.mean(losses)), self.validate()
         if not np.isfinite([loss, deviance]).all():
             raise ValueError(
@@ -234,6 +266,7 @@ class Trainer:
             )
         if self.patience.better(deviance):
             self.weights = values_of(self.network.weights)
+            self.best_probe = [] if self.probe is None else self.probe.state()
         epoch = (number + 1) * steps / self.examples.count
         self.rows.append({"epoch": epoch, "loss": loss, "validation_deviance": deviance, "learning_rate": rate})
         return self.rows[-1]
@@ -242,12 +275,16 @@ class Trainer:
         """Return facts and arrays for a backup."""
         facts = {"rows": self.rows, "patience": self.patience.state()}
         weights, optimizer = values_of(self.network.weights), values_of(self.optimizer.variables)
-        return facts, {"weights": weights, "optimizer": optimizer, "best": self.weights}
+        probe = [] if self.probe is None else self.probe.state()
+        best = {"best": self.weights, "best_probe": self.best_probe}
+        return facts, {"weights": weights, "optimizer": optimizer, "probe": probe, **best}
 
     def restore(self, facts: dict[str, Any], arrays: dict[str, list[Any]]) -> None:
         """Continue from a state."""
         self.rows, self.patience = facts["rows"], Patience(**facts["patience"])
-        self.weights = arrays["best"]
+        self.weights, self.best_probe = arrays["best"], arrays["best_probe"]
+        if self.probe is not None:
+            self.probe.restore(arrays["probe"])
         assign(self.network.weights, arrays["weights"])
         assign(self.optimizer.variables, arrays["optimizer"])
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ptycho.data.object_files import Reconstruction
+from ptycho.data.object_files import Reconstruction, Refined
 from ptycho.data.tiles import cut_tiles, fullest
 from ptycho.model.checkpoints import Backup
 from ptycho.model.unet import build_unet, correct
@@ -82,6 +82,10 @@ class UnrolledModel:
     def chosen(self) -> dict[str, float]:
         """Weight of the prior."""
         return {"tv_weight": self.schedule.tv_weight}
+
+    def refined(self, probe: NDArray[np.complexfloating]) -> Refined | None:
+        """Nothing is refined: return None."""
+        return None
 
     def reconstruct(self, counts: Counts, probe: NDArray[np.complexfloating]) -> Reconstruction:
         """Reconstruct exposures on one canvas, see `ptycho.model.inference.Model`; `chosen` has `tv_weight`.

@@ -143,12 +143,16 @@ class Likelihood(CountsOnCanvas):
         frames, probes = self._block(part)
         return frames, probes
 
+    def ramps(self, part: slice) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """Return what shifts the spectrum of the probe to exposures: (m, 1, N, 1) and (m, 1, 1, N), on the host."""
+        rest_y, rest_x = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
+        down, across = shift_ramps(rest_y, rest_x, self.n_pixels)
+        return down.astype(np.complex64)[:, None], across.astype(np.complex64)[:, None]
+
     def _prepared(self, frames: Array, part: slice) -> Block:
         """Return counts and shifted probes of a block, see `block`, from counts with zero frequency at [N/2, N/2]."""
         device, (frames,) = self.device, super()._prepared(frames, part)
-        rest_y, rest_x = (split_position(axis[part])[1] for axis in (self.counts.ycoords, self.counts.xcoords))
-        ramps = shift_ramps(rest_y, rest_x, self.n_pixels)
-        down, across = (device.to_device(ramp.astype(np.complex64)[:, None]) for ramp in ramps)
+        down, across = (device.to_device(ramp) for ramp in self.ramps(part))
         probes = device.fft.ifft2(self._spectrum * (down * across))
         if (scale := self.counts.detector.exposure_scale) is not None:
             probes *= device.to_device(np.sqrt(scale[part]).astype(np.float32))[:, None, None, None]

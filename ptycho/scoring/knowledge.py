@@ -53,7 +53,7 @@ def probe_error(probe: NDArray[np.complexfloating], truth: NDArray[np.complexflo
 
 
 def known_by(result: Reconstruction, scan: Scan) -> Scan | None:
-    """Return the scan with what a method has refined by itself; None if it has refined nothing."""
+    """Return a scan, as it was told, with what a method has refined by itself; None if it has refined nothing."""
     if result.refined is None:
         return None
     known = scan if result.refined.probe is None else replace(scan, probe=as_modes(result.refined.probe))

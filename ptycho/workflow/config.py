@@ -195,6 +195,8 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
     smallest, largest = config["tv"]["lambda_min"], config["tv"]["lambda_max"]
     if smallest > largest:
         problems.append(f"tv.lambda_min: {smallest} is more than tv.lambda_max, {largest}")
+    if config["training"]["probe"] == "trained" and config["training"]["loss"] == "mae":
+        problems.append("training.probe: trained, with training.loss mae; wanted poisson, the loss that moves a probe")
     source = config["source"]
     if source["kind"] == "measured" and "objects" in config:
         problems.append("objects: a measured scan has one object, its own; remove this key")
