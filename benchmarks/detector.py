@@ -45,22 +45,23 @@ DETECTORS: dict[str, tuple[dict[str, Any], bool]] = {
 SCORES = ("ssim_amplitude", "ssim_phase", "error", "heldout_deviance", "cpu_s")
 
 
-def make_scan(path: Path, config: dict[str, Any], options: argparse.Namespace, name: str) -> Scan:
-    """Simulate the test split with a detector, as the study does."""
+def make_scan(path: Path, config: dict[str, Any], options: argparse.Namespace, name: str, split: str = "test") -> Scan:
+    """Simulate a split with a detector, as the study does."""
     source, (what, known) = config["source"], DETECTORS[name]
     rng_object, rng_scan, rng_detector = np.random.default_rng(source["seed"]).spawn(3)
     probe = study_probe(64, options.dose)
     raster = RasterOptions(**source["raster"])
     x, y, shape = raster_positions(raster, 64, 64, rng_scan)
-    test = np.arange(raster.columns * raster.train_rows, len(x))
-    obj, at = simulate_object(source["object"]["kind"], shape, rng_object), (x[test], y[test])
-    detector = simulate_detector(DetectorOptions(**what), 64, len(x), rng_detector).select(test)
+    first = raster.columns * raster.train_rows
+    chosen = np.arange(first, len(x)) if split == "test" else np.arange(first)
+    obj, at = simulate_object(source["object"]["kind"], shape, rng_object), (x[chosen], y[chosen])
+    detector = simulate_detector(DetectorOptions(**what), 64, len(x), rng_detector).select(chosen)
     if not known and detector.readout is not None:
         detector = replace(detector, readout=np.minimum(detector.readout, 0))
     fields = {"xcoords": at[0], "ycoords": at[1], "probeGuess": probe, "objectGuess": obj}
     fields |= (detector.detector if known else PERFECT).arrays()
-    with ScanWriter(path, len(test), 64, **fields, metadata={"dose": options.dose}) as scan:
-        noise = np.random.default_rng([options.seed, options.dose, 1])
+    with ScanWriter(path, len(chosen), 64, **fields, metadata={"dose": options.dose}) as scan:
+        noise = np.random.default_rng([options.seed, options.dose, int(split == "test")])
         for frames in simulate_scan(obj, probe, at, noise, detector=detector):
             scan.write(frames)
     return open_scan(path)

@@ -61,7 +61,7 @@ class Steps:
         training_set = TrainingSet(
             draw=self.draw,
             count=len(container),
-            validation=[examples.photons(0, self.rng)],
+            validation=lambda: [examples.photons(0, self.rng)],
             loss=canvas_deviance if method == "pinn" else canvas_distance,
         )
         unet = UNetOptions(filters=options.filters, steps=100, learning_rate=1e-3)
