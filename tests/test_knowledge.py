@@ -62,13 +62,13 @@ def test_a_probe_of_a_methods_own_is_scored_with_the_positions_that_it_was_told(
         object=scan.object[:],
         illumination=np.ones(scan.object.shape, np.float32),
         origin_px=(0, 0),
-        refined=Refined(probe=scan.probe[:, ::-1]),
+        refined=Refined(probe=scan.probe.conj()),
     )
     save_reconstruction(tmp_path / "object.npz", own, method="pinn")
     region = Region(16, scan.object.shape[0] - 16, 16, scan.object.shape[1] - 16)
     scores, _ = score_method(tmp_path / "object.npz", scan, view_of(scan), region, told)
     assert scores["position_rms_px"] == pytest.approx(0.5, rel=0.01)
-    assert scores["probe_error"] == pytest.approx(probe_error(scan.probe[:, ::-1], scan.probe))
+    assert scores["probe_error"] == pytest.approx(probe_error(scan.probe.conj(), scan.probe))
     assert scores["probe_error"] > 0.01
 
 
