@@ -40,7 +40,7 @@ DROPPED = {
     "inference.tile_chunks": "`inference.chunks` applies to every trained network",
     "network.amplitude_max": "the transmittance that a network can return has no limit",
     "training.batch_size": "a step of Adam is one group",
-    "training.trainable_probe": "the probe of the scan is used as it is",
+    "training.trainable_probe": "`training.probe: trained` moves the probe with the weights, fixed does not",
     **dict.fromkeys(
         ("training.halve_after", "training.lr_patience", "training.patience", "training.early_stopping_patience"),
         "a training has ten rounds; it stops after three without a lower validation deviance",
