@@ -16,7 +16,7 @@ from ptycho.model.card import read_probe
 from ptycho.model.group_examples import GroupExamples
 from ptycho.model.losses import canvas_deviance, with_shifted_probes
 from ptycho.model.networks import CanvasModel, Estimator, NetworkOptions, build_network
-from ptycho.model.trained_probe import PIXEL_NOISE, TrainedProbe
+from ptycho.model.trained_probe import TrainedProbe
 from ptycho.model.training import TrainingOptions, TrainingRun, train
 from ptycho.model.unet_training import ROUNDS, Trainer, target_of
 from ptycho.physics.probes import scale_to, zone_plate_probe
@@ -90,10 +90,9 @@ def test_the_gradient_in_the_probe_is_that_of_the_likelihood(small):
 def test_a_step_is_one_of_newtons_along_a_pixel_and_keeps_the_photons(small, monkeypatch):
     """A quadratic loss with the curvature of the deviance, 4 t² f per valid pixel, is at its minimum after one step."""
     monkeypatch.setattr("ptycho.model.trained_probe.PIXEL_STEP", 1.0)
-    monkeypatch.setattr("ptycho.model.trained_probe.PIXEL_NOISE", np.inf)
     monkeypatch.setattr("ptycho.model.trained_probe.ABERRATION_STEP", 0.0)
     fraction, transmittance, n_valid = 0.2, 0.7, N * N - 40
-    probe = TrainedProbe(small.probe, fraction=fraction, transmittance=transmittance, exposures=4, n_valid=n_valid)
+    probe = TrainedProbe(small.probe, fraction=fraction, transmittance=transmittance, n_valid=n_valid)
     real, imaginary = 0.05 * np.random.default_rng(1).normal(size=(2, *small.probe.shape))
     wanted = scale_to(small.probe + real + 1j * imaginary, np.sum(np.abs(small.probe) ** 2))
     gradient = 4 * transmittance**2 / n_valid * np.sqrt(fraction) * (probe.value - wanted)
@@ -103,23 +102,8 @@ def test_a_step_is_one_of_newtons_along_a_pixel_and_keeps_the_photons(small, mon
     assert np.sum(np.abs(probe.value) ** 2) == pytest.approx(np.sum(np.abs(small.probe) ** 2), rel=1e-5)
 
 
-def test_shot_noise_moves_pixels_by_no_more_than_is_allowed(small, monkeypatch):
-    """Half the deviance is a quadratic whose gradient has the noise of its Fisher information; the rate stays."""
-    monkeypatch.setattr("ptycho.model.trained_probe.ABERRATION_STEP", 0.0)
-    exposures, fraction, transmittance = 4, 0.2, 0.8
-    start = (small.probe / 10).astype(np.complex64)
-    probe = TrainedProbe(start, fraction=fraction, transmittance=transmittance, exposures=exposures, n_valid=N * N)
-    rng, curvature = np.random.default_rng(3), 2 * exposures * fraction * transmittance**2
-    for _ in range(600):
-        real, imaginary = np.sqrt(curvature) * rng.normal(size=(2, *start.shape))
-        gradient = curvature * (probe.value - start) + real + 1j * imaginary
-        probe.step(2 * gradient / (exposures * N * N) / np.sqrt(fraction), 1.0)
-    moved = 1 - np.abs(np.vdot(start, probe.value)) / np.linalg.norm(start) / np.linalg.norm(probe.value)
-    assert moved == pytest.approx(PIXEL_NOISE, rel=0.3)
-
-
 def test_a_probe_comes_back_from_its_state_to_the_bit(small):
-    options, rng = {"fraction": 0.2, "transmittance": 0.8, "exposures": 4, "n_valid": N * N}, np.random.default_rng(0)
+    options, rng = {"fraction": 0.2, "transmittance": 0.8, "n_valid": N * N}, np.random.default_rng(0)
     gradients = (1e-4 * rng.normal(size=(4, MODES, N, N))).astype(np.complex64)
     first, second = (TrainedProbe(small.probe, **options) for _ in range(2))
     np.testing.assert_array_equal(first.value, second.value)
@@ -136,7 +120,7 @@ def test_a_probe_comes_back_from_its_state_to_the_bit(small):
 
 def test_examples_are_made_with_the_probe_of_the_moment(small):
     container = open_groups(small, view_of(small))
-    probe = TrainedProbe(small.probe, fraction=0.2, transmittance=0.8, exposures=4, n_valid=N * N)
+    probe = TrainedProbe(small.probe, fraction=0.2, transmittance=0.8, n_valid=N * N)
     estimator = Estimator(physics_iterations=2, transmittance=0.8, n_pixels=N)
     examples = GroupExamples(container=container, estimator=estimator, fit_fraction=0.8, probe=probe)
     before = examples.photons(0, np.random.default_rng(5))

@@ -14,8 +14,6 @@ from ptycho.reconstruction.probe_variables import ProbeVariables
 
 ABERRATION_STEP, PIXEL_STEP = 0.1, 0.02
 """First step of aberrations and of pixels, in units of Newton's with a known object; they fall as Adam's rate does."""
-PIXEL_NOISE = 2.0e-3
-"""Largest 1 - |⟨P, Q⟩| that shot noise may cause in the pixels at a constant rate: few photons, short steps."""
 MOMENTUM = 0.9
 """Fraction of the last change that a step repeats."""
 
@@ -24,8 +22,7 @@ class TrainedProbe:
     """A probe that follows the gradients of a loss.
 
     Steps are divided by the curvature of the Poisson deviance at its minimum, which is the same for all variables, so
-    that pixels of which nothing is known do not move more than the others, as they do with Adam. An aberration is
-    one number that all photons determine; the pixels are many, and long steps would fill them with shot noise.
+    that pixels of which nothing is known do not move more than the others, as they do with Adam.
 
     Parameters
     ----------
@@ -35,29 +32,16 @@ class TrainedProbe:
         Fraction of its photons in what is predicted: that of the probe in the gradients.
     transmittance : float
         Mean amplitude transmittance of the object.
-    exposures : int
-        Exposures of an example.
     n_valid : int
         Valid pixels of a pattern.
     """
 
-    def __init__(
-        self,
-        known: NDArray[np.complexfloating],
-        *,
-        fraction: float,
-        transmittance: float,
-        exposures: int,
-        n_valid: int,
-    ):
+    def __init__(self, known: NDArray[np.complexfloating], *, fraction: float, transmittance: float, n_valid: int):
         self._variables, self._root = ProbeVariables(as_modes(known).astype(np.complex64)), np.sqrt(fraction)
         # with a known object, half the deviance of an exposure has the curvature 2 |O|² along each pixel
-        curvature = 2 * exposures * fraction * transmittance**2
-        noise = self._variables.shape[0] * n_valid / (curvature * self._variables.power)  # of a whole Newton step
-        pixel_step = min(PIXEL_STEP, 2 * (1 - MOMENTUM) * PIXEL_NOISE / noise)
-        scale = np.full(self._variables.size, pixel_step)
+        scale = np.full(self._variables.size, PIXEL_STEP)
         scale[: self._variables.n_phases] = ABERRATION_STEP
-        self._scale = scale * exposures * n_valid / (2 * curvature)
+        self._scale = scale * n_valid / (4 * fraction * transmittance**2)
         self._z = np.zeros(self._variables.size)
         self._velocity = np.zeros_like(self._z)
         self.value, self._adjoint = self._variables(self._z)

@@ -185,7 +185,6 @@ def train(
             container.probe_array,
             fraction=1 - training.fit_fraction if training.target == "unseen" else 1.0,
             transmittance=estimator.transmittance,
-            exposures=container.channels,
             n_valid=Counts.of_group(container, 0).detector.n_valid(container.n_pixels),
         )
     examples = GroupExamples(container=container, estimator=estimator, fit_fraction=training.fit_fraction, probe=probe)
