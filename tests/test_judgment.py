@@ -12,7 +12,8 @@ from PIL import Image
 
 from ptycho.cli.main import main
 from ptycho.data.lazy import MaskedFrames
-from ptycho.data.object_files import Reconstruction, Refined, RefinedPositions, save_reconstruction
+from ptycho.data.object_files import Reconstruction, Refined, save_reconstruction
+from ptycho.data.refined_positions import RefinedPositions
 from ptycho.data.selection import parse_exposures
 from ptycho.data.views import HOLDOUT, save_view
 from ptycho.formats.reconstructions import read_candidate
@@ -33,8 +34,7 @@ def in_folder(tmp_path, monkeypatch):
 
 def write_product(path, scan, *, center, order=None, probe=None):
     """A ptychodus product of the truth as its format says: positions in meters about the center of the object."""
-    obj = scan.object[...]
-    order = np.arange(len(scan)) if order is None else order
+    order, obj = np.arange(len(scan)) if order is None else order, scan.object[...]
     height, width = obj.shape
     with h5py.File(path, "w") as file:
         file["object"] = obj[None]

@@ -1,10 +1,7 @@
 """A small measured study with two incoherent modes, from scan to tables; and which scripts the tests execute."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -24,7 +21,7 @@ from ptycho.scoring.knowledge import known_by
 from ptycho.scoring.metrics import error
 from ptycho.scoring.registration import align
 from tests.conftest import write_scan
-from tests.network import record_of, unshare, watched
+from tests.network import record_of, unshare
 from tests.workflow import ROOT, offline
 
 DOSE = 4000
@@ -289,20 +286,3 @@ def test_studies_run_without_a_network(study, every_method, measured):
         routes = [entry["routes"] for entry in record_of(folder) if "routes" in entry]
         assert routes
         assert not any(routes)
-
-
-def test_what_uses_a_socket_is_recorded(tmp_path):
-    """By all that Python offers for it; nothing leaves the machine."""
-    code = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0)); "
-    code += "s.sendto(b'', s.getsockname()); socket.create_connection(('127.0.0.1', 9), 1)"
-    environment = os.environ | watched(tmp_path)
-    assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode
-    asked = [re.sub(r"\d+\)", "…)", entry.get("asked", "")) for entry in record_of(tmp_path)]
-    of_sockets = [f"socket.{what} ('127.0.0.1', …)" for what in ("bind", "sendto", "connect")]
-    assert asked == ["", *of_sockets[:2], "the address of 127.0.0.1", of_sockets[2]]
-
-
-def test_a_look_whether_there_is_ipv6_is_not_recorded(tmp_path):
-    environment = os.environ | watched(tmp_path)
-    subprocess.run([sys.executable, "-c", "import urllib3.util.connection"], env=environment, check=True)
-    assert [entry.get("asked") for entry in record_of(tmp_path)] == [None]

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ptycho.data.object_files import RefinedPositions
+from ptycho.data.refined_positions import RefinedPositions
 from ptycho.data.sample_files import plane_of
 from ptycho.inspection.position_refinement import KEY, PositionRefinement
 from ptycho.physics.displacement import affine_residual, rms_px

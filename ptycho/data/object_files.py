@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho.data.mapped import row_blocks
 from ptycho.data.npz import Npz, are_pixels, save_arrays
+from ptycho.data.refined_positions import POSITION_KEYS, RefinedPositions, check_positions, read_positions
 from ptycho.data.written import DIGESTS, digests_of
 from ptycho.workflow.damage import is_numbers, is_of
 from ptycho.workflow.files import ContractError, StrPath, save_table
@@ -20,42 +21,8 @@ if TYPE_CHECKING:  # a merge job does without pandas: 40 MB
 KEYS = ("object", "illumination", "origin_px", "metadata")
 """Arrays of an object file; where a method has refined the probe, `probe` is one more, and `POSITION_KEYS` are where it
 has refined positions."""
-POSITION_KEYS = ("exposures", "xcoords", "ycoords", "x_shift", "y_shift")
-"""Fields of `RefinedPositions`, and arrays of an object file with refined positions: all of them or none."""
 OLD_KEYS = ("weight",)
 """What ptycho 0.1 wrote instead of `illumination`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefinedPositions:
-    """Positions that a method has refined, of the exposures that it used.
-
-    A shift that all positions share is that of the object: nothing tells them apart.
-    """
-
-    exposures: NDArray[np.int64]
-    """(m,) exposures of the scan, ascending."""
-    xcoords: NDArray[np.float64]
-    """(m,) columns of the patch centers [px]."""
-    ycoords: NDArray[np.float64]
-    """(m,) rows of the patch centers [px]."""
-    x_shift: NDArray[np.float64]
-    """(m,) refined minus recorded columns [px]."""
-    y_shift: NDArray[np.float64]
-    """(m,) refined minus recorded rows [px]."""
-
-    def among(
-        self, xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], where: StrPath
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return (M,) columns and rows of a scan, its own and these in their place; `where` is its file.
-
-        Raises `ptycho.workflow.files.ContractError` if the scan lacks one of the exposures.
-        """
-        if (last := self.exposures[-1]) >= len(xcoords):
-            raise ContractError(f"{where}: {len(xcoords)} exposures; wanted {last}, whose position was refined, too")
-        columns, rows = xcoords.copy(), ycoords.copy()
-        columns[self.exposures], rows[self.exposures] = self.xcoords, self.ycoords
-        return columns, rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +95,7 @@ def save_reconstruction(
         arrays["probe"] = refined.probe
     if refined.positions is not None:
         arrays |= {key: getattr(refined.positions, key) for key in POSITION_KEYS}
-        _check_positions(path, arrays)
+        check_positions(path, arrays)
     if history is not None:
         if reconstruction.history is None:
             raise ValueError(f"{history}: the reconstruction has no history to write")
@@ -162,7 +129,7 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
         obj, illumination, origin = (file.array(key) for key in KEYS[:3])
         metadata = file.metadata()
         probe = file.array("probe") if "probe" in file else None
-        positions = _read_positions(file)
+        positions = read_positions(file)
     _check_object(path, obj, illumination, origin, probe)
     check_outcome(metadata, f"{path}: 'metadata'")
     return (
@@ -257,32 +224,6 @@ def check_probe(path: StrPath, probe: NDArray[Any]) -> None:
     """
     if probe.dtype.kind != "c" or probe.ndim not in (2, 3) or not probe.shape[-1] == probe.shape[-2] > 0:
         raise ContractError(f"{path}: 'probe' is {probe.dtype} with shape {probe.shape}; wanted complex (modes, N, N)")
-
-
-def _read_positions(file: Npz) -> RefinedPositions | None:
-    """Read the refined positions of an object file, if it has any of their arrays."""
-    if not set(POSITION_KEYS) & set(file.keys):
-        return None
-    file.require(*POSITION_KEYS)
-    arrays = {key: file.array(key) for key in POSITION_KEYS}
-    _check_positions(file.path, arrays)
-    return RefinedPositions(**arrays)
-
-
-def _check_positions(path: StrPath, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse refined positions that have other types or shapes than theirs, or exposures that do not ascend."""
-    exposures = arrays["exposures"]
-    if exposures.dtype.kind != "i" or exposures.ndim != 1 or not exposures.size:
-        found = f"{exposures.dtype} with shape {exposures.shape}"
-        raise ContractError(f"{path}: 'exposures' is {found}; wanted integers (m,), of the refined positions")
-    if exposures[0] < 0 or (exposures[1:] <= exposures[:-1]).any():
-        raise ContractError(f"{path}: 'exposures' of the refined positions do not ascend from 0 or more")
-    for key in POSITION_KEYS[1:]:
-        array = arrays[key]
-        if array.dtype.kind != "f" or array.shape != exposures.shape or not are_pixels(array):
-            found = f"{array.dtype} with shape {array.shape}"
-            wanted = f"finite floats {exposures.shape}, one for each of 'exposures'"
-            raise ContractError(f"{path}: '{key}' is {found}; wanted {wanted}")
 
 
 def paste(obj: NDArray[Any], origin_px: tuple[int, int], shape: tuple[int, int], fill: complex = 1.0) -> NDArray[Any]:

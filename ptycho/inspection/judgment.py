@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ptycho.data.scan import Scan
-from ptycho.formats.reconstructions import Candidate
+from ptycho.formats.candidates import Candidate
 from ptycho.physics.forward import blocks, illumination, predict_intensity
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.likelihood import Likelihood

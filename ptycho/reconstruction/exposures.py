@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.data.object_files import RefinedPositions
+from ptycho.data.refined_positions import RefinedPositions
 from ptycho.data.scan import Scan
 from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.noise import poisson_deviance

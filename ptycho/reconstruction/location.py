@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho.data.object_files import POSITION_KEYS, Reconstruction, RefinedPositions
+from ptycho.data.object_files import Reconstruction
+from ptycho.data.refined_positions import POSITION_KEYS, RefinedPositions
 from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.parameters import Parameters

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ptycho.data.object_files import Reconstruction, RefinedPositions
+from ptycho.data.object_files import Reconstruction
+from ptycho.data.refined_positions import RefinedPositions
 from ptycho.data.scan import Scan
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import Likelihood
