@@ -116,7 +116,9 @@ def test_what_is_refined_is_said_by_study_flaw_and_method():
     config["knowledge"] = {**config["knowledge"], "probe": "refined", "methods": {"pinn": EXACT}}
     config["flaws"]["defocus-10"]["knowledge"] = {"probe": EXACT, "flux": "refined", "methods": {"tv": EXACT}}
     assert unknown_of(config, "positions-2-refined") == ["probe", "positions"]
-    assert unknown_of(config, "defocus-10", "lsqml") == ["flux"]
+    assert unknown_of(config, "defocus-10", "unrolled") == ["flux"]
+    assert unknown_of(config, "defocus-10", "lsqml") == []  # it refines probe and positions alone
+    assert unknown_of(config, "positions-2-refined", "lsqml") == ["probe", "positions"]
     assert unknown_of(config, "defocus-10", "pinn") == unknown_of(config, "defocus-10", "tv") == []
 
 

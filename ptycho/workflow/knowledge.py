@@ -3,8 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ptycho.methods import METHODS
+
 EXACT = "exact"
 """Kind of a flaw that tells nothing wrong."""
+BY_THEMSELVES = ("probe", "positions")
+"""What methods with `Method.refines` refine by themselves."""
 SIZES = {
     "positions_px": "positions",
     "drift_px": "drift",
@@ -37,14 +41,15 @@ def unknown_of(config: Mapping[str, Any], flaw: str | None = None, method: str |
     flaw : str, optional
         One of its flaws, whose `knowledge` overrides that of the study.
     method : str, optional
-        For this method alone: nothing, if `knowledge.methods` says that it takes everything for exact.
+        For this method alone: nothing, if `knowledge.methods` says that it takes everything for exact; of a method that
+        refines by itself, what it can.
     """
     study, own = config["knowledge"], {} if flaw is None else config["flaws"][flaw].get("knowledge", {})
     methods = study.get("methods", {}) | own.get("methods", {})
     if methods.get(method) == EXACT:
         return []
-    states = {name: state for name, state in {**study, **own}.items() if name != "methods"}
-    return [name for name, state in states.items() if state == "refined"]
+    can = BY_THEMSELVES if method in METHODS and METHODS[method].refines else (*BY_THEMSELVES, "flux", "background")
+    return [name for name in can if {**study, **own}.get(name) == "refined"]
 
 
 def flaw_kind(config: Mapping[str, Any], flaw: str) -> FlawKind:
