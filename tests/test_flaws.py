@@ -146,11 +146,11 @@ def test_a_path_names_its_flaw():
 
 def test_jobs_of_a_study_of_flaws(tmp_path):
     run = snakemake(tmp_path, "-n", "--cores", "1", "--configfile", ROOT / "config/flaws.yaml", "--", "phase_g")
-    counts, conditions = jobs(run), 13 * 2 * 2
+    counts, conditions = jobs(run), 15 * 2 * 2
     assert counts["simulate_scan"] == 2 * 2
     assert counts["view"] == 2 * 2 * 2
-    assert counts["tell"] == 13 * 2 * 2
-    assert counts["refine_knowledge"] == 6 * 2 * 2 * 2
+    assert counts["tell"] == 15 * 2 * 2
+    assert counts["refine_knowledge"] == 8 * 2 * 2 * 2
     assert counts["compare"] == counts["lsqml"] == counts["tv"] == counts["train_unrolled"] == conditions
     assert counts["photon_bound"] == counts["plot_flaws"] == 2
     assert counts["tabulate_flaws"] == 1
