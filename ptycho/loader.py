@@ -18,6 +18,7 @@ from ptycho.data.tiles import Tile
 from ptycho.data.views import View
 from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes
+from ptycho.workflow.files import StrPath
 
 
 def _to_numpy(array: Any) -> Any:
@@ -48,6 +49,8 @@ class PtychoDataContainer:
         Probe [sqrt(photon)], stored as given.
     detector : Detector
         What the detector does to the photons, and the flux of all exposures that `nn_indices` counts; default: nothing.
+    source : path
+        File of the frames, in messages; default: "the container".
 
     Raises
     ------
@@ -69,8 +72,9 @@ class PtychoDataContainer:
         local_offsets: LazyArray | None,
         probeGuess: ArrayLike | None,
         detector: Detector = PERFECT,
+        source: StrPath = "the container",
     ):
-        self.detector = detector
+        self.detector, self.source = detector, source
         self._X_np, self._Y_I_np, self._Y_phi_np = _to_numpy(X), _to_numpy(Y_I), _to_numpy(Y_phi)
         self._coords_nominal_np, self._coords_true_np = _to_numpy(coords_nominal), _to_numpy(coords_true)
         self._probe_np = _to_numpy(probeGuess)
@@ -275,4 +279,5 @@ def _open(scan: Scan, nn_indices: NDArray[np.int64]) -> PtychoDataContainer:
         local_offsets=local_offsets,
         probeGuess=scan.probe[0] if len(scan.probe) == 1 else scan.probe,
         detector=scan.detector,
+        source=scan.path,
     )

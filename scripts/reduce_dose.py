@@ -38,7 +38,7 @@ fields = {
 }
 rng = np.random.default_rng([seed, dose, split == "test"])
 with ScanWriter(snakemake.output[0], len(exposures), measured.n_pixels, metadata=metadata, **fields) as scan:
-    for frames in reduce_dose(SelectedRows(measured.diffraction, exposures), fraction, rng):
+    for frames in reduce_dose(SelectedRows(measured.diffraction, exposures), fraction, rng, source=measured.path):
         scan.write(frames)
 detected = mean_counts(open_scan(snakemake.output[0]).diffraction)
 print(f"{len(exposures)} exposures, {fraction:.4g} of the photons kept: {detected:.1f} per exposure")

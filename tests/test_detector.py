@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from ptycho.data.mapped import MappedArray
 from ptycho.data.npz import save_arrays
 from ptycho.data.scan import mean_counts, open_scan
 from ptycho.physics.detector import GAP_COUNTS, PERFECT, Detector, DetectorOptions, simulate_detector
@@ -74,10 +75,10 @@ def test_a_background_that_is_not_finite_in_a_bad_pixel_is_no_background(tmp_pat
 
 def test_a_scan_without_these_arrays_is_not_wrapped(tmp_path, scan):
     assert scan.detector.arrays() == {}
-    assert type(scan.diffraction).__name__ == "MappedArray"
+    assert isinstance(scan.diffraction, MappedArray)
     none_bad = open_scan(write(tmp_path / "none.npz", bad_pixels=np.zeros((N, N), bool)))
     assert none_bad.detector.bad_pixels is None
-    assert type(none_bad.diffraction).__name__ == "MappedArray"
+    assert isinstance(none_bad.diffraction, MappedArray)
 
 
 @pytest.mark.parametrize(

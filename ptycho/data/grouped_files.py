@@ -54,7 +54,7 @@ def is_grouped(path: StrPath) -> bool:
 
 
 def open_grouped(path: StrPath) -> tuple[Scan, View]:
-    """Open a grouped NPZ without reading its frames.
+    """Open a grouped NPZ without holding its frames; they are read once for their checksum.
 
     Every frame of every group counts as an exposure at global_offsets + local_offsets (coords_nominal where there are
     no local offsets). The truth is YY_full, or else the average of the patches Y_I exp(i Y_phi). No exposure is
@@ -76,7 +76,7 @@ def open_grouped(path: StrPath) -> tuple[Scan, View]:
     Raises
     ------
     ContractError
-        If a field is missing or has another shape.
+        If a field is missing, damaged, or has another shape.
     """
     path = Path(path)
     with Npz(path) as file:
@@ -106,9 +106,9 @@ def _local_key(file: Npz) -> str:
     return "local_offsets" if "local_offsets" in file else "coords_nominal"
 
 
-def _open_groups(file: Npz, key: str, *, checked: bool = False) -> MappedArray:
-    """Open frames of groups, or their true patches, (B, N, N, C); see `Npz.mapped`."""
-    groups = file.mapped(key, checked=checked)
+def _open_groups(file: Npz, key: str) -> MappedArray:
+    """Open frames of groups, or their true patches, (B, N, N, C); all of them are read once for their checksum."""
+    groups = file.mapped(key, checked=True)
     if groups.dtype.kind not in "fiu" or groups.ndim != 4 or groups.shape[1] != groups.shape[2] or not groups.size:
         raise ContractError(
             f"{file.path}: '{key}' is {groups.dtype} with shape {groups.shape}; wanted numbers, (B, N, N, C)"
@@ -210,7 +210,7 @@ def _read_truth(
         if obj.dtype.kind not in "cf":
             raise ContractError(f"{file.path}: 'YY_full' is {obj.dtype}; wanted complex (H, W)")
         return obj.astype(np.complex64), (0, 0)
-    parts = {key: _open_groups(file, key, checked=True) for key in ("Y_I", "Y_phi")}
+    parts = {key: _open_groups(file, key) for key in ("Y_I", "Y_phi")}
     for key, part in parts.items():
         if part.shape != groups.shape:
             raise ContractError(f"{file.path}: '{key}' has shape {part.shape}; wanted that of 'X', {groups.shape}")

@@ -6,6 +6,7 @@ import mmap
 import os
 import tempfile
 import weakref
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from ptycho.workflow.files import ContractError, StrPath, explained
 
 BLOCK_BYTES = 1 << 22
 """Size of the blocks in which an array is processed: this much of it is resident at a time."""
+FRAME_CHECKSUMS = "frame_checksums"
+"""Key of the CRC-32 of a scan's frames."""
+MOST_NAMED = 10
+"""Damaged exposures that a message lists."""
 
 
 class MappedArray:
@@ -89,7 +94,7 @@ class MappedArray:
         if isinstance(index, tuple):
             return self._part(index)
         if index is Ellipsis:
-            return self._bytes(0, self.nbytes).view(self.dtype).reshape(self.shape)
+            return self._whole()
         if isinstance(index, int | np.integer):
             return self._chosen(_numbers(np.array([index]), len(self)))[0]
         if isinstance(index, slice):
@@ -111,6 +116,9 @@ class MappedArray:
         if isinstance(first, int | np.integer):
             return self[[first]][(0, *rest)]
         return self[...][tuple(index)]
+
+    def _whole(self) -> NDArray[Any]:
+        return self._bytes(0, self.nbytes).view(self.dtype).reshape(self.shape)
 
     def _box(self, start: int, stop: int, left: int, right: int) -> NDArray[Any]:
         """Return some columns of some rows, read row by row."""
@@ -150,6 +158,62 @@ class MappedArray:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
+
+
+class CheckedFrames(MappedArray):
+    """Frames in a file, each held against its checksum when it is read for the first time.
+
+    Parameters
+    ----------
+    path, offset, shape, dtype, key
+        As of `MappedArray`.
+    checksums : (M,) uint32
+        CRC-32 of every frame's bytes, as they are stored.
+
+    Raises
+    ------
+    ContractError
+        If the file ends before the array does; when frames are read, if one has another checksum.
+    """
+
+    def __init__(
+        self,
+        path: StrPath,
+        offset: int,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        key: str,
+        checksums: NDArray[np.uint32],
+    ):
+        super().__init__(path, offset, shape, dtype, key)
+        self._checksums, self._is_right = checksums, np.zeros(len(checksums), np.bool_)
+
+    def _whole(self) -> NDArray[Any]:
+        return self._rows(0, len(self))
+
+    def _box(self, start: int, stop: int, left: int, right: int) -> NDArray[Any]:
+        return self._rows(start, stop)[:, left : max(right, left)].copy()
+
+    def _rows(self, start: int, stop: int) -> NDArray[Any]:
+        frames = super()._rows(start, stop)
+        new = np.flatnonzero(~self._is_right[start:stop])
+        found = np.array([zlib.crc32(frames[number]) for number in new.tolist()], np.uint32)
+        new += start
+        wrong = found != self._checksums[new]
+        if wrong.any():
+            raise self._damaged(new[wrong], found[wrong])
+        self._is_right[new] = True
+        return frames
+
+    def _damaged(self, exposures: NDArray[np.int64], found: NDArray[np.uint32]) -> ContractError:
+        more = f" and {len(exposures) - MOST_NAMED} more" if len(exposures) > MOST_NAMED else ""
+        exposures, found = exposures[:MOST_NAMED], found[:MOST_NAMED]
+        has, wanted = (", ".join(f"{value:08x}" for value in values) for values in (found, self._checksums[exposures]))
+        return ContractError(
+            f"{self.path}: {self.key}: exposures {exposures.tolist()}{more} are damaged, of CRC-32 {has}; wanted "
+            f"{wanted}, as '{FRAME_CHECKSUMS}' says: make the file again (if these frames were changed on purpose, "
+            f"delete the member {FRAME_CHECKSUMS}.npy)"
+        )
 
 
 def _numbers(index: NDArray[Any], count: int) -> NDArray[np.int64]:

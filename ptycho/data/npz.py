@@ -1,7 +1,7 @@
 """NPZ files: held against themselves when they are opened; arrays read once, or mapped; complete or absent if written.
 
 The header of an array states its size, which must be that of its member in the archive. Values are read with their
-checksum; those of mapped arrays, of any size, only where that is asked for.
+checksum; those of mapped arrays, of any size, only where that is asked for, frames one by one as they are read.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ptycho.data.mapped import MappedArray, row_blocks
+from ptycho.data.mapped import FRAME_CHECKSUMS, CheckedFrames, MappedArray, row_blocks
 from ptycho.workflow.archives import Archive, Closing
 from ptycho.workflow.damage import parse_json, reading
 from ptycho.workflow.files import ContractError, StrPath, replacing
@@ -166,6 +166,25 @@ class Npz(Closing):
         if checked and not member.compressed:
             self.check(key)
         return map_member(self.path, key, member)
+
+    def frames(self, key: str) -> MappedArray:
+        """Open the frames of a scan; if the file has their checksums, each is compared when it is first read.
+
+        Raises
+        ------
+        ContractError
+            As `mapped`, or if the checksums are something else than (M,) uint32.
+        """
+        if FRAME_CHECKSUMS not in self:
+            return self.mapped(key)
+        member, checksums = self.member(key), self.array(FRAME_CHECKSUMS)
+        if checksums.dtype != np.uint32 or checksums.shape != member.shape[:1]:
+            raise ContractError(
+                f"{self.path}: '{FRAME_CHECKSUMS}' is {checksums.dtype} with shape {checksums.shape}; wanted uint32 "
+                f"{member.shape[:1]}, the CRC-32 of every frame of '{key}'"
+            )
+        frames = map_member(self.path, key, member)
+        return CheckedFrames(self.path, member.offset, frames.shape, frames.dtype, frames.key, checksums)
 
     def text(self, key: str) -> str:
         """Read a text.

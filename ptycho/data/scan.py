@@ -1,11 +1,14 @@
 """The data contract: one uncompressed NPZ per scan, opened lazily, checked, and written block by block.
 
 docs/reference/files.md lists keys, shapes and meanings. Opening a scan reads everything but its frames, once, and holds
-neither them nor the object. Frames are read when they are indexed, so that memory does not limit the size of a scan.
+neither them nor the object. Frames are read, and held against their checksums, when they are indexed, so that memory
+does not limit the size of a scan.
 """
 
 import json
 import zipfile
+import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from ptycho.data.contract import check_index, check_metadata, check_scan
 from ptycho.data.lazy import LazyArray, MaskedFrames
+from ptycho.data.mapped import FRAME_CHECKSUMS
 from ptycho.data.npz import Npz
 from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import as_modes, blocks, window_corners
@@ -81,7 +85,9 @@ class Scan:
 def open_scan(path: StrPath) -> Scan:
     """Open a scan without reading its frames.
 
-    All arrays but the frames are held against their checksums.
+    All arrays but the frames are held against their checksums now, every frame when it is first read: if it is damaged,
+    indexing raises a `ContractError`. A file without `frame_checksums`, of another program or an older version, does
+    not tell.
 
     This is the one place where bad pixels are masked: whatever stands in them, everything that reads the scan's frames
     reads 0 there.
@@ -100,7 +106,7 @@ def open_scan(path: StrPath) -> Scan:
             raise ContractError(f"{path}: no key {lacks}; found {found}; `ptycho convert` makes a scan of other files")
         scan = Scan(
             path=path,
-            diffraction=file.mapped("diffraction"),
+            diffraction=file.frames("diffraction"),
             xcoords=file.array("xcoords"),
             ycoords=file.array("ycoords"),
             probe=as_modes(file.array("probeGuess")),
@@ -137,7 +143,7 @@ def _masked(scan: Scan) -> Scan:
 
 
 class ScanWriter:
-    """Write a scan block by block; the file is complete or absent.
+    """Write a scan block by block, and the CRC-32 of every frame as `frame_checksums`; it is complete or absent.
 
     Parameters
     ----------
@@ -173,7 +179,7 @@ class ScanWriter:
     ):
         self.shape, self._check = (n_exposures, n_pixels, n_pixels), check
         self._fields = {**fields, "metadata": np.array(json.dumps(fields["metadata"]))}
-        self._path, self._n_written = path, 0
+        self._path, self._checksums = path, array("L")
 
     def __enter__(self) -> "ScanWriter":
         with ExitStack() as stack:  # if this fails, the temporary file is closed and removed
@@ -181,8 +187,8 @@ class ScanWriter:
             stack.enter_context(self._checked(temporary))
             archive = stack.enter_context(zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED))
             for key, array in self._fields.items():
-                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+                _write_member(archive, key, np.asarray(array, order="C"))
+            stack.enter_context(self._followed_by_checksums(archive))
             self._member = stack.enter_context(archive.open("diffraction.npy", "w", force_zip64=True))
             header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
             np.lib.format.write_array_header_1_0(self._member, header)
@@ -195,23 +201,34 @@ class ScanWriter:
         if self._check is not None:
             self._check(temporary)
 
+    @contextmanager
+    def _followed_by_checksums(self, archive: zipfile.ZipFile) -> Iterator[None]:
+        yield
+        _write_member(archive, FRAME_CHECKSUMS, np.array(self._checksums, np.uint32))
+
     def write(self, frames: NDArray[np.float32]) -> None:
         """Append a block of (b, N, N) amplitudes."""
         if frames.shape[1:] != self.shape[1:] or frames.dtype != np.float32:
             raise ContractError(
                 f"a block of {frames.dtype} {frames.shape}; wanted float32 (b, {self.shape[1]}, {self.shape[2]})"
             )
-        self._member.write(np.ascontiguousarray(frames).tobytes())
-        self._n_written += len(frames)
+        stored = np.ascontiguousarray(frames, "<f4")
+        self._member.write(stored.tobytes())
+        self._checksums.extend(map(zlib.crc32, stored))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        if kind is None and self._n_written != self.shape[0]:
-            incomplete = ContractError(f"{self._n_written} patterns written, {self.shape[0]} announced")
+        if kind is None and len(self._checksums) != self.shape[0]:
+            incomplete = ContractError(f"{len(self._checksums)} patterns written, {self.shape[0]} announced")
             self._open.__exit__(type(incomplete), incomplete, None)
             raise incomplete
         return self._open.__exit__(kind, error, trace)
+
+
+def _write_member(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
+    with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def detected_photons(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptycho.data.scan import Scan, ScanWriter, open_scan
 from ptycho.formats.detector_files import FROM_FRAMES
 from ptycho.formats.inputs import Inputs
+from ptycho.formats.npz_files import StreamedArray
 from ptycho.formats.options import ConversionOptions
 from ptycho.formats.planes import place_scan
 from ptycho.formats.positions import Exposures
@@ -149,6 +150,8 @@ def _check(prepared: Prepared) -> _Checked:
         survey.add(exposures, frames)
         sample += [(int(number), frames[i].copy()) for i, number in enumerate(exposures) if number in chosen]
     found = np.stack([frame for _, frame in sample])
+    if isinstance(raw.frames.source, StreamedArray):
+        raw.frames.source.finish()  # the last exposures may not be asked for
     gaps, left_out = judge_survey(survey, raw, found, prepared.options, prepared.steps)
     bad = prepared.bad_pixels | gaps
     usable = [i for i, (number, _) in enumerate(sample) if number not in left_out]

@@ -66,7 +66,7 @@ class NpzFile:
         """Open an array that is read in blocks of its first axis, or of its last one.
 
         (M, H, W) is read in order. Where that does not go, because exposures are on the last axis, or the order is
-        Fortran's, the array is mapped, or unpacked if it is compressed.
+        Fortran's, the array is mapped when all of it has been read for its checksum, or unpacked if it is compressed.
         """
         self.is_used, member = True, self._members[key]
         if len(member.shape) == 3 and not member.fortran and not last:
@@ -76,7 +76,7 @@ class NpzFile:
             array: LazyArray = (
                 _unpacked(self.path, key, shape, member.dtype)
                 if member.compressed
-                else MappedArray(self.path, member.offset, shape, member.dtype, f"'{key}'")
+                else _mapped(self.path, key, shape, member)
             )
         if member.fortran and len(member.shape) > 3:
             raise ContractError(f"{self.path}: '{key}' has shape {member.shape} in Fortran order; wanted (M, N, N)")
@@ -88,6 +88,12 @@ class NpzFile:
 
     def close(self) -> None:
         """Nothing stays open."""
+
+
+def _mapped(path: Path, key: str, shape: tuple[int, ...], member: Member) -> MappedArray:
+    with Npz(path) as file:
+        file.check(key)
+    return MappedArray(path, member.offset, shape, member.dtype, f"'{key}'")
 
 
 class StreamedArray:
@@ -130,6 +136,16 @@ class StreamedArray:
             self._file.close()
             self._archive.close()
         self._archive = self._file = None
+
+    def finish(self) -> None:
+        """Read on to the end, where the checksum is compared.
+
+        Raises
+        ------
+        ContractError
+            If the array is damaged.
+        """
+        self[len(self) :]
 
     def __getitem__(self, index: slice) -> NDArray[Any]:
         """Return rows from `start` to `stop`; going back starts again at the beginning of the array."""

@@ -100,7 +100,11 @@ def blockwise_deviance(blocks: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
 
 
 def reduce_dose(
-    diffraction: Frames, fraction: float, rng: np.random.Generator, block_size: int = 64
+    diffraction: Frames,
+    fraction: float,
+    rng: np.random.Generator,
+    block_size: int = 64,
+    source: StrPath = "the scan",
 ) -> Iterator[NDArray[np.float32]]:
     """Keep each photon of a measured scan with probability `fraction` (binomial thinning): the scan at a lower dose.
 
@@ -112,6 +116,8 @@ def reduce_dose(
         Probability to keep a photon, in (0, 1].
     block_size : int
         Exposures per block.
+    source : path
+        File of the amplitudes, for messages.
 
     Yields
     ------
@@ -130,7 +136,7 @@ def reduce_dose(
             f"a fraction of {fraction:.3g} of the photons; wanted one in (0, 1]: the dose exceeds what was measured"
         )
     for block in blocks(len(diffraction), block_size):
-        counts = whole_counts(diffraction[block], getattr(diffraction, "path", "the scan"))
+        counts = whole_counts(diffraction[block], source)
         yield np.sqrt(rng.binomial(counts, fraction)).astype(np.float32)
 
 

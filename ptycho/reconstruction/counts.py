@@ -11,7 +11,7 @@ from ptycho.data.scan import Scan
 from ptycho.physics.detector import PERFECT, Detector
 from ptycho.physics.forward import blocks, mean_transmittance
 from ptycho.physics.noise import MAX_COUNT
-from ptycho.workflow.files import ContractError
+from ptycho.workflow.files import ContractError, StrPath
 
 MIN_SIGNAL = 0.01
 """Smallest fraction of the counts that is taken to come from the sample, however strong the background is."""
@@ -22,6 +22,8 @@ class Groups(Protocol):
 
     detector: Detector
     """What the detector does to the photons, and the flux of all exposures."""
+    source: StrPath
+    """File of the frames, in messages."""
 
     def members(self, group: int) -> NDArray[np.int64]:
         """Return the (m,) exposures of a group."""
@@ -71,11 +73,11 @@ class Counts:
         Raises
         ------
         ptycho.workflow.files.ContractError
-            When frames are read: if a count is not finite, or no count; the message names the exposures.
+            When frames are read: if a count is not finite, or no count; the message names file and exposures.
         """
 
         def frames(exposures: NDArray[np.int64]) -> NDArray[np.float64]:
-            return _squared(scan.diffraction[chosen[exposures]], chosen[exposures], f"{scan.path}: ")
+            return _squared(scan.diffraction[chosen[exposures]], chosen[exposures], scan.path)
 
         return cls(frames, scan.xcoords[chosen], scan.ycoords[chosen], detector=scan.detector.select(chosen))
 
@@ -95,12 +97,12 @@ class Counts:
         Raises
         ------
         ptycho.workflow.files.ContractError
-            When frames are read: if a count is not finite, or no count; the message names the exposures.
+            When frames are read: if a count is not finite, or no count; the message names file and exposures.
         """
         members = groups.members(group)
 
         def frames(which: NDArray[np.int64]) -> NDArray[np.float64]:
-            return _squared(groups.group_frames(group, which), members[which])
+            return _squared(groups.group_frames(group, which), members[which], groups.source)
 
         return cls(frames, *groups.positions(group), block_size, groups.detector.select(members))
 
@@ -131,13 +133,15 @@ class Counts:
         return blocks(len(self), self.block_size)
 
 
-def _squared(amplitudes: NDArray[np.floating], exposures: NDArray[np.int64], where: str = "") -> NDArray[np.float64]:
-    """Return the counts of (m, N, N) amplitudes; refuse those of (m,) exposures that are none."""
+def _squared(amplitudes: NDArray[np.floating], exposures: NDArray[np.int64], source: StrPath) -> NDArray[np.float64]:
+    """Return the counts of (m, N, N) amplitudes of a file; refuse those of (m,) exposures that are none."""
     counts = np.square(amplitudes, dtype=np.float64)
     right = (counts <= MAX_COUNT).all(axis=(-2, -1))
     if not right.all():
         named = exposures[~right].tolist()
-        raise ContractError(f"{where}exposures {named}: counts that are not finite numbers, or above {MAX_COUNT:.4g}")
+        raise ContractError(
+            f"{source}: exposures {named}: counts that are not finite numbers, or above {MAX_COUNT:.4g}"
+        )
     return counts
 
 

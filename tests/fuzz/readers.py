@@ -36,7 +36,7 @@ def read_scan(folder):
     scan = open_scan(folder / "scan.npz")
     detected_photons(scan.diffraction)
     scan.patches(np.arange(len(scan)))
-    return scan.xcoords, scan.ycoords, scan.probe, scan.metadata, scan.detector.arrays()
+    return scan.diffraction[:], scan.xcoords, scan.ycoords, scan.probe, scan.metadata, scan.detector.arrays()
 
 
 def read_sample(folder):
