@@ -112,6 +112,13 @@ if MEASURED:
             check_header(open_scan(MEASURED_SCAN), config["doses"])
         except ContractError as error:
             raise WorkflowError(str(error))
+elif workflow.is_main_process:
+    from ptycho.formats.source_checks import check_source
+
+    try:
+        check_source(config["source"], config.get("objects"))
+    except ValueError as error:  # also of a limit of memory that is no number
+        raise WorkflowError(str(error))
 REFERENCE_NAME = "reference" if MEASURED else "truth"  # what figures and tables call it
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptycho.data.sample_files import Sample, save_sample
-from ptycho.formats.images import read_object, read_probe
-from ptycho.physics.probes import illuminated_height_px, simulate_probe
+from ptycho.formats.images import crop_object, make_probe
+from ptycho.physics.probes import illuminated_height_px
 from ptycho.physics.samples import simulate_object
 from ptycho.physics.simulate import RasterOptions, raster_positions
 from ptycho.workflow import job
@@ -14,20 +14,6 @@ from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
-
-
-def make_probe(kind, **options):
-    return read_probe(**options) if kind == "file" else simulate_probe(kind, **options)
-
-
-def crop_object(shape, path, phase_path=None):
-    obj, _ = read_object(path, phase_path)
-    cropped = obj[: shape[0], : shape[1]]
-    if cropped.shape != shape:
-        raise SystemExit(
-            f"{path}: {cropped.shape} px, but this raster scans {shape} px: wanted a smaller raster or a larger object"
-        )
-    return cropped
 
 
 def make_object(shape, middle, rng, *, kind, test_kind=None):

@@ -179,6 +179,15 @@ def test_what_snakemake_fails_on_before_the_workflow_is_named_by_the_check_of_st
     assert re.fullmatch(rf"{path}{reason}[^\n]*\n", capsys.readouterr().err)
 
 
+def test_a_folder_in_place_of_a_study_file_is_named(tmp_path, monkeypatch, capsys):
+    """By Snakemake in a traceback, as docs/how-to/own-study.md says."""
+    with pytest.raises(IsADirectoryError):
+        ConfigSettings(configfiles=[tmp_path])
+    monkeypatch.setattr("sys.argv", ["config", str(tmp_path)])
+    assert main() == 1
+    assert re.fullmatch(rf"{tmp_path}: [^\n]*Is a directory[^\n]*\n", capsys.readouterr().err)
+
+
 def test_the_check_of_study_files_takes_what_the_workflow_takes(tmp_path, monkeypatch, capsys):
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(TEN_LINES.replace("lines}", "leaves}"), encoding="utf-8")  # an old name that is still accepted
@@ -212,10 +221,11 @@ def dry_run(folder, text, *arguments, check=False, **options):
             r"source\.scan: none\.npz: no such file; wanted a scan that `ptycho convert` made",
         ),
         (TEN_LINES.replace("only:", "'a{b}':"), r"views: 'a\{b\}' is no name; wanted letters"),
+        (TEN_LINES.replace("11.8", "1300"), r"source\.probe: fwhm_px 1300 must lie in \(0, 16\.0\]"),
     ],
     ids=[
         *("duplicate key", "number as key", "broken YAML", "text as number", "alias bomb", "endless alias"),
-        *("missing scan", "braces"),
+        *("missing scan", "braces", "beam"),
     ],
 )
 def test_a_broken_file_stops_the_dry_run_without_a_traceback(tmp_path, text, message):

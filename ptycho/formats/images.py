@@ -1,4 +1,4 @@
-"""Samples and probes of your own: objects from an NPZ or a pair of images, imported reconstructions."""
+"""Objects and probes of simulated studies: of your own from an NPZ or a pair of images, or calculated beams."""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ptycho.formats.inputs import numbers, require
 from ptycho.formats.npz_files import NpzFile
 from ptycho.formats.readers.plain import OBJECT_KEYS, PROBE_KEYS
 from ptycho.physics.forward import as_modes
+from ptycho.physics.probes import simulate_probe
 from ptycho.workflow.files import ContractError, StrPath
 
 
@@ -78,6 +79,41 @@ def read_probe(path: StrPath) -> NDArray[np.complex64]:
     if not np.isfinite(probe).all() or not probe.any():
         raise ContractError(f"{path}: '{key}' holds values that are not finite, or is zero everywhere")
     return as_modes(probe).astype(np.complex64)
+
+
+def make_probe(kind: str, **options: Any) -> NDArray[np.complex64]:
+    """Return the probe of a simulated study, (N, N) or (modes, N, N), with Σ|P|² = 1 if it is calculated.
+
+    Parameters
+    ----------
+    kind : str
+        "file", "gaussian" or "zone_plate".
+    **options
+        As `read_probe` or `simulate_probe` takes them.
+
+    Raises
+    ------
+    ValueError
+        If the beam does not fit its window; a `ContractError` if the file has no probe.
+    """
+    return read_probe(**options) if kind == "file" else simulate_probe(kind, **options)
+
+
+def crop_object(shape: tuple[int, int], path: StrPath, phase_path: StrPath | None = None) -> NDArray[np.complex64]:
+    """Read an object, see `read_object`, and return its first rows and columns.
+
+    Raises
+    ------
+    ptycho.workflow.files.ContractError
+        If it has fewer, or is no object.
+    """
+    obj, _ = read_object(path, phase_path)
+    cropped = obj[: shape[0], : shape[1]]
+    if cropped.shape != shape:
+        raise ContractError(
+            f"{path}: {obj.shape} px, but this raster scans {shape} px: wanted a smaller raster or a larger object"
+        )
+    return cropped
 
 
 def read_image_pair(

@@ -1,5 +1,6 @@
 """Simulated scans: raster positions, and Poisson counts of a sample at a dose."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,14 +51,33 @@ def raster_positions(
     shape : (int, int)
         Rows and columns, both even, of the smallest object that holds every window.
     """
-    margin = n // 2 + 1 + raster.jitter_px
+    margin = _margin(raster, n)
     train_y = np.arange(raster.train_rows) * raster.spacing_px
     test_y = np.arange(raster.test_rows) * raster.spacing_px + train_y[-1] + guard_px + 2 * raster.jitter_px
     y, x = np.meshgrid(np.concatenate([train_y, test_y]), np.arange(raster.columns) * raster.spacing_px, indexing="ij")
     jitter = rng.uniform(-raster.jitter_px, raster.jitter_px, (2, *y.shape))
     ycoords, xcoords = (y + jitter[0]).ravel() + margin, (x + jitter[1]).ravel() + margin
-    height, width = (int(np.ceil(axis.max() + 2 * margin)) for axis in (y, x))
-    return xcoords, ycoords, (height + height % 2, width + width % 2)
+    return xcoords, ycoords, raster_shape(raster, n, guard_px)
+
+
+def _margin(raster: RasterOptions, n: int) -> float:
+    """Distance of the outermost positions before jitter from the object's edge [px]."""
+    return n // 2 + 1 + raster.jitter_px
+
+
+def raster_shape(raster: RasterOptions, n: int, guard_px: float) -> tuple[int, int]:
+    """Return rows and columns, both even, of the smallest object that holds every window.
+
+    Parameters
+    ----------
+    raster, n, guard_px
+        As of `raster_positions`.
+    """
+    spacing = raster.spacing_px
+    y = (raster.test_rows - 1) * spacing + (raster.train_rows - 1) * spacing + guard_px + 2 * raster.jitter_px
+    extents = y, (raster.columns - 1) * spacing
+    height, width = (math.ceil(extent + 2 * _margin(raster, n)) for extent in extents)
+    return height + height % 2, width + width % 2
 
 
 def simulate_scan(

@@ -26,8 +26,8 @@ SCHEMA = CONFIG / "schema" / "config.schema.yaml"
 REPLACED = ("views", "objects", "flaws")
 """Keys that `--config` replaces as a whole, where Snakemake would merge: the user chooses the names in them."""
 
-
 INVALID = "the config of this study is invalid:"
+"""Heading of what is wrong with a config."""
 MOST_LINES = 20
 """Invalid keys that are listed."""
 MOST_CHARACTERS = 600
@@ -122,18 +122,18 @@ def check_config(config: dict[str, Any]) -> None:
         Lists every invalid key, what was found and what is allowed.
     """
     if retired := find_retired(config):
-        raise ConfigError(_listed("this config was written for an older version of ptycho:", retired))
+        raise ConfigError(listed("this config was written for an older version of ptycho:", retired))
     if endless := list(not_finite(config)):
-        raise ConfigError(_listed(INVALID, endless))
+        raise ConfigError(listed(INVALID, endless))
     validator = jsonschema.Draft202012Validator(load_schema())
     problems = [_explain(error) for error in sorted(validator.iter_errors(config), key=lambda error: error.json_path)]
     if not problems:
         problems = _contradictions(config)
     if problems:
-        raise ConfigError(_listed(INVALID, problems))
+        raise ConfigError(listed(INVALID, problems))
 
 
-def _listed(heading: str, problems: Sequence[str]) -> str:
+def listed(heading: str, problems: Sequence[str]) -> str:
     """Return a heading and a line for each problem, which holds nothing that is not printed and is not too long."""
     lines = ["".join(part if part.isprintable() else repr(part)[1:-1] for part in line) for line in problems]
     half = MOST_CHARACTERS // 2
@@ -197,6 +197,10 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
         problems.append(f"tv.lambda_min: {smallest} is more than tv.lambda_max, {largest}")
     if config["training"]["probe"] == "trained" and config["training"]["loss"] == "mae":
         problems.append("training.probe: trained, with training.loss mae; wanted poisson, the loss that moves a probe")
+    if 0 < config["inference"]["tile_px"] < 1:
+        problems.append(
+            f"inference.tile_px: {config['inference']['tile_px']} is less than a pixel; wanted 0, or 1 at least"
+        )
     source = config["source"]
     if source["kind"] == "measured" and "objects" in config:
         problems.append("objects: a measured scan has one object, its own; remove this key")

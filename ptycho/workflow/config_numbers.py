@@ -76,6 +76,8 @@ def misread(error: jsonschema.ValidationError) -> str | None:
         What was found and how to write it; None if it is neither.
     """
     value, wanted = error.instance, _types(error.schema)
+    if value in (None, "") and error.path and re.search(r"\w:\S", str(error.path[-1])):
+        return "has no value: YAML wants a blank after the colon"
     if isinstance(value, str) and {"integer", "number"} & set(wanted):
         try:
             number = float(value)
