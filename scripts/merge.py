@@ -3,17 +3,19 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptycho.data.chunks import merge_chunks
+from ptycho.data.chunks import merge_chunks, run_of
 from ptycho.data.object_files import save_reconstruction
+from ptycho.data.tiles import load_tiles
 from ptycho.workflow import job
-from ptycho.workflow.provenance import file_digest, record_of
+from ptycho.workflow.provenance import record_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
-run = {"model": file_digest(snakemake.input.model), "tiling": file_digest(snakemake.input.tiles)}
+tiles = load_tiles(snakemake.input.tiles)
+run = run_of(snakemake.input.model, snakemake.input.tiles, len(tiles))
 result = merge_chunks(snakemake.input.chunks, run, Path(snakemake.output[0]).parent)
 metadata = {"method": snakemake.wildcards.method, "provenance": record_of(snakemake, __file__)}
 save_reconstruction(snakemake.output[0], result, **metadata)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptycho.data.canvas import save_parts
-from ptycho.data.chunks import chunk_bounds, merge_chunks
+from ptycho.data.chunks import chunk_bounds, merge_chunks, run_of
 from ptycho.data.npz import map_member
 from ptycho.workflow.files import ContractError
 from ptycho.workflow.provenance import versions
@@ -121,6 +121,27 @@ def test_merge_refuses_what_does_not_belong(tmp_path):
     np.savez(tmp_path / "sum.npz", metadata=np.array(json.dumps(metadata)))
     with pytest.raises(ContractError, match=r"sum\.npz: no 'parts' in its metadata; wanted the canvases of a chunk"):
         merge_chunks([tmp_path / "sum.npz"])
+
+
+@pytest.mark.parametrize("damaged", ["model.keras", "tiles.npz"])
+def test_damaged_tiles_or_models_are_named_and_no_chunk_is_blamed(tmp_path, damaged):
+    """Whatever is damaged: their digest would be that of others, and every chunk one of another run."""
+    paths = [tmp_path / name for name in ("model.keras", "tiles.npz")]
+    for path in paths:
+        np.savez(path.with_suffix(".npz"), a=np.arange(50.0))
+    paths[1].with_name("model.npz").rename(paths[0])
+    intact, path, refusals = run_of(*paths, 3), tmp_path / damaged, []
+    content = path.read_bytes()
+    for place in range(0, len(content), 5):
+        flipped = bytearray(content)
+        flipped[place] ^= 16
+        path.write_bytes(flipped)
+        try:
+            assert run_of(*paths, 3) == intact  # a time stamp, for example
+        except ContractError as error:
+            refusals.append(str(error))
+    assert len(refusals) > len(content) // 8
+    assert all(f"{damaged}: " in refusal for refusal in refusals)
 
 
 @pytest.mark.parametrize("version", ["0.1.3", "0.2.0rc1"])

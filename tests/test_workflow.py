@@ -254,18 +254,19 @@ def test_the_number_of_chunks_changes_no_object(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_chunk_stops_the_merge(study, tmp_path):
+@pytest.mark.parametrize("damaged", ["test/pinn/chunks/2of2.npz", "test_tiles.npz"])
+def test_a_damaged_file_stops_the_merge_and_is_named(study, tmp_path, damaged):
     folder, config = study
     shutil.copytree(folder / "results", tmp_path / "results")
-    results = tmp_path / CONDITION / "test/pinn"
-    chunk = results / "chunks/2of2.npz"
-    chunk.write_bytes(chunk.read_bytes()[:-1000])
+    results, path = tmp_path / CONDITION / "test/pinn", tmp_path / CONDITION / damaged
+    path.write_bytes(path.read_bytes()[:-1000])
     (results / "object.npz").unlink()
     target = results.relative_to(tmp_path) / "object.npz"
     arguments = ("--cores", "1", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
     run = snakemake(tmp_path, *arguments, check=False)
     assert run.returncode
-    assert re.search(r"2of2\.npz: .*(cut short|damaged)", output_of(run))
+    assert re.search(rf"{path.name}: .*(cut short|damaged)", output_of(run))
+    assert "another tiling" not in output_of(run)
     assert not (results / "object.npz").exists()
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from ptycho.data.canvas import merge, parts_of, read_metadata
 from ptycho.data.npz import Npz
 from ptycho.data.object_files import Reconstruction, Refined, check_outcome, check_probe
+from ptycho.workflow.archives import check_archive
 from ptycho.workflow.damage import check_fields, is_of
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import file_digest, versions
@@ -20,7 +21,15 @@ def chunk_bounds(n_tiles: int, index: int, count: int) -> tuple[int, int]:
 
 
 def run_of(model: StrPath, tiling: StrPath, n_tiles: int) -> dict[str, Any]:
-    """Return what identifies the chunks of one reconstruction: digests of model and of its tiles, their number."""
+    """Return what identifies the chunks of one reconstruction: digests of model and of its tiles, their number.
+
+    Raises
+    ------
+    ContractError
+        If model or tiles are damaged: their digests are none of theirs.
+    """
+    for path in (model, tiling):
+        check_archive(path)
     return {"model": file_digest(model), "tiling": file_digest(tiling), "tiles": n_tiles}
 
 

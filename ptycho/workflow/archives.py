@@ -122,6 +122,18 @@ class Archive(Closing):
                     pass
 
 
+def check_archive(path: StrPath, kind: str = "archive") -> None:
+    """Compare every byte of an archive with its checksums.
+
+    Raises
+    ------
+    ContractError
+        If it is missing, no archive, or damaged.
+    """
+    with Archive(path, kind) as archive:
+        archive.check(*archive.names)
+
+
 def _check_directory(archive: zipfile.ZipFile, file: IO[bytes]) -> dict[str, int]:
     """Hold the directory of an archive, open as `file`, too, against its members; return where their bytes start."""
     starts: dict[str, int] = {}

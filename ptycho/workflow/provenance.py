@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ptycho.workflow.archives import Archive
+from ptycho.workflow.archives import Archive, check_archive
 from ptycho.workflow.damage import is_file, reading, sealed
 from ptycho.workflow.files import ContractError, StrPath, save_text
 
@@ -167,8 +167,7 @@ def is_intact(path: StrPath) -> bool:
     if not zipfile.is_zipfile(path):
         return True
     try:
-        with Archive(path) as archive:
-            archive.check(*archive.names)
+        check_archive(path)
     except ContractError:
         return False
     return True
