@@ -68,8 +68,7 @@ def test_every_job_states_memory_and_time_for_each_attempt(rules):
     for name, rule in with_script.items():
         for resource in ("mem_mb", "runtime"):
             first, second = rule[resource]
-            assert first
-            assert second == 2 * first, name
+            assert second == 2 * first > 0, name
 
 
 def test_trainings_ask_for_a_gpu(rules):
@@ -261,7 +260,7 @@ def test_a_damaged_file_stops_the_merge_and_is_named(study, tmp_path, damaged):
     results, path = tmp_path / CONDITION / "test/pinn", tmp_path / CONDITION / damaged
     path.write_bytes(path.read_bytes()[:-1000])
     (results / "object.npz").unlink()
-    target = results.relative_to(tmp_path) / "object.npz"
+    target = f"{CONDITION}/test/pinn/object.npz"
     arguments = ("--cores", "1", "--configfile", config, "--rerun-triggers", "mtime", "--", target)
     run = snakemake(tmp_path, *arguments, check=False)
     assert run.returncode

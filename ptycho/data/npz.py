@@ -170,10 +170,7 @@ class Npz(Closing):
     def frames(self, key: str) -> MappedArray:
         """Open the frames of a scan; if the file has their checksums, each is compared when it is first read.
 
-        Raises
-        ------
-        ContractError
-            As `mapped`, or if the checksums are something else than (M,) uint32.
+        Raises `ContractError` as `mapped`, and if the checksums are something else than (M,) uint32.
         """
         if FRAME_CHECKSUMS not in self:
             return self.mapped(key)
@@ -200,13 +197,7 @@ class Npz(Closing):
         return str(array.item())
 
     def metadata(self) -> dict[str, Any]:
-        """Read `metadata`, a JSON object.
-
-        Raises
-        ------
-        ContractError
-            If there are none, or they are something else.
-        """
+        """Read `metadata`, a JSON object; raises `ContractError` if there are none, or they are something else."""
         return parse_json(self.text("metadata"), f"{self.path}: 'metadata'")
 
     def check(self, *keys: str) -> None:
