@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,23 @@ class Hdf5File:
         if not isinstance(item, h5py.Dataset):
             raise ContractError(f"{self.path}: '{key}' is no array")
         self._check_storage(item, key)
+        with reading(self.path, f"'{key}'"):
+            self._check_parts(item.dtype, f"'{key}'")
         return item
+
+    def _check_parts(self, dtype: np.dtype[Any], what: str) -> None:
+        """Refuse a type whose parts overlap, or reach beyond it: HDF5 would write beside the memory of what is read."""
+        if dtype.subdtype is not None:
+            self._check_parts(dtype.subdtype[0], what)
+        end = 0
+        parts = [(field[0], field[1]) for field in (dtype.fields or {}).values()]
+        for part, offset in sorted(parts, key=itemgetter(1)):
+            self._check_parts(part, what)
+            if offset < end:
+                raise ContractError(f"{self.path}: {what} has a type whose parts overlap, {dtype}: damaged")
+            end = offset + part.itemsize
+        if end > dtype.itemsize:
+            raise ContractError(f"{self.path}: {what} has a type with parts beyond its end, {dtype}: damaged")
 
     def _check_storage(self, dataset: h5py.Dataset, key: str) -> None:
         """Refuse values in files outside the folder, and compressions that are not installed."""
@@ -163,7 +180,10 @@ class Hdf5File:
         """Attribute of an array, or of the file (""); None if there is none."""
         item = self._root if not key else self._find(key)
         with reading(self.path, f"attribute '{name}' of '{key or '/'}'"):
-            return None if item is None else item.attrs.get(name)
+            if item is None or name not in item.attrs:
+                return None
+            self._check_parts(item.attrs.get_id(name).dtype, f"attribute '{name}' of '{key or '/'}'")
+            return item.attrs[name]
 
     def close(self) -> None:
         """Close the file, and those that it links to."""
