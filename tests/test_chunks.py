@@ -41,7 +41,7 @@ def test_chunk_files_merge_to_the_whole(tmp_path):
 
 
 def test_a_probe_in_the_chunks_is_that_of_the_merge(tmp_path):
-    data, probe = patches_of(10), np.arange(18).reshape(2, 3, 3) * np.complex64(1 + 2j)
+    data, probe = patches_of(10), np.arange(18, dtype=np.float32).reshape(2, 3, 3) * np.complex64(1 + 2j)
     for index, wanted in enumerate((probe, probe[0, :2])):
         path = tmp_path / f"{index}.npz"
         save_parts(path, parts_of(data, 0, 10), lambda: {"run": {"tiles": 10}, "tiles": [0, 10]}, probe=wanted)

@@ -86,7 +86,7 @@ def changed(path, value):
         (
             "training.stepps",
             3,
-            r"training: .*'stepps'.*allowed keys: exposures, fit_fraction, learning_rate, loss, steps, target",
+            r"training: .*'stepps'.*allowed keys: exposures, fit_fraction, learning_rate, loss, probe, steps, target",
         ),
         ("doses", [-5], r"doses\[0\]: -5 .*minimum of 1"),
         ("doses", ["1e3"], r"doses\[0\]: '1e3' is text, as YAML reads it; write 1000"),

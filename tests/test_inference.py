@@ -134,7 +134,7 @@ def test_global_phases_of_tiles_do_not_show(scan, pinn, wholes):
     tiles, whole = wholes("pinn")
 
     class Turned:
-        chosen = pinn[0].chosen
+        chosen, refined = pinn[0].chosen, pinn[0].refined
         phases = iter(np.exp(2j * np.arange(len(tiles))))
 
         def reconstruct(self, counts, probe):
@@ -150,6 +150,9 @@ def test_true_tiles_are_the_object(scan):
 
     class Oracle:
         chosen = {}  # noqa: RUF012
+
+        def refined(self, probe):
+            return None
 
         def reconstruct(self, counts, probe):
             likelihood = Likelihood(counts, probe)

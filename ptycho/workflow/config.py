@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +45,11 @@ NAMES = {
 
 def load_schema() -> dict[str, Any]:
     """Read the schema of a study's config; the allowed methods are those of `ptycho.methods`."""
+    return copy.deepcopy(_schema())
+
+
+@cache
+def _schema() -> dict[str, Any]:
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     schema["properties"]["methods"]["items"] = {"enum": list(METHODS)}
     return schema
