@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from ptycho.data.tables import read_table
+from ptycho.methods import METHODS
 
 RESULTS = Path(__file__).parent.parent / "docs/results"
 
@@ -71,6 +72,19 @@ def test_optimizing_methods():
         ]
         for row in rows:
             assert f"| {view}, {dose:,} | {' | '.join(row)} |" in text
+
+
+def test_the_readme_has_the_errors_of_six_methods():
+    table = read_table(RESULTS / "six-methods.csv")
+    text = (RESULTS.parent.parent / "README.md").read_text(encoding="utf-8").replace("*", "")
+    for method, name in METHODS.items():
+        errors = [
+            chosen(table, metric="error", view=view, dose=dose, method=method).mean()
+            for view in ("dense", "sparse")
+            for dose in (1000, 10_000, 100_000)
+        ]
+        row = " | ".join(f"{error:.3f}" for error in errors)
+        assert re.search(rf"^\| {re.escape(name.label)} \| [^|]* \| {row} \|", text, flags=re.MULTILINE), name.label
 
 
 def test_ablation():
