@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from ptycho.data.tables import read_table
 from ptycho.methods import METHODS
 
@@ -109,6 +111,33 @@ def test_ablation():
                 method = parts.get(name, name if name.startswith("refined") else f"unrolled/{name}")
                 digits = len(cell.split()[0].lstrip("."))
                 assert cell == mean_and_sd(chosen(table, view=view, dose=dose, method=method, metric="error"), digits)
+
+
+def test_refinement():
+    table = pd.read_csv(RESULTS / "refinement.csv")
+    flaws = {
+        "positions, 2 px": "positions-2",
+        "positions, 5 px": "positions-5",
+        "defocus, 30 %": "defocus-30",
+        "both, 2 px and 30 %": "positions-2-defocus-30",
+        "nothing, both refined": "none",
+    }
+    positions, objects = cells("refinement.md", "LSQML: probe"), cells("refinement.md", "held-out deviance", "cost")
+    assert len(positions) == len(objects) == 7
+    for label in positions:
+        flaw, condition = label.split("; ")
+        view, dose = condition.split(", ")
+        rows = table[(table["flaw"] == flaws[flaw]) & (table["view"] == view)]
+        rows = rows[rows["dose"] == int(dose.replace(",", ""))]
+        own, exact, refined = (rows[rows["knowledge"] == which].reset_index() for which in ("own", "exact", "refined"))
+        assert len(own) == len(exact) == len(refined) == 3
+        if "positions" in flaws[flaw]:
+            assert positions[label][1] == mean_and_sd(refined["position_rms_affine_px"])
+            assert positions[label][2].startswith(number(own["position_rms_affine_px"].mean(), 2))
+        ratio = (refined["error_affine"] / exact["error"]).mean()
+        assert objects[label][2] == f"{mean_and_sd(refined['error_affine'])} ({ratio:.2f})".replace("(0.", "(.")
+        cost = ((refined["refinement_cpu_s"] + refined["cpu_s"]) / exact["cpu_s"]).mean()
+        assert objects[label][5] == f"{cost:.1f}"
 
 
 def test_full_scale():
