@@ -13,7 +13,7 @@ import numpy as np
 
 from ptycho.data.object_files import paste
 from ptycho.data.scan import ScanWriter, open_scan
-from ptycho.inspection.position_refinement import PositionRefinement
+from ptycho.inspection.position_trial import compare_positions
 from ptycho.physics.displacement import affine_residual, rms_px
 from ptycho.physics.forward import as_modes, predict_intensity
 from ptycho.physics.probes import add_modes, scale_to, zone_plate_probe
@@ -87,7 +87,7 @@ def main():
         obj, truth, scan, study = scans(Path(folder), *size)
         recorded = reconstruct_reference(scan, add_modes(as_modes(scan.probe), 2), lsqml, seed=0)
         refined, _ = refine_reference(scan, recorded.refined.probe, lsqml, refinement, seed=0)
-        gain = PositionRefinement.of(recorded, refined, study)
+        gain = compare_positions(recorded, refined, study)
         for name, result, misfit in (
             ("recorded", recorded, gain.misfit_recorded),
             ("refined", refined, gain.misfit_refined),

@@ -14,7 +14,8 @@ job.limit_threads(snakemake.threads)  # before PyTorch is imported
 
 from ptycho.data.object_files import load_reconstruction, save_reconstruction
 from ptycho.data.scan import open_scan
-from ptycho.inspection.position_refinement import KEY, PositionRefinement
+from ptycho.inspection.position_refinement import KEY
+from ptycho.inspection.position_trial import compare_positions
 from ptycho.reconstruction.reference import lsqml_options, refine_reference
 from ptycho.reconstruction.refinement import RefinementOptions
 from ptycho.reporting.curves import read_history
@@ -26,7 +27,7 @@ recorded, metadata = load_reconstruction(snakemake.input.reference)
 options = RefinementOptions(unknown=("probe", "positions"), **params.refinement)
 refined, history = refine_reference(scan, recorded.refined.probe, lsqml_options(**params.lsqml), options, params.seed)
 print(history.to_string(index=False))
-gain = PositionRefinement.of(recorded, refined, open_scan(snakemake.input.study))
+gain = compare_positions(recorded, refined, open_scan(snakemake.input.study))
 print(f"refined positions are {'kept' if gain.is_kept else 'not kept'}: {gain}")
 result, method = replace(recorded, history=read_history(snakemake.input.history, "epoch", "loss")), metadata["method"]
 if gain.is_kept:

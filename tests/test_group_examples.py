@@ -153,8 +153,9 @@ def test_validation_examples_predict_validation_exposures_and_training_never_see
         train(method, container, NetworkOptions(filters=1, physics_iterations=0), options, run)
     (training_set,) = sets
     fit, groups = split_groups(container.nn_indices, validation)
-    assert len(training_set.validation) == len(groups)
-    for example, group in zip(training_set.validation, groups.tolist(), strict=True):
+    examples = training_set.validation()
+    assert len(examples) == len(groups)
+    for example, group in zip(examples, groups.tolist(), strict=True):
         members = container.members(group)
         held = members[np.isin(members, validation)]
         corner = window_start(scan.ycoords[members], 64).min(), window_start(scan.xcoords[members], 64).min()

@@ -9,6 +9,7 @@ import pytest
 from ptycho.data.refined_positions import RefinedPositions
 from ptycho.data.sample_files import plane_of
 from ptycho.inspection.position_refinement import KEY, PositionRefinement
+from ptycho.inspection.position_trial import compare_positions
 from ptycho.physics.displacement import affine_residual, rms_px
 from ptycho.physics.forward import predict_intensity
 from ptycho.reconstruction.reference import lsqml_options, reconstruct_reference, refine_reference
@@ -41,7 +42,7 @@ def references(tmp_path_factory):
 
 def test_wrong_positions_are_refined_and_predict_photons_better(references):
     errors, scan, study, recorded, refined, history = references
-    gain, found = PositionRefinement.of(recorded, refined, study), known_by(refined, scan)
+    gain, found = compare_positions(recorded, refined, study), known_by(refined, scan)
     assert gain.is_kept
     assert gain.misfit_refined - 1 < 0.5 * (gain.misfit_recorded - 1)
     positions = np.stack([scan.ycoords, scan.xcoords])
@@ -58,7 +59,7 @@ def test_positions_that_predict_photons_worse_are_not_kept(references):
     _, _, study, _, refined, _ = references
     positions = refined.refined.positions
     wrong = replace(positions, xcoords=positions.xcoords + np.random.default_rng(0).normal(0, 0.5, SIDE**2))
-    gain = PositionRefinement.of(refined, replace(refined, refined=replace(refined.refined, positions=wrong)), study)
+    gain = compare_positions(refined, replace(refined, refined=replace(refined.refined, positions=wrong)), study)
     assert not gain.is_kept
     assert "positions are the recorded ones" in refinement_note(gain)
 

@@ -182,3 +182,12 @@ def test_flux_and_background_are_found():
 def test_what_is_no_unknown_is_named():
     with pytest.raises(ValueError, match=r"unknown: \['position'\]; wanted some of \['probe', 'positions'"):
         RefinementOptions(unknown=("position",))
+
+
+def test_positions_that_no_object_fits_stay_on_the_canvas():
+    """Frames of another orientation drive them away, as far as they may go."""
+    frames, _ = scanned()
+    options = RefinementOptions(unknown=("positions",), search_px=0.0, rounds=1)
+    found = refine(counts_of_middle(frames[:, :, ::-1]), probe_with(12.0), options, seed=0).parameters
+    assert np.abs(found.shifts).max() <= 4
+    assert np.isfinite(found.object).all()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ptycho.inspection.findings import Finding, Verdict
-from ptycho.reporting.measured import reference_note, reference_warnings, verdict_warnings
+from ptycho.reporting.measured import reference_notes, reference_warnings, verdict_warnings
 from ptycho.reporting.page import warnings_in
 from ptycho.reporting.study_tables import read_cost, training_cost
 from ptycho.reporting.summary import StudyTables, fluence_table, summary_text, tile_table, tile_warnings, view_warnings
@@ -160,7 +160,8 @@ def test_a_bit_that_flips_in_what_a_job_took_is_refused_or_changes_no_value(tmp_
 def test_the_summary_of_a_measured_study_knows_its_reference_and_the_check_of_its_scan():
     numbers = {"misfit": 2.5, "standard_error": 0.01, "explained_by_shot_noise": 1.2, "exceeds_shot_noise": True}
     numbers["over_mean_pattern"] = 0.4
-    assert "misfit 2.5 ± 0.01 of photons that it was not made from" in reference_note(numbers)
+    (note,) = reference_notes(numbers, "misfit.json")
+    assert "misfit 2.5 ± 0.01 of photons that it was not made from" in note
     (warning,) = reference_warnings(numbers)
     assert warning.startswith("reference: misfit 2.5; shot noise explains 1.2")
     good = {**numbers, "exceeds_shot_noise": False}

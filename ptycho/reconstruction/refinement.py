@@ -47,6 +47,8 @@ SEARCHES, SEARCH_WEIGHT = 10, 4.0
 """Searches for large errors, and λ of the object meanwhile in units of `TV_WEIGHT`."""
 REACH = 1.5
 """Largest shift along either axis in units of `search_px`: a few of hundreds of errors are larger than is usual."""
+LEAST_REACH_PX = 4.0
+"""The same without a search: errors that Newton's method finds."""
 RELOCATIONS, DIM = 2, 1.0e-6
 """Rounds that begin with a search for exposures that are out of line; flux of those that an object is not to know."""
 NEWTON_CYCLES, OBJECT_ITERATIONS = 8, 4
@@ -99,7 +101,7 @@ class _Refiner:
 
     def __init__(self, counts: Counts, probe: NDArray[np.complexfloating], options: RefinementOptions, device: Device):
         self.options, self.device = options, device
-        self.reach_px = REACH * options.search_px
+        self.reach_px = max(REACH * options.search_px, LEAST_REACH_PX)
         margin = int(np.ceil(self.reach_px)) + 2 if "positions" in options.unknown else 0
         self.likelihood = JointLikelihood(counts, probe, margin_px=margin, device=device)
         self.tv_weight = TV_WEIGHT * self.likelihood.noise_level()
@@ -122,6 +124,10 @@ class _Refiner:
     def spread(self, parameters: Parameters) -> float:
         """Return the standard deviation of the shifts along one axis [px]."""
         return spread_px(parameters.shifts, self.positions)
+
+    def held(self, parameters: Parameters) -> Parameters:
+        """Return the parameters with shifts as far as they may be: windows do not leave the canvas."""
+        return replace(parameters, shifts=np.clip(parameters.shifts, -self.reach_px, self.reach_px))
 
     def minimize(
         self, parameters: Parameters, unknown: Collection[str], weight: float, background: float, iterations: int
@@ -169,7 +175,8 @@ class _Refiner:
         for weight, background in zip(weights, backgrounds, strict=True):
             updated = self.minimize(parameters, others, float(weight), float(background), OBJECT_ITERATIONS)
             likelihood = self.likelihood.with_background(float(background)).anchored(updated.shifts)
-            parameters = self.note("newton", parameters, replace(updated, shifts=newton_steps(likelihood, updated)))
+            moved = self.held(replace(updated, shifts=newton_steps(likelihood, updated)))
+            parameters = self.note("newton", parameters, moved)
         return parameters
 
     def relocated(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
@@ -204,11 +211,13 @@ class _Refiner:
 
     def round(self, parameters: Parameters) -> Parameters:
         """Move everything unknown at once, then deform object and positions."""
-        updated = self.minimize(parameters, self.options.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS)
+        updated = self.held(self.minimize(parameters, self.options.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS))
         if self.moves:
             likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(updated.shifts)
             prior = ShiftPrior(self.spread(updated))
-            updated = minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS)
+            updated = self.held(
+                minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS)
+            )
         return self.note("round", parameters, updated)
 
     def note(self, step: str, before: Parameters, after: Parameters) -> Parameters:

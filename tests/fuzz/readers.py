@@ -167,8 +167,8 @@ def read_numbers(folder):
     tiles = {place / "test_tiles.json": read_tile_numbers(place / "test_tiles.json")}
     summary.fluence_table(view), summary.view_warnings(view), summary.detector_notes(view)
     summary.tile_table(tiles), summary.tile_warnings(tiles)
-    reference = measured.read_reference(folder / "misfit.json")
-    measured.reference_note(reference), measured.reference_warnings(reference)
+    reference = measured.read_reference(path := folder / "misfit.json")
+    measured.reference_notes(reference, path), measured.reference_warnings(reference)
 
 
 def read_comparison(folder):
