@@ -113,6 +113,24 @@ def test_ablation():
                 assert cell == mean_and_sd(chosen(table, view=view, dose=dose, method=method, metric="error"), digits)
 
 
+def test_default_study():
+    table = read_table(RESULTS / "default-study.csv")
+    text = (RESULTS / "default-study.md").read_text(encoding="utf-8")
+    for view in ("dense", "sparse"):
+        for dose in (1000, 10_000, 100_000):
+            for method in table["method"].unique():
+                labels = {"view": view, "dose": dose, "method": method}
+                of = {metric: chosen(table, metric=metric, **labels).item() for metric in table["metric"].unique()}
+                cells_of_row = [
+                    f"{of['ssim_amplitude']:.3f} / {of['ssim_phase']:.3f}",
+                    f"{of['error']:.3f}",
+                    f"{of['frc50_amplitude']:.2f} / {of['frc50_phase']:.2f}",
+                    f"{of['heldout_deviance']:.3f}",
+                    f"{of['cpu_s']:.1f}",
+                ]
+                assert f"| {view}, {dose:,} | {METHODS[method].label} | {' | '.join(cells_of_row)} |" in text
+
+
 def test_refinement():
     table = pd.read_csv(RESULTS / "refinement.csv")
     flaws = {
