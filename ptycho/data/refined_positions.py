@@ -32,6 +32,19 @@ class RefinedPositions:
     y_shift: NDArray[np.float64]
     """(m,) refined minus recorded rows [px]."""
 
+    @classmethod
+    def of(
+        cls,
+        exposures: NDArray[np.int64],
+        xcoords: NDArray[np.float64],
+        ycoords: NDArray[np.float64],
+        shifts: NDArray[np.float64],
+    ) -> "RefinedPositions":
+        """Return positions of (m,) exposures: recorded columns and rows, moved by (2, m) shifts along y and x [px]."""
+        y_shift, x_shift = shifts
+        moved = {"xcoords": xcoords + x_shift, "ycoords": ycoords + y_shift}
+        return cls(exposures=exposures, x_shift=x_shift, y_shift=y_shift, **moved)
+
     def among(
         self, xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], where: StrPath
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

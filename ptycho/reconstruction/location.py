@@ -93,14 +93,8 @@ def with_located(
         flux=np.ones(len(positions.exposures)),
     )
     refinement = JointRefinement(parameters=parameters, origin_px=result.origin_px, history=pd.DataFrame())
-    (y_shift, x_shift), _ = locate(counts, refinement, ("positions",), seed=seed)
-    more = RefinedPositions(
-        exposures=exposures,
-        xcoords=counts.xcoords + x_shift,
-        ycoords=counts.ycoords + y_shift,
-        x_shift=x_shift,
-        y_shift=y_shift,
-    )
+    shifts, _ = locate(counts, refinement, ("positions",), seed=seed)
+    more = RefinedPositions.of(exposures, counts.xcoords, counts.ycoords, shifts)
     order = np.argsort(np.concatenate([positions.exposures, exposures]))
     both = {key: np.concatenate([getattr(positions, key), getattr(more, key)])[order] for key in POSITION_KEYS}
     return replace(result, refined=replace(result.refined, positions=RefinedPositions(**both)))

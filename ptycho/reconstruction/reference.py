@@ -92,14 +92,8 @@ def refine_reference(
     clock, everything = CpuClock(), np.arange(len(scan))
     found = refine(Counts.of(scan, everything), probe, refinement, seed=seed)
     shifts = found.parameters.shifts
-    y_shift, x_shift = shifts - np.rint(shifts.mean(1, keepdims=True))
-    positions = RefinedPositions(
-        exposures=everything,
-        xcoords=scan.xcoords + x_shift,
-        ycoords=scan.ycoords + y_shift,
-        x_shift=x_shift,
-        y_shift=y_shift,
-    )
+    own = shifts - np.rint(shifts.mean(1, keepdims=True))
+    positions = RefinedPositions.of(everything, scan.xcoords, scan.ycoords, own)
     moved = replace(scan, xcoords=positions.xcoords, ycoords=positions.ycoords)
     result = reconstruct_reference(moved, np.asarray(found.parameters.probe), options, seed)
     assert result.refined is not None
