@@ -16,7 +16,8 @@ from ptycho.reconstruction.joint_preconditioner import UNKNOWNS, JointPreconditi
 from ptycho.reconstruction.location import locate
 from ptycho.reconstruction.prior import ShiftPrior
 from ptycho.reconstruction.probe_variables import aberrations
-from ptycho.reconstruction.refinement import RefinementOptions, mismatch, refine
+from ptycho.reconstruction.refinement import RefinementOptions, refine
+from ptycho.reconstruction.refiner import mismatch
 from tests.test_joint_likelihood import likelihood_of, parameters_of
 
 N, DOSE = 32, 200_000

@@ -13,7 +13,8 @@ from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.position_search import Reach, find_positions, under_object
-from ptycho.reconstruction.refinement import JOINT_BACKGROUND, STILL, JointRefinement
+from ptycho.reconstruction.refinement import JointRefinement
+from ptycho.reconstruction.refiner import JOINT_BACKGROUND, STILL
 
 FLUX_STEPS = 3
 """Fixed-point steps of the flux of an exposure under a known object."""

@@ -1,0 +1,213 @@
+"""Steps of a refinement: object, positions, probe, flux and background in turns, and at once."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ptycho.physics.displacement import affine_residual, rms_px, spread_px
+from ptycho.physics.forward import as_modes
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.deformation import minimize_deformation
+from ptycho.reconstruction.devices import CPU, Device
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
+from ptycho.reconstruction.joint_preconditioner import JointPreconditioner
+from ptycho.reconstruction.optimize import FIRST_STEP_RMS, minimize_vector, total_variation
+from ptycho.reconstruction.parameters import Parameters
+from ptycho.reconstruction.passes import Array
+from ptycho.reconstruction.position_search import (
+    Reach,
+    find_positions,
+    newton_steps,
+    out_of_line,
+    search,
+    under_object,
+    without_trend,
+)
+from ptycho.reconstruction.prior import ShiftPrior
+
+TV_WEIGHT = 8.0
+"""λ in units of the square root of the mean count per valid pixel: a typical choice of TV-MAP."""
+START_WEIGHT, START_BACKGROUND, START_ITERATIONS = 2.0, 0.3, 15
+"""λ in units of `TV_WEIGHT`, background in units of the noise level, and L-BFGS iterations, of the first object."""
+SEARCHES, SEARCH_WEIGHT = 10, 4.0
+"""Searches for large errors, and λ of the object meanwhile in units of `TV_WEIGHT`."""
+REACH = 1.5
+"""Largest shift along either axis in units of `search_px`: a few of hundreds of errors are larger than is usual."""
+LEAST_REACH_PX = 4.0
+"""The same without a search: errors that Newton's method finds."""
+RELOCATIONS, DIM = 2, 1.0e-6
+"""Rounds that begin with a search for exposures that are out of line; flux of those that an object is not to know."""
+NEWTON_CYCLES, OBJECT_ITERATIONS = 8, 4
+"""Newton steps of the positions, and L-BFGS iterations of the object before each."""
+NEWTON_WEIGHTS, NEWTON_BACKGROUNDS = (2.0, 0.5), (0.3, 0.1)
+"""First and last λ and background of these cycles."""
+JOINT_ITERATIONS, DEFORMATION_ITERATIONS, JOINT_BACKGROUND = 40, 15, 0.02
+"""L-BFGS iterations of a round over everything unknown, and over deformations; background of both."""
+FTOL = 1.0e-6
+"""L-BFGS stops when a step lowers the objective by less than this fraction: positions are in its last digits."""
+STILL = {"moved_px": 0.01, "moved_probe": 2.0e-4, "moved_flux": 1.0e-3, "moved_background": 1.0e-3}
+"""A round that moves everything by less is the last: positions [px] (rms, without their affine map), probe (1 -
+correlation), flux (rms, relative), and background, in units of the mean count per pixel."""
+
+
+class Refiner:
+    """The steps of a refinement, and what they have in common."""
+
+    def __init__(
+        self,
+        counts: Counts,
+        probe: NDArray[np.complexfloating],
+        unknown: Collection[str],
+        search_px: float,
+        device: Device,
+    ):
+        self.unknown, self.search_px, self.device = unknown, search_px, device
+        self.reach_px = max(REACH * search_px, LEAST_REACH_PX)
+        margin = int(np.ceil(self.reach_px)) + 2 if "positions" in unknown else 0
+        self.likelihood = JointLikelihood(counts, probe, margin_px=margin, device=device)
+        self.tv_weight = TV_WEIGHT * self.likelihood.noise_level()
+        self.positions = np.stack([counts.ycoords, counts.xcoords])
+        self.moves = "positions" in unknown
+        self.rows: list[dict[str, Any]] = []
+
+    def start(self, probe: NDArray[np.complexfloating]) -> Parameters:
+        """Return a flat object with what is recorded."""
+        counts, xp = self.likelihood.counts, self.device.xp
+        flat = xp.full(self.likelihood.shape, counts.mean_transmittance(probe), np.complex64)
+        return Parameters(
+            object=flat,
+            probe=self.device.to_device(as_modes(probe).astype(np.complex64)),
+            shifts=np.zeros((2, len(counts))),
+            flux=np.ones(len(counts)),
+            background=0.0,
+        )
+
+    def spread(self, parameters: Parameters) -> float:
+        """Return the standard deviation of the shifts along one axis [px]."""
+        return spread_px(parameters.shifts, self.positions)
+
+    def held(self, parameters: Parameters) -> Parameters:
+        """Return the parameters with shifts as far as they may be: windows do not leave the canvas."""
+        return replace(parameters, shifts=np.clip(parameters.shifts, -self.reach_px, self.reach_px))
+
+    def minimize(
+        self, parameters: Parameters, unknown: Collection[str], weight: float, background: float, iterations: int
+    ) -> Parameters:
+        """Minimize over the object and what else is said to be unknown."""
+        smoothed = self.likelihood.with_background(0.0 if "background" in unknown else background)
+        likelihood = smoothed.anchored(parameters.shifts)
+        preconditioner, tv_weight = JointPreconditioner(likelihood, parameters, unknown), weight * self.tv_weight
+        prior = ShiftPrior(self.spread(parameters))
+
+        def evaluate(z: Array) -> tuple[float, Array]:
+            trial, adjoint = preconditioner.parameters(z, self.device)
+            value, gradients = likelihood.evaluate(trial, ("object", *(gradient_of(name) for name in unknown)))
+            variation, variation_gradient = total_variation(trial.object, self.device)
+            gradients = replace(gradients, object=gradients.object + np.float32(tv_weight) * variation_gradient)
+            value += tv_weight * variation
+            if "positions" in unknown:
+                chance, chance_gradient = prior(trial.shifts)
+                gradients, value = replace(gradients, shifts=gradients.shifts + chance_gradient), value + chance
+            return value, adjoint(gradients)
+
+        z, _ = minimize_vector(evaluate, preconditioner.size, FIRST_STEP_RMS, iterations, self.device, FTOL)
+        return preconditioner.parameters(z, self.device)[0]
+
+    def searched(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+        """Search for large errors of positions with a radius that falls, in turns with the object."""
+        largest = self.search_px
+        for number in tqdm(range(SEARCHES), desc="search for positions", unit="search"):
+            spread = self.spread(parameters) if number else largest / 2
+            likelihood = self.likelihood.with_background(START_BACKGROUND).anchored(parameters.shifts)
+            radius = largest * (1 - number / SEARCHES)
+            reach = Reach(radius_px=radius, largest_px=self.reach_px, spread_px=spread)
+            updated = replace(parameters, shifts=search(likelihood, parameters, reach, rng))
+            shifts = newton_steps(likelihood.anchored(updated.shifts), updated)
+            if number < SEARCHES - 2:
+                shifts = without_trend(shifts, self.positions)
+            moved = replace(updated, shifts=shifts)
+            parameters = self.note("search", parameters, self.minimize(moved, (), SEARCH_WEIGHT, START_BACKGROUND, 4))
+        return parameters
+
+    def newton(self, parameters: Parameters) -> Parameters:
+        """Alternate Newton steps of the positions with the object, while prior and background fall."""
+        weights, backgrounds = (np.geomspace(*ends, NEWTON_CYCLES) for ends in (NEWTON_WEIGHTS, NEWTON_BACKGROUNDS))
+        others = tuple(name for name in self.unknown if name != "positions")
+        for weight, background in zip(weights, backgrounds, strict=True):
+            updated = self.minimize(parameters, others, float(weight), float(background), OBJECT_ITERATIONS)
+            likelihood = self.likelihood.with_background(float(background)).anchored(updated.shifts)
+            moved = self.held(replace(updated, shifts=newton_steps(likelihood, updated)))
+            parameters = self.note("newton", parameters, moved)
+        return parameters
+
+    def relocated(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+        """Find exposures that are out of line anew, under an object of all others; keep what lowers their deviance.
+
+        At the border of a scan, an exposure that is far off has an object of its own there, under which it stays.
+        """
+        likelihood, spread = self.likelihood.with_background(JOINT_BACKGROUND), self.spread(parameters)
+        before = likelihood.anchored(parameters.shifts).per_exposure(parameters)
+        doubtful = out_of_line(parameters.shifts, self.positions, before)
+        chosen = np.flatnonzero(doubtful)
+        dimmed = replace(
+            parameters,
+            object=self.start(parameters.probe).object,
+            flux=np.where(doubtful, DIM, parameters.flux),
+        )
+        weight, background = NEWTON_WEIGHTS[1], NEWTON_BACKGROUNDS[1]
+        others = self.minimize(dimmed, (), START_WEIGHT, background, 2 * START_ITERATIONS)
+        counts, margin = likelihood.counts.select(chosen), int(np.ceil(self.reach_px)) + 2
+        alone, here = under_object(counts, others, likelihood.origin_px, margin)
+        here = replace(here, flux=parameters.flux[chosen])
+        reach = Reach(radius_px=self.reach_px, largest_px=self.reach_px, spread_px=spread)
+        shifts = parameters.shifts.copy()
+        shifts[:, chosen] = find_positions(alone.with_background(background), here, reach, rng)
+        moved = self.minimize(
+            replace(others, shifts=shifts, flux=parameters.flux), (), weight, background, START_ITERATIONS
+        )
+        gain = before - likelihood.anchored(shifts).per_exposure(moved)
+        gain += ((parameters.shifts**2).sum(0) - (shifts**2).sum(0)) / (2 * spread**2)
+        kept = np.where(doubtful & (gain > 0), shifts, parameters.shifts)
+        return self.note("relocation", parameters, replace(moved, shifts=kept))
+
+    def round(self, parameters: Parameters) -> Parameters:
+        """Move everything unknown at once, then deform object and positions."""
+        updated = self.held(self.minimize(parameters, self.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS))
+        if self.moves:
+            likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(updated.shifts)
+            prior = ShiftPrior(self.spread(updated))
+            updated = self.held(
+                minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS)
+            )
+        return self.note("round", parameters, updated)
+
+    def note(self, step: str, before: Parameters, after: Parameters) -> Parameters:
+        """Add a row to the history; return what came after."""
+        residual, _ = affine_residual(after.shifts - before.shifts, self.positions)
+        likelihood = self.likelihood.anchored(after.shifts)
+        deviance = 2 * likelihood.per_exposure(after).sum() / likelihood.n_values
+        flux, background = np.log(after.flux / before.flux), float(np.mean(after.background - before.background))
+        moved = {
+            "moved_px": rms_px(residual),
+            "moved_probe": mismatch(before.probe, after.probe, self.device),
+            "moved_flux": float(np.sqrt((flux**2).mean())),
+            "moved_background": abs(background) / likelihood.noise_level() ** 2,
+        }
+        self.rows.append({"step": step, "deviance": float(deviance), **moved})
+        return after
+
+
+def gradient_of(name: str) -> str:
+    """Return the field of `Gradients` that an unknown has."""
+    return {"positions": "shifts"}.get(name, name)
+
+
+def mismatch(first: Array, second: Array, device: Device = CPU) -> float:
+    """Return 1 - |⟨P, Q⟩| / (‖P‖ ‖Q‖) of two probes with as many modes."""
+    xp = device.xp
+    norm = xp.sqrt((xp.abs(first) ** 2).sum() * (xp.abs(second) ** 2).sum())
+    return max(1 - float(xp.abs((first.conj() * second).sum()) / norm), 0.0)
