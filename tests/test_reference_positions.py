@@ -51,7 +51,7 @@ def test_wrong_positions_are_refined_and_predict_photons_better(references):
     before, after = (rms_px(affine_residual(each, positions)[0]) for each in (errors, errors + shifts))
     assert after < 0.4 * before
     assert gain.moved_affine_px == pytest.approx(rms_px(affine_residual(shifts, positions)[0]))
-    assert set(history["step"]) == {"newton", "round"}
+    assert set(history["step"]) == {"probe", "newton", "round"}
     assert list(refined.history["epoch"]) == list(range(1, LSQML.epochs + 1))
 
 

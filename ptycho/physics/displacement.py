@@ -52,3 +52,13 @@ def displaced(obj: NDArray[np.complexfloating], field: NDArray[np.float64]) -> N
     points = np.indices(obj.shape) - field
     real, imaginary = (ndimage.map_coordinates(part, points, order=3, mode="nearest") for part in (obj.real, obj.imag))
     return (real + 1j * imaginary).astype(np.complex64)
+
+
+def slopes(obj: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+    """Return the derivatives of an object's cubic splines along rows and columns, (2, H, W) [1/px]."""
+    return np.stack([_slope(obj, axis) for axis in (0, 1)])
+
+
+def _slope(obj: NDArray[np.complexfloating], axis: int) -> NDArray[np.complexfloating]:
+    real, imaginary = (ndimage.spline_filter1d(part, 3, axis, mode="nearest") for part in (obj.real, obj.imag))
+    return ndimage.correlate1d(real + 1j * imaginary, [-0.5, 0, 0.5], axis, mode="nearest")

@@ -30,6 +30,9 @@ exposure. Of normal errors these are 4 and 2 %."""
 NEIGHBORS = 32
 """Exposures, itself among them, whose mean shift is taken for a local one."""
 
+BORDER, NEAREST = 0.4, 8
+"""At the border, the mean of so many nearest neighbors is further away than this, in units of their mean distance."""
+
 Proposal = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Takes the (2, M) best shifts so far, returns what to try [px]."""
 
@@ -190,3 +193,21 @@ def without_trend(shifts: NDArray[np.float64], positions: NDArray[np.float64]) -
     count = min(NEIGHBORS, positions.shape[1])
     _, nearest = cKDTree(positions.T).query(positions.T, k=range(1, count + 1))
     return shifts - 0.5 * shifts[:, nearest].mean(2)
+
+
+def at_border(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which exposures have all their neighbors on one side, see `BORDER`.
+
+    Parameters
+    ----------
+    positions : (2, M) float64
+        Rows and columns [px].
+
+    Returns
+    -------
+    (M,) bool
+    """
+    count = min(NEAREST + 1, positions.shape[1])
+    distances, nearest = cKDTree(positions.T).query(positions.T, k=range(1, count + 1))
+    offset = positions[:, nearest].mean(2) - positions
+    return np.hypot(*offset) > BORDER * np.asarray(distances).mean(1)

@@ -20,6 +20,40 @@ Adjoint = Callable[[Array], Array]
 """Takes the gradient dE/dRe P + i dE/dIm P over a probe, (modes, N, N), returns that over the variables, (size,)."""
 
 
+class Aberrations:
+    """Map from variables to the spectrum of a probe with other low-order aberrations.
+
+    Parameters
+    ----------
+    start : (modes, N, N) complex64
+        Probe where all variables are 0 [sqrt(photon)].
+    unit_rad : float
+        RMS phase that a variable of 1 stands for [rad].
+    device : Device
+        Where to compute.
+    """
+
+    def __init__(self, start: Array, unit_rad: float = 1.0, device: Device = CPU):
+        self.device, self.unit_rad, self.spectrum = device, unit_rad, device.fft.fft2(start)
+        self.phases = device.to_device(aberrations(device.to_host(self.spectrum), ABERRATION_ORDER))
+        self.size = len(self.phases)
+
+    def __call__(self, z: Array) -> tuple[Array, Adjoint]:
+        """Return the spectrum at (size,) float64 variables, (modes, N, N) complex64, and the way of gradients back.
+
+        The gradient that the way back takes is that over the probe.
+        """
+        xp = self.device.xp
+        phase = xp.tensordot(z * self.unit_rad, self.phases, 1)
+        aberrated = self.spectrum * xp.exp(1j * phase).astype(np.complex64)
+
+        def adjoint(gradient: Array) -> Array:
+            turned = (self.device.fft.fft2(gradient).conj() * 1j * aberrated).real.sum(0) / aberrated[0].size
+            return xp.tensordot(self.phases, turned, 2) * self.unit_rad
+
+        return aberrated, adjoint
+
+
 class ProbeVariables:
     """Map from variables to a probe: first those of the aberrations, then real and imaginary parts of all pixels.
 
@@ -35,19 +69,16 @@ class ProbeVariables:
 
     def __init__(self, start: Array, unit: float = 1.0, device: Device = CPU):
         self.device, self.shape, self.unit = device, start.shape, unit
-        self.spectrum = device.fft.fft2(start)
         self.power = float((device.xp.abs(start) ** 2).sum())
-        self.phase_unit = unit / np.sqrt(self.power)
-        self.phases = device.to_device(aberrations(device.to_host(self.spectrum), ABERRATION_ORDER))
-        self.n_phases, self.size = len(self.phases), len(self.phases) + 2 * start.size
+        self.aberrations = Aberrations(start, unit / np.sqrt(self.power), device)
+        self.size = self.aberrations.size + 2 * start.size
 
     def __call__(self, z: Array) -> tuple[Array, Adjoint]:
         """Return the probe at (size,) float64 variables, (modes, N, N) complex64, and the way of gradients back."""
-        xp, fft = self.device.xp, self.device.fft
-        phase = xp.tensordot(z[: self.n_phases] * self.phase_unit, self.phases, 1)
-        aberrated = self.spectrum * xp.exp(1j * phase).astype(np.complex64)
-        pixels = z[self.n_phases :].view(np.complex128).reshape(self.shape) * self.unit
-        free = fft.ifft2(aberrated) + pixels.astype(np.complex64)
+        xp, n_phases = self.device.xp, self.aberrations.size
+        aberrated, phase_adjoint = self.aberrations(z[:n_phases])
+        pixels = z[n_phases:].view(np.complex128).reshape(self.shape) * self.unit
+        free = self.device.fft.ifft2(aberrated) + pixels.astype(np.complex64)
         scale = np.sqrt(self.power / float((xp.abs(free) ** 2).sum()))
         probe = (free * scale).astype(np.complex64)
 
@@ -55,9 +86,8 @@ class ProbeVariables:
             gradient = gradient.astype(np.complex128)
             along = float((probe.conj() * gradient).real.sum()) / self.power
             gradient = scale * (gradient - along * probe)
-            turned = (fft.fft2(gradient).conj() * 1j * aberrated).real.sum(0) / aberrated[0].size
-            phases = xp.tensordot(self.phases, turned, 2) * self.phase_unit
-            return xp.concatenate([phases, xp.ascontiguousarray(gradient * self.unit).view(np.float64).ravel()])
+            pixels = xp.ascontiguousarray(gradient * self.unit).view(np.float64).ravel()
+            return xp.concatenate([phase_adjoint(gradient), pixels])
 
         return probe, adjoint
 

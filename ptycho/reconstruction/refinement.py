@@ -21,14 +21,7 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.joint_preconditioner import UNKNOWNS
 from ptycho.reconstruction.parameters import Parameters
-from ptycho.reconstruction.refiner import (
-    RELOCATIONS,
-    START_BACKGROUND,
-    START_ITERATIONS,
-    START_WEIGHT,
-    STILL,
-    Refiner,
-)
+from ptycho.reconstruction.refiner import LEAST_GAIN, RELOCATIONS, STILL, Refiner
 
 _logger = logging.getLogger(__name__)
 
@@ -60,7 +53,7 @@ class JointRefinement:
     origin_px: tuple[int, int]
     """Row and column of the canvas's first pixel."""
     history: pd.DataFrame
-    """One row a step: step, deviance (mean per valid pixel), and what moved, see `STILL`."""
+    """One row a step: step, deviance (mean per valid pixel), objective, and what moved, see `STILL`."""
 
 
 def refine(
@@ -94,22 +87,21 @@ def refine(
     """
     if options.modes and "probe" in options.unknown:
         probe = with_modes(as_modes(probe), options.modes)
-    refiner, rng = Refiner(counts, probe, options.unknown, options.search_px, device), np.random.default_rng(seed)
-    parameters = refiner.minimize(refiner.start(probe), (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
-    if refiner.moves and options.search_px:
-        parameters = refiner.searched(parameters, rng)
+    refiner = Refiner(counts, probe, options.unknown, options.search_px, device)
+    rng, parameters = np.random.default_rng(seed), refiner.begun(probe)
+    relocations = RELOCATIONS if refiner.moves and options.search_px else 0
     if refiner.moves:
-        parameters = refiner.newton(parameters)
+        parameters = refiner.located(parameters, rng)
+    rows, objective = refiner.rows, np.inf
     for number in tqdm(range(options.rounds), desc="joint refinement", unit="round"):
-        if refiner.moves and options.search_px and number < RELOCATIONS:
+        if number < relocations:
             parameters = refiner.relocated(parameters, rng)
         parameters = refiner.round(parameters)
-        moving = {name: refiner.rows[-1][name] for name, least in STILL.items() if refiner.rows[-1][name] >= least}
-        if not moving:
+        moving = {name: rows[-1][name] for name, least in STILL.items() if rows[-1][name] >= least}
+        gain, objective = objective - rows[-1]["objective"], rows[-1]["objective"]
+        if not moving or (number >= relocations and gain < LEAST_GAIN * len(counts)):
             break
     else:
         listing = ", ".join(f"{name} {value:.2g}" for name, value in moving.items())
         _logger.warning("After %d rounds the refinement still moves: %s.", options.rounds, listing)
-    return JointRefinement(
-        parameters=parameters, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(refiner.rows)
-    )
+    return JointRefinement(parameters=parameters, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(rows))

@@ -20,6 +20,7 @@ from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.passes import Array
 from ptycho.reconstruction.position_search import (
     Reach,
+    at_border,
     find_positions,
     newton_steps,
     out_of_line,
@@ -41,16 +42,23 @@ LEAST_REACH_PX = 4.0
 """The same without a search: errors that Newton's method finds."""
 RELOCATIONS, DIM = 2, 1.0e-6
 """Rounds that begin with a search for exposures that are out of line; flux of those that an object is not to know."""
+RELOCATION_GAIN = 5.0
+"""Nats that a new place of such an exposure must gain."""
 NEWTON_CYCLES, OBJECT_ITERATIONS = 8, 4
 """Newton steps of the positions, and L-BFGS iterations of the object before each."""
 NEWTON_WEIGHTS, NEWTON_BACKGROUNDS = (2.0, 0.5), (0.3, 0.1)
 """First and last λ and background of these cycles."""
-JOINT_ITERATIONS, DEFORMATION_ITERATIONS, JOINT_BACKGROUND = 40, 15, 0.02
-"""L-BFGS iterations of a round over everything unknown, and over deformations; background of both."""
+JOINT_ITERATIONS, DEFORMATION_ITERATIONS, JOINT_BACKGROUND = 25, 15, 0.02
+"""L-BFGS iterations of a round over everything unknown, and over deformations and aberrations; background of both."""
+PROBE_STARTS = 2
+"""How often object and probe are fitted before positions move: else these make up for a wrong defocus."""
 FTOL = 1.0e-6
 """L-BFGS stops when a step lowers the objective by less than this fraction: positions are in its last digits."""
+LEAST_GAIN = 0.04
+"""A round that lowers the objective by less than this an exposure is the last: so little is much below one standard
+deviation of any position."""
 STILL = {"moved_px": 0.01, "moved_probe": 2.0e-4, "moved_flux": 1.0e-3, "moved_background": 1.0e-3}
-"""A round that moves everything by less is the last: positions [px] (rms, without their affine map), probe (1 -
+"""So is one that moves everything by less: positions [px] (rms, without their affine map), probe (1 -
 correlation), flux (rms, relative), and background, in units of the mean count per pixel."""
 
 
@@ -74,6 +82,18 @@ class Refiner:
         self.moves = "positions" in unknown
         self.rows: list[dict[str, Any]] = []
 
+    def begun(self, probe: NDArray[np.complexfloating]) -> Parameters:
+        """Return a first object, and with it the probe where it is unknown, at the recorded positions."""
+        parameters = self.minimize(self.start(probe), (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
+        if "probe" in self.unknown:
+            prior, weight = ShiftPrior(self.spread(parameters)), START_WEIGHT * self.tv_weight
+            likelihood = self.likelihood.with_background(START_BACKGROUND)
+            for _ in range(PROBE_STARTS):
+                fitted = self.minimize(parameters, ("probe",), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
+                aberrated = minimize_deformation(likelihood, fitted, weight, prior, DEFORMATION_ITERATIONS, ("probe",))
+                parameters = self.note("probe", parameters, aberrated)
+        return parameters
+
     def start(self, probe: NDArray[np.complexfloating]) -> Parameters:
         """Return a flat object with what is recorded."""
         counts, xp = self.likelihood.counts, self.device.xp
@@ -93,6 +113,10 @@ class Refiner:
     def held(self, parameters: Parameters) -> Parameters:
         """Return the parameters with shifts as far as they may be: windows do not leave the canvas."""
         return replace(parameters, shifts=np.clip(parameters.shifts, -self.reach_px, self.reach_px))
+
+    def unmagnified(self, shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return shifts without their affine map where the probe is unknown: its defocus would go along with a map."""
+        return affine_residual(shifts, self.positions)[0] if "probe" in self.unknown else shifts
 
     def minimize(
         self, parameters: Parameters, unknown: Collection[str], weight: float, background: float, iterations: int
@@ -129,7 +153,7 @@ class Refiner:
             shifts = newton_steps(likelihood.anchored(updated.shifts), updated)
             if number < SEARCHES - 2:
                 shifts = without_trend(shifts, self.positions)
-            moved = replace(updated, shifts=shifts)
+            moved = self.held(replace(updated, shifts=self.unmagnified(shifts)))
             parameters = self.note("search", parameters, self.minimize(moved, (), SEARCH_WEIGHT, START_BACKGROUND, 4))
         return parameters
 
@@ -140,18 +164,28 @@ class Refiner:
         for weight, background in zip(weights, backgrounds, strict=True):
             updated = self.minimize(parameters, others, float(weight), float(background), OBJECT_ITERATIONS)
             likelihood = self.likelihood.with_background(float(background)).anchored(updated.shifts)
-            moved = self.held(replace(updated, shifts=newton_steps(likelihood, updated)))
+            moved = self.held(replace(updated, shifts=self.unmagnified(newton_steps(likelihood, updated))))
             parameters = self.note("newton", parameters, moved)
         return parameters
+
+    def located(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+        """Find positions by Newton's method from the recorded ones, and from those of a search; keep what fits better.
+
+        With few photons in common, a search finds places that fit by chance.
+        """
+        starts = [parameters, self.searched(parameters, rng)] if self.search_px else [parameters]
+        return min(map(self.newton, starts), key=lambda found: self.objective(found, NEWTON_WEIGHTS[1])[0])
 
     def relocated(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
         """Find exposures that are out of line anew, under an object of all others; keep what lowers their deviance.
 
-        At the border of a scan, an exposure that is far off has an object of its own there, under which it stays.
+        At the border of a scan, an exposure that is far off has an object of its own there, under which it stays: of
+        those at the border, half are found anew, too.
         """
         likelihood, spread = self.likelihood.with_background(JOINT_BACKGROUND), self.spread(parameters)
         before = likelihood.anchored(parameters.shifts).per_exposure(parameters)
         doubtful = out_of_line(parameters.shifts, self.positions, before)
+        doubtful |= at_border(self.positions) & (rng.random(len(before)) < 0.5)
         chosen = np.flatnonzero(doubtful)
         dimmed = replace(
             parameters,
@@ -171,8 +205,9 @@ class Refiner:
         )
         gain = before - likelihood.anchored(shifts).per_exposure(moved)
         gain += ((parameters.shifts**2).sum(0) - (shifts**2).sum(0)) / (2 * spread**2)
-        kept = np.where(doubtful & (gain > 0), shifts, parameters.shifts)
-        return self.note("relocation", parameters, replace(moved, shifts=kept))
+        better = doubtful & (gain > RELOCATION_GAIN)
+        kept = replace(moved, shifts=np.where(better, shifts, parameters.shifts)) if better.any() else parameters
+        return self.note("relocation", parameters, kept)
 
     def round(self, parameters: Parameters) -> Parameters:
         """Move everything unknown at once, then deform object and positions."""
@@ -180,24 +215,32 @@ class Refiner:
         if self.moves:
             likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(updated.shifts)
             prior = ShiftPrior(self.spread(updated))
+            moving = [name for name in ("positions", "probe") if name in self.unknown]
             updated = self.held(
-                minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS)
+                minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS, moving)
             )
         return self.note("round", parameters, updated)
+
+    def objective(self, parameters: Parameters, weight: float) -> tuple[float, float]:
+        """Return what is minimized, the prior of the shifts at their own spread, and the deviance per valid pixel."""
+        likelihood = self.likelihood.with_background(0.0 if "background" in self.unknown else JOINT_BACKGROUND)
+        half = float(likelihood.anchored(parameters.shifts).per_exposure(parameters).sum())
+        variation, spread = float(total_variation(parameters.object, self.device)[0]), self.spread(parameters)
+        chance = ShiftPrior(spread)(parameters.shifts)[0] + parameters.shifts.size * np.log(spread)
+        return half + weight * self.tv_weight * variation + chance, 2 * half / likelihood.n_values
 
     def note(self, step: str, before: Parameters, after: Parameters) -> Parameters:
         """Add a row to the history; return what came after."""
         residual, _ = affine_residual(after.shifts - before.shifts, self.positions)
-        likelihood = self.likelihood.anchored(after.shifts)
-        deviance = 2 * likelihood.per_exposure(after).sum() / likelihood.n_values
+        objective, deviance = self.objective(after, 1.0)
         flux, background = np.log(after.flux / before.flux), float(np.mean(after.background - before.background))
         moved = {
             "moved_px": rms_px(residual),
             "moved_probe": mismatch(before.probe, after.probe, self.device),
             "moved_flux": float(np.sqrt((flux**2).mean())),
-            "moved_background": abs(background) / likelihood.noise_level() ** 2,
+            "moved_background": abs(background) / self.likelihood.noise_level() ** 2,
         }
-        self.rows.append({"step": step, "deviance": float(deviance), **moved})
+        self.rows.append({"step": step, "deviance": deviance, "objective": objective, **moved})
         return after
 
 
