@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ptycho.physics.displacement import affine_residual, displaced, rms_px, spread_px
+from ptycho.physics.displacement import affine_residual, displaced, rms_px, slopes, spread_px
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.probes import scale_to, zone_plate_probe
 from ptycho.physics.samples import simulate_object
@@ -15,7 +15,7 @@ from ptycho.reconstruction.deformation import Deformation
 from ptycho.reconstruction.joint_preconditioner import UNKNOWNS, JointPreconditioner
 from ptycho.reconstruction.location import locate
 from ptycho.reconstruction.prior import ShiftPrior
-from ptycho.reconstruction.probe_variables import aberrations
+from ptycho.reconstruction.probe_variables import Aberrations, aberrations
 from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.reconstruction.refiner import mismatch
 from tests.test_joint_likelihood import likelihood_of, parameters_of
@@ -39,6 +39,8 @@ def scanned():
 
 
 MIDDLE = np.arange(49).reshape(7, 7)[1:6, 1:6].ravel()
+
+APART = np.arange(49).reshape(7, 7)[::2, ::2].ravel()
 
 
 def counts_of_middle(frames):
@@ -91,6 +93,20 @@ def test_aberrations_are_orthonormal_and_neither_move_nor_turn_the_probe():
         assert np.sum(phases * fixed * weight, axis=(1, 2)) == pytest.approx(np.zeros(12), abs=1e-6)
 
 
+def test_gradients_of_aberrations_are_those_of_finite_differences():
+    rng = np.random.default_rng(0)
+    optics = Aberrations(probe_with(12.0)[None].astype(np.complex64), 0.5)
+    z, weight = rng.normal(size=optics.size), rng.normal(size=(2, 1, N, N))
+    weight = weight[0] + 1j * weight[1]
+
+    def value(z):
+        return np.sum((weight.conj() * np.fft.ifft2(optics(z)[0])).real)
+
+    gradient, step = optics(z)[1](weight), 1e-2 * np.eye(optics.size)
+    slope = [(value(z + each) - value(z - each)) / 2e-2 for each in step]
+    assert gradient == pytest.approx(slope, rel=0.02, abs=1e-3 * np.abs(gradient).max())
+
+
 def test_prior_is_the_logarithm_of_a_normal_distribution_without_the_common_shift():
     shifts, prior = np.random.default_rng(0).normal(size=(2, 5)), ShiftPrior(2.0)
     value, gradient = prior(shifts)
@@ -126,6 +142,16 @@ def test_an_object_is_displaced_towards_larger_rows_and_columns():
     field = np.zeros((2, 40, 50))
     field[0], field[1] = 3, -2
     assert displaced(obj, field)[10:20, 10:20] == pytest.approx(obj[7:17, 12:22], abs=1e-5)
+
+
+def test_slopes_are_what_an_object_changes_by_when_it_is_displaced():
+    rng = np.random.default_rng(0)
+    obj = rng.normal(size=(30, 40)) + 1j * rng.normal(size=(30, 40))
+    for axis, slope in enumerate(slopes(obj)):
+        field = np.zeros((2, 30, 40))
+        field[axis] = 1e-2
+        change = (displaced(obj, -field) - displaced(obj, field)) / 2e-2
+        assert slope[5:-5, 5:-5] == pytest.approx(change[5:-5, 5:-5], abs=2e-3)
 
 
 @cache
@@ -168,16 +194,52 @@ def test_a_wrong_defocus_becomes_right():
     assert not found.shifts.any()
 
 
+def test_a_wrong_defocus_is_not_made_up_for_by_a_magnification_of_wrong_positions():
+    frames, truth = scanned()
+    wrong = truth + np.random.default_rng(1).normal(0, 1.0, truth.shape)
+    options = RefinementOptions(unknown=("positions", "probe"), search_px=6.0, rounds=4)
+    counts = Counts(lambda which: frames[which], wrong[1], wrong[0])
+    found = refine(counts, probe_with(16.0), options, seed=0).parameters
+    errors = wrong - truth + found.shifts
+    assert rms_px(errors - errors.mean(1, keepdims=True)) < 0.15
+    assert mismatch(found.probe[0], probe_with(12.0)) < 0.002
+
+
+def test_an_exposure_at_the_border_that_is_far_off_is_found():
+    frames, truth = scanned()
+    wrong = truth + np.random.default_rng(1).normal(0, 0.3, truth.shape)
+    wrong[:, 3] += -7, 3
+    options = RefinementOptions(unknown=("positions",), search_px=6.0, rounds=3)
+    found = refine(Counts(lambda which: frames[which], wrong[1], wrong[0]), probe_with(12.0), options, seed=0)
+    errors = wrong - truth + found.parameters.shifts
+    assert np.hypot(*(errors[:, 3] - np.median(errors, axis=1))) < 0.3
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.001])
+def test_positions_do_not_get_worse_where_few_photons_are_shared(fraction):
+    frames, truth = scanned()
+    few = np.random.default_rng(2).binomial(frames.astype(int), fraction).astype(float)
+    wrong, apart = truth + np.random.default_rng(1).normal(0, 1.0, truth.shape), APART
+    options = RefinementOptions(unknown=("positions",), search_px=6.0, rounds=3)
+    counts = Counts(lambda which: few[apart[which]], wrong[1, apart], wrong[0, apart])
+    found = refine(counts, probe_with(12.0) * np.sqrt(fraction), options, seed=0).parameters
+    before = (wrong - truth)[:, apart]
+    after = before + found.shifts
+    before, after = (rms_px(errors - errors.mean(1, keepdims=True)) for errors in (before, after))
+    assert before > 1
+    assert after < 1.02 * before
+
+
 def test_flux_and_background_are_found():
     frames, _ = scanned()
     rng = np.random.default_rng(3)
     flux = np.exp(0.1 * rng.normal(size=49))
     flux /= np.exp(np.log(flux[MIDDLE]).mean())
     detected = rng.binomial(frames.astype(int), (0.5 * flux)[:, None, None]) + rng.poisson(0.3, frames.shape)
-    options = RefinementOptions(unknown=("flux", "background"), rounds=4)
+    options = RefinementOptions(unknown=("flux", "background"), rounds=8)
     found = refine(counts_of_middle(detected.astype(float)), probe_with(12.0) * np.sqrt(0.5), options, seed=0)
     assert found.parameters.flux == pytest.approx(flux[MIDDLE], rel=0.02)
-    assert found.parameters.background == pytest.approx(0.3, rel=0.2)
+    assert found.parameters.background == pytest.approx(0.3, rel=0.05)
 
 
 def test_what_is_no_unknown_is_named():

@@ -114,8 +114,8 @@ class _Background:
     """Root of a constant background, which so stays positive."""
 
     def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
-        least = FIRST_BACKGROUND * likelihood.noise_level() ** 2
-        self.root = np.sqrt(max(float(np.mean(start.background)), least))
+        background = float(np.mean(start.background))
+        self.root = np.sqrt(background if background > 0 else FIRST_BACKGROUND * likelihood.noise_level() ** 2)
         self.size, self.unit = 1, np.sqrt(curvature / (4 * likelihood.n_values))
 
     def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:

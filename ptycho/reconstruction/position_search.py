@@ -196,7 +196,7 @@ def without_trend(shifts: NDArray[np.float64], positions: NDArray[np.float64]) -
 
 
 def at_border(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which exposures have all their neighbors on one side, see `BORDER`.
+    """Return which exposures have most of their neighbors on one side, see `BORDER`.
 
     Parameters
     ----------
