@@ -34,7 +34,7 @@ UNITS = {
 """Kind of a flaw -> its size on an axis."""
 DASHES = {"-": "refined", "--": "as told"}
 """Line of what is refined, and of what nothing is refined of."""
-LABELS = {"error": HEADLINES["error"].label, "error_affine": "Relative error without the affine map of positions"}
+LABELS = {"error": HEADLINES["error"].label, "error_affine": "Relative error, affine map removed"}
 """Metric that is plotted -> its name on an axis."""
 
 
