@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ptycho.reconstruction.passes import Array, NumpyPasses, Passes
+from ptycho.reconstruction.cpu_passes import CpuPasses
+from ptycho.reconstruction.passes import Array, Passes
 from ptycho.reconstruction.streaming import Read, stream
+from ptycho.workflow.job import thread_limit
 from ptycho.workflow.scheduler import visible_gpus
 
 CHOICES = ("auto", "cpu", "gpu")
@@ -92,8 +94,8 @@ class Device:
             yield self.to_device(items)
 
 
-CPU = Device("the CPU", np, fft, NumpyPasses())
-"""NumPy and SciPy."""
+CPU = Device("the CPU", np, fft, CpuPasses())
+"""NumPy and SciPy, one thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,17 @@ class GPU(Device):
 
 
 @cache
+def cpu(threads: int = 1) -> Device:
+    """Return the CPU; `threads` of its cores work on one evaluation of a likelihood. Numba is loaded, if there is any.
+
+    Results do not depend on the number of threads.
+    """
+    device = CPU if threads == 1 else replace(CPU, name=f"{threads} threads of the CPU", passes=CpuPasses(threads))
+    device.passes.start()
+    return device
+
+
+@cache
 def gpu() -> GPU:
     """Return the GPU that CuPy takes by default.
 
@@ -166,7 +179,8 @@ def choose_device(choice: str = "auto", memory_fraction: float = MEMORY_FRACTION
     ----------
     choice : {"auto", "cpu", "gpu"}
         With `auto`, the GPU is taken if there is one (a device file `/dev/nvidia0`, `/dev/nvidia1`, …, which
-        `CUDA_VISIBLE_DEVICES` does not hide) and CuPy works; a GPU without CuPy is worth a warning.
+        `CUDA_VISIBLE_DEVICES` does not hide) and CuPy works; a GPU without CuPy is worth a warning. The CPU has the
+        threads of the job, see `ptycho.workflow.job.limit_threads`.
     memory_fraction : float
         Fraction of a GPU's free memory that may be in use when exposures are kept there; the others are streamed.
 
@@ -178,7 +192,7 @@ def choose_device(choice: str = "auto", memory_fraction: float = MEMORY_FRACTION
     if choice not in CHOICES:
         raise ValueError(f"device: {choice!r}; wanted one of {', '.join(CHOICES)}")
     if choice == "cpu" or (choice == "auto" and not visible_gpus()):
-        return CPU
+        return cpu(thread_limit())
     try:
         return replace(gpu(), memory_fraction=memory_fraction)
     except (ImportError, RuntimeError) as error:
@@ -187,4 +201,4 @@ def choose_device(choice: str = "auto", memory_fraction: float = MEMORY_FRACTION
     if choice == "gpu":
         raise ValueError(f"device: gpu cannot be used ({reason}); {wanted}")
     _logger.warning("There is a GPU, but the CPU is used, many times slower (%s); %s", reason, wanted)
-    return CPU
+    return cpu(thread_limit())

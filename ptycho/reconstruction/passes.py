@@ -2,8 +2,8 @@
 
 A pass of the likelihood works on `Block`s: counts (m, N, N) float32, zero frequency first, and shifted probes
 (m, modes, N, N) complex64, sample-centered; and on `Windows`: (m,) int32 rows and columns of the canvas where the
-windows start. `ptycho.reconstruction.kernels` has the same passes as CUDA kernels; `benchmarks/gpu_check.py` compares
-them with these lines on a GPU.
+windows start. `ptycho.reconstruction.kernels` has the same passes as CUDA kernels, `ptycho.reconstruction.cpu_passes`
+those of the CPU; `benchmarks/gpu_check.py` and `tests/test_cpu_passes.py` compare them with these lines.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,10 @@ Array: TypeAlias = Any
 """Array of a device's namespace: of NumPy on CPUs, of CuPy on GPUs."""
 Block: TypeAlias = tuple[Array, Array]
 Windows: TypeAlias = tuple[Array, Array]
+
+
+SMALLEST = np.finfo(np.float32).tiny
+"""Smallest ratio of counts in the logarithm, where it is multiplied by none."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Passes:
 
     def __init__(self, xp: Any, fft: Any):
         self.xp, self.fft = xp, fft
+
+    def start(self) -> None:
+        """Load what the passes need, which else happens at the first one."""
 
     def cut(self, obj: Array, windows: Windows, n: int) -> Array:
         """Return the (m, n, n) patches of an object in some windows."""
@@ -102,13 +109,9 @@ class Passes:
 
     def half_deviance(self, intensity: Array, frames: Array, ratio: Array) -> Array:
         """Return I - y + y log(y / I) of mean counts I, counts y and their ratio y / I, (m, N, N) each."""
-        return intensity - frames + frames * self.logarithm(ratio)
+        return intensity - frames + frames * self.xp.log(self.xp.maximum(ratio, SMALLEST))
 
-    def logarithm(self, ratio: Array) -> Array:
-        """Return log(ratio), and 0 where the ratio is 0."""
-        return self.xp.log(self.xp.where(ratio > 0, ratio, np.float32(1)))
-
-    def accumulate(self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array | None) -> Any:
+    def accumulate(self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array) -> Any:
         """Return half the deviance of a block, a float64 number of the device, and add its gradient to a canvas.
 
         Parameters
@@ -204,7 +207,3 @@ class NumpyPasses(Passes):
         n = patches.shape[-1]
         for patch, y, x in zip(patches, *windows, strict=True):
             canvas[y : y + n, x : x + n] += patch
-
-    def logarithm(self, ratio: Array) -> Array:
-        """Return log(ratio), and 0 where the ratio is 0."""
-        return np.log(ratio, out=np.zeros_like(ratio), where=ratio > 0)

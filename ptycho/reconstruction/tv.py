@@ -131,8 +131,8 @@ def reconstruct(
     ValueError
         If the options name a device that cannot be used.
     """
-    clock, positions, n = CpuClock(), (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
     device = choose_device(options.device, options.device_memory)
+    clock, positions, n = CpuClock(), (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
     _logger.info("TV-MAP is computed on %s", device.name)
     tiles, transmittance = cut_tiles(*positions, options.tile_px, n), counts.mean_transmittance(probe)
     largest = fullest(tiles)

@@ -162,6 +162,12 @@ def limit_threads(threads: int) -> None:
     threadpool_limits(threads)  # of loaded libraries: NumPy's BLAS has read the environment already
 
 
+def thread_limit() -> int:
+    """Return the number of threads that `limit_threads`, or the environment, has set; 1 without any."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return max(int(threads), 1) if threads.isdecimal() else 1
+
+
 class CpuClock:
     """CPU time of this process, all its threads, since the clock was made: a reconstruction without its start-up."""
 

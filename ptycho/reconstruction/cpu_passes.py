@@ -1,0 +1,104 @@
+"""The passes of `ptycho.reconstruction.passes` on CPUs: a few exposures at a time, which stay in the cache.
+
+Between two FFTs a kernel of `ptycho.reconstruction.cpu_kernels` reads and writes everything once. Without Numba, and
+in double precision, the plain lines do the same in a longer time.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptycho.physics.forward import blocks
+from ptycho.reconstruction.passes import Array, Block, Expected, NumpyPasses, Windows
+
+PIECE_PIXELS = 2**16
+"""Pixels of the waves that a thread works on at a time: waves, probes and counts stay in a cache of 2 MB."""
+
+_logger = logging.getLogger(__name__)
+
+
+class CpuPasses(NumpyPasses):
+    """The passes of the CPU.
+
+    Parameters
+    ----------
+    threads : int
+        How many threads work on a block. Results do not depend on it.
+    """
+
+    def __init__(self, threads: int = 1):
+        super().__init__()
+        self.threads = threads
+
+    @cached_property
+    def _kernels(self) -> ModuleType | None:
+        """The compiled loops; None without Numba."""
+        try:
+            from ptycho.reconstruction import cpu_kernels
+        except ImportError as error:
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            _logger.warning("The likelihood is computed by NumPy alone, half as fast (%s); wanted Numba", reason)
+            return None
+        cpu_kernels.logarithm(np.float32(1))  # Numba starts here, and not at the first use of a pass
+        return cpu_kernels
+
+    def start(self) -> None:
+        """Load Numba and the kernels, which takes a second; else the first pass does."""
+        _ = self._kernels
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads)
+
+    def accumulate(self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array) -> Any:
+        """Return half the deviance of a block, and add its gradient to a canvas, see `Passes.accumulate`."""
+        kernels = self._kernels
+        if kernels is None or any(array.dtype != np.complex64 for array in (obj, block[1], gradient)):
+            return super().accumulate(obj, block, windows, expected, gradient)
+        total, (frames, probes), (top, left) = 0.0, block, windows
+        _, modes, n, _ = probes.shape
+        obj, planes, normalization = np.ascontiguousarray(obj), self._planes_of(expected, n), np.float32(1 / n**2)
+
+        def compare(part: slice) -> tuple[slice, float, NDArray[np.complex64]]:
+            counts, waves = frames[part].reshape(-1, n * n), np.empty(probes[part].shape, np.complex64)
+            kernels.illuminate(obj, probes[part], top[part], left[part], waves)
+            waves = self.fft.fft2(waves, overwrite_x=True)
+            value = kernels.compare(
+                waves.view(np.float32).reshape(len(counts), modes, -1), counts, planes, normalization
+            )
+            return part, value, self.fft.ifft2(waves, norm="forward", overwrite_x=True)
+
+        pieces = blocks(len(frames), max(1, PIECE_PIXELS // (modes * n * n)))
+        for part, value, waves in map(compare, pieces) if self.threads == 1 else self._pool.map(compare, pieces):
+            kernels.collect(gradient, waves, probes[part], top[part], left[part])  # in the order of the exposures
+            total += value
+        return total
+
+    def accumulate_gradient(
+        self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array
+    ) -> None:
+        """Add the gradient of half the deviance of a block to a canvas; its value costs next to nothing."""
+        self.accumulate(obj, block, windows, expected, gradient)
+
+    def _planes_of(self, expected: Expected, n: int) -> NDArray[np.float32]:
+        """Return 1 in valid and 0 in bad pixels, and what is added to the photons, (2, N²)."""
+        planes = np.zeros((2, n * n), np.float32)
+        if expected.planes is None:
+            planes[0] = 1
+        else:
+            planes[:] = expected.planes.reshape(2, -1)
+        planes[1] += np.float32(expected.background)
+        return planes
+
+    def total_variation(self, obj: Array, smoothing: float) -> tuple[Array, Array]:
+        """Return smoothed total variation and gradient, see `ptycho.reconstruction.optimize.total_variation`."""
+        if self._kernels is None or obj.dtype != np.complex64:
+            return super().total_variation(obj, smoothing)
+        gradient = np.empty(obj.shape, np.complex64)
+        total = self._kernels.total_variation(np.ascontiguousarray(obj), np.float32(smoothing), gradient)
+        return total, gradient
