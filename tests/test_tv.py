@@ -234,7 +234,7 @@ def test_the_gradient_over_the_slow_phase_agrees_with_finite_differences(scan, m
         given["evaluate"] = evaluate
         return SimpleNamespace(x=start)
 
-    monkeypatch.setattr(optimize.scipy_optimize, "minimize", keep)
+    monkeypatch.setattr(optimize, "minimize_lbfgs", keep)
     obj = complex_noise(likelihood.shape, 3, 0.8)
     minimize_slow_phase(likelihood, obj, 4)
     evaluate = given["evaluate"]

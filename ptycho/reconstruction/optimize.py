@@ -2,18 +2,14 @@
 
 Likelihood of the counts: Thibault and Guizar-Sicairos, New J. Phys. 14, 063004 (2012). Isotropic total variation of
 the complex object: Rudin, Osher and Fatemi, Physica D 60, 259 (1992). Steps in the slowly varying phase alone help
-where L-BFGS is slow. On the CPU, L-BFGS is SciPy's; on a GPU it is that of `ptycho.reconstruction.lbfgs`. Objects are
-arrays of the likelihood's device.
+where L-BFGS is slow. Objects are arrays of the likelihood's device.
 """
 
-from typing import Any
-
 import numpy as np
-from scipy import optimize as scipy_optimize
 from scipy.fft import fftfreq, rfftfreq
 
 from ptycho.reconstruction.devices import CPU, Device
-from ptycho.reconstruction.lbfgs import Evaluate, minimize_lbfgs
+from ptycho.reconstruction.lbfgs import Evaluate, Minimum, minimize_lbfgs
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.passes import Array
 
@@ -30,8 +26,8 @@ SLOW_PHASE_WAVES = 0.25, 2.0
 """Spatial frequencies [waves per pattern width] of the slow phase: the preconditioner is flat below the first and
 suppresses those above the second."""
 FIRST_STEP_RMS, FIRST_PHASE_STEP_RMS_RAD = 3.0e-4, 0.1
-"""RMS of the first trial step, in preconditioned variables and of the phase [rad]; SciPy's default of a step of
-length 1 wastes several evaluations."""
+"""RMS of the first trial step, in preconditioned variables and of the phase [rad]; a step of length 1 wastes
+several evaluations."""
 
 
 def total_variation(obj: Array, device: Device = CPU) -> tuple[float, Array]:
@@ -91,7 +87,7 @@ class Preconditioner:
 
 def minimize_vector(
     evaluate: Evaluate, size: int, first_step_rms: float, iterations: int, device: Device = CPU, ftol: float = FTOL
-) -> tuple[Array, Any]:
+) -> tuple[Array, Minimum]:
     """Minimize from zero by L-BFGS in units of the first step.
 
     Parameters
@@ -112,7 +108,7 @@ def minimize_vector(
     Returns
     -------
     minimum : (size,) float64
-    result : scipy.optimize.OptimizeResult or ptycho.reconstruction.lbfgs.Minimum
+    result : Minimum
     """
     unit = first_step_rms * np.sqrt(size)
 
@@ -121,17 +117,8 @@ def minimize_vector(
         return value, unit * gradient
 
     start = device.xp.zeros(size)
-    if not device.is_host:
-        found = minimize_lbfgs(scaled, start, iterations=iterations, memory=LBFGS_MEMORY, ftol=ftol, device=device)
-        return unit * found.x, found
-    result = scipy_optimize.minimize(
-        scaled,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": iterations, "maxcor": LBFGS_MEMORY, "maxfun": 2 * iterations, "ftol": ftol},
-    )
-    return unit * result.x, result
+    found = minimize_lbfgs(scaled, start, iterations=iterations, memory=LBFGS_MEMORY, ftol=ftol, device=device)
+    return unit * found.x, found
 
 
 def minimize(likelihood: Likelihood, obj: Array, tv_weight: float, iterations: int) -> tuple[Array, float, int]:
@@ -167,7 +154,7 @@ def minimize(likelihood: Likelihood, obj: Array, tv_weight: float, iterations: i
         return value + tv_weight * prior, preconditioner.adjoint(gradient + np.float32(tv_weight) * prior_gradient)
 
     z, result = minimize_vector(evaluate, 2 * obj.size, FIRST_STEP_RMS, iterations, device)
-    return (obj + preconditioner.step(z)).astype(np.complex64), float(result.fun), int(result.nit)
+    return (obj + preconditioner.step(z)).astype(np.complex64), result.fun, result.nit
 
 
 def minimize_slow_phase(likelihood: Likelihood, obj: Array, iterations: int) -> Array:
