@@ -7,13 +7,14 @@ in double precision, the plain lines do the same in a longer time.
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
+from threading import Event
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.physics.forward import blocks
 from ptycho.reconstruction.passes import Array, Block, Expected, NumpyPasses, Windows
 
 PIECE_PIXELS = 2**16
@@ -60,24 +61,34 @@ class CpuPasses(NumpyPasses):
         kernels = self._kernels
         if kernels is None or any(array.dtype != np.complex64 for array in (obj, block[1], gradient)):
             return super().accumulate(obj, block, windows, expected, gradient)
-        total, (frames, probes), (top, left) = 0.0, block, windows
+        (frames, probes), (top, left) = block, windows
         _, modes, n, _ = probes.shape
         obj, planes, normalization = np.ascontiguousarray(obj), self._planes_of(expected, n), np.float32(1 / n**2)
 
-        def compare(part: slice) -> tuple[slice, float, NDArray[np.complex64]]:
+        def add(part: slice, before: Event, after: Event) -> float:
             counts, waves = frames[part].reshape(-1, n * n), np.empty(probes[part].shape, np.complex64)
-            kernels.illuminate(obj, probes[part], top[part], left[part], waves)
-            waves = self.fft.fft2(waves, overwrite_x=True)
-            value = kernels.compare(
-                waves.view(np.float32).reshape(len(counts), modes, -1), counts, planes, normalization
-            )
-            return part, value, self.fft.ifft2(waves, norm="forward", overwrite_x=True)
+            try:
+                kernels.illuminate(obj, probes[part], top[part], left[part], waves)
+                waves = self.fft.fft2(waves, overwrite_x=True)
+                parts = waves.view(np.float32).reshape(len(counts), modes, -1)
+                value = float(kernels.compare(parts, counts, planes, normalization))
+                waves = self.fft.ifft2(waves, norm="forward", overwrite_x=True)
+                before.wait()  # gradients are added in the order of the exposures
+                kernels.collect(gradient, waves, probes[part], top[part], left[part])
+                return value
+            finally:
+                after.set()
 
-        pieces = blocks(len(frames), max(1, PIECE_PIXELS // (modes * n * n)))
-        for part, value, waves in map(compare, pieces) if self.threads == 1 else self._pool.map(compare, pieces):
-            kernels.collect(gradient, waves, probes[part], top[part], left[part])  # in the order of the exposures
-            total += value
-        return total
+        pieces = self._pieces(len(frames), modes * n * n)
+        added = [Event() for _ in range(len(pieces) + 1)]
+        added[0].set()
+        return sum((map if self.threads == 1 else self._pool.map)(add, pieces, added[:-1], added[1:]))
+
+    def _pieces(self, count: int, pixels: int) -> list[slice]:
+        """Cut exposures, whose waves have so many pixels each, into pieces of equal size, as many for every thread."""
+        rounds = -(-count * pixels // (PIECE_PIXELS * self.threads))
+        bounds = np.linspace(0, count, min(rounds * self.threads, count) + 1).astype(int).tolist()
+        return [slice(first, last) for first, last in pairwise(bounds)]
 
     def accumulate_gradient(
         self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array
