@@ -117,14 +117,14 @@ def _iteration(setup: Setup, scan: Scan) -> dict[str, float]:
     for number in range(LBFGS_MEMORY):
         change = slope * (1 + 0.1 * number)
         change[number::LBFGS_MEMORY] *= 2
-        pairs.add(slope * 0.5, change)
+        pairs.add(slope * 0.5, slope, slope + change)
     tasks = {
         "likelihood": lambda: likelihood.evaluate(obj),
         "last_object": lambda: likelihood(obj),
         "total_variation": lambda: device.passes.total_variation(obj, TV_SMOOTHING),
         "step": lambda: preconditioner.step(slope),
         "adjoint": lambda: preconditioner.adjoint(gradient),
-        "pair": lambda: pairs.add(slope, change),
+        "pair": lambda: pairs.add(slope, slope, change),
         "direction": lambda: pairs.direction(slope),
         "product": lambda: float(device.xp.dot(slope, slope)),
     }

@@ -97,7 +97,7 @@ def test_nothing_but_numbers_moves_within_a_stage(pair, minimizer):
 
 def gains_of(likelihood):
     """Sizes of the filters that a stage makes once."""
-    height, width = likelihood.shape
+    height, width = optimize.padded_shape(likelihood.shape)
     return height * width, height * (width // 2 + 1)
 
 

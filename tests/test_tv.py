@@ -121,10 +121,12 @@ def test_the_total_variation_of_an_edge_is_its_length_times_its_height():
     assert total_variation(np.full((9, 9), 2j, np.complex64))[0] == 0
 
 
-def test_the_preconditioner_and_its_adjoint_agree():
-    preconditioner = Preconditioner(np.random.default_rng(0).random((24, 18)) + 0.1)
-    z = np.random.default_rng(1).normal(size=2 * 24 * 18)
-    field = complex_noise((24, 18), 2)
+@pytest.mark.parametrize("shape", [(24, 18), (23, 29)], ids=["quick FFT", "primes"])
+def test_the_preconditioner_and_its_adjoint_agree(shape):
+    preconditioner = Preconditioner(np.random.default_rng(0).random(shape) + 0.1)
+    z = np.random.default_rng(1).normal(size=2 * shape[0] * shape[1])
+    field = complex_noise(shape, 2)
+    assert preconditioner.step(z).shape == shape
     assert inner(preconditioner.step(z), field) == pytest.approx(float(preconditioner.adjoint(field) @ z), rel=1e-4)
 
 

@@ -41,27 +41,36 @@ class _Point(Sample):
 
 
 class Pairs:
-    """The last steps s and gradient changes y, and their products with each other."""
+    """The last steps s and gradient changes y, their products with each other, and with the last gradient."""
 
     def __init__(self, memory: int, size: int, device: Device):
         self.device, self.memory = device, memory
         self.basis = device.xp.zeros((2 * memory, size))  # rows: steps, then changes
         self.products = np.zeros((2 * memory, memory))  # of all rows with the changes
+        self.projected = np.zeros(2 * memory)  # products of all rows with the last gradient
         self.order: list[int] = []  # rows in use, oldest first
 
-    def add(self, step: Array, change: Array) -> None:
-        """Add a pair in place of the oldest; one along which the function is not convex is left out."""
-        slot = len(self.order) if len(self.order) < self.memory else self.order[0]
+    def add(self, step: Array, before: Array, after: Array) -> None:
+        """Add a step and the gradients at its ends in place of the oldest one.
+
+        One along which the function is not convex is left out. Products with the change are differences of those with
+        the gradients, so that all rows are read once.
+        """
+        change = after - before
         curvature, square = (float(self.device.xp.dot(change, other)) for other in (step, change))
-        if curvature <= np.finfo(np.float64).eps * square:
-            return
-        self.basis[slot], self.basis[self.memory + slot] = step, change
-        self.products[:, slot] = self.device.to_host(self.device.passes.project(self.basis, change))
-        self.products[self.memory + slot] = self.products[self.memory :, slot]
-        self.order = [*(row for row in self.order if row != slot), slot]
+        convex = curvature > np.finfo(np.float64).eps * square
+        slot = len(self.order) if len(self.order) < self.memory else self.order[0]
+        if convex:
+            self.basis[slot], self.basis[self.memory + slot] = step, change
+        last, self.projected = self.projected, self.device.to_host(self.device.passes.project(self.basis, after))
+        if convex:
+            self.products[:, slot] = self.projected - last
+            self.products[slot, slot], self.products[self.memory + slot, slot] = curvature, square
+            self.products[self.memory + slot] = self.products[self.memory :, slot]
+            self.order = [*(row for row in self.order if row != slot), slot]
 
     def direction(self, gradient: Array) -> Array:
-        """Return -H g, with the inverse Hessian H that the pairs give."""
+        """Return -H g, with the inverse Hessian H that the pairs give, of the gradient after the last step."""
         if not self.order:
             return -gradient
         steps = np.array(self.order)
@@ -69,9 +78,8 @@ class Pairs:
         upper = np.triu(self.products[np.ix_(steps, steps)])
         squares = self.products[np.ix_(changes, steps)]
         scale = upper[-1, -1] / squares[-1, -1]
-        projected = self.device.to_host(self.device.passes.project(self.basis, gradient))
-        solved = np.linalg.solve(upper, projected[steps])
-        inner = np.diag(upper) * solved + scale * (squares @ solved - projected[changes])
+        solved = np.linalg.solve(upper, self.projected[steps])
+        inner = np.diag(upper) * solved + scale * (squares @ solved - self.projected[changes])
         weights = np.zeros(2 * self.memory)
         weights[steps], weights[changes] = np.linalg.solve(upper.T, inner), -scale * solved
         return -(scale * gradient + self.device.passes.combine(self.device.to_device(weights), self.basis))
@@ -125,7 +133,7 @@ def minimize_lbfgs(
             pairs = Pairs(memory, len(start), device)
             continue
         point, count = found, count + 1
-        pairs.add(point.x - origin.x, point.gradient - origin.gradient)
+        pairs.add(point.x - origin.x, origin.gradient, point.gradient)
         if origin.value - point.value <= ftol * max(abs(origin.value), abs(point.value), 1.0):
             break
     return Minimum(point.x, point.value, count, evaluations)

@@ -6,7 +6,7 @@ where L-BFGS is slow. Objects are arrays of the likelihood's device.
 """
 
 import numpy as np
-from scipy.fft import fftfreq, rfftfreq
+from scipy.fft import fftfreq, next_fast_len, rfftfreq
 
 from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.lbfgs import Evaluate, Minimum, minimize_lbfgs
@@ -65,24 +65,33 @@ class Preconditioner:
     """
 
     def __init__(self, illumination: Array, device: Device = CPU):
-        self.device = device
-        down, across = fftfreq(illumination.shape[0])[:, None], fftfreq(illumination.shape[1])
+        self.device, self.shape = device, illumination.shape
+        self.padded = padded_shape(self.shape)
+        down, across = fftfreq(self.padded[0])[:, None], fftfreq(self.padded[1])
         gain = 1 + LOW_FREQUENCY_GAIN / (1 + (down**2 + across**2) / LOW_FREQUENCY**2)
         self.filter = device.to_device(gain.astype(np.float32))
         scale = device.xp.sqrt(illumination + 0.02 * illumination.max())
-        self.scale, self.shape = (scale / scale.max()).astype(np.float32), illumination.shape
+        self.scale = (scale.max() / scale).astype(np.float32)
 
     def _smooth(self, field: Array) -> Array:
-        return self.device.fft.ifft2(self.device.fft.fft2(field) * self.filter)
+        height, width = self.shape
+        spectrum = self.device.fft.fft2(field, s=self.padded) * self.filter
+        return self.device.fft.ifft2(spectrum)[:height, :width]
 
     def step(self, z: Array) -> Array:
         """Map (2 H W,) float64 variables to the (H, W) complex64 change of the object that they represent."""
-        return self._smooth(z.view(np.complex128).reshape(self.shape).astype(np.complex64)) / self.scale
+        return self._smooth(z.view(np.complex128).reshape(self.shape).astype(np.complex64)) * self.scale
 
     def adjoint(self, gradient: Array) -> Array:
         """Map the gradient over the object to the gradient over the variables: the adjoint of `step`."""
-        field = self.device.xp.ascontiguousarray(self._smooth(gradient / self.scale), np.complex128)
+        field = self.device.xp.ascontiguousarray(self._smooth(gradient * self.scale), np.complex128)
         return field.view(np.float64).ravel()
+
+
+def padded_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the sides at or above those of a canvas whose FFT is quick: it takes three times as long at a prime."""
+    height, width = (next_fast_len(side, real=True) for side in shape)
+    return height, width
 
 
 def minimize_vector(
@@ -180,11 +189,12 @@ def minimize_slow_phase(likelihood: Likelihood, obj: Array, iterations: int) -> 
     """
     slowest, fastest = (waves / likelihood.n_pixels for waves in SLOW_PHASE_WAVES)
     (height, width), device = likelihood.shape, likelihood.device
-    square = fftfreq(height)[:, None] ** 2 + rfftfreq(width) ** 2
+    padded = padded_shape(likelihood.shape)
+    square = fftfreq(padded[0])[:, None] ** 2 + rfftfreq(padded[1]) ** 2
     gain = device.to_device((np.exp(-square / fastest**2) / np.sqrt(1 + square / slowest**2)).astype(np.float32))
 
     def smooth(field: Array) -> Array:
-        return device.fft.irfft2(device.fft.rfft2(field) * gain, s=likelihood.shape)
+        return device.fft.irfft2(device.fft.rfft2(field, s=padded) * gain, s=padded)[:height, :width]
 
     def turned(z: Array) -> Array:
         phase = smooth(z.reshape(likelihood.shape).astype(np.float32))
