@@ -16,6 +16,7 @@ import pandas as pd
 from conditions import load_study_config, print_json, selected_conditions, study_parser, usable_exposures
 
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import choose_device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.tv import TVOptions, reconstruct
 from ptycho.workflow import job
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> dict:
     from ptycho.model.inference import load_model
 
     prior, rows = TVOptions(**load_study_config(options)["tv"]), []
+    choose_device(prior.device, prior.device_memory)  # what starts here would count for the first reconstruction
     for condition in selected_conditions(options, options.results, "unrolled/model.keras"):
         scan, view = condition.open()
         counts, model = Counts.of(scan, usable_exposures(view)), load_model(condition.model_path("unrolled"))

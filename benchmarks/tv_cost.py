@@ -50,11 +50,14 @@ def main() -> None:
     add("--views", nargs="+", default=["dense", "sparse"], help="default: %(default)s")
     add("--seeds", type=int, nargs="+", default=[0], help="of noise, roles and splits (default: %(default)s)")
     add("--source-seed", type=int, help="seed of object and positions (default: the study's)")
+    add("--iterations", type=int, help="of L-BFGS at every weight but the last (default: the study's)")
     options = parser.parse_args()
     job.limit_threads(1)
     config = load_config(CONFIG / "config.yaml")
     if options.source_seed is not None:
         config["source"]["seed"] = options.source_seed
+    if options.iterations is not None:
+        config["tv"]["iterations"] = options.iterations
     rows = [
         measure(config, dose, view, seed) for dose in options.doses for view in options.views for seed in options.seeds
     ]

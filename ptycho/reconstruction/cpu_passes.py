@@ -7,7 +7,6 @@ in double precision, the plain lines do the same in a longer time.
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import pairwise
 from threading import Event
 from types import ModuleType
 from typing import Any
@@ -45,12 +44,13 @@ class CpuPasses(NumpyPasses):
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             _logger.warning("The likelihood is computed by NumPy alone, half as fast (%s); wanted Numba", reason)
             return None
-        cpu_kernels.logarithm(np.float32(1))  # Numba starts here, and not at the first use of a pass
         return cpu_kernels
 
     def start(self) -> None:
-        """Load Numba and the kernels, which takes a second; else the first pass does."""
-        _ = self._kernels
+        """Load Numba and what it has compiled, which takes a second; else the first passes do."""
+        pixel, corners = np.ones((1, 1, 1, 1), np.complex64), (np.zeros(1, np.int32), np.zeros(1, np.int32))
+        _, obj = self.total_variation(pixel[0, 0], 1.0)
+        self.accumulate(obj, (np.ones((1, 1, 1), np.float32), pixel), corners, Expected(1.0, None, None), obj.copy())
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -60,7 +60,7 @@ class CpuPasses(NumpyPasses):
         """Return half the deviance of a block, and add its gradient to a canvas, see `Passes.accumulate`."""
         kernels = self._kernels
         if kernels is None or any(array.dtype != np.complex64 for array in (obj, block[1], gradient)):
-            return super().accumulate(obj, block, windows, expected, gradient)
+            return self._by_lines(obj, block, windows, expected, gradient)
         (frames, probes), (top, left) = block, windows
         _, modes, n, _ = probes.shape
         obj, planes, normalization = np.ascontiguousarray(obj), self._planes_of(expected, n), np.float32(1 / n**2)
@@ -84,11 +84,19 @@ class CpuPasses(NumpyPasses):
         added[0].set()
         return sum((map if self.threads == 1 else self._pool.map)(add, pieces, added[:-1], added[1:]))
 
+    def _by_lines(self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array) -> Any:
+        """Do what `accumulate` does by the plain lines, a piece at a time, in one thread."""
+        (frames, probes), (top, left), total = block, windows, 0.0
+        for part in self._pieces(len(frames), probes[0].size):
+            piece, corners = (frames[part], probes[part]), (top[part], left[part])
+            total += super().accumulate(obj, piece, corners, expected, gradient)
+        return total
+
     def _pieces(self, count: int, pixels: int) -> list[slice]:
         """Cut exposures, whose waves have so many pixels each, into pieces of equal size, as many for every thread."""
         rounds = -(-count * pixels // (PIECE_PIXELS * self.threads))
-        bounds = np.linspace(0, count, min(rounds * self.threads, count) + 1).astype(int).tolist()
-        return [slice(first, last) for first, last in pairwise(bounds)]
+        number = min(rounds * self.threads, count)
+        return [slice(count * i // number, count * (i + 1) // number) for i in range(number)]
 
     def accumulate_gradient(
         self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array
