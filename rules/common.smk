@@ -84,6 +84,7 @@ ABLATION = {
     ]
 }
 GPUS_OF_TV = int(config["tv"]["device"] == "gpu")  # that a job of TV-MAP, or of unrolled, has to itself
+GPUS_OF_LSQML = int(config["lsqml"]["device"] == "gpu")  # the same of LSQML, and of the reference
 # Conditions under which something is refined.
 REFINED = {**CONDITIONS, "flaw": [flaw for flaw in FLAWS["flaw"] if unknown_of(config, flaw)]} if FLAWS else CONDITIONS
 KNOWLEDGE_FIGURES = collect(

@@ -87,7 +87,9 @@ if MEASURED:
     REFINES_REFERENCE = config["reference"]["positions"] == "refined"
     # Where its positions are refined, a first reference has the recorded ones.
     FIRST_REFERENCE = f"{RESULTS}/data/reference{'_recorded' if REFINES_REFERENCE else ''}"
-    LSQML_OF_REFERENCE = {key: config["reference"][key] for key in ("epochs", "batch_size")}
+    LSQML_OF_REFERENCE = {key: config["reference"][key] for key in ("epochs", "batch_size")} | {
+        "device": config["lsqml"]["device"]
+    }
 
     rule reference:
         input:
@@ -105,6 +107,7 @@ if MEASURED:
         resources:
             mem_mb=per_attempt(4000),
             runtime=per_attempt(60),
+            gpu=GPUS_OF_LSQML,
         params:
             lsqml=LSQML_OF_REFERENCE,
             modes=config["reference"]["modes"],
@@ -134,6 +137,7 @@ if MEASURED:
             resources:
                 mem_mb=per_attempt(4000),
                 runtime=per_attempt(120),
+                gpu=GPUS_OF_LSQML,
             params:
                 lsqml=LSQML_OF_REFERENCE,
                 refinement=config["refinement"],

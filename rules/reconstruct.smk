@@ -20,6 +20,7 @@ rule lsqml:
     resources:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(60),
+        gpu=GPUS_OF_LSQML,
     params:
         lsqml=config["lsqml"],
         unknown=lambda wildcards: unknown(wildcards, "lsqml"),

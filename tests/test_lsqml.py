@@ -9,8 +9,8 @@ import pytest
 from ptycho.data.object_files import paste
 from ptycho.physics.forward import illumination, predict_intensity, window_corners, window_start
 from ptycho.reconstruction import exposures
-from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, object_box, reconstruct
-from ptycho.reconstruction.ptychi_adapter import corrected_positions, ptychi_position
+from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
+from ptycho.reconstruction.ptychi_adapter import corrected_positions, object_box, ptychi_position
 from tests.conftest import write_scan
 
 OPTIONS = LSQMLOptions(epochs=25, early_stopping_patience=25, batch_size=16, compact_batching_below_overlap=0.0)

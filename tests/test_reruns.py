@@ -116,13 +116,13 @@ def test_a_change_of_code_reruns_what_executes_it_and_nothing_else(study, tmp_pa
         (code / path).write_text(text.replace(old, new), encoding="utf-8")
 
     assert "Nothing to be done" in output_of(run_in(code, *arguments))
-    edit("ptycho/reconstruction/lsqml.py", "MARGIN_PX = 2", "MARGIN_PX = 2  # a remark")
+    edit("ptycho/reconstruction/lsqml.py", "REACH_PX = 14", "REACH_PX = 14  # a remark")
     for path in sorted((code / "ptycho/workflow").glob("*.py")):
         path.write_text(path.read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
     edit("ptycho/workflow/processes.py", "GRACE_S = 2.0", "GRACE_S = 3.0")
     assert "Nothing to be done" in output_of(run_in(code, *arguments))
 
-    edit("ptycho/reconstruction/lsqml.py", "MARGIN_PX = 2", "MARGIN_PX = 3")
+    edit("ptycho/reconstruction/lsqml.py", "REACH_PX = 14", "REACH_PX = 15")
     counts = jobs(run_in(code, *arguments))
     assert counts["lsqml"] == counts["compare"] == 1
     assert not {"train_network", "view", "simulate_scan", "infer_network"} & set(counts)

@@ -171,6 +171,22 @@ def gpu() -> GPU:
     return GPU(f"the GPU {name}", cupy, cupyx.scipy.fft, CudaPasses(cupy, cupyx.scipy.fft), free)
 
 
+def wants_gpu(choice: str) -> bool:
+    """Whether a config's name of a device means a GPU: `gpu` does, and `auto` if there is one.
+
+    A GPU is there if it has a device file, `/dev/nvidia0`, `/dev/nvidia1`, …, which `CUDA_VISIBLE_DEVICES` does not
+    hide. No library is loaded.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of `CHOICES`.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"device: {choice!r}; wanted one of {', '.join(CHOICES)}")
+    return choice == "gpu" or (choice == "auto" and visible_gpus() > 0)
+
+
 @cache
 def choose_device(choice: str = "auto", memory_fraction: float = MEMORY_FRACTION) -> Device:
     """Return the device of a config's name.
@@ -178,9 +194,8 @@ def choose_device(choice: str = "auto", memory_fraction: float = MEMORY_FRACTION
     Parameters
     ----------
     choice : {"auto", "cpu", "gpu"}
-        With `auto`, the GPU is taken if there is one (a device file `/dev/nvidia0`, `/dev/nvidia1`, …, which
-        `CUDA_VISIBLE_DEVICES` does not hide) and CuPy works; a GPU without CuPy is worth a warning. The CPU has the
-        threads of the job, see `ptycho.workflow.job.limit_threads`.
+        With `auto`, the GPU is taken if there is one, see `wants_gpu`, and CuPy works; a GPU without CuPy is worth a
+        warning. The CPU has the threads of the job, see `ptycho.workflow.job.limit_threads`.
     memory_fraction : float
         Fraction of a GPU's free memory that may be in use when exposures are kept there; the others are streamed.
 
@@ -189,9 +204,7 @@ def choose_device(choice: str = "auto", memory_fraction: float = MEMORY_FRACTION
     ValueError
         If the name is another, or the GPU is asked for and cannot be used.
     """
-    if choice not in CHOICES:
-        raise ValueError(f"device: {choice!r}; wanted one of {', '.join(CHOICES)}")
-    if choice == "cpu" or (choice == "auto" and not visible_gpus()):
+    if not wants_gpu(choice):
         return cpu(thread_limit())
     try:
         return replace(gpu(), memory_fraction=memory_fraction)

@@ -5,9 +5,10 @@ that need them, not with this module.
 """
 
 import importlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,22 +16,24 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptycho.data.object_files import Reconstruction, Refined
-from ptycho.physics.forward import as_modes, illumination, predict_intensity, window_start
+from ptycho.physics.detector import Detector
+from ptycho.physics.forward import as_modes, illumination, predict_intensity
 from ptycho.reconstruction.exposures import Exposures, refined_positions
 from ptycho.reconstruction.ptychi_adapter import (
     CORRECTION_START,
     CORRECTION_START_FREE_PROBE,
+    Box,
     apply_detector,
     corrected_positions,
     ensure_torchvision,
+    object_box,
     ptychi_position,
     set_correction,
     with_background,
 )
+from ptycho.reconstruction.ptychi_engines import LSQML, Solver, setup_of, torch_device
 from ptycho.workflow.job import CpuClock
 
-MARGIN_PX = 2
-"""Margin around the windows [px]: with less, pty-chi pads the object at every step."""
 REACH_PX = 14
 """By so much may refined positions lie beyond the recorded ones of all exposures [px]."""
 
@@ -38,8 +41,7 @@ ANSCOMBE = 3 / 8
 """Added to counts and to their predicted means, it makes the variance of the root nearly 1/4 from about one photon on,
 and the expected root nearly that of the mean (Anscombe, Biometrika 35, 246, 1948)."""
 
-Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
-"""Origin, row and column in the object plane, and shape of the object [px]."""
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class LSQMLOptions:
     """Exposures per update."""
     compact_batching_below_overlap: float
     """Linear overlap below which batches are of neighbors, with half the momentum."""
+    device: str = "auto"
+    """Where to compute: `cpu`, `gpu`, or `auto`, see `ptycho.reconstruction.ptychi_engines.torch_device`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,11 @@ class LSQMLRun:
     dim, since the mean of √counts is far below the root of the mean."""
     start: Callable[[Box], NDArray[np.complex64]] | None = None
     """Takes the box of `object_box`, returns the (H, W) object to start from; default: a flat one."""
+    engine: str = LSQML
+    """Engine of pty-chi, see `ptycho.reconstruction.ptychi_engines`; others than LSQML refine the object alone, without
+    background, flux or `stabilize`, which their updates would not see."""
+    watch: Callable[[NDArray[np.complex64]], None] | None = None
+    """Is given the (H, W) object of every epoch; what it raises ends the run."""
 
     @property
     def correction_start(self) -> int:
@@ -84,25 +93,6 @@ def load_library() -> None:
     """Import PyTorch and pty-chi. Call it before the clock starts: the import takes several CPU-seconds."""
     ensure_torchvision()
     importlib.import_module("ptychi.api.task")
-
-
-def object_box(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], n: int, reach: int = 0) -> Box:
-    """Origin, and shape with even sides, of the box around all windows, with pty-chi's margin.
-
-    Parameters
-    ----------
-    xcoords, ycoords : (M,) float64
-        Patch centers [px].
-    n : int
-        Side of the windows [px].
-    reach : int
-        By so much may windows move, beyond those of all exposures [px].
-    """
-    top, left = window_start(ycoords, n), window_start(xcoords, n)
-    margin = MARGIN_PX + reach
-    origin = int(top.min()) - margin, int(left.min()) - margin
-    height, width = (int(np.ptp(start)) + n + 2 * margin for start in (top, left))
-    return origin, (height + height % 2, width + width % 2)
 
 
 def reconstruct(
@@ -139,7 +129,8 @@ def reconstruct(
     Raises
     ------
     ValueError
-        If the validation deviance is not finite.
+        If the validation deviance is not finite, the options name a device that cannot be used, or an engine is to do
+        what only LSQML can.
     """
     load_library()
     import torch
@@ -152,6 +143,9 @@ def reconstruct(
     x, y = (np.concatenate([getattr(part, axis) for part in parts]) for axis in ("xcoords", "ycoords"))
     box = object_box(x, y, n, REACH_PX if run.refine_positions else 0)
     best = _Estimate(np.ones(box[1], np.complex64), probe, parts)
+    _check_engine(run, fit.detector)
+    where = "the CPU" if torch_device(options.device) == "cpu" else f"the GPU {torch.cuda.get_device_name()}"
+    _logger.info("%s of pty-chi is computed on %s", run.engine, where)
     first = 1 + (run.correction_start if run.refine_positions else 0)
     try:
         tasks = _tasks(parts, probe, options, box, run)
@@ -160,6 +154,8 @@ def reconstruct(
         progress = tqdm(range(1, options.epochs + 1), desc="LSQML", unit="epoch", mininterval=2)
         for epoch in progress:
             estimate = _advance(tasks, best, box[0], run)
+            if run.watch is not None:
+                run.watch(estimate.object)
             loss = tasks[0].reconstructor.loss_tracker.table["loss"].iloc[-1]
             row = {"epoch": epoch, "loss": pixels * float(loss)}
             if validation is not None:
@@ -193,6 +189,17 @@ def reconstruct(
         cpu_s=clock.seconds,
         chosen={"best_epoch": best_epoch},
     )
+
+
+def _check_engine(run: LSQMLRun, detector: Detector) -> None:
+    """Refuse what the updates of an engine would not see."""
+    more = {
+        "a probe or positions to refine": run.refine_probe or run.refine_positions,
+        "stabilized roots": run.stabilize,
+        "a detector with background or flux": detector.background is not None or detector.exposure_scale is not None,
+    }
+    if run.engine != LSQML and any(more.values()):
+        raise ValueError(f"engine {run.engine}: {next(name for name in more if more[name])}; wanted {LSQML} for that")
 
 
 @dataclass(frozen=True)
@@ -249,32 +256,25 @@ def _task(
 
     One that follows another has its positions refined alone: object and probe are those of the other.
     """
-    import ptychi.api as api
     import torch
     from ptychi.api.task import PtychographyTask
 
     torch.manual_seed(run.seed)
     (top, left), (height, width) = box
     start = np.ones((height, width), np.complex64) if run.start is None or follows else run.start(box)
-    setup = api.LSQMLOptions()
-    solver = setup.reconstructor_options
-    solver.default_device = api.Devices.CPU
-    solver.num_epochs = options.epochs
-    solver.batch_size = min(options.batch_size, len(exposures.xcoords))
-    solver.random_seed = run.seed
-    solver.noise_model = api.NoiseModels.GAUSSIAN
-    if run.compact and not follows:
-        solver.batching_mode = api.BatchingModes.COMPACT
-        solver.momentum_acceleration_gain = 0.5
-    setup.object_options.optimizer = api.Optimizers.SGD
     n = probe.shape[-1]
-    setup.object_options.step_size = n**2 / exposures.detector.n_valid(n)  # bad pixels add nothing to an update
+    solver = Solver(
+        engine=run.engine,
+        device=torch_device(options.device),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=run.seed,
+        step_size=n**2 / exposures.detector.n_valid(n),  # bad pixels add nothing to an update
+        compact=run.compact and not follows,
+        free_probe=run.refine_probe and not follows,
+    )
+    setup = setup_of(solver, len(exposures.xcoords))
     setup.object_options.optimizable = not follows
-    setup.probe_options.optimizable = run.refine_probe and not follows
-    if not setup.probe_options.optimizable:
-        solver.rescale_probe_intensity_in_first_epoch = False
-        solver.single_slice_solve_obj_prb_step_size_jointly = False
-        setup.object_options.remove_object_probe_ambiguity.enabled = False
     if run.refine_positions:
         set_correction(setup, run.correction_start)
     counts, detector = np.square(exposures.diffraction, dtype=np.float32), exposures.detector

@@ -4,13 +4,16 @@ PyTorch is imported by the functions that need it, not with this module.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptycho.physics.detector import Detector
+from ptycho.physics.forward import window_start
 
+MARGIN_PX = 2
+"""Margin around the windows [px]: with less, pty-chi pads the object at every step."""
 CORRECTION_START = 2
 """Epochs before positions are corrected: a flat object says nothing about them."""
 CORRECTION_START_FREE_PROBE = 20
@@ -21,6 +24,9 @@ CORRECTION_MOMENTUM = 0.5
 """Gain of its momentum, which pty-chi uses where all updates of a batch are below 0.1 px."""
 CORRECTION_LIMIT_PX = 1.0
 """Largest correction in an epoch without momentum, along each axis [px]."""
+
+Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""Origin, row and column in the object plane, and shape of the object [px]."""
 
 _operators: list[Any] = []
 
@@ -36,6 +42,25 @@ def ensure_torchvision() -> None:
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def object_box(xcoords: NDArray[np.float64], ycoords: NDArray[np.float64], n: int, reach: int = 0) -> Box:
+    """Origin, and shape with even sides, of the box around all windows, with pty-chi's margin.
+
+    Parameters
+    ----------
+    xcoords, ycoords : (M,) float64
+        Patch centers [px].
+    n : int
+        Side of the windows [px].
+    reach : int
+        By so much may windows move, beyond those of all exposures [px].
+    """
+    top, left = window_start(ycoords, n), window_start(xcoords, n)
+    margin = MARGIN_PX + reach
+    origin = int(top.min()) - margin, int(left.min()) - margin
+    height, width = (int(np.ptp(start)) + n + 2 * margin for start in (top, left))
+    return origin, (height + height % 2, width + width % 2)
 
 
 def ptychi_position(coordinate: ArrayLike, origin: int, size: int) -> NDArray[np.float64]:
@@ -101,7 +126,7 @@ def corrected_positions(task: Any, origin: tuple[int, int], n: int) -> tuple[NDA
         inside = centers.clamp(-farthest, farthest)
         if not torch.equal(inside, centers):
             task.probe_positions.set_data(inside)
-    y, x = inside.numpy().astype(np.float64).T
+    y, x = inside.cpu().numpy().astype(np.float64).T
     return x - ptychi_position(0, origin[1], shape[1]), y - ptychi_position(0, origin[0], shape[0])
 
 
@@ -123,8 +148,9 @@ def apply_detector(task: Any, detector: Detector) -> None:
     planes, scale = detector.planes(), detector.exposure_scale
     if planes is None:
         return
-    valid, background = torch.from_numpy(np.fft.ifftshift(planes, axes=(-2, -1)))
-    flux = None if scale is None else torch.from_numpy(scale.astype(np.float32))[:, None, None]
+    device = torch.get_default_device()  # the task's
+    valid, background = torch.from_numpy(np.fft.ifftshift(planes, axes=(-2, -1))).to(device)
+    flux = None if scale is None else torch.from_numpy(scale.astype(np.float32)).to(device)[:, None, None]
 
     def detect(_module: Any, inputs: tuple[Any, ...], intensity: Any) -> Any:
         exposures = inputs[0]

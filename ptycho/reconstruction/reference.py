@@ -23,10 +23,14 @@ ITERATIONS = 60
 """L-BFGS iterations on the object: LSQML alone is far from the maximum of the likelihood after as many epochs."""
 
 
-def lsqml_options(*, epochs: int, batch_size: int) -> LSQMLOptions:
+def lsqml_options(*, epochs: int, batch_size: int, device: str = "auto") -> LSQMLOptions:
     """Return the options of LSQML for a reference: it makes all epochs, in batches from all over the scan."""
     return LSQMLOptions(
-        epochs=epochs, batch_size=batch_size, early_stopping_patience=epochs, compact_batching_below_overlap=0.0
+        epochs=epochs,
+        batch_size=batch_size,
+        device=device,
+        early_stopping_patience=epochs,
+        compact_batching_below_overlap=0.0,
     )
 
 
