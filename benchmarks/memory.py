@@ -6,6 +6,7 @@ memory does not depend on them, time does. Prints JSON; with --output, writes OU
 
     python benchmarks/memory.py --exposures 1000 4000 16000 --train-groups 1000 --output docs/results/memory
     python benchmarks/memory.py --exposures --tiled 1000 5216 20000
+    python benchmarks/memory.py --exposures --held 1000 4000 16000
 """
 
 import argparse
@@ -19,122 +20,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from memory_jobs import CONFIG, HELD, TILED, TRAINED, run_task
 from scans import make_scan, make_sparse, make_tiles, make_view, save_untrained
 
 from ptycho.data.scan import Scan, open_scan
-from ptycho.data.tiles import TilingOptions, load_tiles, tile_numbers
-from ptycho.data.views import VALIDATION, open_view
-from ptycho.workflow import job
-from ptycho.workflow.config import load_config
+from ptycho.data.tiles import TilingOptions, tile_numbers
+from ptycho.workflow.memory import BASE_BYTES, copies_mb
 
-CONFIG = load_config(Path(__file__).parent.parent / "config" / "config.yaml")
-TRAINED = ("pinn", "baseline")
-TILED = ("tv", "unrolled", "refined")
-"""Methods that reconstruct large scans tile by tile; a job of `unrolled` trains and reconstructs."""
-TV_WEIGHT = 8.0
 LARGE = 640_000
 """Exposures of a 10 GB scan of 64 px patterns."""
 BYTES_PER_PX = 24
 """Of a canvas: sum and weight."""
-
-
-def infer(folder: Path) -> None:
-    """Apply a trained model to all tiles of a scan, as the rule infer_network does, in one chunk."""
-    from ptycho.data.canvas import save_parts
-    from ptycho.data.chunks import run_of
-    from ptycho.loader import open_tiles
-    from ptycho.model.inference import load_model, reconstruct_tiles
-
-    scan, tiles, path = open_scan(folder / "scan.npz"), load_tiles(folder / "tiles.npz"), folder / "model.keras"
-    container, model = open_tiles(scan, tiles), load_model(path)
-    batch_size = CONFIG["inference"]["batch_size"]
-    parts = reconstruct_tiles(model, container, tiles, range(len(container)), batch_size)
-    metadata = {"run": run_of(path, folder / "tiles.npz", len(container)), "tiles": [0, len(container)]}
-    save_parts(folder / "chunk.npz", parts, lambda: metadata | {"chosen": model.chosen})
-
-
-def merge(folder: Path) -> None:
-    """Merge that chunk to an object."""
-    from ptycho.data.chunks import merge_chunks
-    from ptycho.data.object_files import save_reconstruction
-
-    save_reconstruction(folder / "object.npz", merge_chunks([folder / "chunk.npz"], folder=folder))
-
-
-def train_network(method: str, folder: Path) -> None:
-    """Train a network of the default size for as many steps as there are rounds."""
-    from ptycho.loader import open_groups
-    from ptycho.model.networks import NetworkOptions
-    from ptycho.model.training import TrainingOptions, TrainingRun, train
-    from ptycho.model.unet_training import ROUNDS
-
-    view = open_view(folder / "view.npz")
-    container = open_groups(open_scan(folder / "scan.npz"), view)
-    options = NetworkOptions(**CONFIG["network"]), TrainingOptions(**CONFIG["training"] | {"steps": ROUNDS})
-    train(method, container, *options, TrainingRun(validation=view.of_role(VALIDATION), seed=0))
-
-
-def reconstruct_tiled(method: str, folder: Path) -> None:
-    """Reconstruct a whole scan in tiles, with few iterations and steps: enough to allocate what a job allocates."""
-    from ptycho.reconstruction.counts import Counts
-    from ptycho.reconstruction.tv import TVOptions
-
-    scan = open_scan(folder / "scan.npz")
-    counts, fit_fraction = Counts.of(scan, np.arange(len(scan))), 0.8
-    one_weight = {"lambda_max": TV_WEIGHT, "lambda_min": TV_WEIGHT, "iterations": 2, "final_iterations": 2}
-    prior = TVOptions(**one_weight, fit_fraction=fit_fraction, tile_px=CONFIG["tv"]["tile_px"])
-    unet = {"filters": 8, "steps": 10, "learning_rate": 1e-3, "tile_px": 96, "fit_fraction": fit_fraction}
-    if method == "tv":
-        run_tv(folder, counts, scan.probe, prior)
-    elif method == "refined":
-        run_refined(folder, counts, scan.probe, prior, unet)
-    else:
-        run_unrolled(folder, counts, scan.probe, prior, unet)
-
-
-def run_tv(folder: Path, counts, probe, prior) -> None:
-    """TV-MAP."""
-    from ptycho.data.object_files import save_reconstruction
-    from ptycho.reconstruction.tv import reconstruct
-
-    save_reconstruction(folder / "tv.npz", reconstruct(counts, probe, prior, seed=0, folder=folder))
-
-
-def run_refined(folder: Path, counts, probe, prior, unet: dict) -> None:
-    """Refine TV-MAP by a network."""
-    from ptycho.data.object_files import save_reconstruction
-    from ptycho.model.refined import RefinedOptions, RefinedRun, refine
-
-    run = RefinedRun(tv_weight=TV_WEIGHT, prior=prior, options=RefinedOptions(**unet, n_splits=2), seed=0)
-    for name, result in refine(counts, probe, run, folder=folder).items():
-        save_reconstruction(folder / f"{name}.npz", result)
-
-
-def run_unrolled(folder: Path, counts, probe, prior, unet: dict) -> None:
-    """Train the unrolled network, reconstruct the tiles of the scan, and merge them."""
-    from ptycho.model.card import make_card, save_network
-    from ptycho.model.unrolled import UnrolledOptions, train_unrolled
-
-    schedule = {"stages": 2, "minibatch_epochs": 2, "iterations": 2, "phase_iterations": 2}
-    schedule |= {"final_iterations": 2, "post_iterations": 2}
-    model, _ = train_unrolled(counts, probe, UnrolledOptions(**unet, **schedule, tiles=6), prior, seed=0)
-    facts = {"n_pixels": probe.shape[-1], "channels": 1, "transmittance": model.schedule.transmittance}
-    card = make_card("unrolled", probe, **facts, schedule=model.schedule.as_dict())
-    save_network(folder / "model.keras", model.network, card, probe)
-    infer(folder)
-    merge(folder)
-
-
-def run_task(task: str, folder: Path) -> None:
-    """Run one job in this process and print its peak memory [kB]."""
-    job.limit_threads(1)
-    if task in TRAINED:
-        train_network(task, folder)
-    elif task in TILED:
-        reconstruct_tiled(task, folder)
-    else:
-        {"infer": infer, "merge": merge}[task](folder)
-    print(Path("/proc/self/status").read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0])
 
 
 def children_cpu_s() -> float:
@@ -149,7 +45,7 @@ def measure(task: str, folder: Path) -> dict:
     Parameters
     ----------
     task : str
-        "infer", "merge", or a method of `TRAINED` or `TILED`.
+        "infer", "merge", or one of `TRAINED`, `TILED` and `HELD`.
     folder : Path
         With `scan.npz` and what else the job reads.
 
@@ -208,6 +104,15 @@ def measure_tiled(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
             yield noted({"method": method, "exposures": count, **measure(method, folder)})
 
 
+def measure_held(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
+    """Measure every job that holds all frames, beside what it says that it needs, for every number of exposures."""
+    for count in sorted(options.held):
+        make_view(folder / "view.npz", make_scan(folder / "scan.npz", count, options.n))
+        needed_mb = BASE_BYTES / 1e6 + copies_mb(4 * count * options.n**2 / 1e6)
+        for method in HELD:
+            yield noted({"method": method, "exposures": count, "said_mb": needed_mb, **measure(method, folder)})
+
+
 def measure_opening(folder: Path) -> dict:
     """Open a 10 GB scan, a sparse file, and read one frame of it."""
     path = make_sparse(folder / "large.npz", LARGE, 64)
@@ -227,6 +132,7 @@ def run(options: argparse.Namespace) -> dict:
         results["inference"] = list(measure_inference(options, folder))
         results["training"] = list(measure_training(options, folder))
         results["tiled"] = list(measure_tiled(options, folder))
+        results["held"] = list(measure_held(options, folder))
         if options.open:
             results["opening"] = measure_opening(folder)
     return results
@@ -266,6 +172,7 @@ def main() -> None:
     add("--halo-px", type=float, default=32, help="width of the halo [px] (default: %(default)s)")
     add("--train-groups", type=int, nargs="*", default=[], help="numbers of groups to train with (default: none)")
     add("--tiled", type=int, nargs="*", default=[], help="exposures reconstructed in tiles (default: none)")
+    add("--held", type=int, nargs="*", default=[], help="exposures of jobs that hold all frames (default: none)")
     add("--n", type=int, default=64, help="side of a pattern [px] (default: %(default)s)")
     add("--filters", type=int, default=CONFIG["network"]["filters"], help="features (default: %(default)s)")
     add("--physics-iterations", type=int, default=2, help="of gradient descent (default: %(default)s)")

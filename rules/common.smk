@@ -11,6 +11,7 @@ from ptycho.reporting.headlines import HEADLINES
 from ptycho.workflow.config import ConfigError, check_config, read_file, with_command_line
 from ptycho.workflow.files import ContractError, WriteError, check_writable
 from ptycho.workflow.knowledge import flaw_kind, unknown_of
+from ptycho.workflow.memory import copies_mb
 from ptycho.workflow.processes import install_interrupt_handler
 from ptycho.workflow.provenance import script_digest
 from ptycho.workflow.retired import accept_old_kinds
@@ -145,6 +146,11 @@ def code(script):
 def per_attempt(amount):
     """Memory [MB] or time [min] of a job, as much again whenever it is tried again."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def holding_frames(amount):
+    """Memory [MB] of a job that holds all frames: so much, and their copies; as much again when it is tried again."""
+    return lambda wildcards, input, attempt: (amount + copies_mb(input.size_mb)) * attempt
 
 
 def source_of(wildcards):

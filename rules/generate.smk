@@ -105,7 +105,7 @@ if MEASURED:
             "../envs/ptychi.yaml"
         threads: 1  # a second one of PyTorch's waits more than it works
         resources:
-            mem_mb=per_attempt(4000),
+            mem_mb=holding_frames(4000),
             runtime=per_attempt(60),
             gpu=GPUS_OF_LSQML,
         params:
@@ -135,7 +135,7 @@ if MEASURED:
                 "../envs/ptychi.yaml"
             threads: 1
             resources:
-                mem_mb=per_attempt(4000),
+                mem_mb=holding_frames(4000),
                 runtime=per_attempt(120),
                 gpu=GPUS_OF_LSQML,
             params:

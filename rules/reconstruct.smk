@@ -18,7 +18,7 @@ rule lsqml:
         "../envs/ptychi.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(2000),
+        mem_mb=holding_frames(2000),
         runtime=per_attempt(60),
         gpu=GPUS_OF_LSQML,
     params:

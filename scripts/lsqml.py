@@ -19,6 +19,7 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.location import with_located
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.workflow.damage import number_in
+from ptycho.workflow.memory import claim_memory
 from ptycho.workflow.provenance import record_of
 
 scan = open_known(snakemake.input.scan, snakemake.input.knowledge)
@@ -27,6 +28,7 @@ seed, unknown = int(snakemake.wildcards.seed), snakemake.params.unknown
 options = LSQMLOptions(**snakemake.params.lsqml)
 overlap = number_in(view.metadata, f"{snakemake.input.view}: 'metadata'", *LINEAR_OVERLAP)
 compact = overlap < options.compact_batching_below_overlap
+claim_memory("LSQML", len(view.of_role(FIT, VALIDATION)), scan.n_pixels)
 result = reconstruct(
     Exposures.of(scan, view.of_role(FIT)),
     Exposures.of(scan, view.of_role(VALIDATION)),

@@ -15,12 +15,14 @@ from ptycho.data.object_files import save_reconstruction
 from ptycho.data.scan import open_scan
 from ptycho.physics.probes import add_modes
 from ptycho.reconstruction.reference import lsqml_options, reconstruct_reference
+from ptycho.workflow.memory import claim_memory
 from ptycho.workflow.provenance import record_of
 from ptycho.workflow.refusal import refusal
 
 if why := refusal(snakemake.input.verdict, snakemake.config["source"].get("accept", [])):
     raise SystemExit(why)
 scan, params = open_scan(snakemake.input.scan), snakemake.params
+claim_memory("the reference", len(scan), scan.n_pixels)
 result = reconstruct_reference(scan, add_modes(scan.probe, params.modes), lsqml_options(**params.lsqml), params.seed)
 metadata = {
     "method": "lsqml, probe refined; object by maximum likelihood",

@@ -20,10 +20,12 @@ from ptycho.reconstruction.reference import lsqml_options, refine_reference
 from ptycho.reconstruction.refinement import RefinementOptions
 from ptycho.reporting.curves import read_history
 from ptycho.workflow.files import save_table
+from ptycho.workflow.memory import claim_memory
 from ptycho.workflow.provenance import record_of
 
 scan, params = open_scan(snakemake.input.scan), snakemake.params
 recorded, metadata = load_reconstruction(snakemake.input.reference)
+claim_memory("the reference", len(scan), scan.n_pixels)
 options = RefinementOptions(unknown=("probe", "positions"), **params.refinement)
 refined, history = refine_reference(scan, recorded.refined.probe, lsqml_options(**params.lsqml), options, params.seed)
 print(history.to_string(index=False))

@@ -138,6 +138,13 @@ def test_positions_of_the_reference_are_refined_and_those_of_the_study(measured)
     assert told.probe == pytest.approx(scan.probe)
 
 
+def test_jobs_that_hold_all_frames_say_what_they_need(measured):
+    needs = r"{} needs about 0\.7\d* GB of memory: 5 copies of \d+ frames of \d+ × \d+ px, 0\.0\d+ GB each"
+    logs = {"reference": "the reference", f"lsqml/dose_{DOSE}/dense/seed_0/test/lsqml": "LSQML"}
+    for name, what in logs.items():
+        assert re.search(needs.format(what), (measured / f"logs/measured/{name}.log").read_text(encoding="utf-8")), name
+
+
 def test_the_misfit_of_every_method_is_in_the_summary(measured):
     metrics = pd.read_csv(measured / RESULTS / "metrics.csv").set_index(["method", "metric"])["value"]
     summary = (measured / RESULTS / "summary.txt").read_text(encoding="utf-8")
