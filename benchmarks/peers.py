@@ -170,7 +170,7 @@ def plot(rows: list[dict[str, Any]], path: Path, unit: str) -> None:
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys((row["view"], row["dose"]) for row in rows))
-    figure = Figure(figsize=(4.5 * len(panels), 3.8), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(panels) + 1.8, 3.8), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         chosen = [row for row in rows if (row["view"], row["dose"]) == panel]
         first = chosen[0]["seed"]
@@ -185,7 +185,7 @@ def plot(rows: list[dict[str, Any]], path: Path, unit: str) -> None:
         axes.set_title(f"{panel[0]}, {panel[1]:,} photons")
         axes.set_ylabel("lowest deviance of holdout exposures so far")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=120)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho.data.object_files import Reconstruction
+from ptycho.reconstruction import devices
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.exposures import Exposures
 from ptycho.reconstruction.likelihood import Likelihood
@@ -87,3 +88,17 @@ def test_objects_of_the_likelihood_are_seen_and_only_inside(scan):
     assert trace.deviances[-1] == min(trace.deviances) < 0.8 * trace.deviances[0]
     lit = trace.reconstruction(trace.best)
     np.testing.assert_allclose(lit.illumination, likelihood.illumination(), rtol=1e-3)
+
+
+def test_a_comparison_on_a_gpu_that_is_not_there_is_refused(monkeypatch, capsys):
+    import peers
+
+    def no_gpu():
+        raise ImportError("No module named 'cupy'")
+
+    monkeypatch.setattr(devices, "gpu", no_gpu)
+    monkeypatch.setattr(sys, "argv", ["peers.py", "results/default", "--device", "gpu"])
+    devices.choose_device.cache_clear()
+    with pytest.raises(SystemExit):
+        peers.main()
+    assert "error: device: gpu cannot be used (ImportError: No module named 'cupy')" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Engines of pty-chi and where they compute: LSQML, the study's, and two that `benchmarks/peers.py` compares with.
+"""Engines of pty-chi and where they compute: LSQML, the study's, and others that `benchmarks/peers.py` compares with.
 
 PyTorch and pty-chi are imported by the functions that need them, not with this module.
 """
@@ -10,9 +10,14 @@ from typing import Any
 
 from ptycho.reconstruction.devices import wants_gpu
 
-LSQML, RPIE, BILINEAR_HESSIAN = ENGINES = ("lsqml", "rpie", "bilinear_hessian")
-"""LSQML (Odstrčil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108, 2018), rPIE (Maiden, Johnson and Li, Optica 4,
-736, 2017), and conjugate gradients whose steps follow from the bilinear Hessian (Carlsson and Nikitin, 2025)."""
+LSQML, RPIE, EPIE = "lsqml", "rpie", "epie"
+"""LSQML (Odstrčil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108, 2018); rPIE with pty-chi's α = 0.1 and, as ePIE,
+with α = 1 (Maiden, Johnson and Li, Optica 4, 736, 2017)."""
+HESSIAN_CG, HESSIAN_GD = "bilinear_hessian_cg", "bilinear_hessian_gd"
+"""Steps that follow from the bilinear Hessian (Carlsson and Nikitin, 2025): conjugate gradients of all exposures at
+once, and gradient descent in batches."""
+ENGINES = (LSQML, RPIE, EPIE, HESSIAN_CG, HESSIAN_GD)
+"""What `setup_of` knows."""
 
 _logger = logging.getLogger(__name__)
 
@@ -28,13 +33,11 @@ class Solver:
     epochs: int
     """Largest number of passes."""
     batch_size: int
-    """Exposures per update; the bilinear Hessian takes all of them at once."""
+    """Exposures per update, if it is not that of all at once."""
     seed: int
     """Seed of the order of the batches."""
     step_size: float
     """Factor on the updates of the object."""
-    rpie_alpha: float = 1.0
-    """α of rPIE: from 0, a step that divides by the local intensity of the probe, to 1, by its largest (ePIE)."""
     compact: bool = False
     """Batches of neighbors with half the momentum; LSQML alone."""
     free_probe: bool = False
@@ -51,14 +54,13 @@ def setup_of(solver: Solver, count: int) -> Any:
     """
     import ptychi.api as api
 
-    makers = {LSQML: _lsqml, RPIE: _rpie, BILINEAR_HESSIAN: _bilinear_hessian}
-    if solver.engine not in makers:
+    if solver.engine not in ENGINES:
         raise ValueError(f"engine: {solver.engine!r}; wanted one of {', '.join(ENGINES)}")
-    setup = makers[solver.engine](api, solver)
+    setup = _own_setup(api, solver)
     options = setup.reconstructor_options
     options.default_device = api.Devices.CPU if solver.device == "cpu" else api.Devices.GPU
     options.num_epochs = solver.epochs
-    options.batch_size = count if solver.engine == BILINEAR_HESSIAN else min(solver.batch_size, count)
+    options.batch_size = count if solver.engine == HESSIAN_CG else min(solver.batch_size, count)
     options.random_seed = solver.seed
     setup.object_options.optimizer = api.Optimizers.SGD
     setup.object_options.step_size = solver.step_size
@@ -68,7 +70,16 @@ def setup_of(solver: Solver, count: int) -> Any:
     return setup
 
 
-def _lsqml(api: Any, solver: Solver) -> Any:
+def _own_setup(api: Any, solver: Solver) -> Any:
+    """Return the options that an engine alone has."""
+    if solver.engine in (RPIE, EPIE):
+        setup = api.RPIEOptions()
+        setup.object_options.alpha = 0.1 if solver.engine == RPIE else 1.0
+        return setup
+    if solver.engine in (HESSIAN_CG, HESSIAN_GD):
+        setup = api.BHOptions()
+        setup.reconstructor_options.method = "CG" if solver.engine == HESSIAN_CG else "GD"
+        return setup
     setup = api.LSQMLOptions()
     options = setup.reconstructor_options
     options.noise_model = api.NoiseModels.GAUSSIAN
@@ -78,18 +89,6 @@ def _lsqml(api: Any, solver: Solver) -> Any:
     if not solver.free_probe:
         options.rescale_probe_intensity_in_first_epoch = False
         options.single_slice_solve_obj_prb_step_size_jointly = False
-    return setup
-
-
-def _rpie(api: Any, solver: Solver) -> Any:
-    setup = api.RPIEOptions()
-    setup.object_options.alpha = solver.rpie_alpha
-    return setup
-
-
-def _bilinear_hessian(api: Any, solver: Solver) -> Any:
-    setup = api.BHOptions()
-    setup.reconstructor_options.method = "CG"  # in one batch, as pty-chi wants it
     return setup
 
 
