@@ -25,7 +25,7 @@ from scans import make_scan, make_sparse, make_tiles, make_view, save_untrained
 
 from ptycho.data.scan import Scan, open_scan
 from ptycho.data.tiles import TilingOptions, tile_numbers
-from ptycho.workflow.memory import BASE_BYTES, copies_mb
+from ptycho.workflow.memory import needed_bytes
 
 LARGE = 640_000
 """Exposures of a 10 GB scan of 64 px patterns."""
@@ -108,9 +108,11 @@ def measure_held(options: argparse.Namespace, folder: Path) -> Iterator[dict]:
     """Measure every job that holds all frames, beside what it says that it needs, for every number of exposures."""
     for count in sorted(options.held):
         make_view(folder / "view.npz", make_scan(folder / "scan.npz", count, options.n))
-        needed_mb = BASE_BYTES / 1e6 + copies_mb(4 * count * options.n**2 / 1e6)
+        reference = CONFIG["reference"]
+        waves = {"lsqml": CONFIG["lsqml"]["batch_size"], "reference": reference["batch_size"] * reference["modes"]}
         for method in HELD:
-            yield noted({"method": method, "exposures": count, "said_mb": needed_mb, **measure(method, folder)})
+            said_mb = needed_bytes(count, options.n, waves[method]) / 1e6
+            yield noted({"method": method, "exposures": count, "said_mb": said_mb, **measure(method, folder)})
 
 
 def measure_opening(folder: Path) -> dict:

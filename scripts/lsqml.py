@@ -15,6 +15,7 @@ from ptycho.data.knowledge import open_known
 from ptycho.data.numbers import LINEAR_OVERLAP
 from ptycho.data.object_files import save_reconstruction
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, open_view
+from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.location import with_located
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
@@ -28,7 +29,8 @@ seed, unknown = int(snakemake.wildcards.seed), snakemake.params.unknown
 options = LSQMLOptions(**snakemake.params.lsqml)
 overlap = number_in(view.metadata, f"{snakemake.input.view}: 'metadata'", *LINEAR_OVERLAP)
 compact = overlap < options.compact_batching_below_overlap
-claim_memory("LSQML", len(view.of_role(FIT, VALIDATION)), scan.n_pixels)
+waves = options.batch_size * len(as_modes(scan.probe))
+claim_memory("LSQML", len(view.of_role(FIT, VALIDATION)), scan.n_pixels, waves)
 result = reconstruct(
     Exposures.of(scan, view.of_role(FIT)),
     Exposures.of(scan, view.of_role(VALIDATION)),

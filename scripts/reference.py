@@ -22,7 +22,7 @@ from ptycho.workflow.refusal import refusal
 if why := refusal(snakemake.input.verdict, snakemake.config["source"].get("accept", [])):
     raise SystemExit(why)
 scan, params = open_scan(snakemake.input.scan), snakemake.params
-claim_memory("the reference", len(scan), scan.n_pixels)
+claim_memory("the reference", len(scan), scan.n_pixels, params.lsqml["batch_size"] * params.modes)
 result = reconstruct_reference(scan, add_modes(scan.probe, params.modes), lsqml_options(**params.lsqml), params.seed)
 metadata = {
     "method": "lsqml, probe refined; object by maximum likelihood",

@@ -25,7 +25,7 @@ from ptycho.workflow.provenance import record_of
 
 scan, params = open_scan(snakemake.input.scan), snakemake.params
 recorded, metadata = load_reconstruction(snakemake.input.reference)
-claim_memory("the reference", len(scan), scan.n_pixels)
+claim_memory("the reference", len(scan), scan.n_pixels, params.lsqml["batch_size"] * len(recorded.refined.probe))
 options = RefinementOptions(unknown=("probe", "positions"), **params.refinement)
 refined, history = refine_reference(scan, recorded.refined.probe, lsqml_options(**params.lsqml), options, params.seed)
 print(history.to_string(index=False))

@@ -7,8 +7,10 @@ from ptycho.workflow.limits import machine_bytes
 COPIES = 5
 """Copies of the frames, as float32, that LSQML holds at its peak: those of the scan, counts, pty-chi's two while it
 shifts them, and predictions for validation (`benchmarks/memory.py --held`)."""
-BASE_BYTES = 700_000_000
-"""What it takes beside them: libraries, and the waves of a batch of usual size [byte]."""
+WAVES = 25
+"""Arrays of the size of a batch's waves, complex64, that it holds beside them."""
+BASE_BYTES = 600_000_000
+"""What libraries take [byte]."""
 
 _logger = logging.getLogger(__name__)
 
@@ -22,7 +24,12 @@ def copies_mb(size_mb: float) -> int:
     return int(COPIES * size_mb)
 
 
-def claim_memory(what: str, count: int, n: int) -> None:
+def needed_bytes(count: int, n: int, batch: int) -> int:
+    """Return the memory of a job that holds all frames [byte]; arguments are those of `claim_memory`."""
+    return BASE_BYTES + COPIES * 4 * count * n**2 + WAVES * 8 * batch * n**2
+
+
+def claim_memory(what: str, count: int, n: int, batch: int) -> None:
     """Log how much memory a job is about to take that holds all frames; warn if less is free.
 
     Parameters
@@ -31,6 +38,8 @@ def claim_memory(what: str, count: int, n: int) -> None:
         Its name in the message.
     count, n : int
         Number of frames, and their side [px].
+    batch : int
+        Waves that are computed at once: exposures in a batch times modes of the probe.
 
     Raises
     ------
@@ -39,9 +48,9 @@ def claim_memory(what: str, count: int, n: int) -> None:
     """
     import psutil
 
-    frames = 4 * count * n**2
-    needed, has = BASE_BYTES + COPIES * frames, machine_bytes()
-    why = f"{COPIES} copies of {count:,} frames of {n} × {n} px, {_gb(frames)} each, and {_gb(BASE_BYTES)}"
+    frames, needed, has = 4 * count * n**2, needed_bytes(count, n, batch), machine_bytes()
+    rest = _gb(needed - COPIES * frames)
+    why = f"{COPIES} copies of {count:,} frames of {n} × {n} px, {_gb(frames)} each, and {rest}"
     if needed > has:
         wanted = "wanted a machine with more, fewer exposures, or a method that works in tiles (tv, unrolled)"
         raise MemoryLimitError(f"{what} needs {_gb(needed)} of memory ({why}), of which there are {_gb(has)}; {wanted}")
