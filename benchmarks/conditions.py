@@ -18,7 +18,7 @@ from ptycho.reporting.tables import paired_differences
 from ptycho.scoring.evaluate import compare
 from ptycho.scoring.metric_tables import with_condition
 from ptycho.scoring.region import Region
-from ptycho.workflow.config import load_config
+from ptycho.workflow.config import load_config, read_file
 from ptycho.workflow.paths import condition_of
 
 METRICS = tuple(HEADLINES)
@@ -78,7 +78,7 @@ def study_parser(description: str, *, config: bool = True) -> argparse.ArgumentP
         parser.add_argument(
             "--config",
             type=Path,
-            help="config file of the study (default: config/NAME.yaml, NAME being that of the results' folder)",
+            help="config file of the study (default: the one in config with the name of the results' folder)",
         )
     parser.add_argument("--doses", type=int, nargs="+", help="incident photons per exposure (default: all)")
     parser.add_argument("--views", nargs="+", help="names of overlap views (default: all)")
@@ -87,8 +87,18 @@ def study_parser(description: str, *, config: bool = True) -> argparse.ArgumentP
 
 
 def load_study_config(options: argparse.Namespace) -> dict[str, Any]:
-    """Load the config of the study: its file laid over the defaults."""
-    return load_config(options.config or Path("config", f"{options.results.resolve().name}.yaml"))
+    """Load the config of the study: its file laid over the defaults.
+
+    Raises
+    ------
+    SystemExit
+        If none is named, and none in `config` has the name of the results' folder as its study's.
+    """
+    name = options.results.resolve().name
+    own = (path for path in sorted(Path("config").glob("*.yaml")) if read_file(path).get("study") == name)
+    if path := options.config or next(own, None):
+        return load_config(path)
+    raise SystemExit(f"config: no file there has `study: {name}`; wanted one, or --config")
 
 
 def selected_conditions(options: argparse.Namespace, root: Path, *needed: str) -> Iterator[Condition]:
