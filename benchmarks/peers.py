@@ -47,7 +47,7 @@ from ptycho.reconstruction.ptychi_adapter import object_box
 from ptycho.workflow import job
 from ptycho.workflow.files import save_table
 
-NEAR = 1.05
+TOLERANCE = 1.05
 """A method is near its best when the deviance is at most this many times its lowest."""
 OURS = ("unrolled", "tv")
 """Methods of this project."""
@@ -138,7 +138,7 @@ class Runner:
             traces[method] = start(method)
         known = traces.get(ptychi_engines.LSQML)
         for method, trace in traces.items():
-            near = trace.first_below(NEAR * trace.best.deviance)
+            near = trace.first_below(TOLERANCE * trace.best.deviance)
             lsqml = trace.first_below(known.best.deviance) if known else None
             yield {
                 **self.condition.labels,
