@@ -40,7 +40,7 @@ class TrainedProbe:
         self._variables, self._root = ProbeVariables(as_modes(known).astype(np.complex64)), np.sqrt(fraction)
         # with a known object, half the deviance of an exposure has the curvature 2 |O|² along each pixel
         scale = np.full(self._variables.size, PIXEL_STEP)
-        scale[: self._variables.n_phases] = ABERRATION_STEP
+        scale[: self._variables.aberrations.size] = ABERRATION_STEP
         self._scale = scale * n_valid / (4 * fraction * transmittance**2)
         self._z = np.zeros(self._variables.size)
         self._velocity = np.zeros_like(self._z)
