@@ -55,6 +55,19 @@ def test_value_and_gradient_are_those_of_the_plain_lines(lines, modes, counts):
     np.testing.assert_array_equal(quick.gradient(OBJECT), gradient)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_half_deviances_of_exposures_add_up_to_the_value(threads):
+    likelihood = likelihood_of(CpuPasses(threads))
+    value, _ = likelihood.evaluate(OBJECT)
+    terms = [
+        np.concatenate([passes.per_exposure(OBJECT, *block, likelihood.expected) for block in likelihood._all()])
+        for passes in (likelihood.device.passes, *LINES.values())
+    ]
+    assert terms[0].sum() == pytest.approx(value, rel=1e-12)
+    for plain in terms[1:]:
+        assert terms[0] == pytest.approx(plain, rel=1e-6)
+
+
 def test_the_kernels_take_any_layout():
     likelihood = likelihood_of(CpuPasses())
     value, gradient = likelihood.evaluate(OBJECT)

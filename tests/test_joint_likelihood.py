@@ -131,9 +131,14 @@ def test_what_is_not_wanted_is_none_and_changes_nothing_else():
     value, every = likelihood.evaluate(parameters)
     for name in NAMES:
         alone, gradients = likelihood.evaluate(parameters, [name])
-        assert alone == value
         assert [other for other in NAMES if getattr(gradients, other) is not None] == [name]
-        np.testing.assert_array_equal(getattr(gradients, name), getattr(every, name))
+        if name == "object":  # by passes of its own
+            assert alone == pytest.approx(value, rel=1e-6)
+            largest = np.abs(every.object).max()
+            np.testing.assert_allclose(gradients.object, every.object, rtol=0, atol=1e-5 * largest)
+        else:
+            assert alone == value
+            np.testing.assert_array_equal(getattr(gradients, name), getattr(every, name))
     assert likelihood.evaluate(parameters, ())[0] == value
 
 
@@ -156,7 +161,7 @@ def test_exposures_add_up_to_the_value():
     parameters = parameters_of(likelihood)
     values = likelihood.per_exposure(parameters)
     assert values.shape == (M,)
-    assert values.sum() == pytest.approx(likelihood.evaluate(parameters, ())[0], rel=1e-12)
+    assert values.sum() == pytest.approx(likelihood.evaluate(parameters, ())[0], rel=1e-6)
     chosen = np.array([4])
     alone = JointLikelihood(counts_of().select(chosen), probe_of(3), margin_px=0)
     row, column = np.subtract(alone.origin_px, likelihood.origin_px)

@@ -72,6 +72,18 @@ def test_gradients_of_all_variables_are_those_of_finite_differences():
         assert slope == pytest.approx(gradient @ direction, rel=0.02)
 
 
+def test_probes_that_are_kept_are_those_of_the_parameters():
+    likelihood = likelihood_of()
+    start = parameters_of(likelihood)
+    changes = [{"shifts": start.shifts + 0.3}, {"flux": 1.1 * start.flux}, {"probe": np.float32(0.9) * start.probe}, {}]
+    for parameters in (replace(start, **change) for change in changes):
+        (value, found), (expected, other) = (
+            each.evaluate(parameters, ["object"]) for each in (likelihood, likelihood_of())
+        )
+        assert value == expected == pytest.approx(likelihood.evaluate(parameters, ())[0], rel=1e-6)
+        np.testing.assert_array_equal(found.object, other.object)
+
+
 def test_photons_of_the_probe_and_the_mean_flux_stay():
     likelihood = likelihood_of(modes=2)
     start = parameters_of(likelihood, background=0.2)

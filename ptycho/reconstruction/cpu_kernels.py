@@ -115,8 +115,9 @@ def compare(
     frames: NDArray[np.float32],
     planes: NDArray[np.float32],
     normalization: np.float32,
-) -> float:
-    """Turn waves on the detector into those to take back; return half the deviance.
+    values: NDArray[np.float64],
+) -> None:
+    """Turn waves on the detector into those to take back, and write half the deviance of each exposure.
 
     Parameters
     ----------
@@ -129,20 +130,22 @@ def compare(
         1 in valid and 0 in bad pixels; what is added to |waves|² `normalization` for the mean counts I [photon].
     normalization : float32
         Of the waves' squares.
+    values : (m,) float64
+        Half the deviance.
     """
     count, modes, _ = waves.shape
     n_pixels, row = frames.shape[1], 64
-    photons, terms, total = np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32), 0.0
+    photons, terms = np.empty(n_pixels, np.float32), np.empty(n_pixels, np.float32)
     for exposure in range(count):
         _count_photons(waves[exposure, 0], photons)
         for mode in range(1, modes):
             _count_more_photons(waves[exposure, mode], photons)
         _half_deviance(photons, frames[exposure], planes[0], planes[1], normalization, terms)
+        values[exposure] = 0.0
         for first in range(0, n_pixels, row):
-            total += _sum(terms[first : first + row])
+            values[exposure] += _sum(terms[first : first + row])
         for mode in range(modes):
             _weigh(waves[exposure, mode], photons, np.float32(2) * normalization)
-    return total
 
 
 @compiled

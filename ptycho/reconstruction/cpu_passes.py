@@ -5,6 +5,7 @@ in double precision, the plain lines do the same in a longer time.
 """
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Event
@@ -62,27 +63,50 @@ class CpuPasses(NumpyPasses):
         if kernels is None or any(array.dtype != np.complex64 for array in (obj, block[1], gradient)):
             return self._by_lines(obj, block, windows, expected, gradient)
         (frames, probes), (top, left) = block, windows
-        _, modes, n, _ = probes.shape
-        obj, planes, normalization = np.ascontiguousarray(obj), self._planes_of(expected, n), np.float32(1 / n**2)
+        compare = self._comparison(kernels, obj, block, windows, expected)
 
         def add(part: slice, before: Event, after: Event) -> float:
-            counts, waves = frames[part].reshape(-1, n * n), np.empty(probes[part].shape, np.complex64)
             try:
-                kernels.illuminate(obj, probes[part], top[part], left[part], waves)
-                waves = self.fft.fft2(waves, overwrite_x=True)
-                parts = waves.view(np.float32).reshape(len(counts), modes, -1)
-                value = float(kernels.compare(parts, counts, planes, normalization))
+                waves, values = compare(part)
                 waves = self.fft.ifft2(waves, norm="forward", overwrite_x=True)
                 before.wait()  # gradients are added in the order of the exposures
                 kernels.collect(gradient, waves, probes[part], top[part], left[part])
-                return value
+                return float(values.sum())
             finally:
                 after.set()
 
-        pieces = self._pieces(len(frames), modes * n * n)
+        pieces = self._pieces(len(frames), probes[0].size)
         added = [Event() for _ in range(len(pieces) + 1)]
         added[0].set()
         return sum((map if self.threads == 1 else self._pool.map)(add, pieces, added[:-1], added[1:]))
+
+    def per_exposure(self, obj: Array, block: Block, windows: Windows, expected: Expected) -> Array:
+        """Return half the deviance of every exposure, see `Passes.per_exposure`."""
+        kernels = self._kernels
+        if kernels is None or any(array.dtype != np.complex64 for array in (obj, block[1])):
+            return super().per_exposure(obj, block, windows, expected)
+        compare = self._comparison(kernels, obj, block, windows, expected)
+        pieces = self._pieces(len(block[0]), block[1][0].size)
+        parts = (map if self.threads == 1 else self._pool.map)(lambda part: compare(part)[1], pieces)
+        return np.concatenate(list(parts))
+
+    def _comparison(
+        self, kernels: ModuleType, obj: Array, block: Block, windows: Windows, expected: Expected
+    ) -> Callable[[slice], tuple[Array, NDArray[np.float64]]]:
+        """Return what predicts and compares some exposures of a block: waves to take back, and half the deviances."""
+        (frames, probes), (top, left) = block, windows
+        _, modes, n, _ = probes.shape
+        obj, planes, normalization = np.ascontiguousarray(obj), self._planes_of(expected, n), np.float32(1 / n**2)
+
+        def compare(part: slice) -> tuple[Array, NDArray[np.float64]]:
+            counts, waves = frames[part].reshape(-1, n * n), np.empty(probes[part].shape, np.complex64)
+            kernels.illuminate(obj, probes[part], top[part], left[part], waves)
+            waves, values = self.fft.fft2(waves, overwrite_x=True), np.empty(len(counts))
+            parts = waves.view(np.float32).reshape(len(counts), modes, -1)
+            kernels.compare(parts, counts, planes, normalization, values)
+            return waves, values
+
+        return compare
 
     def _by_lines(self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array) -> Any:
         """Do what `accumulate` does by the plain lines, a piece at a time, in one thread."""

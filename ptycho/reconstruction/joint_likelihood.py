@@ -28,7 +28,7 @@ MIN_COUNTS = 0.1
 """Smallest mean count that divides in the Fisher information [photon]: it lacks the curvature where less is
 predicted, and what is predicted there is uncertain."""
 CACHE_BYTES = 1 << 28
-"""The host keeps counts that need less than this [byte]."""
+"""The host keeps counts that need less than this, and shifted probes while nothing but the object changes [byte]."""
 PIECE_PIXELS = 2**16
 """Pixels of the waves that the host works on at a time: they stay in the processor's cache."""
 
@@ -50,8 +50,8 @@ class _Model:
 class JointLikelihood(CountsOnCanvas):
     """Poisson deviance of counts on a canvas, and its gradients in object, probe, positions, flux and background.
 
-    Nothing is kept but the counts, if there is room: memory is the canvas and a block of exposures. Arrays are those of
-    `device`.
+    Nothing is kept but counts and shifted probes, if there is room: memory is the canvas and a block of exposures.
+    Arrays are those of `device`.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ class JointLikelihood(CountsOnCanvas):
         modes, n, _ = self.probe.shape
         super().__init__(counts, n, fraction, device, margin_px)
         self._divide(8 * modes * n * n, 4 * n * n, CACHE_BYTES)
+        self._keeps_probes = device.is_host and len(counts) * 8 * modes * n * n <= CACHE_BYTES
+        self._lit: tuple[tuple[Array, ...], dict[int, Array]] = (), {}
         scale = counts.detector.exposure_scale
         self._scale = device.to_device(fraction * (np.ones(len(counts)) if scale is None else scale))
 
@@ -105,7 +107,7 @@ class JointLikelihood(CountsOnCanvas):
             If windows leave the canvas, or a shift is not finite.
         """
         moved, other = self._recorded + self.device.to_host(shifts), copy(self)
-        other.top, other.left = window_start(moved, self.n_pixels)
+        other._lit, (other.top, other.left) = ((), {}), window_start(moved, self.n_pixels)
         corners = np.stack([other.top, other.left]) - np.array(self.origin_px)[:, None]
         outside = ((corners < 0) | (corners > np.array(self.shape)[:, None] - self.n_pixels)).any(axis=0)
         if outside.any():
@@ -124,7 +126,8 @@ class JointLikelihood(CountsOnCanvas):
         parameters : Parameters
             Where to evaluate; shifts may leave their pixel as far as the probe fits in the window, see `anchored`.
         wanted : names of parameters
-            Whose gradients are computed: the fewer, the quicker.
+            Whose gradients are computed: the fewer, the quicker. The object alone has passes of its own, whose
+            rounding errors are others.
 
         Returns
         -------
@@ -140,6 +143,8 @@ class JointLikelihood(CountsOnCanvas):
         """
         check_names(wanted)
         model, total = self._model(parameters), 0.0
+        if set(wanted) == {"object"}:
+            return self._evaluate_object(parameters, model)
         sums = GradientSums(parameters, wanted, self._scale, self.fraction, self.device)
         for predicted in self._predictions(model):
             ratio = predicted.frames / predicted.intensity
@@ -148,14 +153,33 @@ class JointLikelihood(CountsOnCanvas):
             sums.add(predicted, 1 - ratio)
         return float(total), sums.gradients()
 
+    def _evaluate_object(self, parameters: Parameters, model: _Model) -> tuple[float, Gradients]:
+        """Do the same for the gradient of the object alone: by the passes of TV-MAP, with probes that are kept."""
+        obj, total = parameters.object, 0.0
+        gradient = self.device.xp.zeros(obj.shape, obj.dtype)
+        for piece, counts in self._counts(model):
+            block = counts, self._probes(parameters, model, piece)
+            total = total + self.device.passes.accumulate(obj, block, self.windows(piece), model.expected, gradient)
+        return float(total), Gradients(object=gradient)
+
+    def _probes(self, parameters: Parameters, model: _Model, piece: slice) -> Array:
+        """Return the probes of some exposures, (m, modes, N, N), which are kept until others are asked for."""
+        behind = parameters.probe, parameters.shifts, parameters.flux
+        known = len(self._lit[0]) == len(behind) and all(a is b for a, b in zip(self._lit[0], behind, strict=True))
+        if known and piece.start in self._lit[1]:
+            return self._lit[1][piece.start]
+        light = self._light(model, piece)
+        probes = light.probes * self.device.xp.sqrt(light.flux)[:, None]
+        if self._keeps_probes:
+            self._lit = behind, {**(self._lit[1] if known else {}), piece.start: probes}
+        return probes
+
     def per_exposure(self, parameters: Parameters) -> Array:
         """Return half the deviance of every exposure, (M,) float64; errors are those of `evaluate`."""
-        xp = self.device.xp
-        values = xp.zeros(len(self.counts))
-        for predicted in self._predictions(self._model(parameters)):
-            ratio = predicted.frames / predicted.intensity
-            terms = self.device.passes.half_deviance(predicted.intensity, predicted.frames, ratio)
-            values[predicted.part] = xp.sum(terms, axis=(1, 2), dtype=np.float64)
+        values, model = self.device.xp.zeros(len(self.counts)), self._model(parameters)
+        for piece, counts in self._counts(model):
+            block, windows = (counts, self._probes(parameters, model, piece)), self.windows(piece)
+            values[piece] = self.device.passes.per_exposure(parameters.object, block, windows, model.expected)
         return values
 
     def shift_information(self, parameters: Parameters) -> Array:
@@ -245,10 +269,12 @@ class JointLikelihood(CountsOnCanvas):
 
     def _predictions(self, model: _Model) -> Iterator[Prediction]:
         """Yield what is predicted of all exposures, some at a time."""
+        for piece, counts in self._counts(model):
+            placed = piece, self.windows(piece)
+            yield predict(model.object, self._light(model, piece), counts, placed, model.expected, self.device)
+
+    def _counts(self, model: _Model) -> Iterator[tuple[slice, Array]]:
+        """Yield exposures that are computed at once, and their counts (m, N, N)."""
         for part, (frames,) in self._blocks():
             for piece in self._pieces(model, part):
-                counts, placed = (
-                    frames[piece.start - part.start : piece.stop - part.start],
-                    (piece, self.windows(piece)),
-                )
-                yield predict(model.object, self._light(model, piece), counts, placed, model.expected, self.device)
+                yield piece, frames[piece.start - part.start : piece.stop - part.start]

@@ -131,6 +131,11 @@ class Passes:
         self._add_gradient(waves, ratio, block, windows, gradient)
         return value
 
+    def per_exposure(self, obj: Array, block: Block, windows: Windows, expected: Expected) -> Array:
+        """Return half the deviance of every exposure of a block, (m,) float64; parameters are those of `accumulate`."""
+        _, intensity, frames = self.predict(obj, block, windows, expected)
+        return self.xp.sum(self.half_deviance(intensity, frames, frames / intensity), axis=(1, 2), dtype=np.float64)
+
     def accumulate_gradient(
         self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array
     ) -> None:

@@ -195,8 +195,8 @@ def without_trend(shifts: NDArray[np.float64], positions: NDArray[np.float64]) -
     return shifts - 0.5 * shifts[:, nearest].mean(2)
 
 
-def at_border(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which exposures have most of their neighbors on one side, see `BORDER`.
+def along_border(positions: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which exposures have most of their neighbors on one side, see `BORDER`, in their order around the center.
 
     Parameters
     ----------
@@ -205,9 +205,11 @@ def at_border(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
 
     Returns
     -------
-    (M,) bool
+    (m,) int64
     """
     count = min(NEAREST + 1, positions.shape[1])
     distances, nearest = cKDTree(positions.T).query(positions.T, k=range(1, count + 1))
     offset = positions[:, nearest].mean(2) - positions
-    return np.hypot(*offset) > BORDER * np.asarray(distances).mean(1)
+    border = np.flatnonzero(np.hypot(*offset) > BORDER * np.asarray(distances).mean(1))
+    row, column = positions[:, border] - positions.mean(1, keepdims=True)
+    return border[np.argsort(np.arctan2(row, column))]

@@ -20,7 +20,7 @@ from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.passes import Array
 from ptycho.reconstruction.position_search import (
     Reach,
-    at_border,
+    along_border,
     find_positions,
     newton_steps,
     out_of_line,
@@ -176,16 +176,16 @@ class Refiner:
         starts = [parameters, self.searched(parameters, rng)] if self.search_px else [parameters]
         return min(map(self.newton, starts), key=lambda found: self.objective(found, NEWTON_WEIGHTS[1])[0])
 
-    def relocated(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
+    def relocated(self, parameters: Parameters, turn: int, rng: np.random.Generator) -> Parameters:
         """Find exposures that are out of line anew, under an object of all others; keep what lowers their deviance.
 
         At the border of a scan, an exposure that is far off has an object of its own there, under which it stays: of
-        those at the border, half are found anew, too.
+        those at the border, every other one is found anew, too, first or last in even or odd turns.
         """
         likelihood, spread = self.likelihood.with_background(JOINT_BACKGROUND), self.spread(parameters)
         before = likelihood.anchored(parameters.shifts).per_exposure(parameters)
         doubtful = out_of_line(parameters.shifts, self.positions, before)
-        doubtful |= at_border(self.positions) & (rng.random(len(before)) < 0.5)
+        doubtful[along_border(self.positions)[turn::2]] = True
         chosen = np.flatnonzero(doubtful)
         dimmed = replace(
             parameters,
