@@ -158,6 +158,28 @@ def test_refinement():
         assert objects[label][5] == f"{cost:.1f}"
 
 
+def test_flaws():
+    table = pd.read_csv(RESULTS / "flaws.csv", dtype={"dose": str})
+    table = table[table["metric"] == "error_affine"]
+    flaws = {
+        "nothing": ("exact", "exact-positions-refined"),
+        "positions, .5 px": ("positions-0.5", "positions-0.5-refined"),
+        "positions, 2 px": ("positions-2", "positions-2-refined"),
+        "positions, 5 px": ("positions-5", "positions-5-refined"),
+        "drift, 2 px": ("drift-2", "drift-2-refined"),
+        "defocus, 10 %": ("defocus-10", "defocus-10-refined"),
+        "defocus, 30 %": ("defocus-30", "defocus-30-refined"),
+    }
+    for view in ("dense", "sparse"):
+        rows = cells("flaws.md", f"| {view}, told wrong | PINN")
+        assert list(rows) == list(flaws)
+        for label, row in rows.items():
+            pairs = [(method, flaw) for method in ("pinn", "unrolled", "tv", "lsqml") for flaw in flaws[label]]
+            for (method, flaw), cell in zip(pairs, row, strict=True):
+                here = table[(table["flaw"] == flaw) & (table["view"] == view) & (table["method"] == method)]
+                assert cell == (number(here["value"].item()) if len(here) else "–"), (view, label, method)
+
+
 def test_full_scale():
     table = read_table(RESULTS / "full-scale.csv")
     lines = [
