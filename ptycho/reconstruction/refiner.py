@@ -42,16 +42,17 @@ LEAST_REACH_PX = 4.0
 """The same without a search: errors that Newton's method finds."""
 RELOCATIONS, DIM = 2, 1.0e-6
 """Rounds that begin with a search for exposures that are out of line; flux of those that an object is not to know."""
-RELOCATION_GAIN = 5.0
-"""Nats that a new place of such an exposure must gain."""
+RELOCATION_GAIN, FEW = 15.0, 0.2
+"""Nats that a new place of such an exposure must gain; part of all exposures without which the object is well known."""
 NEWTON_CYCLES, OBJECT_ITERATIONS = 8, 4
 """Newton steps of the positions, and L-BFGS iterations of the object before each."""
 NEWTON_WEIGHTS, NEWTON_BACKGROUNDS = (2.0, 0.5), (0.3, 0.1)
 """First and last λ and background of these cycles."""
 JOINT_ITERATIONS, DEFORMATION_ITERATIONS, JOINT_BACKGROUND = 25, 15, 0.02
 """L-BFGS iterations of a round over everything unknown, and over deformations and aberrations; background of both."""
-PROBE_STARTS = 2
-"""How often object and probe are fitted before positions move: else these make up for a wrong defocus."""
+PROBE_STARTS, PROBE_STILL = 8, 2.0e-3
+"""How often, at most, object and probe are fitted before positions move, which else make up for a wrong defocus; the
+change of the probe (1 - correlation) that is the last."""
 FTOL = 1.0e-6
 """L-BFGS stops when a step lowers the objective by less than this fraction: positions are in its last digits."""
 LEAST_GAIN = 0.04
@@ -92,6 +93,8 @@ class Refiner:
                 fitted = self.minimize(parameters, ("probe",), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
                 aberrated = minimize_deformation(likelihood, fitted, weight, prior, DEFORMATION_ITERATIONS, ("probe",))
                 parameters = self.note("probe", parameters, aberrated)
+                if self.rows[-1]["moved_probe"] < PROBE_STILL:
+                    break
         return parameters
 
     def start(self, probe: NDArray[np.complexfloating]) -> Parameters:
@@ -185,7 +188,8 @@ class Refiner:
         likelihood, spread = self.likelihood.with_background(JOINT_BACKGROUND), self.spread(parameters)
         before = likelihood.anchored(parameters.shifts).per_exposure(parameters)
         doubtful = out_of_line(parameters.shifts, self.positions, before)
-        doubtful[along_border(self.positions)[turn::2]] = True
+        border = along_border(self.positions)[turn::2]
+        doubtful[border] |= len(border) < FEW * len(before)
         chosen = np.flatnonzero(doubtful)
         dimmed = replace(
             parameters,
@@ -210,12 +214,11 @@ class Refiner:
         return self.note("relocation", parameters, kept)
 
     def round(self, parameters: Parameters) -> Parameters:
-        """Move everything unknown at once, then deform object and positions."""
+        """Move everything unknown at once, then deform object and positions, and change aberrations, alone."""
         updated = self.held(self.minimize(parameters, self.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS))
-        if self.moves:
+        if moving := [name for name in ("positions", "probe") if name in self.unknown]:
             likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(updated.shifts)
             prior = ShiftPrior(self.spread(updated))
-            moving = [name for name in ("positions", "probe") if name in self.unknown]
             updated = self.held(
                 minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS, moving)
             )
