@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ptycho.physics.forward import as_modes, blocks, window_start
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.counts_on_canvas import CountsOnCanvas
+from ptycho.reconstruction.cpu_passes import PIECE_PIXELS
 from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.gradient_sums import GradientSums, Illumination, Prediction, illuminate, predict
 from ptycho.reconstruction.parameters import NAMES, Gradients, Parameters, check_names
@@ -29,8 +30,6 @@ MIN_COUNTS = 0.1
 predicted, and what is predicted there is uncertain."""
 CACHE_BYTES = 1 << 28
 """The host keeps counts that need less than this, and shifted probes while nothing but the object changes [byte]."""
-PIECE_PIXELS = 2**16
-"""Pixels of the waves that the host works on at a time: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,11 @@
 """Refine what nobody knows exactly: probe, positions, flux and background, together with the object.
 
-A flat object is fitted to what is recorded. Large errors of positions are then searched for, exposure by exposure, and
-smaller ones removed by Newton's method, in turns with the object. From there on everything unknown moves at once, by
-L-BFGS on the Poisson likelihood with a total-variation prior: object, positions (as phase ramps; Guizar-Sicairos and
-Fienup, Opt. Express 16, 7264, 2008), probe, flux and background (Thibault and Guizar-Sicairos, New J. Phys. 14, 063004,
-2012). It takes turns with smooth deformations of object and positions, until nothing moves.
+A flat object is fitted to what is recorded, and an unknown probe with it. Newton's method then removes errors of
+positions, in turns with the object: from the recorded positions, and from those that a search finds exposure by
+exposure; what fits better goes on. From there on everything unknown moves at once, by L-BFGS on the Poisson likelihood
+with a total-variation prior: object, positions (as phase ramps; Guizar-Sicairos and Fienup, Opt. Express 16, 7264,
+2008), probe, flux and background (Thibault and Guizar-Sicairos, New J. Phys. 14, 063004, 2012). It takes turns with
+smooth deformations of object and positions, until little is gained.
 """
 
 import logging
