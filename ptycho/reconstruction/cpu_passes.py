@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho.reconstruction.passes import Array, Block, Expected, NumpyPasses, Windows
+from ptycho.reconstruction.passes import Array, Block, Expected, NumpyPasses, Ramps, Windows
 
 PIECE_PIXELS = 2**16
 """Pixels of the waves that a thread works on at a time: waves, probes and counts stay in a cache of 2 MB."""
@@ -46,6 +46,13 @@ class CpuPasses(NumpyPasses):
             _logger.warning("The likelihood is computed by NumPy alone, half as fast (%s); wanted Numba", reason)
             return None
         return cpu_kernels
+
+    @cached_property
+    def _probe_kernels(self) -> ModuleType:
+        """The compiled loops over shifted probes."""
+        from ptycho.reconstruction import cpu_probe_kernels
+
+        return cpu_probe_kernels
 
     def start(self) -> None:
         """Load Numba and what it has compiled, which takes a second; else the first passes do."""
@@ -107,6 +114,47 @@ class CpuPasses(NumpyPasses):
             return waves, values
 
         return compare
+
+    def probe_gradients(
+        self,
+        obj: Array,
+        block: Block,
+        windows: Windows,
+        expected: Expected,
+        gradient: Array | None = None,
+        slopes: Array | None = None,
+    ) -> tuple[Any, Array]:
+        """Return half the deviance of a block and its gradient in all probes, see `Passes.probe_gradients`."""
+        kernels = self._kernels
+        if kernels is None or slopes is not None or any(array.dtype != np.complex64 for array in (obj, block[1])):
+            return super().probe_gradients(obj, block, windows, expected, gradient, slopes)
+        (_, probes), (top, left) = block, windows
+        waves, values = self._comparison(kernels, obj, block, windows, expected)(slice(len(probes)))
+        waves = self.fft.ifft2(waves, norm="forward", overwrite_x=True)
+        if gradient is not None:
+            kernels.collect(gradient, waves, probes, top, left)
+        self._probe_kernels.to_probes(waves, np.ascontiguousarray(obj), top, left)
+        return float(values.sum()), waves
+
+    def shifted(self, spectrum: Array, ramps: Ramps) -> Array:
+        """Return the shifted probes of some exposures, see `Passes.shifted`."""
+        if self._kernels is None or spectrum.dtype != np.complex64:
+            return super().shifted(spectrum, ramps)
+        spectra = np.empty((len(ramps.roots), *spectrum.shape), np.complex64)
+        self._probe_kernels.shift(spectrum, ramps.lit(np), spectra)
+        return self.fft.ifft2(spectra, overwrite_x=True)
+
+    def shift_slopes(self, gradients: Array, spectrum: Array, ramps: Ramps, total: Array | None = None) -> Array:
+        """Take gradients in shifted probes to those in the shifts and in the probe, see `Passes.shift_slopes`."""
+        if self._kernels is None or gradients.dtype != np.complex64:
+            return super().shift_slopes(gradients, spectrum, ramps, total)
+        n, spectra = spectrum.shape[-1], self.fft.fft2(gradients, overwrite_x=True)
+        frequencies, slopes = ramps.frequencies.astype(np.float32), np.empty((2, len(spectra)))
+        part = np.zeros(spectrum.shape, np.complex64)
+        self._probe_kernels.shift_slopes(spectra, spectrum, ramps.lit(np), frequencies, slopes, part)
+        if total is not None:
+            total += part
+        return slopes / n**2
 
     def _by_lines(self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array) -> Any:
         """Do what `accumulate` does by the plain lines, a piece at a time, in one thread."""

@@ -19,15 +19,17 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.counts_on_canvas import CountsOnCanvas
 from ptycho.reconstruction.cpu_passes import PIECE_PIXELS
 from ptycho.reconstruction.devices import CPU, Device
-from ptycho.reconstruction.gradient_sums import GradientSums, Illumination, Prediction, illuminate, predict
+from ptycho.reconstruction.gradient_sums import GradientSums, ramps_of
 from ptycho.reconstruction.parameters import NAMES, Gradients, Parameters, check_names
-from ptycho.reconstruction.passes import Array, Expected
+from ptycho.reconstruction.passes import Array, Expected, Ramps
 
 MARGIN_PX = 16
 """Width of the canvas around the box of the recorded windows [px]: as far as windows may follow moved positions."""
 MIN_COUNTS = 0.1
 """Smallest mean count that divides in the Fisher information [photon]: it lacks the curvature where less is
 predicted, and what is predicted there is uncertain."""
+SAME_PX = 1.0e-9
+"""Shifts that differ by less are the same."""
 CACHE_BYTES = 1 << 28
 """The host keeps counts that need less than this, and shifted probes while nothing but the object changes [byte]."""
 
@@ -44,6 +46,16 @@ class _Model:
     flux: Array
     """(M,) incident photons in units of the probe's."""
     expected: Expected
+
+
+class _Kept:
+    """Shifted probes that are kept, by likelihoods of the same counts together."""
+
+    def __init__(self) -> None:
+        self.probe: Array = None
+        self.flux: Array = None
+        self.pieces: dict[int, tuple[NDArray[np.float64], Array]] = {}
+        """By the first exposure: shifts in their windows (2, m) [px], and probes (m, modes, N, N)."""
 
 
 class JointLikelihood(CountsOnCanvas):
@@ -79,7 +91,7 @@ class JointLikelihood(CountsOnCanvas):
         super().__init__(counts, n, fraction, device, margin_px)
         self._divide(8 * modes * n * n, 4 * n * n, CACHE_BYTES)
         self._keeps_probes = device.is_host and len(counts) * 8 * modes * n * n <= CACHE_BYTES
-        self._lit: tuple[tuple[Array, ...], dict[int, Array]] = (), {}
+        self._kept = _Kept()
         scale = counts.detector.exposure_scale
         self._scale = device.to_device(fraction * (np.ones(len(counts)) if scale is None else scale))
 
@@ -106,7 +118,7 @@ class JointLikelihood(CountsOnCanvas):
             If windows leave the canvas, or a shift is not finite.
         """
         moved, other = self._recorded + self.device.to_host(shifts), copy(self)
-        other._lit, (other.top, other.left) = ((), {}), window_start(moved, self.n_pixels)
+        other.top, other.left = window_start(moved, self.n_pixels)
         corners = np.stack([other.top, other.left]) - np.array(self.origin_px)[:, None]
         outside = ((corners < 0) | (corners > np.array(self.shape)[:, None] - self.n_pixels)).any(axis=0)
         if outside.any():
@@ -144,12 +156,12 @@ class JointLikelihood(CountsOnCanvas):
         model, total = self._model(parameters), 0.0
         if set(wanted) == {"object"}:
             return self._evaluate_object(parameters, model)
-        sums = GradientSums(parameters, wanted, self._scale, self.fraction, self.device)
-        for predicted in self._predictions(model):
-            ratio = predicted.frames / predicted.intensity
-            terms = self.device.passes.half_deviance(predicted.intensity, predicted.frames, ratio)
-            total = total + self.device.xp.sum(terms, dtype=np.float64)
-            sums.add(predicted, 1 - ratio)
+        sums, passes = GradientSums(parameters, wanted, self._scale, self.fraction, self.device), self.device.passes
+        for piece, counts in self._counts(model):
+            probes, where = self._probes(parameters, model, piece), (self.windows(piece), model.expected)
+            value, gradients = passes.probe_gradients(model.object, (counts, probes), *where, sums.object, sums.slopes)
+            total = total + value
+            sums.add(piece, probes, gradients, model.spectrum, self._ramps(model, piece))
         return float(total), sums.gradients()
 
     def _evaluate_object(self, parameters: Parameters, model: _Model) -> tuple[float, Gradients]:
@@ -162,15 +174,18 @@ class JointLikelihood(CountsOnCanvas):
         return float(total), Gradients(object=gradient)
 
     def _probes(self, parameters: Parameters, model: _Model, piece: slice) -> Array:
-        """Return the probes of some exposures, (m, modes, N, N), which are kept until others are asked for."""
-        behind = parameters.probe, parameters.shifts, parameters.flux
-        known = len(self._lit[0]) == len(behind) and all(a is b for a, b in zip(self._lit[0], behind, strict=True))
-        if known and piece.start in self._lit[1]:
-            return self._lit[1][piece.start]
-        light = self._light(model, piece)
-        probes = light.probes * self.device.xp.sqrt(light.flux)[:, None]
-        if self._keeps_probes:
-            self._lit = behind, {**(self._lit[1] if known else {}), piece.start: probes}
+        """Return the probes of some exposures, (m, modes, N, N), times the root of their flux.
+
+        They are kept: windows that move by whole pixels leave them as they are.
+        """
+        kept, shifts = self._kept, model.shifts[:, piece]
+        if parameters.probe is not kept.probe or parameters.flux is not kept.flux:
+            kept.probe, kept.flux, kept.pieces = parameters.probe, parameters.flux, {}
+        before, probes = kept.pieces.get(piece.start, (np.empty(0), None))
+        if before.shape != shifts.shape or np.abs(before - shifts).max() > SAME_PX:
+            probes = self.device.passes.shifted(model.spectrum, self._ramps(model, piece))
+            if self._keeps_probes:
+                kept.pieces[piece.start] = shifts, probes
         return probes
 
     def per_exposure(self, parameters: Parameters) -> Array:
@@ -196,21 +211,24 @@ class JointLikelihood(CountsOnCanvas):
         (M, 2, 2) float64
             Rows and columns [1/px²].
         """
-        xp, fft, n = self.device.xp, self.device.fft, self.n_pixels
-        information = xp.zeros((len(self.counts), 2, 2))
+        xp, fft, n, passes = self.device.xp, self.device.fft, self.n_pixels, self.device.passes
+        information, model = xp.zeros((len(self.counts), 2, 2)), self._model(parameters)
         factors = self.device.to_device((-2j * np.pi * np.fft.fftfreq(n)).astype(parameters.probe.dtype))
-        for predicted in self._predictions(self._model(parameters)):
-            light, slopes = predicted.light, []
+        for piece, counts in self._counts(model):
+            windows, ramps = self.windows(piece), self._ramps(model, piece)
+            block = counts, self._probes(parameters, model, piece)
+            waves, intensity, _ = passes.predict(model.object, block, windows, model.expected)
+            patches, slopes = passes.cut(model.object, windows, n)[:, None], []
             for factor in (factors.reshape(n, 1), factors):
-                change = fft.fft2(predicted.patches * fft.ifft2(light.spectra * factor), norm="ortho", overwrite_x=True)
-                slopes.append(2 * light.flux * (predicted.waves.conj() * change).real.sum(1))
-            weight = 1 / xp.maximum(predicted.intensity, MIN_COUNTS)
+                change = patches * passes.shifted(model.spectrum * factor, ramps)
+                slopes.append(2 * (waves.conj() * fft.fft2(change, norm="ortho", overwrite_x=True)).real.sum(1))
+            weight = 1 / xp.maximum(intensity, MIN_COUNTS)
             if self._valid is not None:
                 weight = weight * self._valid
             for a, b in ((0, 0), (0, 1), (1, 1)):
                 product = xp.sum(slopes[a] * slopes[b] * weight, axis=(1, 2), dtype=np.float64)
-                information[predicted.part, a, b] = product
-                information[predicted.part, b, a] = product
+                information[piece, a, b] = product
+                information[piece, b, a] = product
         return information
 
     def illumination(self, parameters: Parameters) -> Array:
@@ -218,8 +236,7 @@ class JointLikelihood(CountsOnCanvas):
         model, passes = self._model(parameters), self.device.passes
         total = self.device.xp.zeros(self.shape)
         for piece in (piece for part in self.parts for piece in self._pieces(model, part)):
-            light = self._light(model, piece)
-            passes.add(total, light.flux * passes.photons(light.probes), self.windows(piece))
+            passes.add(total, passes.photons(self._probes(parameters, model, piece)), self.windows(piece))
         return total
 
     @property
@@ -257,20 +274,14 @@ class JointLikelihood(CountsOnCanvas):
         planes = (xp.ones(shape, np.float32), xp.zeros(shape, np.float32)) if self._planes is None else self._planes
         return replace(self.expected, planes=xp.stack([planes[0], planes[1] + added]))
 
-    def _light(self, model: _Model, part: slice) -> Illumination:
-        return illuminate(model.spectrum, model.shifts[:, part], model.flux[part], self.device)
+    def _ramps(self, model: _Model, part: slice) -> Ramps:
+        return ramps_of(model.shifts[:, part], self.n_pixels, model.flux[part], model.spectrum.dtype, self.device)
 
     def _pieces(self, model: _Model, part: slice) -> Iterator[slice]:
         """Return consecutive exposures of a block that are computed at once."""
         length = part.stop - part.start
         size = max(1, PIECE_PIXELS // model.spectrum.size) if self.device.is_host else length
         return (slice(part.start + piece.start, part.start + piece.stop) for piece in blocks(length, size))
-
-    def _predictions(self, model: _Model) -> Iterator[Prediction]:
-        """Yield what is predicted of all exposures, some at a time."""
-        for piece, counts in self._counts(model):
-            placed = piece, self.windows(piece)
-            yield predict(model.object, self._light(model, piece), counts, placed, model.expected, self.device)
 
     def _counts(self, model: _Model) -> Iterator[tuple[slice, Array]]:
         """Yield exposures that are computed at once, and their counts (m, N, N)."""

@@ -18,7 +18,6 @@ Array: TypeAlias = Any
 Block: TypeAlias = tuple[Array, Array]
 Windows: TypeAlias = tuple[Array, Array]
 
-
 SMALLEST = np.finfo(np.float32).tiny
 """Smallest ratio of counts in the logarithm, where it is multiplied by none."""
 
@@ -33,6 +32,26 @@ class Expected:
     """(2, N, N) float32: 1 in valid and 0 in bad pixels; background of the detector [photon]; zero frequency first."""
     valid: Array | None
     """(N, N) bool; None: every pixel is compared."""
+
+
+@dataclass(frozen=True)
+class Ramps:
+    """What shifts the probe of every exposure, and lights it: factors of the probe's spectrum."""
+
+    ramps: Array
+    """(2, m, N) complex phase ramps along rows and columns, zero frequency first."""
+    roots: Array
+    """(m,) float: square root of the incident photons in units of the probe's."""
+    frequencies: Array
+    """(N,) float64, 2π times the spatial frequency [1/px]."""
+
+    def lit(self, xp: Any) -> Array:
+        """Return the ramps, (2, m, N), those along rows times the roots."""
+        return xp.stack([self.roots[:, None] * self.ramps[0], self.ramps[1]])
+
+    def factors(self, xp: Any) -> Array:
+        """Return the (m, 1, N, N) products."""
+        return self.lit(xp)[0][:, None, :, None] * self.ramps[1][:, None, None, :]
 
 
 @dataclass(frozen=True)
@@ -135,6 +154,73 @@ class Passes:
         """Return half the deviance of every exposure of a block, (m,) float64; parameters are those of `accumulate`."""
         _, intensity, frames = self.predict(obj, block, windows, expected)
         return self.xp.sum(self.half_deviance(intensity, frames, frames / intensity), axis=(1, 2), dtype=np.float64)
+
+    def probe_gradients(
+        self,
+        obj: Array,
+        block: Block,
+        windows: Windows,
+        expected: Expected,
+        gradient: Array | None = None,
+        slopes: Array | None = None,
+    ) -> tuple[Any, Array]:
+        """Return half the deviance of a block and its gradient in the probe of every exposure.
+
+        Parameters
+        ----------
+        obj, block, windows, expected, gradient
+            As for `accumulate`; without a canvas the gradient in the object is not computed.
+        slopes : (N, N) float64, optional
+            To which 1 - y / I, the derivative in the mean counts I, is added in place, zero frequency first.
+
+        Returns
+        -------
+        value : float64
+        gradients : (m, modes, N, N) complex64
+            dE/dRe P + i dE/dIm P.
+        """
+        waves, intensity, frames = self.predict(obj, block, windows, expected)
+        ratio = frames / intensity
+        value = self.xp.sum(self.half_deviance(intensity, frames, ratio), dtype=np.float64)
+        if slopes is not None:
+            slopes += self.xp.sum(1 - ratio, axis=0, dtype=np.float64)
+        waves *= (2 * (1 - ratio))[:, None]
+        exit_waves = self.fft.ifft2(waves, norm="ortho", overwrite_x=True)
+        if gradient is not None:
+            self.add(gradient, (exit_waves * block[1].conj()).sum(1), windows)
+        exit_waves *= self.cut(obj, windows, frames.shape[-1])[:, None].conj()
+        return value, exit_waves
+
+    def shifted(self, spectrum: Array, ramps: Ramps) -> Array:
+        """Return the shifted probes of some exposures, (m, modes, N, N), of a spectrum (modes, N, N)."""
+        return self.fft.ifft2(spectrum * ramps.factors(self.xp), overwrite_x=True)
+
+    def shift_slopes(self, gradients: Array, spectrum: Array, ramps: Ramps, total: Array | None = None) -> Array:
+        """Take gradients in shifted probes to those in the shifts, and in the spectrum before it is shifted.
+
+        Parameters
+        ----------
+        gradients : (m, modes, N, N) complex
+            In the shifted probes; overwritten.
+        spectrum : (modes, N, N) complex
+            FFT of the probe, not normalized.
+        ramps : Ramps
+            What shifts it.
+        total : (modes, N, N) complex128, optional
+            To which the gradients in the probe are added, as their FFT, not normalized.
+
+        Returns
+        -------
+        (2, m) float64
+            Gradients in the shifts along rows and columns [1/px].
+        """
+        xp, n, factors = self.xp, spectrum.shape[-1], ramps.factors(self.xp)
+        spectra = self.fft.fft2(gradients, overwrite_x=True)
+        spectra *= factors.conj()
+        turned = (spectra.conj() * spectrum).imag.sum(1)  # dP/ds has the spectrum -2πi frequency P
+        if total is not None:
+            total += spectra.sum(0)
+        return xp.stack([turned.sum(2 - axis).astype(np.float64) @ ramps.frequencies for axis in (0, 1)]) / n**2
 
     def accumulate_gradient(
         self, obj: Array, block: Block, windows: Windows, expected: Expected, gradient: Array

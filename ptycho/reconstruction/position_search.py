@@ -27,6 +27,8 @@ LOCATE_CYCLES, LAST_RADIUS = 6, 0.1
 FAR, POOR = 2.5, 2.0
 """What is out of line, in units of robust standard deviations: a shift, of that along one axis, and the deviance of an
 exposure. Of normal errors these are 4 and 2 %."""
+WHOLE_PX = 1.5
+"""Within larger radii, trials are whole pixels away from each other, so that the shifted probes stay the same."""
 NEIGHBORS = 32
 """Exposures, itself among them, whose mean shift is taken for a local one."""
 
@@ -108,6 +110,8 @@ def _best_of(
     lowest = cost(best)
     for propose in proposals:
         trial = np.clip(propose(best), -reach.largest_px, reach.largest_px)
+        if reach.radius_px > WHOLE_PX:
+            trial = best + np.rint(trial - best)
         value = cost(trial)
         better = value < lowest
         lowest, best = np.where(better, value, lowest), np.where(better, trial, best)

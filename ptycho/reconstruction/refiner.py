@@ -50,6 +50,8 @@ NEWTON_WEIGHTS, NEWTON_BACKGROUNDS = (2.0, 0.5), (0.3, 0.1)
 """First and last λ and background of these cycles."""
 JOINT_ITERATIONS, DEFORMATION_ITERATIONS, JOINT_BACKGROUND = 25, 15, 0.02
 """L-BFGS iterations of a round over everything unknown, and over deformations and aberrations; background of both."""
+STEADY_ROUNDS, MOST_ITERATIONS = 2, 200
+"""Rounds of so many iterations; then they double from one to the next, up to the largest number."""
 PROBE_STARTS, PROBE_STILL = 8, 2.0e-3
 """How often, at most, object and probe are fitted before positions move, which else make up for a wrong defocus; the
 change of the probe (1 - correlation) that is the last."""
@@ -213,9 +215,13 @@ class Refiner:
         kept = replace(moved, shifts=np.where(better, shifts, parameters.shifts)) if better.any() else parameters
         return self.note("relocation", parameters, kept)
 
-    def round(self, parameters: Parameters) -> Parameters:
-        """Move everything unknown at once, then deform object and positions, and change aberrations, alone."""
-        updated = self.held(self.minimize(parameters, self.unknown, 1.0, JOINT_BACKGROUND, JOINT_ITERATIONS))
+    def round(self, parameters: Parameters, number: int) -> Parameters:
+        """Move everything unknown at once, then deform object and positions, and change aberrations, alone.
+
+        The more rounds, the longer: what has not come to rest after a few needs the memory of L-BFGS.
+        """
+        iterations = min(JOINT_ITERATIONS * 2 ** max(number - STEADY_ROUNDS + 1, 0), MOST_ITERATIONS)
+        updated = self.held(self.minimize(parameters, self.unknown, 1.0, JOINT_BACKGROUND, iterations))
         if moving := [name for name in ("positions", "probe") if name in self.unknown]:
             likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(updated.shifts)
             prior = ShiftPrior(self.spread(updated))
