@@ -120,13 +120,28 @@ def test_gradients_of_aberrations_are_those_of_finite_differences():
 
 
 def test_prior_is_the_logarithm_of_a_normal_distribution_without_the_common_shift():
-    shifts, prior = np.random.default_rng(0).normal(size=(2, 5)), ShiftPrior(2.0)
-    value, gradient = prior(shifts)
+    rng = np.random.default_rng(0)
+    shifts, positions = rng.normal(size=(2, 5)), rng.uniform(0, 9, (2, 5))
+    value, gradient = ShiftPrior(positions, 2.0)(shifts)
     own = shifts - shifts.mean(1, keepdims=True)
     assert value == pytest.approx(np.sum(own**2) / 8)
+    prior = ShiftPrior(positions, 2.0, 3.0)
+    residual, _ = affine_residual(shifts, positions)
+    value, gradient = prior(shifts)
+    assert value == pytest.approx(np.sum(residual**2) / 8 + np.sum((own - residual) ** 2) / 2 / (4 + 5 / 2 * 9))
     assert prior(shifts + 3.0)[0] == pytest.approx(value)
     step = 1e-6 * np.eye(10)[3].reshape(2, 5)
     assert (prior(shifts + step)[0] - prior(shifts - step)[0]) / 2e-6 == pytest.approx(gradient[0, 3])
+
+
+def test_prior_holds_a_magnification_less_than_as_many_errors_of_their_own():
+    """The same displacements, in another order, are no map of the scan."""
+    positions = np.random.default_rng(0).uniform(0, 90, (2, 60))
+    magnified = 0.02 * positions
+    shuffled = np.random.default_rng(1).permuted(magnified, axis=1)
+    costs = [ShiftPrior.of(shifts, positions)(shifts)[0] for shifts in (magnified, shuffled)]
+    assert costs[0] < 5
+    assert costs[1] > 10 * costs[0]
 
 
 def test_an_affine_map_is_removed_and_nothing_else():

@@ -1,24 +1,47 @@
-"""What is known of positions before any photon: their errors are about so large, and each its own."""
+"""What is known of positions before any photon: errors of their own that are about so large, and an affine map."""
 
-from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptycho.physics.displacement import affine_residual, spread_px
 
-@dataclass(frozen=True)
+
 class ShiftPrior:
-    """Independent normal errors of the positions, whose common part is unknown.
+    """Normal errors of the positions: of each its own, and an affine map of the whole scan, whose mean is unknown.
 
-    It is weak where exposures overlap, and so allows for drifts; it holds what the likelihood does not, such as a
-    magnification of the whole scan.
+    An encoder with a wrong scale moves all exposures together, which independent errors hardly ever do: taken for such,
+    a magnification of the scan would be held back by all exposures. Its standard deviation is therefore one of its own.
+
+    Parameters
+    ----------
+    positions : (2, M) float64
+        Rows and columns of the recorded positions [px].
+    spread_px : float
+        Standard deviation of the errors of their own along one axis [px].
+    affine_px : float
+        Root mean square of the map's displacements along one axis [px], its mean removed.
     """
 
-    spread_px: float
-    """Standard deviation along one axis [px]."""
+    def __init__(self, positions: NDArray[np.float64], spread_px: float, affine_px: float = 0.0):
+        self.spread_px, self._variance = spread_px, spread_px**2
+        # A map of two slopes along one axis that is so large has coefficients of this variance, per exposure.
+        self._affine_variance = spread_px**2 + positions.shape[1] / 2 * affine_px**2
+        maps, sizes, _ = np.linalg.svd((positions - positions.mean(1, keepdims=True)).T, full_matrices=False)
+        self._maps = maps[:, sizes > 1e-9 * sizes.max()]  # one, if all positions are on a line
+
+    @classmethod
+    def of(cls, shifts: NDArray[np.float64], positions: NDArray[np.float64]) -> Self:
+        """Return the prior with the standard deviations that (2, M) shifts have (empirical Bayes)."""
+        residual, _ = affine_residual(shifts, positions)
+        common = shifts - residual
+        common = common - common.mean(1, keepdims=True)
+        return cls(positions, spread_px(shifts, positions), float(np.sqrt((common**2).mean())))
 
     def __call__(self, shifts: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the negative logarithm of the prior of (2, M) shifts, up to a constant, and its gradient."""
         own = shifts - shifts.mean(1, keepdims=True)
-        gradient = own / self.spread_px**2
+        common = own @ self._maps @ self._maps.T
+        gradient = (own - common) / self._variance + common / self._affine_variance
         return float((own * gradient).sum()) / 2, gradient

@@ -89,7 +89,7 @@ class Refiner:
         """Return a first object, and with it the probe where it is unknown, at the recorded positions."""
         parameters = self.minimize(self.start(probe), (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
         if "probe" in self.unknown:
-            prior, weight = ShiftPrior(self.spread(parameters)), START_WEIGHT * self.tv_weight
+            prior, weight = self.prior(parameters), START_WEIGHT * self.tv_weight
             likelihood = self.likelihood.with_background(START_BACKGROUND)
             for _ in range(PROBE_STARTS):
                 fitted = self.minimize(parameters, ("probe",), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
@@ -115,6 +115,10 @@ class Refiner:
         """Return the standard deviation of the shifts along one axis [px]."""
         return spread_px(parameters.shifts, self.positions)
 
+    def prior(self, parameters: Parameters) -> ShiftPrior:
+        """Return the prior of the shifts, as wide as they are."""
+        return ShiftPrior.of(parameters.shifts, self.positions)
+
     def held(self, parameters: Parameters) -> Parameters:
         """Return the parameters with shifts as far as they may be: windows do not leave the canvas."""
         return replace(parameters, shifts=np.clip(parameters.shifts, -self.reach_px, self.reach_px))
@@ -130,7 +134,7 @@ class Refiner:
         smoothed = self.likelihood.with_background(0.0 if "background" in unknown else background)
         likelihood = smoothed.anchored(parameters.shifts)
         preconditioner, tv_weight = JointPreconditioner(likelihood, parameters, unknown), weight * self.tv_weight
-        prior = ShiftPrior(self.spread(parameters))
+        prior = self.prior(parameters)
 
         def evaluate(z: Array) -> tuple[float, Array]:
             trial, adjoint = preconditioner.parameters(z, self.device)
@@ -224,7 +228,7 @@ class Refiner:
         updated = self.held(self.minimize(parameters, self.unknown, 1.0, JOINT_BACKGROUND, iterations))
         if moving := [name for name in ("positions", "probe") if name in self.unknown]:
             likelihood = self.likelihood.with_background(JOINT_BACKGROUND).anchored(updated.shifts)
-            prior = ShiftPrior(self.spread(updated))
+            prior = self.prior(updated)
             updated = self.held(
                 minimize_deformation(likelihood, updated, self.tv_weight, prior, DEFORMATION_ITERATIONS, moving)
             )
@@ -235,7 +239,7 @@ class Refiner:
         likelihood = self.likelihood.with_background(0.0 if "background" in self.unknown else JOINT_BACKGROUND)
         half = float(likelihood.anchored(parameters.shifts).per_exposure(parameters).sum())
         variation, spread = float(total_variation(parameters.object, self.device)[0]), self.spread(parameters)
-        chance = ShiftPrior(spread)(parameters.shifts)[0] + parameters.shifts.size * np.log(spread)
+        chance = self.prior(parameters)(parameters.shifts)[0] + parameters.shifts.size * np.log(spread)
         return half + weight * self.tv_weight * variation + chance, 2 * half / likelihood.n_values
 
     def note(self, step: str, before: Parameters, after: Parameters) -> Parameters:
