@@ -6,10 +6,12 @@ import pytest
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.samples import simulate_object
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import CPU
 from ptycho.reconstruction.parameters import Parameters
-from ptycho.reconstruction.position_search import Reach, along_border, find_positions, out_of_line, under_object
+from ptycho.reconstruction.position_search import Reach, find_positions, out_of_line, under_object
 from ptycho.reconstruction.refinement import RefinementOptions, refine
-from tests.test_refinement import probe_with
+from ptycho.reconstruction.refiner import Refiner
+from tests.test_refinement import N, probe_with
 
 
 def grid(count, spacing_px, rng):
@@ -67,13 +69,16 @@ def test_exposures_at_the_border_that_are_far_off_find_home():
     assert np.hypot(*(left - np.median(left, axis=1, keepdims=True))).max() < 1.0
 
 
-def test_exposures_with_most_neighbors_on_one_side_are_along_the_border():
-    rng = np.random.default_rng(0)
-    lattice = 5.0 * np.indices((8, 9)).reshape(2, -1) + rng.uniform(-0.5, 0.5, (2, 72))
-    border = np.ones((8, 9), bool)
-    border[1:-1, 1:-1] = False
-    found = along_border(lattice)
-    assert border.ravel()[found].all()
-    assert len(found) > 0.75 * border.sum()
-    angles = np.arctan2(*(lattice[:, found] - lattice.mean(1, keepdims=True)))
-    assert (np.diff(angles) > 0).all()
+@pytest.mark.parametrize("spacing", [5.0, 40.0])
+def test_redundancy_counts_the_exposures_that_light_a_pixel(spacing):
+    rows, columns = spacing * np.indices((6, 6)).reshape(2, -1)
+    probe = probe_with(12.0)
+    counts = Counts(np.ones((36, N, N)).__getitem__, columns, rows)
+    refiner = Refiner(counts, probe, ("positions",), 0.0, CPU)
+    found = refiner.redundancy(refiner.start(probe))
+    photons = np.abs(probe) ** 2
+    canvas = np.zeros((N + 200, N + 200))
+    for row, column in zip(rows.astype(int), columns.astype(int), strict=True):
+        canvas[row : row + N, column : column + N] += photons
+    assert found == pytest.approx((canvas**2).sum() / (36 * (photons**2).sum()), rel=1e-4)
+    assert found == pytest.approx(1, abs=1e-4) if spacing == 40 else found > 2

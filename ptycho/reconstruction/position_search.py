@@ -32,9 +32,6 @@ WHOLE_PX = 1.5
 NEIGHBORS = 32
 """Exposures, itself among them, whose mean shift is taken for a local one."""
 
-BORDER, NEAREST = 0.4, 8
-"""At the border, the mean of so many nearest neighbors is further away than this, in units of their mean distance."""
-
 Proposal = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Takes the (2, M) best shifts so far, returns what to try [px]."""
 
@@ -148,20 +145,40 @@ def under_object(
     return likelihood, replace(known, object=obj, shifts=np.zeros((2, m)), flux=np.ones(m))
 
 
-def find_positions(
-    likelihood: JointLikelihood, parameters: Parameters, reach: Reach, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Find shifts under a known object: by trials on a lattice, then in ever smaller disks with Newton steps.
+def on_lattice(likelihood: JointLikelihood, parameters: Parameters, reach: Reach) -> NDArray[np.float64]:
+    """Return the best shifts on a lattice around the recorded positions, or the present ones where these are better.
 
-    Parameters are those of `search`.
+    Parameters are those of `search`; the object is known.
     """
     offsets = np.arange(-reach.largest_px, reach.largest_px + LATTICE_PX / 2, LATTICE_PX)
     lattice = [partial(np.full_like, fill_value=np.array([[row], [column]])) for row in offsets for column in offsets]
-    here = replace(parameters, shifts=_best_of(likelihood, parameters, lattice, reach))
+    return _best_of(likelihood, parameters, lattice, reach)
+
+
+def find_near(
+    likelihood: JointLikelihood, parameters: Parameters, reach: Reach, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Find shifts under a known object near the present ones, by trials in ever smaller disks with Newton steps.
+
+    Parameters are those of `search`.
+    """
+    here = parameters
     for radius in LATTICE_PX * np.geomspace(1, LAST_RADIUS, LOCATE_CYCLES):
         here = replace(here, shifts=search(likelihood, here, replace(reach, radius_px=float(radius)), rng))
-        here = replace(here, shifts=newton_steps(likelihood.anchored(here.shifts), here))
+        shifts = newton_steps(likelihood.anchored(here.shifts), here)
+        here = replace(here, shifts=np.clip(shifts, -reach.largest_px, reach.largest_px))
     return here.shifts
+
+
+def find_positions(
+    likelihood: JointLikelihood, parameters: Parameters, reach: Reach, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Find shifts under a known object: by trials on a lattice, then near the best of them.
+
+    Parameters are those of `search`.
+    """
+    start = replace(parameters, shifts=on_lattice(likelihood, parameters, reach))
+    return find_near(likelihood, start, reach, rng)
 
 
 def out_of_line(
@@ -197,23 +214,3 @@ def without_trend(shifts: NDArray[np.float64], positions: NDArray[np.float64]) -
     count = min(NEIGHBORS, positions.shape[1])
     _, nearest = cKDTree(positions.T).query(positions.T, k=range(1, count + 1))
     return shifts - 0.5 * shifts[:, nearest].mean(2)
-
-
-def along_border(positions: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return which exposures have most of their neighbors on one side, see `BORDER`, in their order around the center.
-
-    Parameters
-    ----------
-    positions : (2, M) float64
-        Rows and columns [px].
-
-    Returns
-    -------
-    (m,) int64
-    """
-    count = min(NEAREST + 1, positions.shape[1])
-    distances, nearest = cKDTree(positions.T).query(positions.T, k=range(1, count + 1))
-    offset = positions[:, nearest].mean(2) - positions
-    border = np.flatnonzero(np.hypot(*offset) > BORDER * np.asarray(distances).mean(1))
-    row, column = positions[:, border] - positions.mean(1, keepdims=True)
-    return border[np.argsort(np.arctan2(row, column))]

@@ -96,7 +96,7 @@ def refine(
     rows, objective = refiner.rows, np.inf
     for number in tqdm(range(options.rounds), desc="joint refinement", unit="round"):
         if number < relocations:
-            parameters = refiner.relocated(parameters, number, rng)
+            parameters = refiner.relocated(parameters, rng)
         parameters = refiner.round(parameters, number)
         moving = {name: rows[-1][name] for name, least in STILL.items() if rows[-1][name] >= least}
         gain, objective = objective - rows[-1]["objective"], rows[-1]["objective"]
