@@ -23,7 +23,8 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.schedule import Schedule
-from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, background_for
+from ptycho.reconstruction.tv import PHASE_ITERATIONS
+from ptycho.reconstruction.tv_weight import WARM_START_FACTOR, background_for
 from ptycho.workflow import job
 from ptycho.workflow.config import load_config
 

@@ -37,7 +37,8 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, load_library, reconstruct
 from ptycho.reconstruction.optimize import minimize
-from ptycho.reconstruction.tv import TVOptions, background_for, continuation, tv_weights
+from ptycho.reconstruction.tv import continuation
+from ptycho.reconstruction.tv_weight import TVOptions, background_for, tv_weights
 from ptycho.workflow import job
 
 ITERATIONS_AT_ONCE = 10

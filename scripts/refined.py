@@ -18,7 +18,7 @@ from ptycho.data.views import FIT, VALIDATION, open_view
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.refined import RefinedOptions, RefinedRun, refine
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.tv import TVOptions
+from ptycho.reconstruction.tv_weight import TVOptions
 from ptycho.workflow.damage import number_in
 from ptycho.workflow.provenance import origin_of, record_of, versions
 

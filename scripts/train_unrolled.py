@@ -19,7 +19,7 @@ from ptycho.model.card import make_card, save_network
 from ptycho.model.checkpoints import Backup, training_key
 from ptycho.model.unrolled import UnrolledOptions, train_unrolled
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.tv import TVOptions
+from ptycho.reconstruction.tv_weight import TVOptions
 from ptycho.workflow.files import save_table
 from ptycho.workflow.provenance import origin_of, record_of, versions
 

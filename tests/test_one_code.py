@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize as scipy_minimize
 
 from ptycho.data.object_files import Reconstruction
-from ptycho.reconstruction import devices, optimize, tv
+from ptycho.reconstruction import devices, optimize, tv, tv_weight
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.devices import CPU, choose_device
 from ptycho.reconstruction.lbfgs import Minimum, minimize_lbfgs
@@ -129,7 +129,8 @@ def test_a_whole_reconstruction_agrees(scan, counts, monkeypatch):
     options = replace(OPTIONS, iterations=40, final_iterations=200, lambda_min=8, lambda_max=32)
     results: list[Reconstruction] = []
     for device in (CPU, StrictDevice(block_size=16)):
-        monkeypatch.setattr(tv, "choose_device", lambda *choice, device=device: device)
+        for module in (tv, tv_weight):
+            monkeypatch.setattr(module, "choose_device", lambda *choice, device=device: device)
         results.append(reconstruct(counts, scan.probe, options, seed=0))
     on_cpu, on_gpu = results
     assert on_gpu.chosen == on_cpu.chosen

@@ -13,7 +13,8 @@ from ptycho.reconstruction import optimize, tv
 from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.likelihood import BACKGROUND, Likelihood
 from ptycho.reconstruction.optimize import Preconditioner, minimize, minimize_slow_phase, total_variation
-from ptycho.reconstruction.tv import TVOptions, choose_tv_weight, reconstruct, tv_weights
+from ptycho.reconstruction.tv import reconstruct
+from ptycho.reconstruction.tv_weight import TVOptions, choose_tv_weight, tv_weights
 from tests.conftest import error_of, write_scan
 
 OPTIONS = TVOptions(lambda_max=64, lambda_min=1, iterations=15, final_iterations=30, fit_fraction=0.8, tile_px=512)

@@ -253,7 +253,7 @@ def _adjacent_order(cells: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return ordered
 
 
-def fullest(tiles: list[Tile]) -> int:
+def fullest(tiles: Sequence[Tile]) -> int:
     """Return the index of the tile with the most exposures, where what holds for the whole scan is chosen."""
     return max(range(len(tiles)), key=lambda number: len(tiles[number].exposures))
 

@@ -27,7 +27,8 @@ from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.features import preconditioned_gradient, stack_features
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
-from ptycho.reconstruction.tv import PHASE_ITERATIONS, WARM_START_FACTOR, TVOptions, background_for, tv_weights
+from ptycho.reconstruction.tv import PHASE_ITERATIONS
+from ptycho.reconstruction.tv_weight import WARM_START_FACTOR, TVOptions, background_for, tv_weights
 from ptycho.workflow.files import StrPath
 from ptycho.workflow.job import CpuClock
 

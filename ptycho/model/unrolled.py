@@ -24,7 +24,7 @@ from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.devices import MEMORY_FRACTION, choose_device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.schedule import Schedule
-from ptycho.reconstruction.tv import TVOptions, choose_tv_weight
+from ptycho.reconstruction.tv_weight import TVOptions, choose_tv_weight
 from ptycho.workflow.job import CpuClock
 
 VALIDATION_FRACTION = 0.08

@@ -15,7 +15,7 @@ from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.minibatches import minibatch_epochs
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.passes import Array
-from ptycho.reconstruction.tv import MIN_BACKGROUND_FRACTION
+from ptycho.reconstruction.tv_weight import MIN_BACKGROUND_FRACTION
 
 DIFFERENCE_SCALE = 3.0
 """Factor on the differences between stages as features: they are small compared with the object."""

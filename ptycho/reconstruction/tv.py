@@ -2,11 +2,13 @@
 
 Likelihood of the counts (Thibault and Guizar-Sicairos, New J. Phys. 14, 063004, 2012) plus λ times the isotropic total
 variation (Rudin, Osher and Fatemi, Physica D 60, 259, 1992) of the complex object, minimized by L-BFGS from large to
-small λ. The final λ is the one that, fitted to most of the photons, predicts the others best. Exposures are read block
-by block in every evaluation: memory is the canvas. On a GPU everything but these reads stays on it.
+small λ. The final λ is chosen as `ptycho.reconstruction.tv_weight` says. Large scans are reconstructed tile by tile, in
+one process or in several. Exposures are read block by block in every evaluation: memory is the canvas. On a GPU
+everything but these reads stays on it.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,83 +19,22 @@ from tqdm import tqdm
 
 from ptycho.data.canvas import Canvas
 from ptycho.data.object_files import Reconstruction
-from ptycho.data.tiles import canvas_of, cut_tiles, fullest
-from ptycho.physics.forward import as_modes
-from ptycho.reconstruction.counts import Counts, split_counts
-from ptycho.reconstruction.devices import MEMORY_FRACTION, choose_device
+from ptycho.data.tiles import Tile, canvas_of, cut_tiles, fullest
+from ptycho.physics.forward import as_modes, illumination, window_start
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import Device, choose_device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.optimize import minimize, minimize_slow_phase
 from ptycho.reconstruction.passes import Array
-from ptycho.workflow.files import StrPath
+from ptycho.reconstruction.tv_weight import WARM_START_FACTOR, background_for, choose_tv_weight, tv_weights
+from ptycho.reconstruction.tv_weight import TVOptions as TVOptions  # the method's
+from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.job import CpuClock
 
-WARM_START_FACTOR = 8.0
-"""The last continuation starts at this many times the chosen λ, where it can start from the fit of most photons."""
-MIN_BACKGROUND_FRACTION, MAX_BACKGROUND_FRACTION = 3.0e-3, 0.5
-"""Background of the likelihood at the final λ, and its largest, in units of the square root of the mean count per
-pixel."""
-TYPICAL_TV_WEIGHT = 8.0
-"""Typical chosen λ in units of the square root of the mean count per pixel; sets the background while λ is not chosen
-yet."""
 PHASE_ITERATIONS = 8
 """L-BFGS iterations on the slow phase before each λ below `WARM_START_FACTOR` times the final one."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TVOptions:
-    """Choice of the prior's weight, and minimization."""
-
-    lambda_max: float
-    """λ at which the continuation starts; higher for bright scans, see `tv_weights`."""
-    lambda_min: float
-    """Smallest λ that may be chosen."""
-    iterations: int
-    """L-BFGS iterations at every λ before the chosen one."""
-    final_iterations: int
-    """L-BFGS iterations at the chosen λ."""
-    fit_fraction: float
-    """Fraction of the photons that is fitted while λ is chosen; the rest is for validation."""
-    tile_px: float
-    """Largest extent of the positions of a tile [px]; larger scans are cut into tiles."""
-    device: str = "auto"
-    """Where to compute: `cpu`, `gpu`, or `auto`, see `ptycho.reconstruction.devices.choose_device`."""
-    device_memory: float = MEMORY_FRACTION
-    """Fraction of a GPU's free memory that may be in use when exposures are kept there."""
-
-
-def background_for(likelihood: Likelihood, weight_ratio: float) -> Likelihood:
-    """Return the likelihood with the background for a step of the continuation.
-
-    Parameters
-    ----------
-    likelihood : Likelihood
-        Likelihood with any background.
-    weight_ratio : float
-        λ of the step in units of the final λ.
-    """
-    fraction = min(MIN_BACKGROUND_FRACTION * max(weight_ratio, 1) ** 1.5, MAX_BACKGROUND_FRACTION)
-    return likelihood.with_background(fraction)
-
-
-def tv_weights(options: TVOptions, illumination: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return λ from the largest to the smallest, halved every time.
-
-    The gradient of the likelihood grows with the illumination. If half the median illumination exceeds `lambda_max`,
-    the sequence starts at `lambda_max` doubled until it does not.
-
-    Parameters
-    ----------
-    options : TVOptions
-        Largest and smallest λ.
-    illumination : (H, W) float
-        Incident photons [photon/px]; the median is over its illuminated pixels.
-    """
-    lit = illumination[illumination > 1e-3 * illumination.max()]
-    doublings = max(int(np.ceil(np.log2(np.median(lit) / (2 * options.lambda_max)))), 0)
-    count = int(np.floor(np.log2(options.lambda_max / options.lambda_min) + 1e-9)) + 1 + doublings
-    return options.lambda_max * 2.0 ** (doublings - np.arange(count))
 
 
 def reconstruct(
@@ -131,33 +72,120 @@ def reconstruct(
     ValueError
         If the options name a device that cannot be used.
     """
-    device = choose_device(options.device, options.device_memory)
     clock, positions, n = CpuClock(), (counts.xcoords, counts.ycoords), as_modes(probe).shape[-1]
-    _logger.info("TV-MAP is computed on %s", device.name)
-    tiles, transmittance = cut_tiles(*positions, options.tile_px, n), counts.mean_transmittance(probe)
-    largest = fullest(tiles)
+    view = TiledView(counts, probe, cut_tiles(*positions, options.tile_px, n), options)
     rows: list[dict[str, Any]] = []
-    chosen, start = choose_tv_weight(
-        counts.select(tiles[largest].exposures), probe, transmittance, options, seed=seed, rows=rows
-    )
+    start = view.choose_start(seed, rows)
     canvas = Canvas.around(*positions, n, folder)
-    for number, tile in enumerate(tiles):
-        part = Likelihood(counts.select(tile.exposures), probe, device=device)
-        illumination = device.to_host(part.illumination())
-        weights = [weight for weight in tv_weights(options, illumination) if weight > chosen * 1.01] + [chosen]
-        obj = device.xp.full(part.shape, transmittance, np.complex64)
-        if number == largest:  # the choice of λ has fitted most of its photons down to this λ
-            weights, obj = [weight for weight in weights if weight < WARM_START_FACTOR * chosen], start
-        obj = continuation(part, obj, weights, options, rows, label=f"tile {number + 1}/{len(tiles)}")
-        canvas.include(canvas_of(tile, device.to_host(obj), illumination, part.origin_px))
+    for number in range(len(view.tiles)):
+        canvas.include(view.reconstruct(number, start, rows))
     return Reconstruction(
         object=canvas.mean(),
         illumination=canvas.weight,
         origin_px=canvas.origin_px,
         history=pd.DataFrame(rows),
         cpu_s=clock.seconds,
-        chosen={"tv_weight": chosen},
+        chosen={"tv_weight": start.chosen["tv_weight"]},
     )
+
+
+@dataclass(frozen=True)
+class TiledView:
+    """The tiles of a view; each is reconstructed by itself, all with one λ.
+
+    Raises
+    ------
+    ValueError
+        If the options name a device that cannot be used.
+    """
+
+    counts: Counts
+    """Exposures that the tiles are made of, and any others, which are not read."""
+    probe: NDArray[np.complexfloating]
+    """(modes, N, N) known illumination [sqrt(photon)]."""
+    tiles: Sequence[Tile]
+    """At least one; their exposures are indices into `counts`."""
+    options: TVOptions
+    """Bounds of λ, and iterations."""
+
+    def __post_init__(self) -> None:
+        _logger.info("TV-MAP is computed on %s", self.device.name)
+
+    @property
+    def device(self) -> Device:
+        """Where it is computed."""
+        return choose_device(self.options.device, self.options.device_memory)
+
+    def choose_start(self, seed: int, rows: list[dict[str, Any]]) -> Reconstruction:
+        """Choose λ in the tile with the most exposures.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the split of its photons.
+        rows : list of dict
+            History, to which one row per λ is appended.
+
+        Returns
+        -------
+        Reconstruction
+            Fit of most photons of that tile, from which its reconstruction is continued. `chosen` has what all tiles
+            share: `tv_weight`, and `transmittance`, the mean amplitude of the object.
+        """
+        clock = CpuClock()
+        used = np.unique(np.concatenate([tile.exposures for tile in self.tiles]))
+        transmittance = self.counts.select(used).mean_transmittance(self.probe)
+        part = self.counts.select(self.tiles[fullest(self.tiles)].exposures)
+        chosen, start = choose_tv_weight(part, self.probe, transmittance, self.options, seed=seed, rows=rows)
+        obj, n = self.device.to_host(start), as_modes(self.probe).shape[-1]
+        origin = int(window_start(part.ycoords, n).min()), int(window_start(part.xcoords, n).min())
+        positions, scale = (part.xcoords, part.ycoords), part.detector.exposure_scale
+        return Reconstruction(
+            object=obj,
+            illumination=illumination(self.probe, *positions, obj.shape, origin, scale),
+            origin_px=origin,
+            cpu_s=clock.seconds,
+            chosen={"tv_weight": chosen, "transmittance": transmittance},
+        )
+
+    def reconstruct(self, number: int, start: Reconstruction, rows: list[dict[str, Any]]) -> Canvas:
+        """Reconstruct a tile from all its photons.
+
+        Parameters
+        ----------
+        number : int
+            Index of the tile.
+        start : Reconstruction
+            As `choose_start` returns it.
+        rows : list of dict
+            History, to which one row per λ is appended.
+
+        Returns
+        -------
+        Canvas
+            The tile's object, weighted by its illumination and by the distance from the core; synchronize the phases
+            of tiles when they are merged.
+
+        Raises
+        ------
+        ptycho.workflow.files.ContractError
+            If the start is of other tiles.
+        """
+        tile, device, chosen = self.tiles[number], self.device, start.chosen["tv_weight"]
+        part = Likelihood(self.counts.select(tile.exposures), self.probe, device=device)
+        incident = device.to_host(part.illumination())
+        weights = [weight for weight in tv_weights(self.options, incident) if weight > chosen * 1.01] + [chosen]
+        if number == fullest(self.tiles):  # the choice of λ has fitted most of its photons down to this λ
+            if (start.object.shape, start.origin_px) != (part.shape, part.origin_px):
+                raise ContractError(
+                    f"TV-MAP's start is of {start.object.shape} px from {start.origin_px}; wanted that of tile "
+                    f"{number + 1}, {part.shape} px from {part.origin_px}"
+                )
+            weights, obj = [w for w in weights if w < WARM_START_FACTOR * chosen], device.to_device(start.object)
+        else:
+            obj = device.xp.full(part.shape, start.chosen["transmittance"], np.complex64)
+        obj = continuation(part, obj, weights, self.options, rows, label=f"tile {number + 1}/{len(self.tiles)}")
+        return canvas_of(tile, device.to_host(obj), incident, part.origin_px)
 
 
 def continuation(
@@ -200,69 +228,3 @@ def continuation(
         numbers = {"stage": "all", "tile": label, "tv_weight": weight}
         rows.append({**numbers, "iterations": n_iterations, "objective": objective})
     return obj
-
-
-def choose_tv_weight(
-    counts: Counts,
-    probe: NDArray[np.complexfloating],
-    transmittance: float,
-    options: TVOptions,
-    *,
-    seed: int,
-    rows: list[dict[str, Any]],
-) -> tuple[float, Array]:
-    """Choose the λ, to a factor of √2, that predicts the validation photons best when the others are fitted.
-
-    Parameters
-    ----------
-    counts : Counts
-        Exposures whose photons are split.
-    probe : (modes, N, N) complex
-        Known illumination [sqrt(photon)].
-    transmittance : float
-        Amplitude of the flat object at which the fit starts.
-    options : TVOptions
-        Bounds of λ, iterations, and fraction of the photons to fit.
-    seed : int
-        Seed of the split.
-    rows : list of dict
-        History, to which one row per λ is appended.
-
-    Returns
-    -------
-    chosen : float
-        λ for all photons.
-    obj : (H, W) complex64
-        Fit of most photons at `WARM_START_FACTOR` times that λ, or at the largest λ; on the device of the options.
-    """
-    device = choose_device(options.device, options.device_memory)
-    fractions = options.fit_fraction, 1 - options.fit_fraction
-    parts = zip(split_counts(counts, options.fit_fraction, seed), fractions, strict=True)
-    fit, validation = (Likelihood(part, probe, fraction, device=device) for part, fraction in parts)
-    scale = np.sqrt(options.fit_fraction)  # λ for a part of the photons, in units of λ for all
-    deviances: dict[float, float] = {}
-    fits: dict[float, Array] = {}
-    obj = device.xp.full(fit.shape, transmittance, np.complex64)
-
-    def fit_and_validate(weight: float, start: Array) -> Array:
-        smoothed = background_for(fit, weight * scale / (TYPICAL_TV_WEIGHT * fit.noise_level()))
-        obj, objective, n_iterations = minimize(smoothed, start, weight * scale, options.iterations)
-        deviances[weight], fits[weight] = 2 * validation(obj)[0] / validation.n_values, obj
-        numbers = {"stage": "choice", "tv_weight": weight, "iterations": n_iterations, "objective": objective}
-        rows.append({**numbers, "validation_deviance": deviances[weight]})
-        return obj
-
-    grid = tv_weights(options, device.to_host(fit.illumination()) / options.fit_fraction)
-    for weight in tqdm(grid, desc="choice of λ", unit="λ"):
-        obj = fit_and_validate(float(weight), obj)
-        best = min(deviances, key=deviances.__getitem__)
-        if weight < best / 3:  # the last two are no better
-            break
-    for weight in (best * np.sqrt(2), best / np.sqrt(2)):
-        if grid[-1] <= weight <= grid[0]:
-            fit_and_validate(float(weight), fits[min((tried for tried in fits if tried > weight), default=best)])
-    chosen = min(deviances, key=deviances.__getitem__)
-    if chosen in (grid[0], grid[-1]):
-        bound, change = ("lower", "lower tv.lambda_min") if chosen == grid[-1] else ("upper", "raise tv.lambda_max")
-        _logger.warning("The TV weight reached its %s bound (%.4g); %s.", bound, chosen, change)
-    return chosen, fits[min((tried for tried in fits if tried >= WARM_START_FACTOR * chosen), default=max(fits))]
