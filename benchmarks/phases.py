@@ -17,7 +17,10 @@ PHASES = {
     "D": ("view",),
     "E": ("train",),
     "inference": ("infer", "merge"),
-    "F": ("lsqml", "tv", "refined", "lsqml_half", "tv_half"),
+    "F": (
+        *("lsqml", "tv", "tv_start", "tv_chunk", "merge_tv", "refined"),
+        *("lsqml_half", "tv_half", "tv_start_half", "tv_chunk_half", "merge_tv_half"),
+    ),
     "G": ("compare",),
 }
 """Phases in their order, and the folders under `cost` that belong to each."""

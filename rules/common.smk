@@ -84,6 +84,7 @@ ABLATION = {
         (method, f"{method}/object.npz"),
     ]
 }
+TV = {key: value for key, value in config["tv"].items() if key != "chunks"}  # what results depend on
 GPUS_OF_TV = int(config["tv"]["device"] == "gpu")  # that a job of TV-MAP, or of unrolled, has to itself
 GPUS_OF_LSQML = int(config["lsqml"]["device"] == "gpu")  # the same of LSQML, and of the reference
 # Conditions under which something is refined.
@@ -172,14 +173,14 @@ def ablation_metrics(wildcards):
     return collect(f"{CONDITION}/{{split}}/ablation_metrics.csv", **CONDITIONS, split=SPLITS)
 
 
-def chunk_files(wildcards):
-    """All chunk files of one reconstruction."""
-    count = config["inference"]["chunks"]
-    return collect(
-        f"{CONDITION}/{{split}}/{{method}}/chunks/{{i}}of{count}.npz",
-        **wildcards,
-        i=range(1, count + 1),
-    )
+def chunk_files(folder):
+    """All chunk files of the reconstruction in a folder, of `tv` or of a trained network."""
+
+    def files(wildcards):
+        count = config["tv" if wildcards.method == "tv" else "inference"]["chunks"]
+        return collect(f"{folder}/chunks/{{i}}of{count}.npz", **wildcards, i=range(1, count + 1))
+
+    return files
 
 
 def unknown(wildcards, method=None):

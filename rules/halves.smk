@@ -35,17 +35,58 @@ use rule lsqml as lsqml_half with:
         f"{LOGS}/lsqml_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
 
 
-use rule tv as tv_half with:
-    input:
-        scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
-        view=f"{VIEW}/{{split}}.npz",
-        knowledge=knowledge_of("{split}"),
-    output:
-        object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
-        history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
-        cost=f"{COST}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv",
-    log:
-        f"{LOGS}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
+if config["tv"]["chunks"] == 1:
+
+    use rule tv as tv_half with:
+        input:
+            scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
+            view=f"{VIEW}/{{split}}.npz",
+            knowledge=knowledge_of("{split}"),
+        output:
+            object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
+            history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
+            cost=f"{COST}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv",
+        log:
+            f"{LOGS}/tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
+
+else:
+
+    use rule tv_start as tv_start_half with:
+        input:
+            scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
+            view=f"{VIEW}/{{split}}.npz",
+            knowledge=knowledge_of("{split}"),
+        output:
+            start=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/start.npz",
+            tiles=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/tiles.npz",
+            numbers=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/tiles.json",
+            cost=f"{COST}/tv_start_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv",
+        log:
+            f"{LOGS}/tv_start_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
+
+    use rule tv_chunk as tv_chunk_half with:
+        input:
+            scan=f"{DATA}/halves/{{split}}_{{half}}.npz",
+            tiles=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/tiles.npz",
+            start=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/start.npz",
+            knowledge=knowledge_of("{split}"),
+        output:
+            f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/chunks/{{i}}of{{n}}.npz",
+            cost=f"{COST}/tv_chunk_half/{UNDER}/{{split}}/{{method}}_{{half}}/{{i}}of{{n}}.tsv",
+        log:
+            f"{LOGS}/tv_chunk_half/{UNDER}/{{split}}/{{method}}_{{half}}/{{i}}of{{n}}.log",
+
+    use rule merge_tv as merge_tv_half with:
+        input:
+            tiles=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/tiles.npz",
+            start=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/start.npz",
+            chunks=chunk_files(f"{CONDITION}/{{split}}/{{method}}/half_{{half}}"),
+        output:
+            object=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/object.npz",
+            history=f"{CONDITION}/{{split}}/{{method}}/half_{{half}}/history.csv",
+            cost=f"{COST}/merge_tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.tsv",
+        log:
+            f"{LOGS}/merge_tv_half/{UNDER}/{{split}}/{{method}}_{{half}}.log",
 
 
 rule half_frc:

@@ -33,7 +33,7 @@ rule merge:
     input:
         tiles=f"{VIEW}/{{split}}_tiles.npz",
         model=f"{CONDITION}/{{method}}/model.keras",
-        chunks=chunk_files,
+        chunks=chunk_files(f"{CONDITION}/{{split}}/{{method}}"),
     output:
         f"{CONDITION}/{{split}}/{{method}}/object.npz",
         cost=f"{COST}/merge/{UNDER}/{{split}}/{{method}}.tsv",
@@ -41,6 +41,7 @@ rule merge:
         f"{LOGS}/merge/{UNDER}/{{split}}/{{method}}.log",
     wildcard_constraints:
         method=TRAINED,
+    localrule: True
     conda:
         "../envs/ptycho.yaml"
     threads: 1

@@ -51,7 +51,7 @@ rule train_unrolled:
         gpu=1,
     params:
         unrolled=config["unrolled"],
-        tv=config["tv"],
+        tv=TV,
         code=code("train_unrolled"),
     script:
         "../scripts/train_unrolled.py"

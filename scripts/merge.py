@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 job.log_to(snakemake.log[0])
 job.measure(snakemake.output.cost)
 tiles = load_tiles(snakemake.input.tiles)
-run = run_of(snakemake.input.model, snakemake.input.tiles, len(tiles))
+name = "start" if "start" in snakemake.input.keys() else "model"  # noqa: SIM118  no dict
+run = run_of(snakemake.input[name], snakemake.input.tiles, len(tiles), name)
 result = merge_chunks(snakemake.input.chunks, run, Path(snakemake.output[0]).parent)
 metadata = {"method": snakemake.wildcards.method, "provenance": record_of(snakemake, __file__)}
-save_reconstruction(snakemake.output[0], result, **metadata)
+save_reconstruction(snakemake.output[0], result, history=snakemake.output.get("history"), **metadata)
 print(f"{len(snakemake.input.chunks)} chunks, object {result.object.shape} px from {result.origin_px}")

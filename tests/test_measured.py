@@ -254,6 +254,8 @@ ELSEWHERE = {
     "plot_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
     "study_page": ("test_page.py", '"--", "report"'),
     "tabulate_flaws": ("test_flaws.py", "/flaws_test_error.png"),
+    "tv_chunk": ("test_tv_chunks.py", "wanted = targets[:chunks]"),
+    "tv_start": ("test_tv_chunks.py", "wanted = targets[:chunks]"),
     "tell": ("test_flaws.py", "/flaws_test_error.png"),
     "workflow_report": ("test_page.py", '"--", "report"'),
 }

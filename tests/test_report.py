@@ -16,7 +16,7 @@ from ptycho.workflow.paths import condition_of, label, wildcards_of
 
 ROOT = Path(__file__).parent.parent
 CONFIG = {"doses": [1000], "seeds": [0, 1], "views": {"dense": 0.7}, "methods": ["pinn", "tv"]}
-CONFIG |= {"splits": ["test"], "inference": {"chunks": 2}}
+CONFIG |= {"splits": ["test"], "inference": {"chunks": 2}, "tv": {"chunks": 3}}
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,16 @@ def test_costs_count_only_the_jobs_of_the_config(tmp_path):
     job("photon_bound/dense/train.tsv", 99.0)
     job("photon_bound/gone/test.tsv", 99.0)
     job("photon_bound/object_gone/dense/test.tsv", 99.0)
+    job("tv/dose_1000/dense/seed_0/test/tv.tsv", 99.0)  # before it was divided
+    job("tv_start/dose_1000/dense/seed_0/test/tv.tsv", 0.125)
+    job("tv_chunk/dose_1000/dense/seed_0/test/tv/1of2.tsv", 99.0)
+    for number in (1, 2, 3):
+        job(f"tv_chunk/dose_1000/dense/seed_0/test/tv/{number}of3.tsv", 3.0)
     table = costs(tmp_path, CONFIG).set_index("rule")
-    assert list(table.index) == ["train", "infer", "view", "photon_bound", "merge"]
+    assert list(table.index) == ["tv_chunk", "train", "infer", "view", "photon_bound", "tv_start", "merge"]
+    assert list(table.loc["tv_chunk", ["method", "jobs", "total_s"]]) == ["tv", 3, 9.0]
+    one_job = costs(tmp_path, {**CONFIG, "tv": {"chunks": 1}}).set_index("rule")
+    assert list(one_job.index[one_job["method"] == "tv"]) == ["tv"]
     assert list(table.loc["photon_bound", ["jobs", "total_s"]]) == [1, 0.25]
     assert list(table.loc["train", ["jobs", "cpu_s", "least_s", "most_s", "total_s"]]) == [2, 4.0, 3.0, 5.0, 8.0]
     assert np.isnan(table.loc["merge", "cpu_s"])

@@ -34,9 +34,10 @@ def dry_run(folder, config, *arguments):
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory):
-    """All rules: those of a simulated study, of a measured one, and of one with flaws."""
+    """All rules: those of a simulated study, of a measured one, of one with flaws, and of one with TV-MAP in chunks."""
     folder = tmp_path_factory.mktemp("rules")
     studies = [ROOT / f"config/{name}.yaml" for name in ("siemens", "flaws", "config")]
+    studies.insert(0, config_file(folder, tv__chunks=2))
     return {name: rule for study in studies for name, rule in rules_of(folder, study).items()}
 
 
@@ -49,8 +50,7 @@ def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     assert counts["lsqml"] == counts["compare"] == counts["simulate_scan"] == conditions
     assert counts["view"] == 2 * conditions
     assert counts["tiles"] == conditions  # of the split that is reconstructed
-    assert counts["photon_bound"] == 2  # of a view, for all doses
-    assert counts["plot_price"] == 1
+    assert (counts["photon_bound"], counts["plot_price"]) == (2, 1)  # a limit of each view, for all doses
     assert not list(tmp_path.glob("results/**/*.npz"))
 
 
@@ -58,8 +58,8 @@ def test_every_script_is_that_of_a_rule(rules):
     scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
     assert {rule["script"] for rule in rules.values()} - {None} == scripts - {"compare_models"}
     for name, rule in rules.items():
-        shared = {"half_scans": "split_photons", "score_ablation": "compare"}
-        assert rule["script"] in (None, shared.get(name, name.removesuffix("_half")))
+        shared = {"half_scans": "split_photons", "score_ablation": "compare", "merge_tv": "merge"}
+        assert rule["script"] in (None, shared.get(name.removesuffix("_half"), name.removesuffix("_half")))
 
 
 def test_every_job_states_memory_and_time_for_each_attempt(rules):

@@ -1,7 +1,7 @@
 """Chunks of a reconstruction: which tiles each takes, and the merge of their canvases if none is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ptycho.data.canvas import merge, parts_of, read_metadata
 from ptycho.data.npz import Npz
@@ -10,6 +10,9 @@ from ptycho.workflow.archives import check_archive
 from ptycho.workflow.damage import check_fields, is_of
 from ptycho.workflow.files import ContractError, StrPath
 from ptycho.workflow.provenance import file_digest, versions
+
+if TYPE_CHECKING:  # a merge job without a history does without pandas: 40 MB
+    import pandas as pd
 
 _Chunk: TypeAlias = tuple[str, dict[str, Any]]
 """Path and metadata of a chunk's file."""
@@ -20,8 +23,19 @@ def chunk_bounds(n_tiles: int, index: int, count: int) -> tuple[int, int]:
     return n_tiles * index // count, n_tiles * (index + 1) // count
 
 
-def run_of(model: StrPath, tiling: StrPath, n_tiles: int) -> dict[str, Any]:
+def run_of(model: StrPath, tiling: StrPath, n_tiles: int, name: str = "model") -> dict[str, Any]:
     """Return what identifies the chunks of one reconstruction: digests of model and of its tiles, their number.
+
+    Parameters
+    ----------
+    model : path
+        NPZ or .keras that every tile is reconstructed with.
+    tiling : path
+        The tiles, see `ptycho.data.tiles.save_tiles`.
+    n_tiles : int
+        Their number.
+    name : str
+        What messages call the model: of TV-MAP it is its start.
 
     Raises
     ------
@@ -30,7 +44,7 @@ def run_of(model: StrPath, tiling: StrPath, n_tiles: int) -> dict[str, Any]:
     """
     for path in (model, tiling):
         check_archive(path)
-    return {"model": file_digest(model), "tiling": file_digest(tiling), "tiles": n_tiles}
+    return {name: file_digest(model), "tiling": file_digest(tiling), "tiles": n_tiles}
 
 
 def merge_chunks(
@@ -38,7 +52,8 @@ def merge_chunks(
 ) -> Reconstruction:
     """Merge the chunk files of one run; what the method has chosen and refined is that of the first chunk.
 
-    They are the same in all: they belong to the model, not to a tile.
+    They are the same in all: they belong to the model, not to a tile. The history has the steps of one chunk after the
+    other; methods without `steps` in their metadata have none.
 
     Parameters
     ----------
@@ -54,7 +69,7 @@ def merge_chunks(
     ContractError
         If a chunk is missing, damaged, duplicate, or of another run; the message names the file.
     """
-    chunks = [(str(path), _read_chunk_metadata(path)) for path in paths]
+    chunks = sorted(((str(path), _read_chunk_metadata(path)) for path in paths), key=_first_tile)
     n_tiles = _check_run(chunks, run or {})
     openers = {path: parts_of(path) for path, _ in chunks}
     ordered = _check_coverage(chunks, n_tiles)
@@ -69,10 +84,27 @@ def merge_chunks(
         object=canvas.mean(),
         illumination=canvas.weight,
         origin_px=canvas.origin_px,
+        history=_history_of(chunks),
         refined=_read_refined(chunks[0][0]),
         cpu_s=sum(known) if len(known) == len(seconds) else None,
         chosen=chunks[0][1].get("chosen", {}),
     )
+
+
+def _first_tile(chunk: _Chunk) -> tuple[int, int, str]:
+    path, metadata = chunk
+    start, stop = metadata["tiles"]
+    return start, stop, path
+
+
+def _history_of(chunks: Sequence[_Chunk]) -> "pd.DataFrame | None":
+    """Return the steps of all chunks, in the order of their tiles; None if they have none."""
+    steps = [step for _, metadata in chunks for step in metadata.get("steps", [])]
+    if not steps:
+        return None
+    import pandas as pd
+
+    return pd.DataFrame(steps)
 
 
 def _read_refined(path: StrPath) -> Refined | None:
@@ -128,9 +160,9 @@ def _check_run(chunks: Sequence[_Chunk], run: Mapping[str, Any]) -> int:
 
 
 def _check_coverage(chunks: Iterable[_Chunk], n_tiles: int) -> list[str]:
-    """Check that every tile is in exactly one chunk; return the files of those that are not empty, in order."""
+    """Check that every tile is in exactly one of ordered chunks; return the files of those that are not empty."""
     expected, before = 0, "no chunk before it"
-    bounds = sorted((*metadata["tiles"], path) for path, metadata in chunks)
+    bounds = map(_first_tile, chunks)
     ordered = [(start, stop, path) for start, stop, path in bounds if start != stop]
     for start, stop, path in ordered:
         if start < expected:

@@ -146,7 +146,7 @@ def load_reconstruction(path: StrPath) -> tuple[Reconstruction, dict[str, Any]]:
 
 
 def check_outcome(metadata: Mapping[str, Any], where: str) -> None:
-    """Check what a method has left in its file's metadata: `cpu_s`, at least 0, and `chosen`; both optional.
+    """Check what a method has left in its file's metadata: `cpu_s`, at least 0, `chosen` and `steps`, all optional.
 
     Parameters
     ----------
@@ -158,13 +158,23 @@ def check_outcome(metadata: Mapping[str, Any], where: str) -> None:
     Raises
     ------
     ptycho.workflow.files.ContractError
-        If one is there and holds something else than finite numbers.
+        If one is there and holds something else than finite numbers; steps may also have texts.
     """
     seconds, chosen = metadata.get("cpu_s"), metadata.get("chosen", {})
     if seconds is not None and not (is_of(seconds, float) and seconds >= 0):
         raise ContractError(f"{where}: 'cpu_s' is {str(seconds)[:80]!r}; wanted seconds, at least 0")
     if not is_numbers(chosen):
         raise ContractError(f"{where}: 'chosen' is {str(chosen)[:80]!r}; wanted an object of finite numbers")
+    steps = metadata.get("steps", [])
+    if not (is_of(steps, list) and all(map(_is_step, steps))):
+        raise ContractError(
+            f"{where}: 'steps' is {str(steps)[:80]!r}; wanted a list of objects of texts and finite numbers"
+        )
+
+
+def _is_step(value: Any) -> bool:
+    """Whether a JSON value is a row of a history: an object of texts and finite numbers."""
+    return isinstance(value, dict) and all(is_of(cell, str) or is_of(cell, float) for cell in value.values())
 
 
 def refined_probe(path: StrPath, reconstruction: Reconstruction, n_pixels: int) -> NDArray[np.complex64]:

@@ -49,6 +49,8 @@ class TVOptions:
     """Where to compute: `cpu`, `gpu`, or `auto`, see `ptycho.reconstruction.devices.choose_device`."""
     device_memory: float = MEMORY_FRACTION
     """Fraction of a GPU's free memory that may be in use when exposures are kept there."""
+    chunks: int = 1
+    """Jobs of a study that the tiles are divided among; what they merge to does not depend on it."""
 
 
 def background_for(likelihood: Likelihood, weight_ratio: float) -> Likelihood:

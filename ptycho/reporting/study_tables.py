@@ -21,6 +21,8 @@ from ptycho.workflow.paths import condition_of, wildcards_of
 
 BOTH_SPLITS = ("simulate_scan", "view")
 """Rules with jobs of both splits, whatever is scored."""
+ONE_JOB = ("tv", "tv_half")
+"""Rules that do all of TV-MAP; where `tv.chunks` divides it, others have its jobs."""
 
 MOST = 1e15
 """Larger than any number of seconds or megabytes that a job takes."""
@@ -266,7 +268,9 @@ def _is_of_study(path: Path, config: Mapping[str, Any]) -> bool:
     splits = config["splits"] if path.parts[0] not in BOTH_SPLITS else ("train", "test")
     if wildcards.get("split", splits[0]) not in splits:
         return False
-    if chunk and int(chunk[1]) != config["inference"]["chunks"]:
+    is_tv = wildcards.get("method") == "tv"
+    n_chunks = config["tv" if is_tv else "inference"]["chunks"]
+    if (chunk and int(chunk[1]) != n_chunks) or (is_tv and (path.parts[0] in ONE_JOB) != (n_chunks == 1)):
         return False
     allowed = {
         "dose": set(map(str, config["doses"])),
