@@ -254,9 +254,9 @@ ELSEWHERE = {
     "plot_knowledge": ("test_knowledge.py", "/test_knowledge.png"),
     "study_page": ("test_page.py", '"--", "report"'),
     "tabulate_flaws": ("test_flaws.py", "/flaws_test_error.png"),
-    "tv_chunk": ("test_tv_chunks.py", "wanted = targets[:chunks]"),
-    "tv_start": ("test_tv_chunks.py", "wanted = targets[:chunks]"),
     "tell": ("test_flaws.py", "/flaws_test_error.png"),
+    "tv_chunk": ("test_tv_chunks.py", "half_1/history.csv"),
+    "tv_start": ("test_tv_chunks.py", "half_1/history.csv"),
     "workflow_report": ("test_page.py", '"--", "report"'),
 }
 """Scripts that no study of a fixture executes: the file of the test that does, and a line of it."""

@@ -69,7 +69,7 @@ def merge_chunks(
     ContractError
         If a chunk is missing, damaged, duplicate, or of another run; the message names the file.
     """
-    chunks = sorted(((str(path), _read_chunk_metadata(path)) for path in paths), key=_first_tile)
+    chunks = sorted(((str(path), _read_chunk_metadata(path)) for path in paths), key=_extent)
     n_tiles = _check_run(chunks, run or {})
     openers = {path: parts_of(path) for path, _ in chunks}
     ordered = _check_coverage(chunks, n_tiles)
@@ -91,7 +91,8 @@ def merge_chunks(
     )
 
 
-def _first_tile(chunk: _Chunk) -> tuple[int, int, str]:
+def _extent(chunk: _Chunk) -> tuple[int, int, str]:
+    """Return a chunk's first tile, the one after its last, and its file."""
     path, metadata = chunk
     start, stop = metadata["tiles"]
     return start, stop, path
@@ -162,8 +163,7 @@ def _check_run(chunks: Sequence[_Chunk], run: Mapping[str, Any]) -> int:
 def _check_coverage(chunks: Iterable[_Chunk], n_tiles: int) -> list[str]:
     """Check that every tile is in exactly one of ordered chunks; return the files of those that are not empty."""
     expected, before = 0, "no chunk before it"
-    bounds = map(_first_tile, chunks)
-    ordered = [(start, stop, path) for start, stop, path in bounds if start != stop]
+    ordered = [(start, stop, path) for start, stop, path in map(_extent, chunks) if start != stop]
     for start, stop, path in ordered:
         if start < expected:
             raise ContractError(f"{path}: holds tiles {start} to {stop}, some of which {before} holds too")

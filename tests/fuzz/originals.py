@@ -86,6 +86,7 @@ def write_chunk(folder, number=1, count=2):
     canvas = Canvas(plane().astype(np.complex128), np.ones((6, 7)), (5 * number, 3))
     run = {"model": "zip:0", "tiling": "zip:1", "tiles": count}
     metadata = {"run": run, "tiles": [number - 1, number], "cpu_s": 0.5, "chosen": {"x": 1.0}, "provenance": {}}
+    metadata |= {"steps": [{"stage": "all", "tile": f"tile {number}/{count}", "objective": 2.5}]}
     save_parts(folder / f"{number}of{count}.npz", [canvas], lambda: metadata)
     return folder / f"{number}of{count}.npz"
 

@@ -74,7 +74,8 @@ def read_chunks(folder):
     from ptycho.data.chunks import merge_chunks
 
     merged = merge_chunks(sorted(folder.glob("*of2.npz")))
-    return merged.object, merged.illumination, merged.origin_px, merged.cpu_s, merged.chosen
+    steps = merged.history.to_dict("records")
+    return merged.object, merged.illumination, merged.origin_px, merged.cpu_s, merged.chosen, steps
 
 
 def read_groups(folder):
