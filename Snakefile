@@ -53,6 +53,7 @@ localrules:  # targets and light work: a cluster gets none of these
     score,
     tiles,
     region,
+    merge,
     plot_sample,
     plot_view,
     plot_knowledge,

@@ -51,6 +51,9 @@ if config["tv"]["chunks"] == 1:
 
 else:
 
+    localrules:
+        merge_tv_half,
+
     use rule tv_start as tv_start_half with:
         input:
             scan=f"{DATA}/halves/{{split}}_{{half}}.npz",

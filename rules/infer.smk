@@ -41,7 +41,6 @@ rule merge:
         f"{LOGS}/merge/{UNDER}/{{split}}/{{method}}.log",
     wildcard_constraints:
         method=TRAINED,
-    localrule: True
     conda:
         "../envs/ptycho.yaml"
     threads: 1

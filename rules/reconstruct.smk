@@ -59,6 +59,9 @@ if config["tv"]["chunks"] == 1:
 
 else:
 
+    localrules:
+        merge_tv,
+
     rule tv_start:
         input:
             scan=f"{DATA}/{{split}}.npz",

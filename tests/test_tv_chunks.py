@@ -19,7 +19,7 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.tv import TiledView, TVOptions, reconstruct
 from ptycho.workflow.files import ContractError
 from tests.conftest import write_scan
-from tests.workflow import CONDITION, config_file, jobs, snakemake
+from tests.workflow import CONDITION, config_file, jobs, rules_of, snakemake
 
 OPTIONS = TVOptions(lambda_max=64, lambda_min=4, iterations=3, final_iterations=4, fit_fraction=0.8, tile_px=70)
 
@@ -140,6 +140,13 @@ def test_jobs_of_chunks_take_the_place_of_one_job(tmp_path):
     assert counts["tv_start_half"] == counts["merge_tv_half"] == 2 * 2
     assert counts["tv_chunk_half"] == 2 * 2 * 3
     assert not {"tv", "tv_half", "merge", "tiles"} & set(counts)
+
+
+def test_the_light_jobs_are_local(tmp_path):
+    rules = rules_of(tmp_path, config_file(tmp_path, tv__chunks=2))
+    local = {name for name, rule in rules.items() if rule["local"]}
+    assert {"merge", "merge_tv", "merge_tv_half"} <= local
+    assert not {"tv_start", "tv_chunk", "tv_start_half", "tv_chunk_half"} & local
 
 
 def test_flaws_have_chunks_of_their_own_and_a_network_is_put_on_top_of_them(tmp_path):
