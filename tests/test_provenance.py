@@ -35,6 +35,7 @@ def copy(tmp_path, monkeypatch):
 
 def clear_digests():
     """Forget the digests of this process, as a new one does."""
+    provenance.module_path.cache_clear()
     provenance.code_digest.cache_clear()
     provenance.script_digest.cache_clear()
 

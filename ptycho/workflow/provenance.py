@@ -10,6 +10,7 @@ import re
 import subprocess
 import zipfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ ROOT = Path(__file__).parents[1]
 """Folder of this package."""
 
 
+@cache
 def module_path(name: str) -> Path | None:
-    """Return the file of a module of this package, None for a module of any other."""
+    """Return the file of a module of this package, None for a module of any other; cached, as scripts share modules."""
     package, *parts = name.split(".")
     if package != ROOT.name:
         return None
@@ -45,25 +47,39 @@ def imported_modules(path: Path) -> set[str]:
     ImportError
         If the file has a relative import.
     """
-    imported, relative = _imports(path.read_text(encoding="utf-8"))
-    if relative:
-        raise ImportError(f"{path}:{relative}: relative import; wanted the full name")
-    names = imported | {ROOT.name}
+    program = _parsed(path.read_text(encoding="utf-8"))
+    if program.relative:
+        raise ImportError(f"{path}:{program.relative}: relative import; wanted the full name")
+    names = program.imported | {ROOT.name}
     packages = {name.rpartition(".")[0] for name in names if "." in name}
     return {name for name in names | packages if module_path(name)}
 
 
+@dataclass(frozen=True)
+class _Program:
+    """What counts of a program's text."""
+
+    imported: frozenset[str]
+    """All names that it may import."""
+    relative: int
+    """Line of its first relative import, 0 without one."""
+    semantics: str
+    """Its syntax tree as text, without comments, layout and docstrings."""
+
+
 @cache
-def _imports(text: str) -> tuple[frozenset[str], int]:
-    """Return all names that a program may import, and the line of its first relative import, 0 without one."""
-    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+def _parsed(text: str) -> _Program:
+    """Parse a program; cached, as scripts share modules."""
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     absolute = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
     for node in absolute:
         module = node.module or ""
         names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     relative = [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
-    return frozenset(names), min(relative, default=0)
+    _remove_docstrings(nodes)
+    return _Program(frozenset(names), min(relative, default=0), ast.dump(tree))
 
 
 WORKFLOW = ROOT / "workflow"
@@ -82,29 +98,22 @@ def import_closure(*paths: Path) -> set[Path]:
     return closure
 
 
-def without_docstrings(tree: ast.Module) -> ast.Module:
-    """Remove docstrings, those of attributes included, from a syntax tree, in place."""
-    for node in ast.walk(tree):
+def _remove_docstrings(nodes: Iterable[ast.AST]) -> None:
+    """Remove docstrings, those of attributes included, from the nodes of a syntax tree, in place."""
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [
                 child
                 for child in node.body
                 if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
             ] or [ast.Pass()]
-    return tree
-
-
-@cache
-def _semantics(text: str) -> str:
-    """Return a program's syntax tree as text, without comments, layout and docstrings; cached, as rules share files."""
-    return ast.dump(without_docstrings(ast.parse(text)))
 
 
 def _digest(*files: Path) -> str:
     names = {path: path.relative_to(ROOT).as_posix() if ROOT in path.parents else path.name for path in files}
     names |= {path: path.relative_to(ROOT).as_posix() for path in import_closure(*files) if ROOT in path.parents}
     ordered = sorted(names, key=lambda path: names[path])
-    text = "".join(f"{names[path]}:{_semantics(path.read_text(encoding='utf-8'))}" for path in ordered)
+    text = "".join(f"{names[path]}:{_parsed(path.read_text(encoding='utf-8')).semantics}" for path in ordered)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
