@@ -16,6 +16,7 @@ import yaml
 
 from ptycho.workflow.config import load_config, read_file
 from tests.network import unshare, watched
+from tests.snakemake_server import forked
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
@@ -46,9 +47,17 @@ def environment():
 
 
 def snakemake(folder, *arguments, check=True, cwd=ROOT, under=(), **variables):
-    """Run the workflow in a folder, with further environment variables; `under` is a command that runs it."""
-    options = {"capture_output": True, "encoding": "utf-8", "cwd": cwd, "env": environment() | variables}
-    run = subprocess.run([*under, *command_of(folder, *arguments)], check=False, **options)
+    """Run the workflow in a folder.
+
+    In a process of its own where that has further environment variables or is run by another command, `under`;
+    otherwise in one that is forked from an idle Snakemake.
+    """
+    command, env = command_of(folder, *arguments), environment()
+    if under or variables:
+        options = {"capture_output": True, "encoding": "utf-8", "cwd": cwd, "env": env | variables, "check": False}
+        run = subprocess.run([*under, *command], **options)
+    else:
+        run = forked("run_snakemake", command, cwd=cwd, env=env)
     assert not check or run.returncode == 0, output_of(run)[-6000:]
     return run
 
@@ -88,39 +97,13 @@ def config_file(folder, **changes):
     return path
 
 
-RULES = """
-import json, sys
-from pathlib import Path
-from snakemake.api import SnakemakeApi
-from snakemake.iocontainers import InputFiles
-from snakemake.settings.types import ConfigSettings, ResourceSettings
-
-snakefile, folder, config = map(Path, sys.argv[1:])
-with SnakemakeApi() as api:
-    settings = {"resource_settings": ResourceSettings(cores=1), "config_settings": ConfigSettings(configfiles=[config])}
-    api_of_workflow = api.workflow(**settings, snakefile=snakefile, workdir=folder)
-    api_of_workflow.dag()  # reads the rules
-    workflow = api_of_workflow._workflow
-    rules = {}
-    for rule in workflow.rules:
-        attempts = [rule.expand_resources({}, InputFiles(), attempt) for attempt in (1, 2)]
-        rules[rule.name] = {
-            "script": rule.script and Path(rule.script).stem,
-            "local": rule.name in workflow._localrules,
-            "input": [str(path) for path in rule.input],
-            **{name: [attempt.get(name) for attempt in attempts] for name in ("mem_mb", "runtime", "gpu")},
-        }
-print(json.dumps(rules))
-"""
-
-
 def rules_of(folder, config):
     """The rules of a study: name -> script, local or not, input as written, resources at the first and second attempt.
 
     In a process of its own: reading the Snakefile changes what signals do.
     """
-    command = [sys.executable, "-c", RULES, ROOT / "Snakefile", folder, config]
-    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environment())
+    arguments = [str(path) for path in (ROOT / "Snakefile", folder, config)]
+    run = forked("print_rules", arguments, cwd=ROOT, env=environment())
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 
