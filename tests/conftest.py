@@ -1,6 +1,7 @@
 import logging
 import os
 import shutil
+import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
 
@@ -32,6 +33,9 @@ PRIOR = TVOptions(lambda_max=64, lambda_min=1, iterations=10, final_iterations=2
 # With oneDNN's kernels, two runs in one process may differ in the last bit.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 limit_threads(1)  # before TensorFlow and PyTorch are imported: results repeat, and tests share the machine
+# Hundreds of jobs import the package: what one has compiled is kept for all.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_report_header():

@@ -159,6 +159,7 @@ def assert_same_arrays(folder, undisturbed):
 def copy_of_code(folder):
     """Copy the repository's files, to change them."""
     left_out = (".git", ".venv", "results", "logs", ".snakemake", "*.egg-info", ".pytest_cache", ".*_cache", "docs")
+    left_out += ("*.pyc.*", "*.tmp.*")  # what others are just compiling
     return shutil.copytree(ROOT, folder / "code", ignore=shutil.ignore_patterns(*left_out))
 
 
