@@ -189,11 +189,11 @@ def study(tmp_path_factory, worker_id):
 
 @pytest.fixture(scope="session")
 def every_method(tmp_path_factory, worker_id, study):
-    """The tiny study with every method in its condition `CONDITION`; folder and config, as `study`."""
+    """The tiny study with every method in its condition `CONDITION`, one chunk each; folder and config, as `study`."""
 
     def run(folder):
         shutil.copytree(study[0], folder, dirs_exist_ok=True)
-        config = config_file(folder, methods=list(METHODS), training__probe="trained")
+        config = config_file(folder, methods=list(METHODS), training__probe="trained", inference__chunks=1)
         table = f"{CONDITION}/test/comparison_metrics.csv"
         offline(folder, "--cores", "2", "--configfile", config, "--", table)
 
