@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from conditions import print_json, settings_of
 from phases import cost_table
@@ -98,7 +99,7 @@ def run_study(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
         "frames_mb": raster["columns"] * raster["test_rows"] * 4 * options.n**2 / 1e6,
         "chunks": chunks,
         "largest_process_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-        "rules": costs.drop(columns="phase").round(1).to_dict("records"),
+        "rules": costs.drop(columns="phase").to_dict("records"),
     }
 
 
@@ -132,7 +133,10 @@ def main() -> None:
     for exposures in sorted(options.exposures):
         rows.append(run_study(exposures, options))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    print_json({"settings": settings_of(options), "rows": rows, "exponents": exponents(rows)})
+    found = exponents(rows)
+    for row in rows:
+        row["rules"] = pd.DataFrame(row["rules"]).round(1).to_dict("records")
+    print_json({"settings": settings_of(options), "rows": rows, "exponents": found})
 
 
 if __name__ == "__main__":

@@ -86,7 +86,9 @@ def test_the_readme_has_the_errors_of_six_methods():
             for dose in (1000, 10_000, 100_000)
         ]
         row = " | ".join(f"{error:.3f}" for error in errors)
-        assert re.search(rf"^\| {re.escape(name.label)} \| [^|]* \| {re.escape(row)} \|", text, re.MULTILINE), name.label
+        assert re.search(rf"^\| {re.escape(name.label)} \| [^|]* \| {re.escape(row)} \|", text, re.MULTILINE), (
+            name.label
+        )
 
 
 def test_ablation():

@@ -1,16 +1,19 @@
 """Positions under a known object, and exposures that are out of line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ptycho.physics.detector import Detector
 from ptycho.physics.forward import predict_intensity
 from ptycho.physics.samples import simulate_object
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.devices import CPU
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.position_search import Reach, find_positions, out_of_line, under_object
 from ptycho.reconstruction.refinement import RefinementOptions, refine
-from ptycho.reconstruction.refiner import Refiner
+from ptycho.reconstruction.relocation import FOLDS, Relocation, exposures_per_pixel
 from tests.test_refinement import N, probe_with
 
 
@@ -55,8 +58,10 @@ def test_an_affine_map_is_in_line():
 
 
 @pytest.mark.slow
-def test_exposures_at_the_border_that_are_far_off_find_home():
-    """Without a search anew, one of them stays under an object of its own."""
+def test_exposures_at_the_border_that_are_far_off_find_home(monkeypatch):
+    """Without a search anew, one of them stays under an object of its own; once one was elsewhere, all are placed."""
+    placed, chosen = Relocation._placed, []
+    monkeypatch.setattr(Relocation, "_placed", lambda *args: chosen.append(args[2]) or placed(*args))
     rng = np.random.default_rng(3)
     obj, (rows, columns) = simulate_object("dead_leaves", (104, 104), rng), grid(8, 5.0, rng)
     frames = rng.poisson(predict_intensity(obj, probe_with(12.0), columns, rows)).astype(float)
@@ -67,18 +72,23 @@ def test_exposures_at_the_border_that_are_far_off_find_home():
     found = refine(counts, probe_with(12.0), options, seed=0).parameters
     left = errors + found.shifts
     assert np.hypot(*(left - np.median(left, axis=1, keepdims=True))).max() < 1.0
+    assert len(chosen) == 1 + FOLDS
+    assert np.sort(np.concatenate(chosen[1:])).tolist() == list(range(64))
 
 
 @pytest.mark.parametrize("spacing", [5.0, 40.0])
-def test_redundancy_counts_the_exposures_that_light_a_pixel(spacing):
+def test_exposures_that_light_the_same_pixels_are_counted(spacing):
     rows, columns = spacing * np.indices((6, 6)).reshape(2, -1)
     probe = probe_with(12.0)
-    counts = Counts(np.ones((36, N, N)).__getitem__, columns, rows)
-    refiner = Refiner(counts, probe, ("positions",), 0.0, CPU)
-    found = refiner.redundancy(refiner.start(probe))
+    scale, flux = np.linspace(0.5, 1.5, 36), np.linspace(1.2, 0.8, 36)
+    counts = Counts(np.ones((36, N, N)).__getitem__, columns, rows, detector=Detector(exposure_scale=scale))
+    likelihood = JointLikelihood(counts, probe, margin_px=8)
+    moved = np.tile([[6.0], [-5.0]], 36)
+    parameters = replace(likelihood.parameters(np.ones(likelihood.shape, np.complex64)), shifts=moved, flux=flux)
     photons = np.abs(probe) ** 2
     canvas = np.zeros((N + 200, N + 200))
-    for row, column in zip(rows.astype(int), columns.astype(int), strict=True):
-        canvas[row : row + N, column : column + N] += photons
-    assert found == pytest.approx((canvas**2).sum() / (36 * (photons**2).sum()), rel=1e-4)
+    for row, column, light in zip(rows.astype(int), columns.astype(int), flux * scale, strict=True):
+        canvas[row : row + N, column : column + N] += light * photons
+    found = exposures_per_pixel(likelihood, parameters)
+    assert found == pytest.approx((canvas**2).sum() / (((flux * scale) ** 2).sum() * (photons**2).sum()), rel=1e-4)
     assert found == pytest.approx(1, abs=1e-4) if spacing == 40 else found > 2

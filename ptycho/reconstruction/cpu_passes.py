@@ -124,7 +124,10 @@ class CpuPasses(NumpyPasses):
         gradient: Array | None = None,
         slopes: Array | None = None,
     ) -> tuple[Any, Array]:
-        """Return half the deviance of a block and its gradient in all probes, see `Passes.probe_gradients`."""
+        """Return half the deviance of a block and its gradient in all probes, see `Passes.probe_gradients`.
+
+        Where slopes are wanted, by the plain lines.
+        """
         kernels = self._kernels
         if kernels is None or slopes is not None or any(array.dtype != np.complex64 for array in (obj, block[1])):
             return super().probe_gradients(obj, block, windows, expected, gradient, slopes)

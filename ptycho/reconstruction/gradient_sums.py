@@ -101,7 +101,8 @@ class GradientSums:
         xp, sums = self.device.xp, self._sums
         if "flux" in sums:  # dP/dc = P / (2 c)
             along = xp.sum((probes.conj() * gradients).real, axis=(1, 2, 3), dtype=np.float64)
-            sums["flux"][part] = self.scale[part] * along / (2 * ramps.roots.astype(np.float64) ** 2)
+            flux = xp.maximum(ramps.roots.astype(np.float64) ** 2, np.finfo(np.float32).tiny)  # 0 where no counts are
+            sums["flux"][part] = self.scale[part] * along / (2 * flux)
         if self.wanted & {"probe", "shifts"}:
             slopes = self.device.passes.shift_slopes(gradients, spectrum, ramps, sums.get("probe"))
             if "shifts" in sums:

@@ -31,7 +31,8 @@ predicted, and what is predicted there is uncertain."""
 SAME_PX = 1.0e-9
 """Shifts that differ by less are the same."""
 CACHE_BYTES = 1 << 28
-"""The host keeps counts that need less than this, and shifted probes while nothing but the object changes [byte]."""
+"""The host keeps counts that need less than this, and shifted probes, while the object changes or windows move by whole
+pixels [byte]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +138,8 @@ class JointLikelihood(CountsOnCanvas):
         parameters : Parameters
             Where to evaluate; shifts may leave their pixel as far as the probe fits in the window, see `anchored`.
         wanted : names of parameters
-            Whose gradients are computed: the fewer, the quicker. The object alone has passes of its own, whose
-            rounding errors are others.
+            Whose gradients are computed: the fewer, the quicker. With and without the background, and for the object
+            alone, passes are others, and so are their rounding errors.
 
         Returns
         -------
@@ -182,10 +183,10 @@ class JointLikelihood(CountsOnCanvas):
         if parameters.probe is not kept.probe or parameters.flux is not kept.flux:
             kept.probe, kept.flux, kept.pieces = parameters.probe, parameters.flux, {}
         before, probes = kept.pieces.get(piece.start, (np.empty(0), None))
-        if before.shape != shifts.shape or np.abs(before - shifts).max() > SAME_PX:
+        if before.shape != shifts.shape or not np.abs(before - shifts).max() <= SAME_PX:
             probes = self.device.passes.shifted(model.spectrum, self._ramps(model, piece))
             if self._keeps_probes:
-                kept.pieces[piece.start] = shifts, probes
+                kept.pieces[piece.start] = shifts.copy(), probes
         return probes
 
     def per_exposure(self, parameters: Parameters) -> Array:

@@ -57,7 +57,8 @@ def locate(
         for _ in range(FLUX_STEPS):
             slope = likelihood.evaluate(here, ("flux",))[1].flux
             total = counts.frames(np.arange(len(counts))).sum((1, 2))
-            here = replace(here, flux=here.flux * total / (total + here.flux * slope))
+            predicted = np.maximum(total + here.flux * slope, np.finfo(float).tiny)  # 0 where no counts are
+            here = replace(here, flux=here.flux * total / predicted)
     return here.shifts, here.flux
 
 

@@ -12,7 +12,8 @@ class Parameters:
 
     All are arrays of one device. With complex64 for object and probe, all is computed in single precision, and values
     and small gradients are summed up in double precision; with complex128 for both, the CPU computes all in double
-    precision, to compare with finite differences.
+    precision, to compare with finite differences. Arrays are replaced, never changed in place: a likelihood keeps what
+    it has computed of them.
     """
 
     object: Array

@@ -3,7 +3,7 @@
 A pass of the likelihood works on `Block`s: counts (m, N, N) float32, zero frequency first, and shifted probes
 (m, modes, N, N) complex64, sample-centered; and on `Windows`: (m,) int32 rows and columns of the canvas where the
 windows start. `ptycho.reconstruction.kernels` has the same passes as CUDA kernels, `ptycho.reconstruction.cpu_passes`
-those of the CPU; `benchmarks/gpu_check.py` and `tests/test_cpu_passes.py` compare them with these lines.
+those of the CPU; `benchmarks/gpu_check.py`, `tests/test_cpu_passes.py` and `tests/test_shifted_probes.py` compare them.
 """
 
 from dataclasses import dataclass

@@ -55,6 +55,8 @@ class Reach:
     """Largest shift along either axis from the recorded position."""
     spread_px: float
     """Standard deviation of the shifts along one axis."""
+    center_px: NDArray[np.float64] | float = 0.0
+    """(2, M) shifts of the scan as a whole, around which the others scatter; 0: the recorded positions are right."""
 
 
 def search(
@@ -62,7 +64,7 @@ def search(
 ) -> NDArray[np.float64]:
     """Try random shifts of every exposure and keep its best one.
 
-    Half of the trials are around the exposure's present position, half around the recorded one. What is best is the
+    Half of the trials are around the exposure's present position, half around `center_px`. What is best is the
     likelihood times that of the shift, if errors of positions are independent and normal. (Random trials with a radius
     that falls: Maiden, Humphry, Sarahan, Kraus and Rodenburg, Ultramicroscopy 120, 64, 2012.)
 
@@ -88,10 +90,10 @@ def search(
         radius, angle = reach.radius_px * np.sqrt(rng.random(count)), 2 * np.pi * rng.random(count)
         return present + radius * np.stack([np.sin(angle), np.cos(angle)])
 
-    def around_recorded(_: NDArray[np.float64]) -> NDArray[np.float64]:
-        return reach.spread_px * rng.normal(size=(2, count))
+    def around_center(_: NDArray[np.float64]) -> NDArray[np.float64]:
+        return reach.center_px + reach.spread_px * rng.normal(size=(2, count))
 
-    return _best_of(likelihood, parameters, [around_present, around_recorded] * (TRIES // 2), reach)
+    return _best_of(likelihood, parameters, [around_present, around_center] * (TRIES // 2), reach)
 
 
 def _best_of(
@@ -100,8 +102,8 @@ def _best_of(
     """Try what is proposed in place of the best shifts so far, exposure by exposure."""
 
     def cost(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
-        placed = likelihood.anchored(shifts)
-        return placed.per_exposure(replace(parameters, shifts=shifts)) + (shifts**2).sum(0) / (2 * reach.spread_px**2)
+        chance = ((shifts - reach.center_px) ** 2).sum(0) / (2 * reach.spread_px**2)
+        return likelihood.anchored(shifts).per_exposure(replace(parameters, shifts=shifts)) + chance
 
     best = parameters.shifts
     lowest = cost(best)
@@ -110,7 +112,7 @@ def _best_of(
         if reach.radius_px > WHOLE_PX:
             trial = best + np.rint(trial - best)
         value = cost(trial)
-        better = value < lowest
+        better = (value < lowest) & (np.abs(trial) <= reach.largest_px).all(0)
         lowest, best = np.where(better, value, lowest), np.where(better, trial, best)
     return best
 
@@ -147,6 +149,8 @@ def under_object(
 
 def on_lattice(likelihood: JointLikelihood, parameters: Parameters, reach: Reach) -> NDArray[np.float64]:
     """Return the best shifts on a lattice around the recorded positions, or the present ones where these are better.
+
+    Trials are whole pixels from the present shifts, if the reach is more than `WHOLE_PX`.
 
     Parameters are those of `search`; the object is known.
     """

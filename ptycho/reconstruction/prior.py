@@ -25,11 +25,13 @@ class ShiftPrior:
     """
 
     def __init__(self, positions: NDArray[np.float64], spread_px: float, affine_px: float = 0.0):
-        self.spread_px, self._variance = spread_px, spread_px**2
-        # A map of two slopes along one axis that is so large has coefficients of this variance, per exposure.
-        self._affine_variance = spread_px**2 + positions.shape[1] / 2 * affine_px**2
         maps, sizes, _ = np.linalg.svd((positions - positions.mean(1, keepdims=True)).T, full_matrices=False)
         self._maps = maps[:, sizes > 1e-9 * sizes.max()]  # one, if all positions are on a line
+        count, slopes = positions.shape[1], self._maps.shape[1]
+        # A map of so many slopes along one axis that is so large has coefficients of this variance.
+        self._variance, self._affine_variance = spread_px**2, spread_px**2 + count / max(slopes, 1) * affine_px**2
+        self.log_width = count * np.log(self._variance) + slopes * np.log(self._affine_variance / self._variance)
+        """Logarithm of the standard deviations of all shifts together, which the value of a call leaves out."""
 
     @classmethod
     def of(cls, shifts: NDArray[np.float64], positions: NDArray[np.float64]) -> Self:

@@ -22,7 +22,8 @@ from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.joint_preconditioner import UNKNOWNS
 from ptycho.reconstruction.parameters import Parameters
-from ptycho.reconstruction.refiner import LEAST_GAIN, RELOCATIONS, STILL, Refiner
+from ptycho.reconstruction.refiner import LEAST_GAIN, STILL, Refiner
+from ptycho.reconstruction.relocation import RELOCATIONS, Relocation
 
 _logger = logging.getLogger(__name__)
 
@@ -90,13 +91,13 @@ def refine(
         probe = with_modes(as_modes(probe), options.modes)
     refiner = Refiner(counts, probe, options.unknown, options.search_px, device)
     rng, parameters = np.random.default_rng(seed), refiner.begun(probe)
-    relocations = RELOCATIONS if refiner.moves and options.search_px else 0
+    relocate, relocations = Relocation(refiner), RELOCATIONS if refiner.moves and options.search_px else 0
     if refiner.moves:
         parameters = refiner.located(parameters, rng)
     rows, objective = refiner.rows, np.inf
     for number in tqdm(range(options.rounds), desc="joint refinement", unit="round"):
         if number < relocations:
-            parameters = refiner.relocated(parameters, rng)
+            parameters = relocate(parameters, rng)
         parameters = refiner.round(parameters, number)
         moving = {name: rows[-1][name] for name, least in STILL.items() if rows[-1][name] >= least}
         gain, objective = objective - rows[-1]["objective"], rows[-1]["objective"]

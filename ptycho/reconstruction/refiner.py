@@ -20,12 +20,8 @@ from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.passes import Array
 from ptycho.reconstruction.position_search import (
     Reach,
-    find_near,
     newton_steps,
-    on_lattice,
-    out_of_line,
     search,
-    under_object,
     without_trend,
 )
 from ptycho.reconstruction.prior import ShiftPrior
@@ -40,13 +36,6 @@ REACH = 1.5
 """Largest shift along either axis in units of `search_px`: a few of hundreds of errors are larger than is usual."""
 LEAST_REACH_PX = 4.0
 """The same without a search: errors that Newton's method finds."""
-RELOCATIONS, DIM = 2, 1.0e-6
-"""Rounds that begin with a search for exposures that are elsewhere; flux of those that an object is not to know."""
-ELSEWHERE_PX, RELOCATION_GAIN = 3.0, 15.0
-"""Distance of a place that is another one, and nats that it must gain."""
-FOLDS, REDUNDANT = 4, 4.0
-"""Parts of the exposures, each of which is placed under an object of the others, if more exposures than the second
-number light the same pixels."""
 NEWTON_CYCLES, OBJECT_ITERATIONS = 8, 4
 """Newton steps of the positions, and L-BFGS iterations of the object before each."""
 NEWTON_WEIGHTS, NEWTON_BACKGROUNDS = (2.0, 0.5), (0.3, 0.1)
@@ -85,7 +74,7 @@ class Refiner:
         self.likelihood = JointLikelihood(counts, probe, margin_px=margin, device=device)
         self.tv_weight = TV_WEIGHT * self.likelihood.noise_level()
         self.positions = np.stack([counts.ycoords, counts.xcoords])
-        self.moves, self.some_are_elsewhere = "positions" in unknown, False
+        self.moves = "positions" in unknown
         self.rows: list[dict[str, Any]] = []
 
     def begun(self, probe: NDArray[np.complexfloating]) -> Parameters:
@@ -121,6 +110,10 @@ class Refiner:
     def prior(self, parameters: Parameters) -> ShiftPrior:
         """Return the prior of the shifts, as wide as they are."""
         return ShiftPrior.of(parameters.shifts, self.positions)
+
+    def common(self, parameters: Parameters) -> NDArray[np.float64]:
+        """Return the (2, M) affine map of the shifts [px]: the scan as a whole."""
+        return parameters.shifts - affine_residual(parameters.shifts, self.positions)[0]
 
     def held(self, parameters: Parameters) -> Parameters:
         """Return the parameters with shifts as far as they may be: windows do not leave the canvas."""
@@ -160,7 +153,8 @@ class Refiner:
             spread = self.spread(parameters) if number else largest / 2
             likelihood = self.likelihood.with_background(START_BACKGROUND).anchored(parameters.shifts)
             radius = largest * (1 - number / SEARCHES)
-            reach = Reach(radius_px=radius, largest_px=self.reach_px, spread_px=spread)
+            center = self.common(parameters)
+            reach = Reach(radius_px=radius, largest_px=self.reach_px, spread_px=spread, center_px=center)
             updated = replace(parameters, shifts=search(likelihood, parameters, reach, rng))
             shifts = newton_steps(likelihood.anchored(updated.shifts), updated)
             if number < SEARCHES - 2:
@@ -188,78 +182,6 @@ class Refiner:
         starts = [parameters, self.searched(parameters, rng)] if self.search_px else [parameters]
         return min(map(self.newton, starts), key=lambda found: self.objective(found, NEWTON_WEIGHTS[1])[0])
 
-    def redundancy(self, parameters: Parameters) -> float:
-        """Return how many exposures light the same pixels, weighted by their light: 1 where none overlap."""
-        light, xp = self.likelihood.illumination(parameters), self.device.xp
-        photons = (xp.abs(parameters.probe) ** 2).sum(0)
-        mean = light.sum() / photons.sum() / len(self.likelihood.counts)
-        alone = len(self.likelihood.counts) * mean**2 * (photons.astype(np.float64) ** 2).sum()
-        return float((light**2).sum() / alone)
-
-    def relocated(self, parameters: Parameters, rng: np.random.Generator) -> Parameters:
-        """Find exposures anew, each under an object of others; keep places elsewhere that lower their deviance.
-
-        An exposure that is far off can have a part of the object to itself, under which it stays and fits well. Where
-        others know the object, and one was found elsewhere before, each is therefore placed under an object that
-        `FOLDS` - 1 of as many parts of the exposures make without it; else only those that are out of line, under the
-        object of all others.
-        """
-        likelihood, spread = self.likelihood.with_background(JOINT_BACKGROUND), self.spread(parameters)
-        before = likelihood.anchored(parameters.shifts).per_exposure(parameters)
-        doubtful = out_of_line(parameters.shifts, self.positions, before)
-        all_of_them = self.some_are_elsewhere and self.redundancy(parameters) > REDUNDANT
-        part = rng.permutation(len(before)) % FOLDS if all_of_them else np.where(doubtful, 0, 1)
-        shifts, others = parameters.shifts.copy(), parameters
-        for number in range(FOLDS if all_of_them else 1):
-            chosen = np.flatnonzero(part == number)
-            shifts[:, chosen], others = self._placed(parameters, chosen, doubtful | (part == number), rng)
-        elsewhere = (shifts != parameters.shifts).any(0)
-        if elsewhere.any():
-            again = [self._refitted(parameters, others, where) for where in (parameters.shifts, shifts)]
-            here, there = (likelihood.anchored(each.shifts).per_exposure(each) for each in again)
-            gain = here - there + ((parameters.shifts**2).sum(0) - (shifts**2).sum(0)) / (2 * spread**2)
-            better = elsewhere & (gain > RELOCATION_GAIN)
-            if better.any():
-                self.some_are_elsewhere = True
-                kept = np.where(better, shifts, parameters.shifts)
-                return self.note("relocation", parameters, replace(again[1], shifts=kept))
-        return self.note("relocation", parameters, parameters)
-
-    def _placed(
-        self, parameters: Parameters, chosen: NDArray[np.int64], left_out: NDArray[np.bool_], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], Parameters]:
-        """Return shifts (2, m) of m exposures under an object that knows all but the (M,) that are left out, and it."""
-        likelihood, background = self.likelihood, NEWTON_BACKGROUNDS[1]
-        dimmed = replace(
-            parameters,
-            object=self.start(parameters.probe).object,
-            flux=np.where(left_out, DIM, parameters.flux),
-        )
-        others = self.minimize(dimmed, (), START_WEIGHT, background, 2 * START_ITERATIONS)
-        reach = Reach(radius_px=self.reach_px, largest_px=self.reach_px, spread_px=self.spread(parameters))
-        margin = int(np.ceil(self.reach_px)) + 2
-
-        def under_others(some: NDArray[np.int64]) -> tuple[JointLikelihood, Parameters]:
-            alone, here = under_object(likelihood.counts.select(some), others, likelihood.origin_px, margin)
-            here = replace(here, shifts=parameters.shifts[:, some], flux=parameters.flux[some])
-            return alone.with_background(background), here
-
-        found = parameters.shifts.copy()
-        if not len(chosen):
-            return found[:, chosen], others
-        alone, here = under_others(chosen)
-        first = on_lattice(alone, here, reach)
-        elsewhere = np.hypot(*(first - here.shifts)) > ELSEWHERE_PX
-        if elsewhere.any():
-            alone, here = under_others(chosen[elsewhere])
-            found[:, chosen[elsewhere]] = find_near(alone, replace(here, shifts=first[:, elsewhere]), reach, rng)
-        return found[:, chosen], others
-
-    def _refitted(self, parameters: Parameters, others: Parameters, shifts: NDArray[np.float64]) -> Parameters:
-        """Return the object that some others begin, fitted with all exposures at some shifts."""
-        start = replace(others, shifts=shifts, flux=parameters.flux)
-        return self.minimize(start, (), NEWTON_WEIGHTS[1], NEWTON_BACKGROUNDS[1], START_ITERATIONS)
-
     def round(self, parameters: Parameters, number: int) -> Parameters:
         """Move everything unknown at once, then deform object and positions, and change aberrations, alone.
 
@@ -279,8 +201,8 @@ class Refiner:
         """Return what is minimized, the prior of the shifts at their own spread, and the deviance per valid pixel."""
         likelihood = self.likelihood.with_background(0.0 if "background" in self.unknown else JOINT_BACKGROUND)
         half = float(likelihood.anchored(parameters.shifts).per_exposure(parameters).sum())
-        variation, spread = float(total_variation(parameters.object, self.device)[0]), self.spread(parameters)
-        chance = self.prior(parameters)(parameters.shifts)[0] + parameters.shifts.size * np.log(spread)
+        variation, prior = float(total_variation(parameters.object, self.device)[0]), self.prior(parameters)
+        chance = prior(parameters.shifts)[0] + prior.log_width
         return half + weight * self.tv_weight * variation + chance, 2 * half / likelihood.n_values
 
     def note(self, step: str, before: Parameters, after: Parameters) -> Parameters:
