@@ -13,7 +13,8 @@ from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.position_search import Reach, find_positions, out_of_line, under_object
 from ptycho.reconstruction.refinement import RefinementOptions, refine
-from ptycho.reconstruction.relocation import FOLDS, Relocation, exposures_per_pixel
+from ptycho.reconstruction.refiner import exposures_per_pixel
+from ptycho.reconstruction.relocation import FOLDS, Relocation
 from tests.test_refinement import N, probe_with
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ STEADY_ROUNDS, MOST_ITERATIONS = 2, 200
 PROBE_STARTS, PROBE_STILL = 8, 2.0e-3
 """How often, at most, object and probe are fitted before positions move, which else make up for a wrong defocus; the
 change of the probe (1 - correlation) that is the last."""
+DENSE = 4.0
+"""A scan is dense if more exposures light the same pixels: then the likelihood tells a map of the whole scan."""
 FTOL = 1.0e-6
 """L-BFGS stops when a step lowers the objective by less than this fraction: positions are in its last digits."""
 LEAST_GAIN = 0.04
@@ -55,6 +58,15 @@ deviation of any position."""
 STILL = {"moved_px": 0.01, "moved_probe": 2.0e-4, "moved_flux": 1.0e-3, "moved_background": 1.0e-3}
 """So is one that moves everything by less: positions [px] (rms, without their affine map), probe (1 -
 correlation), flux (rms, relative), and background, in units of the mean count per pixel."""
+
+
+def exposures_per_pixel(likelihood: JointLikelihood, parameters: Parameters) -> float:
+    """Return how many exposures light the same pixels, weighted by their photons: 1 where none overlap."""
+    xp, scale = likelihood.device.xp, likelihood.counts.detector.exposure_scale
+    illumination = likelihood.anchored(parameters.shifts).illumination(parameters)
+    photons = (xp.abs(parameters.probe).astype(np.float64) ** 2).sum(0)
+    flux = parameters.flux if scale is None else parameters.flux * likelihood.device.to_device(scale)
+    return float((illumination**2).sum() / ((flux**2).sum() * (photons**2).sum()))
 
 
 class Refiner:
@@ -107,13 +119,25 @@ class Refiner:
         """Return the standard deviation of the shifts along one axis [px]."""
         return spread_px(parameters.shifts, self.positions)
 
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether the scan overlaps so much that the likelihood tells where the scan as a whole is, see `DENSE`."""
+        recorded = self.likelihood.parameters(self.device.xp.ones(self.likelihood.shape, np.complex64))
+        return exposures_per_pixel(self.likelihood, recorded) > DENSE
+
     def prior(self, parameters: Parameters) -> ShiftPrior:
-        """Return the prior of the shifts, as wide as they are."""
-        return ShiftPrior.of(parameters.shifts, self.positions)
+        """Return the prior of the shifts, as wide as they are.
+
+        In a sparse scan the total variation would shrink the object, and the positions with it, if the map were free.
+        """
+        if self.is_dense:
+            return ShiftPrior.of(parameters.shifts, self.positions)
+        return ShiftPrior(self.positions, self.spread(parameters))
 
     def common(self, parameters: Parameters) -> NDArray[np.float64]:
-        """Return the (2, M) affine map of the shifts [px]: the scan as a whole."""
-        return parameters.shifts - affine_residual(parameters.shifts, self.positions)[0]
+        """Return the (2, M) affine map of the shifts [px], which the scan as a whole has; 0 in a sparse scan."""
+        residual, _ = affine_residual(parameters.shifts, self.positions)
+        return parameters.shifts - residual if self.is_dense else np.zeros_like(residual)
 
     def held(self, parameters: Parameters) -> Parameters:
         """Return the parameters with shifts as far as they may be: windows do not leave the canvas."""

@@ -24,9 +24,8 @@ RELOCATIONS, DIM = 2, 1.0e-6
 """Rounds that begin with a relocation; flux of exposures that an object is not to know."""
 ELSEWHERE_PX, RELOCATION_GAIN = 3.0, 15.0
 """Distance of a place that is another one, and nats that it must gain."""
-FOLDS, DENSE = 4, 4.0
-"""Parts of the exposures, each of which is placed under an object of the others, if more exposures than the second
-number light the same pixels."""
+FOLDS = 4
+"""Parts of the exposures of a dense scan, each of which is placed under an object of the others."""
 
 
 class Relocation:
@@ -46,7 +45,7 @@ class Relocation:
         deviance = likelihood.anchored(parameters.shifts).per_exposure(parameters)
         doubtful = out_of_line(parameters.shifts, refiner.positions, deviance)
         folds = [doubtful]
-        if self.some_were_elsewhere and exposures_per_pixel(likelihood, parameters) > DENSE:
+        if self.some_were_elsewhere and refiner.is_dense:
             fold_of = rng.permutation(len(doubtful)) % FOLDS
             folds = [fold_of == number for number in range(FOLDS)]
         shifts = parameters.shifts.copy()
@@ -102,12 +101,3 @@ class Relocation:
         flat = self.refiner.start(parameters.probe).object
         start = replace(parameters, object=flat, shifts=shifts)
         return self.refiner.minimize(start, (), weight, NEWTON_BACKGROUNDS[1], 2 * START_ITERATIONS)
-
-
-def exposures_per_pixel(likelihood: JointLikelihood, parameters: Parameters) -> float:
-    """Return how many exposures light the same pixels, weighted by their photons: 1 where none overlap."""
-    xp, scale = likelihood.device.xp, likelihood.counts.detector.exposure_scale
-    illumination = likelihood.anchored(parameters.shifts).illumination(parameters)
-    photons = (xp.abs(parameters.probe).astype(np.float64) ** 2).sum(0)
-    flux = parameters.flux if scale is None else parameters.flux * likelihood.device.to_device(scale)
-    return float((illumination**2).sum() / ((flux**2).sum() * (photons**2).sum()))
