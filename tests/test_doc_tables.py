@@ -259,3 +259,18 @@ def test_claim_of_the_overlap():
         variant = f"{inputs[kind]}{patterns[pattern]}-{probes[probe]}"
         metrics = "ssim_amplitude", "ssim_phase", "error"
         assert values[:3] == [mean_and_sd(chosen(table, variant=variant, metric=metric)) for metric in metrics], line
+
+
+def test_peers():
+    table, text = pd.read_csv(RESULTS / "peers.csv"), (RESULTS / "speed.md").read_text(encoding="utf-8")
+
+    def seconds(value):
+        return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+    for row in table.itertuples():
+        rate, deviance, error = f"{row.patterns_per_s:,.0f}", f"{row.best_deviance:.3f}", f"{row.best_error:.3f}"
+        cells_of_row = [rate, deviance, seconds(row.best_s), error, seconds(row.near_s)]
+        reached = "–"
+        if row.to_lsqml_s > 0:
+            reached = f"{seconds(row.to_lsqml_s)} ({row.faster_than_lsqml:.1f})"
+        assert f"| {' | '.join([*cells_of_row, reached])} |" in text, (row.view, row.method)
