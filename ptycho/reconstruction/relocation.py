@@ -20,7 +20,7 @@ from ptycho.reconstruction.refiner import (
     Refiner,
 )
 
-RELOCATIONS, DIM = 2, 1.0e-6
+RELOCATIONS, LEFT_OUT_FLUX = 2, 1.0e-6
 """Rounds that begin with a relocation; flux of exposures that an object is not to know."""
 ELSEWHERE_PX, RELOCATION_GAIN = 3.0, 15.0
 """Distance of a place that is another one, and nats that it must gain."""
@@ -72,7 +72,7 @@ class Relocation:
     ) -> NDArray[np.float64]:
         """Return shifts (2, m) of m exposures under an object that knows all but the (M,) that are left out."""
         refiner, background = self.refiner, NEWTON_BACKGROUNDS[1]
-        dimmed = replace(parameters, flux=np.where(left_out, DIM, parameters.flux))
+        dimmed = replace(parameters, flux=np.where(left_out, LEFT_OUT_FLUX, parameters.flux))
         others = self._fitted(dimmed, parameters.shifts, START_WEIGHT)
         spread, center = refiner.spread(parameters), refiner.common(parameters)
         margin = int(np.ceil(refiner.reach_px)) + 2
