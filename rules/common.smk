@@ -13,7 +13,7 @@ from ptycho.workflow.files import ContractError, WriteError, check_writable
 from ptycho.workflow.knowledge import flaw_kind, unknown_of
 from ptycho.workflow.memory import copies_mb
 from ptycho.workflow.processes import install_interrupt_handler
-from ptycho.workflow.provenance import script_digest
+from ptycho.workflow.code_digests import script_digest
 from ptycho.workflow.retired import accept_old_kinds
 
 if {"{", "}"} & set(workflow.basedir):  # in names of files, Snakemake takes them for wildcards

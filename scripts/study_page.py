@@ -14,7 +14,7 @@ from ptycho.reporting.prices import price_rows
 from ptycho.reporting.study_tables import costs, design
 from ptycho.scoring.metric_tables import of_flaw, read_scores
 from ptycho.scoring.price import read_prices
-from ptycho.workflow import job, provenance
+from ptycho.workflow import code_digests, job, provenance
 from ptycho.workflow.damage import read_text
 from ptycho.workflow.files import save_text
 
@@ -61,9 +61,9 @@ html = page.render(
     warnings=page.warnings_in(read_text(files.summary)),
     jobs=costs(params.costs, params.config).to_dict("records"),
     made=f"{datetime.now():%d %B %Y, %H:%M}",
-    code=provenance.library_digest(),
+    code=code_digests.library_digest(),
     commit=provenance.commit(captions),
-    digests={Path(script).stem: provenance.script_digest(script) for script in params.scripts},
+    digests={Path(script).stem: code_digests.script_digest(script) for script in params.scripts},
     versions={"python": platform.python_version(), **provenance.dependency_versions("ptycho")},
     workflow=page.without_figures(read_text(files.workflow), [*quality, *conditions, *chain(*figures.values())]),
 )

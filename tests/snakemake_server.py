@@ -44,14 +44,14 @@ def preload():
     """Import what a dry run does, and fill the caches of what depends on no study."""
     from snakemake.cli import get_argument_parser
 
-    from ptycho.workflow import config, provenance
+    from ptycho.workflow import code_digests, config
 
     for module in ("smart_open", "ptycho.data.contract", "ptycho.formats.source_checks", "ptycho.reporting.headlines"):
         importlib.import_module(module)
     get_argument_parser()
     config.load_schema()
     for script in (ROOT / "scripts").glob("*.py"):
-        provenance.script_digest(str(script))
+        code_digests.script_digest(str(script))
 
 
 def run_snakemake(*command):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from ptycho.workflow.code_digests import script_digest
 from ptycho.workflow.files import save_text
-from ptycho.workflow.provenance import script_digest
 from tests.workflow import ASCII, ROOT, config_file, environment, jobs, snakemake
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -73,7 +73,7 @@ def test_the_locale_of_these_tests_knows_ascii_alone():
 def test_digests_do_not_depend_on_the_locale():
     code = """
 import json, sys
-from ptycho.workflow.provenance import library_digest, script_digest
+from ptycho.workflow.code_digests import library_digest, script_digest
 print(json.dumps({path: script_digest(path) for path in sys.argv[1:]}))
 """
     expected = {str(path): script_digest(path) for path in SCRIPTS}

@@ -12,8 +12,8 @@ import yaml
 from snakemake.cli import parse_args
 
 from ptycho.reporting.study_tables import significant
+from ptycho.workflow.code_digests import script_digest
 from ptycho.workflow.config import load_config
-from ptycho.workflow.provenance import script_digest
 from tests.browser import find_browser, images_not_shown, opened
 from tests.workflow import ASCII, ROOT, config_file, jobs, output_of, snakemake
 

@@ -15,7 +15,7 @@ from snakemake.iocontainers import InputFiles
 from ptycho.cli.main import main
 from ptycho.data.npz import save_arrays
 from ptycho.reporting import figures
-from ptycho.workflow import provenance
+from ptycho.workflow import code_digests, provenance
 from ptycho.workflow.damage import read_json
 from ptycho.workflow.provenance import origin_of, save_record
 
@@ -27,17 +27,17 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 def copy(tmp_path, monkeypatch):
     """A copy of the package whose files a test may change."""
     shutil.copytree(ROOT / "ptycho", tmp_path / "ptycho", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "ROOT", tmp_path / "ptycho")
-    monkeypatch.setattr(provenance, "WORKFLOW", tmp_path / "ptycho/workflow")
+    monkeypatch.setattr(code_digests, "ROOT", tmp_path / "ptycho")
+    monkeypatch.setattr(code_digests, "WORKFLOW", tmp_path / "ptycho/workflow")
     yield tmp_path / "ptycho"
     clear_digests()
 
 
 def clear_digests():
     """Forget the digests of this process, as a new one does."""
-    provenance.module_path.cache_clear()
-    provenance.code_digest.cache_clear()
-    provenance.script_digest.cache_clear()
+    code_digests.module_path.cache_clear()
+    code_digests.code_digest.cache_clear()
+    code_digests.script_digest.cache_clear()
 
 
 def digest_after(change, file, module="ptycho.model.training"):
@@ -46,18 +46,18 @@ def digest_after(change, file, module="ptycho.model.training"):
     assert change(text) != text
     file.write_text(change(text), encoding="utf-8")
     clear_digests()
-    return provenance.code_digest(module)
+    return code_digests.code_digest(module)
 
 
 def script_digests():
     """Name of every script -> its digest."""
     clear_digests()
-    return {script.stem: provenance.script_digest(script) for script in SCRIPTS}
+    return {script.stem: code_digests.script_digest(script) for script in SCRIPTS}
 
 
 def test_comments_and_docstrings_do_not_count(copy):
     clear_digests()
-    before = provenance.code_digest("ptycho.model.training")
+    before = code_digests.code_digest("ptycho.model.training")
     forward = copy / "physics/forward.py"
     assert digest_after(lambda text: text + "\n# a remark\n", forward) == before
     assert digest_after(lambda text: text.replace("unitary", "energy-conserving"), forward) == before
@@ -66,13 +66,13 @@ def test_comments_and_docstrings_do_not_count(copy):
 
 def test_code_counts_wherever_it_is_imported(copy):
     clear_digests()
-    before = provenance.code_digest("ptycho.model.training")
+    before = code_digests.code_digest("ptycho.model.training")
     assert digest_after(lambda text: text.replace('norm="ortho"', "norm=None"), copy / "physics/forward.py") != before
 
 
 def test_code_that_is_not_imported_does_not_count(copy):
     clear_digests()
-    before = provenance.code_digest("ptycho.model.training")
+    before = code_digests.code_digest("ptycho.model.training")
     assert digest_after(lambda text: text + "\nX = 1\n", copy / "reconstruction/lsqml.py") == before
 
 
@@ -92,7 +92,7 @@ def test_the_forward_model_counts_for_the_scripts_that_import_it(copy):
     digest_after(lambda text: text.replace('norm="ortho"', "norm=None"), forward)
     after = script_digests()
     changed = {script for script, digest in before.items() if after[script] != digest}
-    assert changed == {script.stem for script in SCRIPTS if forward in provenance.import_closure(script)}
+    assert changed == {script.stem for script in SCRIPTS if forward in code_digests.import_closure(script)}
     assert {"simulate_scan", "train_network", "tv", "lsqml", "compare"} <= changed
     assert not {"fetch", "summarize", "tabulate_ablation", "workflow_report"} & changed
 
@@ -101,7 +101,7 @@ def test_scripts_are_followed_too():
     digests = script_digests()
     assert len(set(digests.values())) == len(digests)
     assert all(len(digest) == 12 for digest in digests.values())
-    closure = provenance.import_closure(ROOT / "scripts/train_network.py")
+    closure = code_digests.import_closure(ROOT / "scripts/train_network.py")
     assert ROOT / "ptycho/physics/forward.py" in closure
     assert ROOT / "ptycho/reconstruction/lsqml.py" not in closure
     assert ROOT / "ptycho/workflow/job.py" not in closure
@@ -115,7 +115,7 @@ def test_a_script_counts_but_its_comments_do_not(tmp_path):
         script = tmp_path / str(number) / "job.py"
         script.parent.mkdir()
         script.write_text(text, encoding="utf-8")
-        digests.append(provenance.script_digest(script))
+        digests.append(code_digests.script_digest(script))
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -128,7 +128,7 @@ def test_every_script_leaves_a_record():
 
 def test_a_module_of_another_package_is_refused():
     with pytest.raises(ModuleNotFoundError, match="numpy is not a module of ptycho"):
-        provenance.code_digest("numpy")
+        code_digests.code_digest("numpy")
 
 
 def test_the_digest_of_a_file_is_that_of_sha256sum(tmp_path):

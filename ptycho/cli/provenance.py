@@ -13,9 +13,10 @@ import yaml
 
 from ptycho.data.npz import Npz
 from ptycho.workflow.archives import Archive
+from ptycho.workflow.code_digests import ROOT, code_digest, script_digest
 from ptycho.workflow.damage import check_fields, is_file, parse_json, read_json, reading, require_file
 from ptycho.workflow.files import ContractError, StrPath
-from ptycho.workflow.provenance import CARD, ROOT, code_digest, file_digest, is_intact, script_digest
+from ptycho.workflow.provenance import CARD, file_digest, is_intact
 
 CARRIERS = (".json", ".keras", ".npz", ".png")
 """Suffixes of files that can carry a record."""

@@ -7,8 +7,8 @@ from ptycho.inspection.check import Check
 from ptycho.inspection.findings import TOPICS, Finding, Verdict
 from ptycho.inspection.orientation_search import OrientationSearch
 from ptycho.reporting.page import CaptionedFigure, render
+from ptycho.workflow.code_digests import ROOT
 from ptycho.workflow.files import StrPath
-from ptycho.workflow.provenance import ROOT
 
 TEMPLATE = ROOT.parent / "report" / "check_page.html.jinja"
 """Template of the page."""
