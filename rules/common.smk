@@ -1,6 +1,7 @@
 """What all rules share: the checked config, names of files, wildcard constraints, input functions. No rules."""
 
 import re
+from math import ceil
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -152,6 +153,16 @@ def per_attempt(amount):
 def holding_frames(amount):
     """Memory [MB] of a job that holds all frames: so much, and their copies; as much again when it is tried again."""
     return lambda wildcards, input, attempt: (amount + copies_mb(input.size_mb)) * attempt
+
+
+def through_frames(amount, per_gb):
+    """Time [min] of a job that goes through a scan, or its chunk of one: so much, and more per GB of what it reads."""
+
+    def runtime(wildcards, input, attempt):
+        share = input.size_mb / 1000 / int(wildcards.get("n", 1))
+        return (amount + ceil(per_gb * share)) * attempt
+
+    return runtime
 
 
 def source_of(wildcards):

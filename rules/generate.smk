@@ -106,7 +106,7 @@ if MEASURED:
         threads: 1  # a second one of PyTorch's waits more than it works
         resources:
             mem_mb=holding_frames(4000),
-            runtime=per_attempt(60),
+            runtime=through_frames(60, 2000),
             gpu=GPUS_OF_LSQML,
         params:
             lsqml=LSQML_OF_REFERENCE,
@@ -136,7 +136,7 @@ if MEASURED:
             threads: 1
             resources:
                 mem_mb=holding_frames(4000),
-                runtime=per_attempt(120),
+                runtime=through_frames(120, 1200),
                 gpu=GPUS_OF_LSQML,
             params:
                 lsqml=LSQML_OF_REFERENCE,

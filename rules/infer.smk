@@ -19,7 +19,7 @@ rule infer_network:
     threads: 1
     resources:
         mem_mb=per_attempt(1500),
-        runtime=per_attempt(10),
+        runtime=through_frames(10, 80),
         gpu=lambda wildcards: GPUS_OF_TV if wildcards.get("method") == "unrolled" else 0,
     params:
         batch_size=config["inference"]["batch_size"],

@@ -17,7 +17,7 @@ rule refine_knowledge:
     threads: 1
     resources:
         mem_mb=per_attempt(1000),
-        runtime=per_attempt(40),
+        runtime=through_frames(40, 1200),
     params:
         unknown=unknown,
         refinement=config["refinement"],

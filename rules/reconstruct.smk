@@ -19,7 +19,7 @@ rule lsqml:
     threads: 1
     resources:
         mem_mb=holding_frames(2000),
-        runtime=per_attempt(60),
+        runtime=through_frames(60, 400),
         gpu=GPUS_OF_LSQML,
     params:
         lsqml=config["lsqml"],
@@ -49,7 +49,7 @@ if config["tv"]["chunks"] == 1:
         threads: 1
         resources:
             mem_mb=per_attempt(1000),
-            runtime=per_attempt(40),
+            runtime=through_frames(40, 400),
             gpu=GPUS_OF_TV,
         params:
             tv=TV,
@@ -107,7 +107,7 @@ else:
         threads: 1
         resources:
             mem_mb=per_attempt(1000),
-            runtime=per_attempt(40),
+            runtime=through_frames(40, 400),
             gpu=GPUS_OF_TV,
         params:
             tv=TV,
@@ -151,7 +151,7 @@ rule refined:
     threads: 1
     resources:
         mem_mb=per_attempt(2000),
-        runtime=per_attempt(60),
+        runtime=through_frames(60, 2400),
         gpu=1,
     params:
         tv=TV,

@@ -74,14 +74,20 @@ def print_rules(snakefile, folder, config):
         api_of_workflow = api.workflow(**settings, snakefile=Path(snakefile), workdir=Path(folder))
         api_of_workflow.dag()  # reads the rules
         workflow = api_of_workflow._workflow
+
+        class ManyFrames(InputFiles):
+            size_mb = 10_000
+
         rules = {}
         for rule in workflow.rules:
             attempts = [rule.expand_resources({}, InputFiles(), attempt) for attempt in (1, 2)]
+            shares = [rule.expand_resources({"n": str(n)}, ManyFrames(), 1) for n in (1, 4)]
             rules[rule.name] = {
                 "script": rule.script and Path(rule.script).stem,
                 "local": rule.name in workflow._localrules,
                 "input": [str(path) for path in rule.input],
                 **{name: [attempt.get(name) for attempt in attempts] for name in ("mem_mb", "runtime", "gpu")},
+                "runtime_of_shares": [share.get("runtime") for share in shares],
             }
     print(json.dumps(rules))
 

@@ -154,4 +154,4 @@ def test_the_profile_groups_chunks_and_leaves_resources_to_the_rules(tmp_path):
     assert set(profile["groups"]) == {"infer_network"} < set(rules)
     assert set(profile["groups"].values()) == set(profile["group-components"])
     assert not any(rules[name]["local"] for name in profile["groups"])
-    assert profile["retries"] > 0  # with more memory and time: test_workflow.py
+    assert profile["retries"] > 0  # with more memory and time: test_rules.py

@@ -1,4 +1,4 @@
-"""The workflow as its users call it: dry runs, rules, invalid configs, and a tiny study from end to end."""
+"""The workflow as its users call it: dry runs, invalid configs, and a tiny study from end to end."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 from ptycho.cli.provenance import find_record, root_of, state_of, state_of_code
 from ptycho.methods import METHODS
 from ptycho.scoring.registration import Gauge
-from tests.workflow import CONDITION, ROOT, config_file, jobs, output_of, rules_of, snakemake
+from tests.workflow import CONDITION, ROOT, config_file, jobs, output_of, snakemake
 
 METRICS = (
     {
@@ -32,15 +32,6 @@ def dry_run(folder, config, *arguments):
     return jobs(snakemake(folder, "-n", "--cores", "2", "--configfile", config, *arguments))
 
 
-@pytest.fixture(scope="module")
-def rules(tmp_path_factory):
-    """All rules: those of a simulated study, of a measured one, of one with flaws, and of one with TV-MAP in chunks."""
-    folder = tmp_path_factory.mktemp("rules")
-    studies = [ROOT / f"config/{name}.yaml" for name in ("siemens", "flaws", "config")]
-    studies.insert(0, config_file(folder, tv__chunks=2))
-    return {name: rule for study in studies for name, rule in rules_of(folder, study).items()}
-
-
 def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     counts = jobs(snakemake(tmp_path, "-n", "--cores", "4"))
     conditions = 6
@@ -52,27 +43,6 @@ def test_a_dry_run_lists_the_whole_default_study(tmp_path):
     assert counts["tiles"] == conditions  # of the split that is reconstructed
     assert (counts["photon_bound"], counts["plot_price"]) == (2, 1)  # a limit of each view, for all doses
     assert not list(tmp_path.glob("results/**/*.npz"))
-
-
-def test_every_script_is_that_of_a_rule(rules):
-    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
-    assert {rule["script"] for rule in rules.values()} - {None} == scripts - {"compare_models"}
-    for name, rule in rules.items():
-        shared = {"half_scans": "split_photons", "score_ablation": "compare", "merge_tv": "merge"}
-        assert rule["script"] in (None, shared.get(name.removesuffix("_half"), name.removesuffix("_half")))
-
-
-def test_every_job_states_memory_and_time_for_each_attempt(rules):
-    with_script = {name: rule for name, rule in rules.items() if rule["script"]}
-    assert {name for name, rule in rules.items() if not rule["local"]} < set(with_script)
-    for name, rule in with_script.items():
-        for resource in ("mem_mb", "runtime"):
-            first, second = rule[resource]
-            assert second == 2 * first > 0, name
-
-
-def test_trainings_ask_for_a_gpu(rules):
-    assert {name for name, rule in rules.items() if rule["gpu"][0]} == {"train_network", "train_unrolled", "refined"}
 
 
 def test_methods_named_in_halves_reconstruct_both_half_scans(tmp_path):
