@@ -1,4 +1,4 @@
-"""Check TV-MAP and the optimization of `unrolled` on a GPU: agreement with the CPU, speed, memory.
+"""Check TV-MAP, refinements and the optimization of `unrolled` on a GPU: agreement with the CPU, speed, memory.
 
 Needs NumPy, SciPy, pandas, tqdm and CuPy alone. Prints a line of JSON per section, then all of it; a section that fails
 says why, and the next one runs. `--device cpu --small` tries the program on a machine without a GPU.
@@ -53,6 +53,7 @@ SECTIONS: dict[str, Callable[[Setup], dict[str, Any]]] = {
     "block_sizes": gpu_speed.block_sizes,
     "tv_whole": gpu_methods.tv_whole,
     "lsqml": gpu_methods.lsqml,
+    "refinement": gpu_methods.refinement,
 }
 
 

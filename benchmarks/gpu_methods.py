@@ -1,17 +1,20 @@
-"""Sections of `benchmarks/gpu_check.py`: TV-MAP, the optimization of `unrolled`, and LSQML."""
+"""Sections of `benchmarks/gpu_check.py`: TV-MAP, refinement, the optimization of `unrolled`, and LSQML."""
 
 import importlib.util
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from gpu_scans import DOSE, Scan
+from gpu_scans import DOSE, Scan, scan_of
 from gpu_setup import Setup, relative
 
 from ptycho.data.object_files import Reconstruction
+from ptycho.physics.displacement import affine_residual, rms_px
 from ptycho.reconstruction import tv
+from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.minibatches import minibatch_epochs
+from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.reconstruction.schedule import Schedule
 
 STAGES = {"stages": 4, "minibatch_epochs": 10, "iterations": 5, "phase_iterations": 3, "final_iterations": 14}
@@ -68,6 +71,30 @@ def tv_study(setup: Setup) -> dict[str, Any]:
     turn = np.vdot(obj, expected)
     difference = relative(obj * turn / abs(turn), expected)
     return {"first": once, "second": again, "cpu": numbers, "difference": difference}
+
+
+def refinement(setup: Setup) -> dict[str, Any]:
+    """Positions, probe and flux of a small scan refined on the device and on the CPU; positions of the default study's.
+
+    Positions are told wrong by 2 px rms. What is left of them is with the affine map that they have in common removed.
+    """
+    small = scan_of(8, 6)
+    found = {"small, device": _refined(setup, small, ("positions", "probe", "flux"), setup.device)}
+    found["small, CPU"] = _refined(setup, small, ("positions", "probe", "flux"), CPU)
+    if not setup.small:
+        found["study, device"] = _refined(setup, setup.study, ("positions",), setup.device)
+    return found
+
+
+def _refined(setup: Setup, scan: Scan, unknown: tuple[str, ...], device: Device) -> dict[str, Any]:
+    truth = np.stack([scan.counts.ycoords, scan.counts.xcoords])
+    wrong = truth + np.random.default_rng(3).normal(0, np.sqrt(2), truth.shape)
+    told = replace(scan.counts, ycoords=wrong[0], xcoords=wrong[1])
+    options = RefinementOptions(unknown=unknown, rounds=4 if setup.small else 12)
+    result, seconds = setup.once(lambda: refine(told, scan.probe, options, seed=0, device=device))
+    left, _ = affine_residual(wrong - truth + result.parameters.shifts, truth)
+    deviance = float(result.history["deviance"].iloc[-1])
+    return {"seconds": seconds, "position_rms_px": rms_px(left), "deviance_per_pixel": deviance}
 
 
 def tv_large(setup: Setup) -> dict[str, Any]:

@@ -86,8 +86,9 @@ ABLATION = {
     ]
 }
 TV = {key: value for key, value in config["tv"].items() if key != "chunks"}  # what results depend on
-GPUS_OF_TV = int(config["tv"]["device"] == "gpu")  # that a job of TV-MAP, or of unrolled, has to itself
-GPUS_OF_LSQML = int(config["lsqml"]["device"] == "gpu")  # the same of LSQML, and of the reference
+# GPUs that a job of TV-MAP, of unrolled, or of a refinement has to itself; the same of LSQML, and of the reference.
+GPUS_OF_TV = int(config["tv"]["device"] == "gpu")
+GPUS_OF_LSQML = int(config["lsqml"]["device"] == "gpu")
 # Conditions under which something is refined.
 REFINED = {**CONDITIONS, "flaw": [flaw for flaw in FLAWS["flaw"] if unknown_of(config, flaw)]} if FLAWS else CONDITIONS
 KNOWLEDGE_FIGURES = collect(

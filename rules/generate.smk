@@ -137,7 +137,7 @@ if MEASURED:
             resources:
                 mem_mb=holding_frames(4000),
                 runtime=through_frames(120, 1200),
-                gpu=GPUS_OF_LSQML,
+                gpu=max(GPUS_OF_LSQML, GPUS_OF_TV),
             params:
                 lsqml=LSQML_OF_REFERENCE,
                 refinement=config["refinement"],

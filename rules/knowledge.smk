@@ -18,6 +18,7 @@ rule refine_knowledge:
     resources:
         mem_mb=per_attempt(1000),
         runtime=through_frames(40, 1200),
+        gpu=GPUS_OF_TV,
     params:
         unknown=unknown,
         refinement=config["refinement"],

@@ -16,6 +16,7 @@ job.limit_threads(snakemake.threads)
 from ptycho.data.knowledge import Knowledge, open_known, save_knowledge
 from ptycho.data.views import FIT, HOLDOUT, VALIDATION, open_view
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import choose_device
 from ptycho.reconstruction.location import locate
 from ptycho.reconstruction.refinement import RefinementOptions, refine
 from ptycho.workflow.files import save_table
@@ -24,9 +25,11 @@ from ptycho.workflow.provenance import record_of
 scan = open_known(snakemake.input.scan, snakemake.input.told)
 view = open_view(snakemake.input.view, scan)
 seed, unknown = int(snakemake.wildcards.seed), tuple(snakemake.params.unknown)
+where = snakemake.config["tv"]  # no parameter: another device is no reason to refine anew
 fitted, holdout = view.of_role(FIT, VALIDATION), view.of_role(HOLDOUT)
 options, clock = RefinementOptions(unknown=unknown, **snakemake.params.refinement), job.CpuClock()
-refinement = refine(Counts.of(scan, fitted), scan.probe, options, seed=seed)
+device = choose_device(where["device"], where["device_memory"])
+refinement = refine(Counts.of(scan, fitted), scan.probe, options, seed=seed, device=device)
 cost, parameters = clock.seconds, refinement.parameters
 positions = np.stack([scan.ycoords, scan.xcoords])
 scale = scan.detector.exposure_scale

@@ -16,6 +16,7 @@ from ptycho.data.object_files import load_reconstruction, save_reconstruction
 from ptycho.data.scan import open_scan
 from ptycho.inspection.position_refinement import KEY
 from ptycho.inspection.position_trial import compare_positions
+from ptycho.reconstruction.devices import choose_device
 from ptycho.reconstruction.reference import lsqml_options, refine_reference
 from ptycho.reconstruction.refinement import RefinementOptions
 from ptycho.reporting.curves import read_history
@@ -27,7 +28,9 @@ scan, params = open_scan(snakemake.input.scan), snakemake.params
 recorded, metadata = load_reconstruction(snakemake.input.reference)
 claim_memory("the reference", len(scan), scan.n_pixels, params.lsqml["batch_size"] * len(recorded.refined.probe))
 options = RefinementOptions(unknown=("probe", "positions"), **params.refinement)
-refined, history = refine_reference(scan, recorded.refined.probe, lsqml_options(**params.lsqml), options, params.seed)
+where = snakemake.config["tv"]  # no parameter: another device is no reason to refine anew
+lsqml, device = lsqml_options(**params.lsqml), choose_device(where["device"], where["device_memory"])
+refined, history = refine_reference(scan, recorded.refined.probe, lsqml, options, params.seed, device)
 print(history.to_string(index=False))
 gain = compare_positions(recorded, refined, open_scan(snakemake.input.study))
 print(f"refined positions are {'kept' if gain.is_kept else 'not kept'}: {gain}")

@@ -15,7 +15,7 @@ from ptycho.reconstruction.passes import Passes
 SCALARS = (int, float, complex, np.generic)
 BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul", "lt", "le", "gt", "ge", "eq", "ne", "and_", "or_")
 PROPERTIES = ("shape", "dtype", "ndim", "size", "nbytes")
-METHODS = ("astype", "conj", "copy", "max", "min", "ravel", "reshape", "sum", "view")
+METHODS = ("astype", "conj", "copy", "max", "mean", "min", "ravel", "reshape", "sum", "view")
 ARRAYS = ("real", "imag", "T")
 
 

@@ -1,6 +1,7 @@
 """What the rules say: which script each runs, and the memory, time and GPU that it asks a cluster for."""
 
 import pytest
+import yaml
 
 from tests.workflow import ROOT, config_file, rules_of
 
@@ -42,3 +43,12 @@ def test_jobs_that_go_through_all_frames_ask_for_time_in_proportion_to_their_sha
 
 def test_trainings_ask_for_a_gpu(rules):
     assert {name for name, rule in rules.items() if rule["gpu"][0]} == {"train_network", "train_unrolled", "refined"}
+
+
+def test_jobs_that_are_to_be_computed_on_a_gpu_ask_for_one(tmp_path):
+    config = yaml.safe_load((ROOT / "config/siemens.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "gpu.yaml"
+    path.write_text(yaml.safe_dump(config | {"tv": {"device": "gpu"}}), encoding="utf-8")
+    asking = {name for name, rule in rules_of(tmp_path, path).items() if rule["gpu"][0]}
+    assert {"tv", "tv_half", "refine_knowledge", "refine_reference"} <= asking
+    assert not asking & {"lsqml", "reference"}

@@ -112,8 +112,8 @@ def minimize_deformation(
     n_phases = optics.size if "probe" in unknown else 0
     wanted = [*(["object", "shifts"] if n_waves else []), *(["probe"] if n_phases else [])]
 
-    def changed(z: NDArray[np.float64]) -> tuple[Parameters, Adjoint | None]:
-        trial, adjoint = start, None
+    def changed(z: NDArray[np.float64]) -> tuple[Parameters, Adjoint | None, NDArray[np.complex64]]:
+        trial, adjoint, obj = start, None, flat
         if n_waves:
             coefficients = z[:n_waves].reshape(2, -1)
             obj = displaced(flat, deformation.on_grid(coefficients))
@@ -122,17 +122,17 @@ def minimize_deformation(
         if n_phases:
             spectrum, adjoint = optics(device.to_device(z[n_waves:]))
             trial = replace(trial, probe=device.fft.ifft2(spectrum))
-        return trial, adjoint
+        return trial, adjoint, obj
 
     def evaluate(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        trial, over_phases = changed(z)
+        trial, over_phases, obj = changed(z)
         value, gradients = likelihood.evaluate(trial, wanted)
         variation, variation_gradient = total_variation(trial.object, device)
         chance, chance_gradient = prior(trial.shifts)
         parts = []
         if n_waves:
             gradient = device.to_host(gradients.object + np.float32(tv_weight) * variation_gradient)
-            over_field = -(gradient.conj() * slopes(device.to_host(trial.object))).real
+            over_field = -(gradient.conj() * slopes(obj)).real
             over_shifts = (gradients.shifts + chance_gradient) @ deformation.at_positions.T
             parts.append((deformation.adjoint(over_field) + over_shifts).ravel())
         if over_phases:

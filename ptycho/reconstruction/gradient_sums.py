@@ -26,7 +26,7 @@ def ramps_of(shifts: NDArray[np.float64], n: int, flux: Array, dtype: np.typing.
     n : int
         N, side of the probe [px].
     flux : (m,) float
-        Incident photons in units of the probe's.
+        Incident photons in units of the probe's, on the device.
     dtype : complex64 or complex128
         Precision of the ramps.
     device : Device
@@ -50,7 +50,7 @@ class GradientSums:
     wanted : names of parameters
         Which are computed; nothing is computed for the others.
     scale : (M,) float64
-        Incident photons of each exposure at flux 1, in units of the probe's.
+        Incident photons of each exposure at flux 1, in units of the probe's, on the host.
     fraction : float
         Fraction of the parameters' background that the counts hold.
     device : Device
@@ -58,7 +58,12 @@ class GradientSums:
     """
 
     def __init__(
-        self, parameters: Parameters, wanted: Collection[str], scale: Array, fraction: float, device: Device
+        self,
+        parameters: Parameters,
+        wanted: Collection[str],
+        scale: NDArray[np.float64],
+        fraction: float,
+        device: Device,
     ) -> None:
         self.wanted, self.scale, self.fraction, self.device = frozenset(wanted), scale, fraction, device
         self.is_number = isinstance(parameters.background, int | float)
@@ -102,7 +107,7 @@ class GradientSums:
         if "flux" in sums:  # dP/dc = P / (2 c)
             along = xp.sum((probes.conj() * gradients).real, axis=(1, 2, 3), dtype=np.float64)
             flux = xp.maximum(ramps.roots.astype(np.float64) ** 2, np.finfo(np.float32).tiny)  # 0 where no counts are
-            sums["flux"][part] = self.scale[part] * along / (2 * flux)
+            sums["flux"][part] = along / (2 * flux)
         if self.wanted & {"probe", "shifts"}:
             slopes = self.device.passes.shift_slopes(gradients, spectrum, ramps, sums.get("probe"))
             if "shifts" in sums:
@@ -110,7 +115,11 @@ class GradientSums:
 
     def gradients(self) -> Gradients:
         """Return the sums as gradients in the parameters."""
-        sums, fft = dict(self._sums), self.device.fft
+        sums, fft, to_host = dict(self._sums), self.device.fft, self.device.to_host
+        if "shifts" in sums:
+            sums["shifts"] = to_host(sums["shifts"])
+        if "flux" in sums:
+            sums["flux"] = self.scale * to_host(sums["flux"])
         if "probe" in sums:
             sums["probe"] = fft.ifft2(sums["probe"]).astype(self._dtype)
         if "background" in sums:

@@ -45,7 +45,7 @@ class _Model:
     shifts: NDArray[np.float64]
     """(2, M) rows and columns: positions minus the centers of their windows [px], on the host."""
     flux: Array
-    """(M,) incident photons in units of the probe's."""
+    """(M,) incident photons in units of the probe's, on the device."""
     expected: Expected
 
 
@@ -63,7 +63,7 @@ class JointLikelihood(CountsOnCanvas):
     """Poisson deviance of counts on a canvas, and its gradients in object, probe, positions, flux and background.
 
     Nothing is kept but counts and shifted probes, if there is room: memory is the canvas and a block of exposures.
-    Arrays are those of `device`.
+    Arrays of a canvas or a pattern are those of `device`; those with a number an exposure are the host's.
 
     Parameters
     ----------
@@ -94,15 +94,14 @@ class JointLikelihood(CountsOnCanvas):
         self._keeps_probes = device.is_host and len(counts) * 8 * modes * n * n <= CACHE_BYTES
         self._kept = _Kept()
         scale = counts.detector.exposure_scale
-        self._scale = device.to_device(fraction * (np.ones(len(counts)) if scale is None else scale))
+        self._scale = fraction * (np.ones(len(counts)) if scale is None else scale)
 
     def parameters(self, obj: Array) -> Parameters:
         """Return an object, (H, W) complex64, with all else as recorded."""
-        to_device, m = self.device.to_device, len(self.counts)
-        probe, shifts, flux = to_device(self.probe), to_device(np.zeros((2, m))), to_device(np.ones(m))
-        return Parameters(object=obj, probe=probe, shifts=shifts, flux=flux)
+        probe, m = self.device.to_device(self.probe), len(self.counts)
+        return Parameters(object=obj, probe=probe, shifts=np.zeros((2, m)), flux=np.ones(m))
 
-    def anchored(self, shifts: Array) -> Self:
+    def anchored(self, shifts: NDArray[np.float64]) -> Self:
         """Return the same likelihood with the windows that are nearest to moved positions.
 
         The value changes by what the probe wraps around at the borders of its windows: where all photons are further
@@ -118,7 +117,7 @@ class JointLikelihood(CountsOnCanvas):
         ValueError
             If windows leave the canvas, or a shift is not finite.
         """
-        moved, other = self._recorded + self.device.to_host(shifts), copy(self)
+        moved, other = self._recorded + shifts, copy(self)
         other.top, other.left = window_start(moved, self.n_pixels)
         corners = np.stack([other.top, other.left]) - np.array(self.origin_px)[:, None]
         outside = ((corners < 0) | (corners > np.array(self.shape)[:, None] - self.n_pixels)).any(axis=0)
@@ -189,15 +188,15 @@ class JointLikelihood(CountsOnCanvas):
                 kept.pieces[piece.start] = shifts.copy(), probes
         return probes
 
-    def per_exposure(self, parameters: Parameters) -> Array:
+    def per_exposure(self, parameters: Parameters) -> NDArray[np.float64]:
         """Return half the deviance of every exposure, (M,) float64; errors are those of `evaluate`."""
         values, model = self.device.xp.zeros(len(self.counts)), self._model(parameters)
         for piece, counts in self._counts(model):
             block, windows = (counts, self._probes(parameters, model, piece)), self.windows(piece)
             values[piece] = self.device.passes.per_exposure(parameters.object, block, windows, model.expected)
-        return values
+        return self.device.to_host(values)
 
-    def shift_information(self, parameters: Parameters) -> Array:
+    def shift_information(self, parameters: Parameters) -> NDArray[np.float64]:
         """Return the Fisher information of every exposure's shift, Σ (∂I/∂s_a) (∂I/∂s_b) / I over valid pixels.
 
         The Gauss-Newton matrix of half the deviance; where I is below `MIN_COUNTS`, that divides.
@@ -230,7 +229,7 @@ class JointLikelihood(CountsOnCanvas):
                 product = xp.sum(slopes[a] * slopes[b] * weight, axis=(1, 2), dtype=np.float64)
                 information[piece, a, b] = product
                 information[piece, b, a] = product
-        return information
+        return self.device.to_host(information)
 
     def illumination(self, parameters: Parameters) -> Array:
         """Return the incident photons on the canvas, (H, W) float64 [photon/px]; errors are those of `evaluate`."""
@@ -258,8 +257,8 @@ class JointLikelihood(CountsOnCanvas):
         return _Model(
             object=parameters.object,
             spectrum=self.device.fft.fft2(parameters.probe),
-            shifts=self._recorded - centers + self.device.to_host(parameters.shifts),
-            flux=(self._scale * parameters.flux).astype(precision),
+            shifts=self._recorded - centers + parameters.shifts,
+            flux=self.device.to_device((self._scale * parameters.flux).astype(precision)),
             expected=self._expected(parameters.background, precision),
         )
 
@@ -273,7 +272,7 @@ class JointLikelihood(CountsOnCanvas):
             added = self.fraction * self.device.fft.ifftshift(background).astype(precision)
         xp, shape = self.device.xp, (self.n_pixels, self.n_pixels)
         planes = (xp.ones(shape, np.float32), xp.zeros(shape, np.float32)) if self._planes is None else self._planes
-        return replace(self.expected, planes=xp.stack([planes[0], planes[1] + added]))
+        return replace(self.expected, planes=xp.stack([planes[0], planes[1] + added]).astype(precision))
 
     def _ramps(self, model: _Model, part: slice) -> Ramps:
         return ramps_of(model.shifts[:, part], self.n_pixels, model.flux[part], model.spectrum.dtype, self.device)

@@ -56,16 +56,16 @@ class _Positions:
     """Shifts of all exposures, each in the axes and units in which its likelihood is round."""
 
     def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
-        self.start = start.shifts
-        information = likelihood.device.to_host(likelihood.shift_information(start))
+        self.start, self.device = start.shifts, likelihood.device
+        information = likelihood.shift_information(start)
         self.root = np.sqrt(curvature) * inverse_root(information)
         self.size = 2 * len(information)
 
     def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
-        moved = np.einsum("mij,mj->im", self.root, z.reshape(-1, 2))
+        moved = np.einsum("mij,mj->im", self.root, self.device.to_host(z).reshape(-1, 2))
 
         def adjoint(gradients: Gradients) -> Array:
-            return np.einsum("mij,im->mj", self.root, gradients.shifts).ravel()
+            return self.device.to_device(np.einsum("mij,im->mj", self.root, gradients.shifts).ravel())
 
         return replace(parameters, shifts=self.start + moved), adjoint
 
@@ -95,17 +95,17 @@ class _Flux:
     """Logarithms of the exposures' flux; their mean stays."""
 
     def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
-        xp = likelihood.device.xp
-        self.start, self.size = start.flux, len(likelihood.counts)
+        self.start, self.size, self.device = start.flux, len(likelihood.counts), likelihood.device
         mean_count = likelihood.noise_level() ** 2 * likelihood.n_values / self.size
-        self.unit, self.mean = np.sqrt(curvature / mean_count), xp.mean
+        self.unit = np.sqrt(curvature / mean_count)
 
     def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
-        flux = self.start * np.exp(self.unit * (z - self.mean(z)))
+        logarithm = self.unit * self.device.to_host(z)
+        flux = self.start * np.exp(logarithm - logarithm.mean())
 
         def adjoint(gradients: Gradients) -> Array:
             gradient = self.unit * flux * gradients.flux
-            return gradient - self.mean(gradient)
+            return self.device.to_device(gradient - gradient.mean())
 
         return replace(parameters, flux=flux), adjoint
 
@@ -116,15 +116,15 @@ class _Background:
     def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
         background = float(np.mean(start.background))
         self.root = np.sqrt(background if background > 0 else FIRST_BACKGROUND * likelihood.noise_level() ** 2)
-        self.size, self.unit = 1, np.sqrt(curvature / (4 * likelihood.n_values))
+        self.size, self.unit, self.device = 1, np.sqrt(curvature / (4 * likelihood.n_values)), likelihood.device
 
     def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
-        root = self.root + self.unit * z
+        root = self.root + self.unit * float(z[0])
 
         def adjoint(gradients: Gradients) -> Array:
-            return 2 * root * self.unit * gradients.background
+            return self.device.to_device(np.array([2 * root * self.unit * gradients.background]))
 
-        return replace(parameters, background=float(root[0]) ** 2), adjoint
+        return replace(parameters, background=float(root**2)), adjoint
 
 
 class JointPreconditioner:

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from ptycho.data.object_files import paste
 from ptycho.physics.displacement import affine_residual, spread_px
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.joint_preconditioner import inverse_root
 from ptycho.reconstruction.parameters import Parameters
@@ -118,7 +119,7 @@ def _best_of(
 
 
 def under_object(
-    counts: Counts, known: Parameters, origin_px: tuple[int, int], margin_px: int
+    counts: Counts, known: Parameters, origin_px: tuple[int, int], margin_px: int, device: Device = CPU
 ) -> tuple[JointLikelihood, Parameters]:
     """Place exposures under an object that others have made.
 
@@ -132,6 +133,8 @@ def under_object(
         Row and column of the object's first pixel.
     margin_px : int
         How far the windows may follow moved positions [px].
+    device : Device
+        Where object, probe and background are, and where to compute.
 
     Returns
     -------
@@ -140,11 +143,11 @@ def under_object(
     parameters : Parameters
         What is known, on its canvas, with the exposures where they are recorded.
     """
-    likelihood, m = JointLikelihood(counts, known.probe, margin_px=margin_px), len(counts)
+    probe, obj, m = device.to_host(known.probe), device.to_host(known.object), len(counts)
+    likelihood = JointLikelihood(counts, probe, margin_px=margin_px, device=device)
     top, left = np.subtract(origin_px, likelihood.origin_px)
-    mean = complex(np.abs(known.object).mean())
-    obj = paste(known.object, (int(top), int(left)), likelihood.shape, mean)
-    return likelihood, replace(known, object=obj, shifts=np.zeros((2, m)), flux=np.ones(m))
+    pasted = paste(obj, (int(top), int(left)), likelihood.shape, complex(np.abs(obj).mean()))
+    return likelihood, replace(known, object=device.to_device(pasted), shifts=np.zeros((2, m)), flux=np.ones(m))
 
 
 def on_lattice(likelihood: JointLikelihood, parameters: Parameters, reach: Reach) -> NDArray[np.float64]:

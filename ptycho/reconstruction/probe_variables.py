@@ -77,7 +77,7 @@ class ProbeVariables:
         """Return the probe at (size,) float64 variables, (modes, N, N) complex64, and the way of gradients back."""
         xp, n_phases = self.device.xp, self.aberrations.size
         aberrated, phase_adjoint = self.aberrations(z[:n_phases])
-        pixels = z[n_phases:].view(np.complex128).reshape(self.shape) * self.unit
+        pixels = z[n_phases:].copy().view(np.complex128).reshape(self.shape) * self.unit
         free = self.device.fft.ifft2(aberrated) + pixels.astype(np.complex64)
         scale = np.sqrt(self.power / float((xp.abs(free) ** 2).sum()))
         probe = (free * scale).astype(np.complex64)

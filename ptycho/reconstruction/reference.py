@@ -13,6 +13,7 @@ from ptycho.data.object_files import Reconstruction
 from ptycho.data.refined_positions import RefinedPositions
 from ptycho.data.scan import Scan
 from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.likelihood import Likelihood
 from ptycho.reconstruction.lsqml import Exposures, LSQMLOptions, LSQMLRun, reconstruct
 from ptycho.reconstruction.optimize import minimize
@@ -70,6 +71,7 @@ def refine_reference(
     options: LSQMLOptions,
     refinement: RefinementOptions,
     seed: int,
+    device: Device = CPU,
 ) -> tuple[Reconstruction, pd.DataFrame]:
     """Refine probe and positions of all exposures together, then reconstruct as `reconstruct_reference` does.
 
@@ -85,6 +87,8 @@ def refine_reference(
         `unknown` has the positions.
     seed : int
         Seed of the search for large errors of positions, and of the order of the batches.
+    device : Device
+        Where the refinement is computed; where LSQML is, its options say.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def refine_reference(
         Steps of the refinement, see `ptycho.reconstruction.refinement.JointRefinement`.
     """
     clock, everything = CpuClock(), np.arange(len(scan))
-    found = refine(Counts.of(scan, everything), probe, refinement, seed=seed)
+    found = refine(Counts.of(scan, everything), probe, refinement, seed=seed, device=device)
     shifts = found.parameters.shifts
     own = shifts - np.rint(shifts.mean(1, keepdims=True))
     positions = RefinedPositions.of(everything, scan.xcoords, scan.ycoords, own)

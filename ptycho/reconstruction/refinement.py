@@ -84,13 +84,14 @@ def refine(
     Returns
     -------
     JointRefinement
-        Shifts are relative to the recorded positions, flux to the recorded flux, and the background comes on top of the
-        recorded one.
+        On the host. Shifts are relative to the recorded positions, flux to the recorded flux, and the background comes
+        on top of the recorded one.
     """
     if options.modes and "probe" in options.unknown:
         probe = with_modes(as_modes(probe), options.modes)
+    _logger.info("The refinement is computed on %s", device.name)
     refiner = Refiner(counts, probe, options.unknown, options.search_px, device)
-    rng, parameters = np.random.default_rng(seed), refiner.begun(probe)
+    rng, parameters = np.random.default_rng(seed), refiner.begun()
     relocate, relocations = Relocation(refiner), RELOCATIONS if refiner.moves and options.search_px else 0
     if refiner.moves:
         parameters = refiner.located(parameters, rng)
@@ -106,4 +107,5 @@ def refine(
     else:
         listing = ", ".join(f"{name} {value:.2g}" for name, value in moving.items())
         _logger.warning("After %d rounds the refinement still moves: %s.", options.rounds, listing)
-    return JointRefinement(parameters=parameters, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(rows))
+    found = parameters.transferred(device.to_host)
+    return JointRefinement(parameters=found, origin_px=refiner.likelihood.origin_px, history=pd.DataFrame(rows))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptycho.physics.displacement import affine_residual, rms_px, spread_px
-from ptycho.physics.forward import as_modes
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.deformation import minimize_deformation
 from ptycho.reconstruction.devices import CPU, Device
@@ -65,8 +64,8 @@ def exposures_per_pixel(likelihood: JointLikelihood, parameters: Parameters) -> 
     xp, scale = likelihood.device.xp, likelihood.counts.detector.exposure_scale
     illumination = likelihood.anchored(parameters.shifts).illumination(parameters)
     photons = (xp.abs(parameters.probe).astype(np.float64) ** 2).sum(0)
-    flux = parameters.flux if scale is None else parameters.flux * likelihood.device.to_device(scale)
-    return float((illumination**2).sum() / ((flux**2).sum() * (photons**2).sum()))
+    flux = parameters.flux if scale is None else parameters.flux * scale
+    return float((illumination**2).sum() / (photons**2).sum()) / float((flux**2).sum())
 
 
 class Refiner:
@@ -89,9 +88,10 @@ class Refiner:
         self.moves = "positions" in unknown
         self.rows: list[dict[str, Any]] = []
 
-    def begun(self, probe: NDArray[np.complexfloating]) -> Parameters:
+    def begun(self) -> Parameters:
         """Return a first object, and with it the probe where it is unknown, at the recorded positions."""
-        parameters = self.minimize(self.start(probe), (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
+        start = self.likelihood.parameters(self.flat())
+        parameters = self.minimize(start, (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
         if "probe" in self.unknown:
             prior, weight = self.prior(parameters), START_WEIGHT * self.tv_weight
             likelihood = self.likelihood.with_background(START_BACKGROUND)
@@ -103,17 +103,10 @@ class Refiner:
                     break
         return parameters
 
-    def start(self, probe: NDArray[np.complexfloating]) -> Parameters:
-        """Return a flat object with what is recorded."""
-        counts, xp = self.likelihood.counts, self.device.xp
-        flat = xp.full(self.likelihood.shape, counts.mean_transmittance(probe), np.complex64)
-        return Parameters(
-            object=flat,
-            probe=self.device.to_device(as_modes(probe).astype(np.complex64)),
-            shifts=np.zeros((2, len(counts))),
-            flux=np.ones(len(counts)),
-            background=0.0,
-        )
+    def flat(self) -> Array:
+        """Return an object without structure that transmits as many photons as were counted."""
+        transmittance = self.likelihood.counts.mean_transmittance(self.likelihood.probe)
+        return self.device.xp.full(self.likelihood.shape, transmittance, np.complex64)
 
     def spread(self, parameters: Parameters) -> float:
         """Return the standard deviation of the shifts along one axis [px]."""

@@ -79,7 +79,7 @@ class Relocation:
 
         def under_others(some: NDArray[np.int64]) -> tuple[JointLikelihood, Parameters, Reach]:
             counts, origin_px = refiner.likelihood.counts.select(some), refiner.likelihood.origin_px
-            alone, here = under_object(counts, others, origin_px, margin)
+            alone, here = under_object(counts, others, origin_px, margin, refiner.device)
             here = replace(here, shifts=parameters.shifts[:, some], flux=parameters.flux[some])
             largest = refiner.reach_px
             reach = Reach(radius_px=largest, largest_px=largest, spread_px=spread, center_px=center[:, some])
@@ -98,6 +98,5 @@ class Relocation:
         self, parameters: Parameters, shifts: NDArray[np.float64], weight: float = NEWTON_WEIGHTS[1]
     ) -> Parameters:
         """Return an object that is fitted from a flat one at some shifts."""
-        flat = self.refiner.start(parameters.probe).object
-        start = replace(parameters, object=flat, shifts=shifts)
+        start = replace(parameters, object=self.refiner.flat(), shifts=shifts)
         return self.refiner.minimize(start, (), weight, NEWTON_BACKGROUNDS[1], 2 * START_ITERATIONS)
