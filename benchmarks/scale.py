@@ -2,12 +2,13 @@
 
 For every size a square raster of patterns is simulated and reconstructed by a study of its own, in a temporary folder;
 tiles are divided into jobs of about `--job` exposures. The network of `unrolled` is trained on a smaller scan. Every
-job writes its CPU time and its peak resident memory as it ends, start-up included. With `--part`, TV-MAP runs only in
-so many of its jobs, and is not merged: the CPU time of all is extrapolated, which the rule's name then says.
+job writes its CPU time and its peak resident memory as it ends, start-up included. With `--part`, TV-MAP and `unrolled`
+run only in so many of their jobs, and are not merged: the CPU time of all is extrapolated, which the rule's name then
+says.
 
 Prints JSON: for every size and rule the number of jobs, the longest [s], their CPU time [s], and the peak memory of the
-largest [MB]; that of any process, those of rules that measure nothing included; and for every rule the exponent of the
-CPU time in the number of exposures, between one size and the next.
+largest [MB]; that of any process, those of rules that measure nothing included; and for every rule, those of TV-MAP
+together, the exponent of the CPU time in the number of exposures, between one size and the next.
 
     python benchmarks/scale.py --exposures 1000 10000
     python benchmarks/scale.py --exposures 100000 --part 4
@@ -63,13 +64,14 @@ def config_of(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def targets_of(config: dict[str, Any], options: argparse.Namespace) -> list[str]:
-    """Return what is made: objects, or of TV-MAP the first jobs."""
-    objects = [f"{TARGET}/{method}/object.npz" for method in options.methods]
-    chunks, wanted = config["tv"]["chunks"], f"{TARGET}/tv/object.npz"
-    if options.part is None or wanted not in objects:
-        return objects
-    parts = [f"{TARGET}/tv/chunks/{i}of{chunks}.npz" for i in range(1, min(options.part, chunks) + 1)]
-    return [name for name in objects if name != wanted] + parts
+    """Return what is made: objects, or the chunks of the first jobs."""
+    if options.part is None:
+        return [f"{TARGET}/{method}/object.npz" for method in options.methods]
+    chunks = config["tv"]["chunks"]
+    if chunks == 1:
+        sys.exit("--part: there is one job of each method; wanted more exposures, or a smaller --job")
+    first = range(1, min(options.part, chunks) + 1)
+    return [f"{TARGET}/{method}/chunks/{i}of{chunks}.npz" for method in options.methods for i in first]
 
 
 def run_study(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -92,8 +94,9 @@ def run_study(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
         costs = cost_table(Path(name, "results", STUDY))
     raster, chunks = config["source"]["raster"], config["tv"]["chunks"]
     if options.part and options.part < chunks:
-        costs["cpu_s"] = costs["cpu_s"].where(costs["rule"] != "tv_chunk", costs["cpu_s"] * chunks / options.part)
-        costs["rule"] = costs["rule"].replace("tv_chunk", f"tv_chunk, of {options.part} jobs extrapolated")
+        parts = costs["rule"].isin(["tv_chunk", "infer"])
+        costs.loc[parts, "cpu_s"] *= chunks / options.part
+        costs.loc[parts, "rule"] += f", of {options.part} jobs extrapolated"
     return {
         "exposures": raster["columns"] * raster["test_rows"],
         "frames_mb": raster["columns"] * raster["test_rows"] * 4 * options.n**2 / 1e6,
@@ -103,11 +106,21 @@ def run_study(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _times(rules: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the CPU time of every rule [s]; TV-MAP is one job, or its start, its chunks and their merge."""
+    times: dict[str, float] = {}
+    for rule in rules:
+        name = rule["rule"].partition(",")[0]
+        name = "tv" if name in ("tv_start", "tv_chunk", "merge_tv") else name
+        times[name] = times.get(name, 0.0) + rule["cpu_s"]
+    return times
+
+
 def exponents(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the exponent of every rule's CPU time in the exposures, from one size to the next."""
     found = []
     for first, second in itertools.pairwise(rows):
-        times = [{rule["rule"].partition(",")[0]: rule["cpu_s"] for rule in row["rules"]} for row in (first, second)]
+        times = [_times(row["rules"]) for row in (first, second)]
         growth = np.log(second["exposures"] / first["exposures"])
         rules = [rule for rule in times[0] if rule in times[1]]
         powers = {rule: round(float(np.log(times[1][rule] / times[0][rule]) / growth), 3) for rule in rules}
@@ -125,7 +138,7 @@ def main() -> None:
     add("--tile-px", type=float, default=512, help="largest extent of a tile [px] (default: %(default)s)")
     add("--job", type=int, default=2000, help="exposures of a job, about (default: %(default)s)")
     add("--steps", type=int, default=100, help="of the training of `unrolled` (default: %(default)s)")
-    add("--part", type=int, help="jobs of TV-MAP that run (default: all)")
+    add("--part", type=int, help="jobs of each method that run (default: all)")
     add("--cores", type=int, default=2, help="jobs that run side by side (default: %(default)s)")
     add("--scratch", help="folder for temporary studies (default: the system's)")
     options = parser.parse_args()
