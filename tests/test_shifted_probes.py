@@ -31,9 +31,9 @@ def test_kernels_give_what_plain_lines_give(lines, modes):
     (_, (frames,)), windows = next(likelihood._blocks()), likelihood.windows(slice(4))
     obj, block, found = parameters_of(likelihood).object, (frames[:4], probes[:4]), []
     for passes in (kernels, lines):
-        canvas = np.zeros_like(obj)
-        value, gradients = passes.probe_gradients(obj, block, windows, likelihood.expected, canvas)
-        found.append((value, canvas, gradients))
+        canvas, slopes = np.zeros_like(obj), np.zeros((N, N))
+        value, gradients = passes.probe_gradients(obj, block, windows, likelihood.expected, canvas, slopes)
+        found.append((value, canvas, gradients, slopes))
     for array, wanted in zip(*found, strict=True):
         assert relative(array, wanted) < 1e-6
     some, found = replace(RAMPS, ramps=RAMPS.ramps[:, :4], roots=RAMPS.roots[:4]), []

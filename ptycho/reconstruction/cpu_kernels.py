@@ -116,6 +116,7 @@ def compare(
     planes: NDArray[np.float32],
     normalization: np.float32,
     values: NDArray[np.float64],
+    slopes: NDArray[np.float64],
 ) -> None:
     """Turn waves on the detector into those to take back, and write half the deviance of each exposure.
 
@@ -132,6 +133,8 @@ def compare(
         Of the waves' squares.
     values : (m,) float64
         Half the deviance.
+    slopes : (N²,) or (0,) float64
+        To which 1 - y / I is added, if there is room.
     """
     count, modes, _ = waves.shape
     n_pixels, row = frames.shape[1], 64
@@ -144,6 +147,8 @@ def compare(
         values[exposure] = 0.0
         for first in range(0, n_pixels, row):
             values[exposure] += _sum(terms[first : first + row])
+        if slopes.size:
+            _add(slopes, photons)
         for mode in range(modes):
             _weigh(waves[exposure, mode], photons, np.float32(2) * normalization)
 
@@ -184,6 +189,12 @@ def _sum(terms: NDArray[np.float32]) -> np.float32:
     for i in range(terms.size):
         total += terms[i]
     return total
+
+
+@compiled
+def _add(slopes: NDArray[np.float64], more: NDArray[np.float32]) -> None:
+    for i in range(slopes.size):
+        slopes[i] += more[i]
 
 
 @compiled

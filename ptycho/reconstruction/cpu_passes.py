@@ -98,19 +98,29 @@ class CpuPasses(NumpyPasses):
         return np.concatenate(list(parts))
 
     def _comparison(
-        self, kernels: ModuleType, obj: Array, block: Block, windows: Windows, expected: Expected
+        self,
+        kernels: ModuleType,
+        obj: Array,
+        block: Block,
+        windows: Windows,
+        expected: Expected,
+        slopes: Array | None = None,
     ) -> Callable[[slice], tuple[Array, NDArray[np.float64]]]:
-        """Return what predicts and compares some exposures of a block: waves to take back, and half the deviances."""
+        """Return what predicts and compares some exposures of a block: waves to take back, and half the deviances.
+
+        Derivatives in the mean counts are added to the slopes, if these are wanted.
+        """
         (frames, probes), (top, left) = block, windows
         _, modes, n, _ = probes.shape
         obj, planes, normalization = np.ascontiguousarray(obj), self._planes_of(expected, n), np.float32(1 / n**2)
+        sums = np.empty(0) if slopes is None else slopes.reshape(-1)  # a view
 
         def compare(part: slice) -> tuple[Array, NDArray[np.float64]]:
             counts, waves = frames[part].reshape(-1, n * n), np.empty(probes[part].shape, np.complex64)
             kernels.illuminate(obj, probes[part], top[part], left[part], waves)
             waves, values = self.fft.fft2(waves, overwrite_x=True), np.empty(len(counts))
             parts = waves.view(np.float32).reshape(len(counts), modes, -1)
-            kernels.compare(parts, counts, planes, normalization, values)
+            kernels.compare(parts, counts, planes, normalization, values, sums)
             return waves, values
 
         return compare
@@ -124,15 +134,12 @@ class CpuPasses(NumpyPasses):
         gradient: Array | None = None,
         slopes: Array | None = None,
     ) -> tuple[Any, Array]:
-        """Return half the deviance of a block and its gradient in all probes, see `Passes.probe_gradients`.
-
-        Where slopes are wanted, by the plain lines.
-        """
+        """Return half the deviance of a block and its gradient in all probes, see `Passes.probe_gradients`."""
         kernels = self._kernels
-        if kernels is None or slopes is not None or any(array.dtype != np.complex64 for array in (obj, block[1])):
+        if kernels is None or any(array.dtype != np.complex64 for array in (obj, block[1])):
             return super().probe_gradients(obj, block, windows, expected, gradient, slopes)
         (_, probes), (top, left) = block, windows
-        waves, values = self._comparison(kernels, obj, block, windows, expected)(slice(len(probes)))
+        waves, values = self._comparison(kernels, obj, block, windows, expected, slopes)(slice(len(probes)))
         waves = self.fft.ifft2(waves, norm="forward", overwrite_x=True)
         if gradient is not None:
             kernels.collect(gradient, waves, probes, top, left)

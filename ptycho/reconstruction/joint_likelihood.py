@@ -137,8 +137,8 @@ class JointLikelihood(CountsOnCanvas):
         parameters : Parameters
             Where to evaluate; shifts may leave their pixel as far as the probe fits in the window, see `anchored`.
         wanted : names of parameters
-            Whose gradients are computed: the fewer, the quicker. With and without the background, and for the object
-            alone, passes are others, and so are their rounding errors.
+            Whose gradients are computed: the fewer, the quicker. For the object alone, passes are others, and so are
+            their rounding errors.
 
         Returns
         -------
