@@ -156,6 +156,14 @@ def holding_frames(amount):
     return lambda wildcards, input, attempt: (amount + copies_mb(input.size_mb)) * attempt
 
 
+def keeping_a_tile(amount):
+    """Memory [MB] of a job that keeps counts and shifted probes of a tile, or two parts of its photons: so much, and these.
+
+    Up to three modes have seven times the bytes of the counts; `ptycho.reconstruction.counts_on_canvas` keeps 1 GiB.
+    """
+    return lambda wildcards, input, attempt: (amount + min(ceil(14 * input.size_mb), 2200)) * attempt
+
+
 def through_frames(amount, per_gb):
     """Time [min] of a job that goes through a scan, or its chunk of one: so much, and more per GB of what it reads."""
 

@@ -48,7 +48,7 @@ if config["tv"]["chunks"] == 1:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem_mb=per_attempt(1000),
+            mem_mb=keeping_a_tile(1000),
             runtime=through_frames(40, 400),
             gpu=GPUS_OF_TV,
         params:
@@ -80,7 +80,7 @@ else:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem_mb=per_attempt(1000),
+            mem_mb=keeping_a_tile(1000),
             runtime=per_attempt(40),
             gpu=GPUS_OF_TV,
         params:
@@ -106,7 +106,7 @@ else:
             "../envs/ptycho.yaml"
         threads: 1
         resources:
-            mem_mb=per_attempt(1000),
+            mem_mb=keeping_a_tile(1000),
             runtime=through_frames(40, 400),
             gpu=GPUS_OF_TV,
         params:
@@ -150,7 +150,7 @@ rule refined:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(2000),
+        mem_mb=keeping_a_tile(2000),
         runtime=through_frames(60, 2400),
         gpu=1,
     params:

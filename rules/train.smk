@@ -46,7 +46,7 @@ rule train_unrolled:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(3000),
+        mem_mb=keeping_a_tile(3000),
         runtime=per_attempt(40),
         gpu=1,
     params:

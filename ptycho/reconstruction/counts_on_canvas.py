@@ -20,6 +20,10 @@ BACKGROUND = 1.0e-3
 """Smallest background added to the predicted counts [photon/px]: without it, the gradient of a photon where almost
 none is predicted consists of rounding errors."""
 
+CACHE_BYTES = 1 << 30
+"""The host keeps counts and shifted probes of all exposures if they need less than this [byte]: those of a tile of
+512 px with a halo of N, exposures N/7 apart, and up to three modes do."""
+
 MAX_BACKGROUND = 0.3
 """Largest background, in units of the mean count per pixel: more would explain the counts by itself."""
 

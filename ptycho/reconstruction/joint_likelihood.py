@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ptycho.physics.forward import as_modes, blocks, window_start
 from ptycho.reconstruction.counts import Counts
-from ptycho.reconstruction.counts_on_canvas import CountsOnCanvas
+from ptycho.reconstruction.counts_on_canvas import CACHE_BYTES, CountsOnCanvas
 from ptycho.reconstruction.cpu_passes import PIECE_PIXELS
 from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.gradient_sums import GradientSums, ramps_of
@@ -30,9 +30,6 @@ MIN_COUNTS = 0.1
 predicted, and what is predicted there is uncertain."""
 SAME_PX = 1.0e-9
 """Shifts that differ by less are the same."""
-CACHE_BYTES = 1 << 28
-"""The host keeps counts that need less than this, and shifted probes, while the object changes or windows move by whole
-pixels [byte]."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ptycho.physics.forward import as_modes, shift_ramps, split_position
 from ptycho.reconstruction.counts import Counts
 from ptycho.reconstruction.counts_on_canvas import BACKGROUND as BACKGROUND  # the constant of every likelihood
-from ptycho.reconstruction.counts_on_canvas import CountsOnCanvas
+from ptycho.reconstruction.counts_on_canvas import CACHE_BYTES, CountsOnCanvas
 from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.passes import Array, Block, Windows
 
@@ -40,7 +40,7 @@ class Likelihood(CountsOnCanvas):
         counts: Counts,
         probe: NDArray[np.complexfloating],
         fraction: float = 1.0,
-        cache_bytes: int = 1 << 28,
+        cache_bytes: int = CACHE_BYTES,
         device: Device = CPU,
     ):
         self.probe = as_modes(probe).astype(np.complex64) * np.float32(np.sqrt(fraction))
