@@ -5,12 +5,19 @@ import re
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ptycho.workflow.config import read_file
+from ptycho.data.object_files import load_reconstruction
+from ptycho.data.scan import open_scan
+from ptycho.data.tiles import load_tiles
+from ptycho.data.views import FIT, VALIDATION, open_view
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.tv import TVOptions, reconstruct
+from ptycho.workflow.config import load_config, read_file
 from tests.workflow import CONDITION, ROOT, config_file, jobs, output_of, rules_of, snakemake
 
 PROFILE = ROOT / "profiles/slurm"
@@ -24,6 +31,9 @@ THROW_AWAY = (
 """What this Slurm needs in addition to the profile."""
 TARGET = f"{CONDITION}/test/comparison_metrics.csv"
 """A condition: its jobs are of every kind that the profile tells apart."""
+DATA = "results/tiny/data/dose_100000/seed_0/test.npz"
+TV = Path(f"{CONDITION}/test/tv/object.npz")
+"""TV-MAP in tiles, which are jobs of their own."""
 
 
 def on_slurm(test):
@@ -79,9 +89,9 @@ def comments(run):
 
 @pytest.fixture(scope="module")
 def cluster_study(slurm, tmp_path_factory):
-    """A condition of the tiny study, run by Slurm: its folder, Snakemake's run, Slurm's list of jobs."""
+    """A condition of the tiny study, TV-MAP in two chunks, run by Slurm: its folder, Snakemake's run, list of jobs."""
     folder = tmp_path_factory.mktemp("cluster")
-    run = submit(folder, config_file(folder), "--", TARGET)
+    run = submit(folder, config_file(folder, tv__chunks=2, tv__tile_px=48), "--", TARGET, TV)
     return folder, run, ended(slurm)
 
 
@@ -91,8 +101,9 @@ def test_every_job_that_is_not_local_ran_under_slurm(cluster_study, tmp_path):
     config = folder / "config.yaml"
     rules = rules_of(tmp_path, config)
     local = {name for name, rule in rules.items() if rule["local"]}
-    wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", config, "--", TARGET))
+    wanted = jobs(snakemake(tmp_path, "-n", "--cores", "2", "--configfile", config, "--", TARGET, TV))
     wanted = {f"rule_{rule}": count for rule, count in wanted.items() if rule not in local | {"total", "infer_network"}}
+    assert (wanted["rule_tv_start"], wanted["rule_tv_chunk"]) == (1, 2)
     submitted = pd.Series(comments(run))
     chunks = submitted.str.startswith("group_chunks_")
     assert submitted[~chunks].value_counts().to_dict() == wanted
@@ -119,6 +130,7 @@ def test_trainings_have_a_gpu_and_two_chunks_run_at_a_time(cluster_study):
 def test_results_equal_those_of_a_local_run(cluster_study, study):
     here, there = study[0] / "results/tiny", cluster_study[0] / "results/tiny"
     paths = sorted(path.relative_to(there) for path in there.rglob("*.npz"))
+    paths = [path for path in paths if "tv" not in path.parts]
     assert {path.parts[-1] for path in paths} >= {"sample.npz", "train.npz", "object.npz", "2of2.npz", "comparison.npz"}
     for path in paths:
         with np.load(here / path) as first, np.load(there / path) as second:
@@ -131,9 +143,21 @@ def test_results_equal_those_of_a_local_run(cluster_study, study):
 
 
 @on_slurm
+def test_tiles_in_jobs_of_their_own_are_the_object_of_one_job(cluster_study):
+    folder, _, _ = cluster_study
+    scan = open_scan(folder / DATA)
+    view = open_view(folder / f"{CONDITION}/test.npz", scan)
+    options = TVOptions(**load_config(folder / "config.yaml")["tv"])
+    assert len(load_tiles(folder / TV.parent / "tiles.npz", scan)) > 1
+    counts = Counts.of(scan, view.of_role(FIT, VALIDATION))
+    merged, _ = load_reconstruction(folder / TV)
+    np.testing.assert_array_equal(merged.object, reconstruct(counts, scan.probe, options, seed=0).object)
+
+
+@on_slurm
 def test_a_failed_job_is_tried_again_with_more_memory_and_time(slurm, cluster_study, study, tmp_path):
     shutil.copytree(cluster_study[0] / "results", tmp_path / "results")
-    scan = tmp_path / "results/tiny/data/dose_100000/seed_0/test.npz"
+    scan = tmp_path / DATA
     scan.write_bytes(scan.read_bytes()[:-1000])
     target = f"{CONDITION}/test.npz"
     before = len(ended(slurm))
