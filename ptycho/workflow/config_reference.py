@@ -29,8 +29,8 @@ source:
   raster: {columns: 22, train_rows: 16, test_rows: 14, spacing_px: 6.2, jitter_px: 1.0}
 ```
 
-On the command line `--config key=value` changes single keys, nested ones too: `--config study=longer 'training={epochs:
-3}'`. It replaces `views`, `objects` and `flaws` and merges everything else. Before any job runs, each file is checked
+On the command line `--config key=value` changes single keys, nested ones too: `--config study=longer 'training={steps:
+900}'`. It replaces `views`, `objects` and `flaws` and merges everything else. Before any job runs, each file is checked
 for duplicate keys, keys that YAML does not read as text (`70`, `on`: quote them) and aliases that unfold to a lot, and
 the merged result is validated against the closed schema: a misspelled key stops `snakemake -n` with the key's name.
 Numbers are finite; where a whole number is wanted, `1.0e+5` is one, but YAML reads `1e5` and `1.0e5` as text. Names
