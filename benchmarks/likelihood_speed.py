@@ -2,7 +2,10 @@
 
 In every turn one process evaluates the likelihood of a masked scan (bad pixels, background, changing flux) and takes
 the two FFTs of as many waves alone. The FFTs are SciPy's, in place and in pieces as the evaluation takes them, its
-fastest way here; for comparison also those of whole blocks, each into a new array. One thread, CPU time of the thread.
+fastest way here; for comparison also those of whole blocks, each into a new array. The likelihood in everything that
+predicts the counts (`JointLikelihood`) takes its turns, too, with positions that change from one evaluation to the
+next, as in a refinement. One thread, CPU time of the thread.
+
 Then one thread and two evaluate in turns, by the clock, and two likelihoods with a thread each evaluate at the same
 time: this needs two idle cores, and what two such cores give differs from machine to machine.
 
@@ -15,20 +18,29 @@ import argparse
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from conditions import print_json, settings_of
-from gpu_scans import scan_of
+from gpu_scans import Scan, scan_of
 from scipy import fft
 
 from ptycho.physics.forward import blocks
 from ptycho.reconstruction.cpu_passes import PIECE_PIXELS
 from ptycho.reconstruction.devices import Device, cpu
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.likelihood import Likelihood
+from ptycho.reconstruction.parameters import NAMES
 from ptycho.workflow import job
 
 COLUMNS = 16
+WANTED: dict[str, tuple[str, ...]] = {
+    "object": ("object",),
+    "object, shifts": ("object", "shifts"),
+    "everything": NAMES,
+}
+"""Gradients that a joint evaluation computes."""
 
 
 def bare_ffts(waves: Any, size: int, *, in_place: bool) -> None:
@@ -64,6 +76,17 @@ def in_turns(
     return {name: np.array([row[name] for row in rows[1:]]) for name in tasks}
 
 
+def joint_evaluations(scan: Scan) -> dict[str, Callable[[], object]]:
+    """Return evaluations of the joint likelihood, at other shifts each time."""
+    likelihood, rng = JointLikelihood(scan.counts, scan.probe, margin_px=0), np.random.default_rng(1)
+    start = likelihood.parameters(scan.on_canvas(likelihood) * np.float32(0.9))
+
+    def evaluation(wanted: tuple[str, ...]) -> Callable[[], object]:
+        return lambda: likelihood.evaluate(replace(start, shifts=rng.uniform(-0.3, 0.3, start.shifts.shape)), wanted)
+
+    return {name: evaluation(wanted) for name, wanted in WANTED.items()}
+
+
 def measure(n: int, modes: int, options: argparse.Namespace) -> dict[str, Any]:
     """Measure patterns of n × n px."""
     scan = scan_of(COLUMNS, -(-options.exposures // COLUMNS), n, modes, masked=True)
@@ -85,6 +108,7 @@ def measure(n: int, modes: int, options: argparse.Namespace) -> dict[str, Any]:
         "ffts": pieces,
         "evaluation": evaluation(cpu(1)),
         "ffts_of_blocks": lambda: bare_ffts(waves, scan.counts.block_size, in_place=False),
+        **joint_evaluations(scan),
     }
     found = in_turns(tasks, options.turns, time.thread_time)
     threads = {"one": evaluation(cpu(1)), "two": evaluation(cpu(2))}
@@ -94,6 +118,7 @@ def measure(n: int, modes: int, options: argparse.Namespace) -> dict[str, Any]:
     numbers = {
         "evaluation / ffts": np.median(found["evaluation"] / found["ffts"]),
         "evaluation / ffts_of_blocks": np.median(found["evaluation"] / found["ffts_of_blocks"]),
+        **{f"joint, {name} / evaluation": np.median(found[name] / found["evaluation"]) for name in WANTED},
         "two threads: speed": np.median(wall["one"] / wall["two"]),
         "two likelihoods at once: speed": np.median(2 * wall["one"] / wall["apart"]),
         "two threads: cpu time": np.median(spent["two"] / spent["one"]),
