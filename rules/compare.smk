@@ -20,7 +20,7 @@ rule compare:
     threads: 1
     resources:
         mem_mb=per_attempt(2000),
-        runtime=per_attempt(10),
+        runtime=through_frames(10, 3),
     params:
         methods=METHODS,
         knowledge=knowledge_by_method(METHODS),

@@ -35,7 +35,7 @@ if MEASURED:
             threads: 1
             resources:
                 mem_mb=per_attempt(1000),
-                runtime=per_attempt(10),
+                runtime=through_frames(10, 3),
             params:
                 code=code("convert"),
             script:
@@ -76,7 +76,7 @@ if MEASURED:
         threads: 1
         resources:
             mem_mb=per_attempt(1000),
-            runtime=per_attempt(10),
+            runtime=through_frames(10, 3),
         params:
             seed=config["source"]["seed"],
             see=f"; see {RESULTS}/data/check.html",
@@ -187,7 +187,7 @@ if MEASURED:
         threads: 1
         resources:
             mem_mb=per_attempt(1000),
-            runtime=per_attempt(10),
+            runtime=through_frames(10, 3),
         params:
             train_fraction=config["source"]["train_fraction"],
             code=code("split_measured"),
@@ -230,7 +230,7 @@ if MEASURED:
         threads: 1
         resources:
             mem_mb=per_attempt(1000),
-            runtime=per_attempt(30),
+            runtime=through_frames(30, 3),
         params:
             code=code("reduce_dose"),
         script:

@@ -14,7 +14,7 @@ rule half_scans:
     threads: 1
     resources:
         mem_mb=per_attempt(1000),
-        runtime=per_attempt(10),
+        runtime=through_frames(10, 3),
     params:
         seed=lambda wildcards: [int(wildcards.seed), int(wildcards.dose), wildcards.split == "test", 1],
         code=code("split_photons"),

@@ -15,7 +15,7 @@ rule view:
     threads: 1
     resources:
         mem_mb=per_attempt(1000),
-        runtime=per_attempt(10),
+        runtime=through_frames(10, 3),
     params:
         overlap=lambda wildcards: config["views"][wildcards.view],
         holdout_fraction=config["grouping"]["holdout_fraction"],
