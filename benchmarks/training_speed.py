@@ -77,7 +77,8 @@ class Steps:
 
         from ptycho.model.unet_training import _tensors
 
-        self.trainer._step(*_tensors(self.example), tf.constant(0), tf.constant(False)).numpy()
+        loss, *_ = self.trainer._step(*_tensors(self.example), tf.constant(0), tf.constant(False))
+        loss.numpy()  # waits for it
 
 
 def measure(tasks: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
