@@ -7,6 +7,7 @@ cannot be told from one of the object.
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -80,10 +81,11 @@ def inverse_root(information: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Probe:
     """Changes of the probe, see `ProbeVariables`."""
 
-    def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float):
+    def __init__(self, start: Parameters, likelihood: JointLikelihood, curvature: float, variance: float):
         square = float((likelihood.device.xp.abs(start.object) ** 2).mean())
         unit = np.sqrt(curvature / (2 * len(likelihood.counts) * square))
-        self.variables = ProbeVariables(start.probe, unit, likelihood.device)
+        stiffness = unit**2 / (curvature * variance)  # of the prior, in units of the likelihood's
+        self.variables = ProbeVariables(start.probe, unit, likelihood.device, stiffness)
         self.size = self.variables.size
 
     def __call__(self, z: Array, parameters: Parameters) -> tuple[Parameters, Adjoint]:
@@ -138,14 +140,18 @@ class JointPreconditioner:
         Where all variables are 0.
     unknown : collection of str
         What moves beside the object, of `UNKNOWNS`.
+    probe_variance : float
+        Of the prior of the probe's pixels, see `ptycho.reconstruction.prior.ProbePrior`; infinite: there is none.
     """
 
-    def __init__(self, likelihood: JointLikelihood, start: Parameters, unknown: Collection[str]):
+    def __init__(
+        self, likelihood: JointLikelihood, start: Parameters, unknown: Collection[str], probe_variance: float = np.inf
+    ):
         illumination = likelihood.illumination(start)
         curvature = 2 * float(illumination.max())
         makers: dict[str, Callable[[Parameters, JointLikelihood, float], _Part]] = {
             "positions": _Positions,
-            "probe": _Probe,
+            "probe": partial(_Probe, variance=probe_variance),
             "flux": _Flux,
             "background": _Background,
         }

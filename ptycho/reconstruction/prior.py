@@ -1,4 +1,4 @@
-"""What is known of positions before any photon: errors of their own that are about so large, and an affine map."""
+"""What is known before any photon: of positions, how large their errors are about; of a probe, its optics."""
 
 from typing import Self
 
@@ -6,6 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho.physics.displacement import affine_residual, spread_px
+from ptycho.reconstruction.devices import Device
+from ptycho.reconstruction.passes import Array
+from ptycho.reconstruction.probe_variables import ABERRATION_ORDER, smooth_phases
+
+NEAREST_STEPS = 3
+"""Steps to the nearest aberrations, from those found before."""
+LEAST_ERRORS, NO_ERRORS = 1.0e-6, 1.0e-12
+"""Smallest square of a probe's errors, in units of its photons, and what is a rounding error."""
 
 
 class ShiftPrior:
@@ -47,3 +55,54 @@ class ShiftPrior:
         common = own @ self._maps @ self._maps.T
         gradient = (own - common) / self._variance + common / self._affine_variance
         return float((own * gradient).sum()) / 2, gradient
+
+
+class ProbePrior:
+    """Normal errors of a probe's pixels, beside aberrations of any size, which is what optics differ in.
+
+    The errors are the difference from the nearest probe that is the recorded one with other aberrations, another phase
+    and in another place. These are free; pixels are held back where few photons tell them from the object.
+
+    Parameters
+    ----------
+    recorded : (modes, N, N) complex64
+        Recorded probe [sqrt(photon)], on the device.
+    device : Device
+        Where to compute.
+    """
+
+    def __init__(self, recorded: Array, device: Device):
+        self.device, self.size = device, recorded.size
+        self._spectrum = device.fft.fft2(recorded, norm="ortho")
+        self._phases = device.to_device(smooth_phases(device.to_host(self._spectrum), ABERRATION_ORDER))
+        self._power = float((device.xp.abs(recorded) ** 2).sum())
+        self._coefficients = device.xp.zeros(len(self._phases))
+
+    def error(self, probe: Array) -> Array:
+        """Return the difference of a probe from the nearest one with other aberrations, (modes, N, N) complex64."""
+        xp, spectrum = self.device.xp, self.device.fft.fft2(probe, norm="ortho")
+        for _ in range(NEAREST_STEPS):  # of Gauss and Newton: the phases are orthonormal
+            aberrated = self._aberrated()
+            along = ((spectrum - aberrated) * (1j * aberrated).conj()).real.sum(0)
+            self._coefficients = self._coefficients + xp.tensordot(self._phases, along, 2) / self._power
+        return self.device.fft.ifft2(spectrum - self._aberrated(), norm="ortho")
+
+    def _aberrated(self) -> Array:
+        """Return the recorded spectrum with the present aberrations."""
+        phase = self.device.xp.tensordot(self._coefficients, self._phases, 1)
+        return self._spectrum * self.device.xp.exp(1j * phase).astype(np.complex64)
+
+    def _square(self, error: Array) -> float:
+        return float((self.device.xp.abs(error).astype(np.float64) ** 2).sum())
+
+    def variance(self, probe: Array) -> float:
+        """Return the mean square of the errors' real and imaginary parts [photon]; infinity if there are none yet."""
+        square = self._square(self.error(probe)) / self._power
+        if square < NO_ERRORS:
+            return np.inf
+        return max(square, LEAST_ERRORS) * self._power / (2 * self.size)
+
+    def __call__(self, probe: Array, variance: float) -> tuple[float, Array]:
+        """Return the negative logarithm of the prior of a probe, up to a constant, and its gradient."""
+        error = self.error(probe)
+        return self._square(error) / (2 * variance), error / variance

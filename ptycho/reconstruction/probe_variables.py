@@ -65,10 +65,13 @@ class ProbeVariables:
         RMS change of the probe's pixels, times their number, that a variable of 1 stands for [sqrt(photon)].
     device : Device
         Where to compute.
+    stiffness : float
+        Curvature of a prior of the pixels, in units of the likelihood's along the same variables: a variable of a pixel
+        stands for less.
     """
 
-    def __init__(self, start: Array, unit: float = 1.0, device: Device = CPU):
-        self.device, self.shape, self.unit = device, start.shape, unit
+    def __init__(self, start: Array, unit: float = 1.0, device: Device = CPU, stiffness: float = 0.0):
+        self.device, self.shape, self.unit = device, start.shape, unit / np.sqrt(1 + stiffness)
         self.power = float((device.xp.abs(start) ** 2).sum())
         self.aberrations = Aberrations(start, unit / np.sqrt(self.power), device)
         self.size = self.aberrations.size + 2 * start.size
@@ -111,6 +114,11 @@ def aberrations(spectrum: NDArray[np.complexfloating], order: int) -> NDArray[np
     (k, N, N) float64
         Phases [rad], k = (order + 1)(order + 2)/2 - 3.
     """
+    return smooth_phases(spectrum, order)[3:]
+
+
+def smooth_phases(spectrum: NDArray[np.complexfloating], order: int) -> NDArray[np.float64]:
+    """Return a constant, two ramps, and the phases that `aberrations` returns, (k, N, N) float64 [rad]."""
     n = spectrum.shape[-1]
     weight = (np.abs(spectrum).astype(np.float64) ** 2).sum(0)
     weight /= weight.sum()
@@ -120,4 +128,4 @@ def aberrations(spectrum: NDArray[np.complexfloating], order: int) -> NDArray[np
     powers = [(p, degree - p) for degree in range(order + 1) for p in range(degree + 1)]
     columns = np.stack([down**p * across**q for p, q in powers], axis=1)
     _, triangle = np.linalg.qr(columns * np.sqrt(weight.ravel())[:, None])
-    return np.linalg.solve(triangle.T, columns.T)[3:].reshape(-1, n, n)
+    return np.linalg.solve(triangle.T, columns.T).reshape(-1, n, n)

@@ -18,12 +18,16 @@ from tqdm import tqdm
 
 from ptycho.physics.forward import as_modes
 from ptycho.physics.probes import with_modes
-from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.counts import Counts, split_counts
 from ptycho.reconstruction.devices import CPU, Device
+from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.joint_preconditioner import UNKNOWNS
 from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.refiner import LEAST_GAIN, STILL, Refiner
 from ptycho.reconstruction.relocation import RELOCATIONS, Relocation
+
+FIT_FRACTION = 0.8
+"""Fraction of the photons that is fitted while it is decided how free a probe is."""
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +60,38 @@ class JointRefinement:
     """Row and column of the canvas's first pixel."""
     history: pd.DataFrame
     """One row a step: step, deviance (mean per valid pixel), objective, and what moved, see `STILL`."""
+
+
+def is_held_to_optics(counts: Counts, probe: NDArray[np.complexfloating], device: Device, seed: int) -> bool:
+    """Tell whether the photons are too few for every pixel of the probe to be free.
+
+    Object and probe are fitted to most of the photons twice, with and without `ptycho.reconstruction.prior.ProbePrior`.
+    What predicts the other photons better is right. Positions are as recorded.
+
+    Parameters
+    ----------
+    counts : Counts
+        Photons.
+    probe : (modes, N, N) complex
+        Recorded illumination [sqrt(photon)].
+    device : Device
+        Where to compute.
+    seed : int
+        Seed of the split of the photons.
+    """
+    fit, others = split_counts(counts, FIT_FRACTION, seed)
+
+    def validation_deviance(*, is_held: bool) -> float:
+        refiner = Refiner(fit, probe, ("probe",), 0.0, device, FIT_FRACTION)
+        if is_held:
+            refiner.hold_to_optics()
+        found = refiner.begun()
+        validation = JointLikelihood(others, probe, 1 - FIT_FRACTION, refiner.likelihood.margin_px, device)
+        return 2 * float(validation.per_exposure(found).sum()) / validation.n_values
+
+    free, held = (validation_deviance(is_held=is_held) for is_held in (False, True))
+    _logger.info("Validation deviance with a free probe %.5f, with one held to its optics %.5f", free, held)
+    return held <= free
 
 
 def refine(
@@ -91,6 +127,8 @@ def refine(
         probe = with_modes(as_modes(probe), options.modes)
     _logger.info("The refinement is computed on %s", device.name)
     refiner = Refiner(counts, probe, options.unknown, options.search_px, device)
+    if "probe" in options.unknown and not refiner.is_dense and is_held_to_optics(counts, probe, device, seed):
+        refiner.hold_to_optics()
     rng, parameters = np.random.default_rng(seed), refiner.begun()
     relocate, relocations = Relocation(refiner), RELOCATIONS if refiner.moves and options.search_px else 0
     if refiner.moves:

@@ -24,7 +24,7 @@ from ptycho.reconstruction.position_search import (
     search,
     without_trend,
 )
-from ptycho.reconstruction.prior import ShiftPrior
+from ptycho.reconstruction.prior import ProbePrior, ShiftPrior
 
 TV_WEIGHT = 8.0
 """λ in units of the square root of the mean count per valid pixel: a typical choice of TV-MAP."""
@@ -78,15 +78,21 @@ class Refiner:
         unknown: Collection[str],
         search_px: float,
         device: Device,
+        fraction: float = 1.0,
     ):
         self.unknown, self.search_px, self.device = unknown, search_px, device
         self.reach_px = max(REACH * search_px, LEAST_REACH_PX)
         margin = int(np.ceil(self.reach_px)) + 2 if "positions" in unknown else 0
-        self.likelihood = JointLikelihood(counts, probe, margin_px=margin, device=device)
+        self.likelihood = JointLikelihood(counts, probe, fraction, margin, device)
         self.tv_weight = TV_WEIGHT * self.likelihood.noise_level()
         self.positions = np.stack([counts.ycoords, counts.xcoords])
         self.moves = "positions" in unknown
+        self.probe_prior: ProbePrior | None = None
         self.rows: list[dict[str, Any]] = []
+
+    def hold_to_optics(self) -> None:
+        """From here on, hold back the pixels of an unknown probe, see `ProbePrior`."""
+        self.probe_prior = ProbePrior(self.device.to_device(self.likelihood.probe), self.device)
 
     def begun(self) -> Parameters:
         """Return a first object, and with it the probe where it is unknown, at the recorded positions."""
@@ -106,6 +112,7 @@ class Refiner:
     def flat(self) -> Array:
         """Return an object without structure that transmits as many photons as were counted."""
         transmittance = self.likelihood.counts.mean_transmittance(self.likelihood.probe)
+        transmittance /= np.sqrt(self.likelihood.fraction)
         return self.device.xp.full(self.likelihood.shape, transmittance, np.complex64)
 
     def spread(self, parameters: Parameters) -> float:
@@ -146,7 +153,10 @@ class Refiner:
         """Minimize over the object and what else is said to be unknown."""
         smoothed = self.likelihood.with_background(0.0 if "background" in unknown else background)
         likelihood = smoothed.anchored(parameters.shifts)
-        preconditioner, tv_weight = JointPreconditioner(likelihood, parameters, unknown), weight * self.tv_weight
+        optics = self.probe_prior if "probe" in unknown else None
+        variance = optics.variance(parameters.probe) if optics else np.inf
+        preconditioner = JointPreconditioner(likelihood, parameters, unknown, variance)
+        tv_weight = weight * self.tv_weight
         prior = self.prior(parameters)
 
         def evaluate(z: Array) -> tuple[float, Array]:
@@ -158,6 +168,9 @@ class Refiner:
             if "positions" in unknown:
                 chance, chance_gradient = prior(trial.shifts)
                 gradients, value = replace(gradients, shifts=gradients.shifts + chance_gradient), value + chance
+            if optics:
+                chance, chance_gradient = optics(trial.probe, variance)
+                gradients, value = replace(gradients, probe=gradients.probe + chance_gradient), value + chance
             return value, adjoint(gradients)
 
         z, _ = minimize_vector(evaluate, preconditioner.size, FIRST_STEP_RMS, iterations, self.device, FTOL)

@@ -1,0 +1,85 @@
+"""A probe that few photons determine: held to its optics, where that predicts other photons better."""
+
+import numpy as np
+import pytest
+
+from ptycho.reconstruction import refinement
+from ptycho.reconstruction.counts import Counts
+from ptycho.reconstruction.devices import CPU
+from ptycho.reconstruction.prior import ProbePrior
+from ptycho.reconstruction.probe_variables import ProbeVariables
+from ptycho.reconstruction.refinement import RefinementOptions, is_held_to_optics, refine
+from ptycho.reconstruction.refiner import mismatch
+from tests.strict_device import StrictDevice
+from tests.test_refinement import APART, DOSE, probe_with, scanned
+
+FEW = 0.05
+"""Part of the photons that are left."""
+
+
+def recorded():
+    """Two modes, of which the weaker one is no aberration of the other."""
+    probe = probe_with(12.0)
+    return np.stack([probe, 0.3 * np.roll(probe, 3, axis=0)]).astype(np.complex64)
+
+
+def rough(probe):
+    """A probe whose pixels are wrong by a sixth of its amplitude."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=probe.shape) + 1j * rng.normal(size=probe.shape)
+    return (probe * (1 + 0.17 / np.sqrt(2) * noise)).astype(np.complex64)
+
+
+def few_photons():
+    """Counts of 16 exposures, 8 px apart, with a twentieth of their photons, and the probe that lights them."""
+    frames, truth = scanned()
+    few = np.random.default_rng(2).binomial(frames.astype(int), FEW).astype(float)
+    counts = Counts(lambda which: few[APART[which]], truth[1, APART], truth[0, APART])
+    return counts, probe_with(12.0) * np.sqrt(FEW)
+
+
+def test_aberrations_phase_and_place_are_no_errors():
+    probe = recorded()
+    prior, variables = ProbePrior(probe, CPU), ProbeVariables(probe)
+    z = np.zeros(variables.size)
+    z[: variables.aberrations.size] = np.random.default_rng(1).normal(0, 0.2, variables.aberrations.size)
+    z *= np.sqrt(variables.power)  # radians
+    aberrated = np.roll(variables(z)[0] * np.exp(0.3j), 1, axis=-1)
+    for _ in range(5):  # from the aberrations found before
+        errors = prior.error(aberrated)
+    assert np.linalg.norm(errors) < 1e-2 * np.linalg.norm(probe)
+    assert np.linalg.norm(aberrated - probe) > 0.3 * np.linalg.norm(probe)
+    assert prior.variance(rough(probe)) * 2 * probe.size == pytest.approx(0.17**2 * DOSE * 1.09, rel=0.3)
+
+
+def test_the_recorded_probe_has_no_errors_yet():
+    assert ProbePrior(recorded(), CPU).variance(recorded()) == np.inf
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    prior, probe = ProbePrior(recorded(), CPU), rough(recorded())
+    rng = np.random.default_rng(3)
+    direction = rng.normal(size=probe.shape) + 1j * rng.normal(size=probe.shape)
+    direction, step = direction / np.linalg.norm(direction), 1.0
+    _, gradient = prior(probe, 0.5)
+    change = (prior(probe + step * direction, 0.5)[0] - prior(probe - step * direction, 0.5)[0]) / (2 * step)
+    assert change == pytest.approx(np.vdot(gradient, direction).real, rel=1e-3)
+
+
+def test_an_exact_probe_of_few_photons_stays_what_it_is(monkeypatch):
+    counts, probe = few_photons()
+    options = RefinementOptions(unknown=("probe",), rounds=6)
+    held, there = (
+        refine(counts, probe, options, seed=0, device=each).parameters.probe for each in (CPU, StrictDevice())
+    )
+    assert mismatch(there, held) < 1e-4
+    monkeypatch.setattr(refinement, "is_held_to_optics", lambda *_: False)
+    free = refine(counts, probe, options, seed=0).parameters.probe
+    assert mismatch(held[0], probe) < 0.5 * mismatch(free[0], probe)
+
+
+def test_a_probe_whose_pixels_are_wrong_is_free_where_photons_say_so():
+    counts, probe = few_photons()
+    assert is_held_to_optics(counts, probe, CPU, seed=0)
+    assert is_held_to_optics(counts, probe_with(14.0) * np.sqrt(FEW), CPU, seed=0)
+    assert not is_held_to_optics(counts, rough(rough(probe)), CPU, seed=0)
