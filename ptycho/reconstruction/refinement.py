@@ -26,8 +26,9 @@ from ptycho.reconstruction.parameters import Parameters
 from ptycho.reconstruction.refiner import LEAST_GAIN, STILL, Refiner
 from ptycho.reconstruction.relocation import RELOCATIONS, Relocation
 
-FIT_FRACTION = 0.8
-"""Fraction of the photons that is fitted while it is decided how free a probe is."""
+FIT_FRACTION, SIGNIFICANT = 0.8, 2.0
+"""Fraction of the photons that is fitted while it is decided how free a probe is; gain, in standard errors, that speaks
+for free pixels."""
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def is_held_to_optics(counts: Counts, probe: NDArray[np.complexfloating], device
     """Tell whether the photons are too few for every pixel of the probe to be free.
 
     Object and probe are fitted to most of the photons twice, with and without `ptycho.reconstruction.prior.ProbePrior`.
-    What predicts the other photons better is right. Positions are as recorded.
+    Pixels are free if that predicts the other photons significantly better. Positions are as recorded.
 
     Parameters
     ----------
@@ -81,17 +82,20 @@ def is_held_to_optics(counts: Counts, probe: NDArray[np.complexfloating], device
     """
     fit, others = split_counts(counts, FIT_FRACTION, seed)
 
-    def validation_deviance(*, is_held: bool) -> float:
+    def losses(*, is_held: bool) -> NDArray[np.float64]:
+        """Return half the validation deviance of every exposure."""
         refiner = Refiner(fit, probe, ("probe",), 0.0, device, FIT_FRACTION)
         if is_held:
             refiner.hold_to_optics()
         found = refiner.begun()
-        validation = JointLikelihood(others, probe, 1 - FIT_FRACTION, refiner.likelihood.margin_px, device)
-        return 2 * float(validation.per_exposure(found).sum()) / validation.n_values
+        return JointLikelihood(others, probe, 1 - FIT_FRACTION, refiner.likelihood.margin_px, device).per_exposure(
+            found
+        )
 
-    free, held = (validation_deviance(is_held=is_held) for is_held in (False, True))
-    _logger.info("Validation deviance with a free probe %.5f, with one held to its optics %.5f", free, held)
-    return held <= free
+    gains = losses(is_held=True) - losses(is_held=False)
+    gain, error = float(gains.sum()), float(gains.std() * np.sqrt(len(gains)))
+    _logger.info("A free probe lowers half the validation deviance by %.1f ± %.1f", gain, error)
+    return gain <= SIGNIFICANT * error
 
 
 def refine(
