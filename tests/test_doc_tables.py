@@ -143,7 +143,7 @@ def test_refinement():
         "nothing, both refined": "none",
     }
     positions, objects = cells("refinement.md", "LSQML: probe"), cells("refinement.md", "held-out deviance", "cost")
-    assert len(positions) == len(objects) == 7
+    assert len(positions) == len(objects) == 9
     for label in positions:
         flaw, condition = label.split("; ")
         view, dose = condition.split(", ")
