@@ -3,8 +3,8 @@
 For every size a square raster of patterns is simulated and reconstructed by a study of its own, in a temporary folder;
 tiles are divided into jobs of about `--job` exposures. The network of `unrolled` is trained on a smaller scan. Every
 job writes its CPU time and its peak resident memory as it ends, start-up included. With `--part`, TV-MAP and `unrolled`
-run only in so many of their jobs, and are not merged: the CPU time of all is extrapolated, which the rule's name then
-says.
+run only in so many of their jobs, and are not merged: the CPU time of all is extrapolated by the exposures in their
+tiles, which the rule's name then says.
 
 Prints JSON: for every size and rule the number of jobs, the longest [s], their CPU time [s], and the peak memory of the
 largest [MB]; that of any process, those of rules that measure nothing included; and for every rule, those of TV-MAP
@@ -30,12 +30,16 @@ import yaml
 from conditions import print_json, settings_of
 from phases import cost_table
 
+from ptycho.data.chunks import chunk_bounds
+from ptycho.data.tiles import load_tiles
+
 ROOT = Path(__file__).parent.parent
 STUDY, DOSE, VIEW = "scale", 10_000, "dense"
 ZONE_PLATE = {"pupil_px": 13.0, "stop": 0.3, "defocus_px": 26.0, "astigmatism_rad": 0.6, "coma_rad": 0.4}
 """Probe of the default study, of 64 px; of other patterns, in proportion."""
 SPACING_PX, JITTER_PX, TRAIN_ROWS = 8.8, 1.0, 8
-TARGET = f"results/{STUDY}/dose_{DOSE}/{VIEW}/seed_0/test"
+VIEW_FOLDER = f"results/{STUDY}/dose_{DOSE}/{VIEW}/seed_0"
+TARGET = f"{VIEW_FOLDER}/test"
 
 
 def config_of(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -74,6 +78,13 @@ def targets_of(config: dict[str, Any], options: argparse.Namespace) -> list[str]
     return [f"{TARGET}/{method}/chunks/{i}of{chunks}.npz" for method in options.methods for i in first]
 
 
+def share_of(folder: Path, chunks: int, part: int) -> float:
+    """Return the part of the exposures in all tiles, halos included, that the tiles of the first jobs have."""
+    found = [path for path in (folder / "test_tiles.npz", folder / "test/tv/tiles.npz") if path.exists()]
+    sizes = np.array([len(tile.exposures) for tile in load_tiles(found[0])])  # both methods have the same tiles
+    return float(sizes[: chunk_bounds(len(sizes), part - 1, chunks)[1]].sum() / sizes.sum())
+
+
 def run_study(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
     """Run the study of one size; return its rows.
 
@@ -92,10 +103,11 @@ def run_study(exposures: int, options: argparse.Namespace) -> dict[str, Any]:
         if finished.returncode:
             sys.exit(f"{exposures} exposures: {finished.stdout[-3000:]}")
         costs = cost_table(Path(name, "results", STUDY))
+        share = 1.0 if options.part is None else share_of(Path(name, VIEW_FOLDER), config["tv"]["chunks"], options.part)
     raster, chunks = config["source"]["raster"], config["tv"]["chunks"]
     if options.part and options.part < chunks:
         parts = costs["rule"].isin(["tv_chunk", "infer"])
-        costs.loc[parts, "cpu_s"] *= chunks / options.part
+        costs.loc[parts, "cpu_s"] /= share
         costs.loc[parts, "rule"] += f", of {options.part} jobs extrapolated"
     return {
         "exposures": raster["columns"] * raster["test_rows"],
