@@ -82,7 +82,7 @@ def share_of(folder: Path, chunks: int, part: int) -> float:
     """Return the part of the exposures in all tiles, halos included, that the tiles of the first jobs have."""
     found = [path for path in (folder / "test_tiles.npz", folder / "test/tv/tiles.npz") if path.exists()]
     sizes = np.array([len(tile.exposures) for tile in load_tiles(found[0])])  # both methods have the same tiles
-    return float(sizes[: chunk_bounds(len(sizes), part - 1, chunks)[1]].sum() / sizes.sum())
+    return float(sizes[: chunk_bounds(len(sizes), min(part, chunks) - 1, chunks)[1]].sum() / sizes.sum())
 
 
 def run_study(exposures: int, options: argparse.Namespace) -> dict[str, Any]:

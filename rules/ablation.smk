@@ -17,7 +17,7 @@ rule ablate:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(3000),
+        mem_mb=keeping_a_tile(3000),
         runtime=per_attempt(30),
     params:
         code=code("ablate"),

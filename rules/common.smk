@@ -156,12 +156,13 @@ def holding_frames(amount):
     return lambda wildcards, input, attempt: (amount + copies_mb(input.size_mb)) * attempt
 
 
-def keeping_a_tile(amount):
+def keeping_a_tile(amount, times=1):
     """Memory [MB] of a job that keeps counts and shifted probes of a tile, or two parts of its photons: so much, and these.
 
-    Up to three modes have seven times the bytes of the counts; `ptycho.reconstruction.counts_on_canvas` keeps 1 GiB.
+    Up to five modes have eleven times the bytes of the counts; `ptycho.reconstruction.counts_on_canvas` keeps 1 GiB. A
+    refinement keeps that of two parts of its scan, counts and probes each.
     """
-    return lambda wildcards, input, attempt: (amount + min(ceil(14 * input.size_mb), 2200)) * attempt
+    return lambda wildcards, input, attempt: (amount + times * min(ceil(22 * input.size_mb), 2200)) * attempt
 
 
 def through_frames(amount, per_gb):
@@ -169,7 +170,7 @@ def through_frames(amount, per_gb):
 
     def runtime(wildcards, input, attempt):
         share = input.size_mb / 1000 / int(wildcards.get("n", 1))
-        return (amount + ceil(per_gb * share)) * attempt
+        return (amount + int(per_gb * share)) * attempt
 
     return runtime
 

@@ -18,7 +18,7 @@ rule infer_network:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem_mb=keeping_a_tile(1500),
+        mem_mb=keeping_a_tile(2500),
         runtime=through_frames(10, 80),
         gpu=lambda wildcards: GPUS_OF_TV if wildcards.get("method") == "unrolled" else 0,
     params:

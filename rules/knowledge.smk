@@ -16,7 +16,7 @@ rule refine_knowledge:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem_mb=keeping_a_tile(1000),
+        mem_mb=keeping_a_tile(1000, times=2),
         runtime=through_frames(40, 1200),
         gpu=GPUS_OF_TV,
     params:

@@ -14,7 +14,7 @@ rule view:
         "../envs/ptycho.yaml"
     threads: 1
     resources:
-        mem_mb=per_attempt(1000),
+        mem_mb=per_attempt(1200),
         runtime=through_frames(10, 3),
     params:
         overlap=lambda wildcards: config["views"][wildcards.view],

@@ -169,7 +169,7 @@ def test_a_failed_job_is_tried_again_with_more_memory_and_time(slurm, cluster_st
     tries = ended(slurm)[before:]
     assert list(tries["JobState"]) == ["FAILED", "FAILED"]
     assert list(tries["TimeLimit"]) == ["10", "20"]
-    assert ["mem=1000M" in tries["Tres"].iloc[0], "mem=2000M" in tries["Tres"].iloc[1]] == [True, True]
+    assert ["mem=1200M" in tries["Tres"].iloc[0], "mem=2400M" in tries["Tres"].iloc[1]] == [True, True]
 
 
 def test_the_profile_groups_chunks_and_leaves_resources_to_the_rules(tmp_path):

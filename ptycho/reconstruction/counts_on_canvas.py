@@ -22,7 +22,7 @@ none is predicted consists of rounding errors."""
 
 CACHE_BYTES = 1 << 30
 """The host keeps counts and shifted probes of all exposures if they need less than this [byte]: those of a tile of
-512 px with a halo of N, exposures N/7 apart, and up to three modes do."""
+512 px of patterns of 128 px, exposures N/7 apart, and up to three modes do."""
 
 MAX_BACKGROUND = 0.3
 """Largest background, in units of the mean count per pixel: more would explain the counts by itself."""

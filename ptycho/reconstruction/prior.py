@@ -10,10 +10,13 @@ from ptycho.reconstruction.devices import Device
 from ptycho.reconstruction.passes import Array
 from ptycho.reconstruction.probe_variables import ABERRATION_ORDER, smooth_phases
 
-NEAREST_STEPS = 3
-"""Steps to the nearest aberrations, from those found before."""
-LEAST_ERRORS, NO_ERRORS = 1.0e-6, 1.0e-12
-"""Smallest square of a probe's errors, in units of its photons, and what is a rounding error."""
+NEAREST_STEPS, NEAREST_GAIN = 30, 1.0e-6
+"""Steps to the nearest aberrations, at most; a step that lowers the square of the distance by less, in units of the
+probe's photons, is the last."""
+LEAST_ERRORS = 1.0e-6
+"""Smallest square of a probe's errors, in units of its photons."""
+NO_ERRORS = 1.0e-9
+"""What is a rounding error of it."""
 
 
 class ShiftPrior:
@@ -58,10 +61,11 @@ class ShiftPrior:
 
 
 class ProbePrior:
-    """Normal errors of a probe's pixels, beside aberrations of any size, which is what optics differ in.
+    """Normal errors of a probe's pixels, beside aberrations, which is what optics differ in.
 
     The errors are the difference from the nearest probe that is the recorded one with other aberrations, another phase
-    and in another place. These are free; pixels are held back where few photons tell them from the object.
+    and in another place. These are free, within about a radian from what was found before; pixels are held back where
+    few photons tell them from the object.
 
     Parameters
     ----------
@@ -80,24 +84,41 @@ class ProbePrior:
 
     def error(self, probe: Array) -> Array:
         """Return the difference of a probe from the nearest one with other aberrations, (modes, N, N) complex64."""
-        xp, spectrum = self.device.xp, self.device.fft.fft2(probe, norm="ortho")
-        for _ in range(NEAREST_STEPS):  # of Gauss and Newton: the phases are orthonormal
-            aberrated = self._aberrated()
-            along = ((spectrum - aberrated) * (1j * aberrated).conj()).real.sum(0)
-            self._coefficients = self._coefficients + xp.tensordot(self._phases, along, 2) / self._power
-        return self.device.fft.ifft2(spectrum - self._aberrated(), norm="ortho")
+        return self._nearest(probe)[0]
 
-    def _aberrated(self) -> Array:
-        """Return the recorded spectrum with the present aberrations."""
-        phase = self.device.xp.tensordot(self._coefficients, self._phases, 1)
+    def _nearest(self, probe: Array) -> tuple[Array, Array]:
+        """Return the difference, and the aberrations of the nearest probe, by the method of Gauss and Newton."""
+        xp, spectrum, factor = self.device.xp, self.device.fft.fft2(probe, norm="ortho"), 1.0
+        coefficients, nearest = self._coefficients, self._aberrated(self._coefficients)
+        square = self._square(spectrum - nearest)
+        for _ in range(NEAREST_STEPS):  # the phases are orthonormal
+            along = ((spectrum - nearest) * (1j * nearest).conj()).real.sum(0)
+            trial = coefficients + factor / self._power * xp.tensordot(self._phases, along, 2)
+            there = self._aberrated(trial)
+            gain = square - self._square(spectrum - there)
+            if gain > 0:
+                coefficients, nearest, square, factor = trial, there, square - gain, min(2 * factor, 1.0)
+            else:
+                factor /= 2
+            if abs(gain) < NEAREST_GAIN * self._power:
+                break
+        return self.device.fft.ifft2(spectrum - nearest, norm="ortho"), coefficients
+
+    def _aberrated(self, coefficients: Array) -> Array:
+        """Return the recorded spectrum with some aberrations."""
+        phase = self.device.xp.tensordot(coefficients, self._phases, 1)
         return self._spectrum * self.device.xp.exp(1j * phase).astype(np.complex64)
 
     def _square(self, error: Array) -> float:
         return float((self.device.xp.abs(error).astype(np.float64) ** 2).sum())
 
     def variance(self, probe: Array) -> float:
-        """Return the mean square of the errors' real and imaginary parts [photon]; infinity if there are none yet."""
-        square = self._square(self.error(probe)) / self._power
+        """Return the mean square of the errors' real and imaginary parts [photon]; infinity if there are none yet.
+
+        From then on, the nearest aberrations are looked for from those of this probe.
+        """
+        error, self._coefficients = self._nearest(probe)
+        square = self._square(error) / self._power
         if square < NO_ERRORS:
             return np.inf
         return max(square, LEAST_ERRORS) * self._power / (2 * self.size)

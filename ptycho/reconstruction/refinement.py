@@ -23,12 +23,12 @@ from ptycho.reconstruction.devices import CPU, Device
 from ptycho.reconstruction.joint_likelihood import JointLikelihood
 from ptycho.reconstruction.joint_preconditioner import UNKNOWNS
 from ptycho.reconstruction.parameters import Parameters
-from ptycho.reconstruction.refiner import LEAST_GAIN, STILL, Refiner
+from ptycho.reconstruction.refiner import LEAST_GAIN, START_BACKGROUND, STILL, Refiner
 from ptycho.reconstruction.relocation import RELOCATIONS, Relocation
 
-FIT_FRACTION, SIGNIFICANT = 0.8, 2.0
-"""Fraction of the photons that is fitted while it is decided how free a probe is; gain, in standard errors, that speaks
-for free pixels."""
+FIT_FRACTION, FITS, SIGNIFICANT = 0.8, 2, 2.0
+"""Fraction of the photons that is fitted while it is decided how free a probe is; how often at least, since the first
+time no errors are known yet; gain, in standard errors, that speaks for free pixels."""
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def is_held_to_optics(counts: Counts, probe: NDArray[np.complexfloating], device
     """Tell whether the photons are too few for every pixel of the probe to be free.
 
     Object and probe are fitted to most of the photons twice, with and without `ptycho.reconstruction.prior.ProbePrior`.
-    Pixels are free if that predicts the other photons significantly better. Positions are as recorded.
+    Pixels are free if the fit with free pixels predicts the other photons significantly better. All else is as
+    recorded.
 
     Parameters
     ----------
@@ -82,20 +83,23 @@ def is_held_to_optics(counts: Counts, probe: NDArray[np.complexfloating], device
     """
     fit, others = split_counts(counts, FIT_FRACTION, seed)
 
-    def losses(*, is_held: bool) -> NDArray[np.float64]:
-        """Return half the validation deviance of every exposure."""
+    def fitted(*, is_held: bool) -> tuple[Parameters, int]:
         refiner = Refiner(fit, probe, ("probe",), 0.0, device, FIT_FRACTION)
         if is_held:
             refiner.hold_to_optics()
-        found = refiner.begun()
-        return JointLikelihood(others, probe, 1 - FIT_FRACTION, refiner.likelihood.margin_px, device).per_exposure(
-            found
-        )
+        return refiner.begun(FITS), refiner.likelihood.margin_px
 
-    gains = losses(is_held=True) - losses(is_held=False)
-    gain, error = float(gains.sum()), float(gains.std() * np.sqrt(len(gains)))
+    def losses(found: Parameters, margin_px: int) -> NDArray[np.float64]:
+        """Return half the validation deviance of every exposure."""
+        validation = JointLikelihood(others, probe, 1 - FIT_FRACTION, margin_px, device)
+        return validation.with_background(START_BACKGROUND).per_exposure(found)
+
+    gains = losses(*fitted(is_held=True)) - losses(*fitted(is_held=False))
+    if len(gains) < 2:
+        return True
+    gain, error = float(gains.sum()), float(gains.std(ddof=1) * np.sqrt(len(gains)))
     _logger.info("A free probe lowers half the validation deviance by %.1f ± %.1f", gain, error)
-    return gain <= SIGNIFICANT * error
+    return not gain > SIGNIFICANT * error
 
 
 def refine(
@@ -131,7 +135,13 @@ def refine(
         probe = with_modes(as_modes(probe), options.modes)
     _logger.info("The refinement is computed on %s", device.name)
     refiner = Refiner(counts, probe, options.unknown, options.search_px, device)
-    if "probe" in options.unknown and not refiner.is_dense and is_held_to_optics(counts, probe, device, seed):
+    single = len(refiner.likelihood.probe) == 1  # of several modes, mixtures are no errors
+    if (
+        "probe" in options.unknown
+        and single
+        and not refiner.is_dense
+        and is_held_to_optics(counts, probe, device, seed)
+    ):
         refiner.hold_to_optics()
     rng, parameters = np.random.default_rng(seed), refiner.begun()
     relocate, relocations = Relocation(refiner), RELOCATIONS if refiner.moves and options.search_px else 0

@@ -94,18 +94,21 @@ class Refiner:
         """From here on, hold back the pixels of an unknown probe, see `ProbePrior`."""
         self.probe_prior = ProbePrior(self.device.to_device(self.likelihood.probe), self.device)
 
-    def begun(self) -> Parameters:
-        """Return a first object, and with it the probe where it is unknown, at the recorded positions."""
+    def begun(self, least: int = 1) -> Parameters:
+        """Return a first object, and with it the probe where it is unknown, at the recorded positions.
+
+        The probe is fitted so many times at least.
+        """
         start = self.likelihood.parameters(self.flat())
         parameters = self.minimize(start, (), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
         if "probe" in self.unknown:
             prior, weight = self.prior(parameters), START_WEIGHT * self.tv_weight
             likelihood = self.likelihood.with_background(START_BACKGROUND)
-            for _ in range(PROBE_STARTS):
+            for number in range(PROBE_STARTS):
                 fitted = self.minimize(parameters, ("probe",), START_WEIGHT, START_BACKGROUND, START_ITERATIONS)
                 aberrated = minimize_deformation(likelihood, fitted, weight, prior, DEFORMATION_ITERATIONS, ("probe",))
                 parameters = self.note("probe", parameters, aberrated)
-                if self.rows[-1]["moved_probe"] < PROBE_STILL:
+                if number + 1 >= least and self.rows[-1]["moved_probe"] < PROBE_STILL:
                     break
         return parameters
 
@@ -228,7 +231,10 @@ class Refiner:
         return self.note("round", parameters, updated)
 
     def objective(self, parameters: Parameters, weight: float) -> tuple[float, float]:
-        """Return what is minimized, the prior of the shifts at their own spread, and the deviance per valid pixel."""
+        """Return what is minimized, the prior of the shifts at their own spread, and the deviance per valid pixel.
+
+        The prior of a probe is left out: its variance is estimated anew in every round.
+        """
         likelihood = self.likelihood.with_background(0.0 if "background" in self.unknown else JOINT_BACKGROUND)
         half = float(likelihood.anchored(parameters.shifts).per_exposure(parameters).sum())
         variation, prior = float(total_variation(parameters.object, self.device)[0]), self.prior(parameters)
