@@ -60,8 +60,11 @@ def test_errors_of_pixels_are_found_at_other_aberrations():
     assert prior.variance(probe + noise) == pytest.approx(expected, rel=0.2)  # some are taken for aberrations
 
 
-def test_the_recorded_probe_has_no_errors_yet():
-    assert ProbePrior(recorded(), CPU).variance(recorded()) == np.inf
+def test_the_recorded_probe_has_no_errors_yet_and_small_ones_do_not_set_it_free():
+    prior = ProbePrior(recorded(), CPU)
+    assert prior.variance(recorded()) == np.inf
+    assert prior.variance(rough(recorded())) < np.inf
+    assert prior.variance(recorded()) < 1e-5 * prior.variance(rough(recorded())) * 100
 
 
 def test_the_gradient_is_that_of_finite_differences():

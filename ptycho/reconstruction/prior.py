@@ -80,7 +80,7 @@ class ProbePrior:
         self._spectrum = device.fft.fft2(recorded, norm="ortho")
         self._phases = device.to_device(smooth_phases(device.to_host(self._spectrum), ABERRATION_ORDER))
         self._power = float((device.xp.abs(recorded) ** 2).sum())
-        self._coefficients = device.xp.zeros(len(self._phases))
+        self._coefficients, self._has_errors = device.xp.zeros(len(self._phases)), False
 
     def error(self, probe: Array) -> Array:
         """Return the difference of a probe from the nearest one with other aberrations, (modes, N, N) complex64."""
@@ -113,13 +113,14 @@ class ProbePrior:
         return float((self.device.xp.abs(error).astype(np.float64) ** 2).sum())
 
     def variance(self, probe: Array) -> float:
-        """Return the mean square of the errors' real and imaginary parts [photon]; infinity if there are none yet.
+        """Return the mean square of the errors' real and imaginary parts [photon]; infinity before there are any.
 
         From then on, the nearest aberrations are looked for from those of this probe.
         """
         error, self._coefficients = self._nearest(probe)
         square = self._square(error) / self._power
-        if square < NO_ERRORS:
+        self._has_errors = self._has_errors or square > NO_ERRORS
+        if not self._has_errors:
             return np.inf
         return max(square, LEAST_ERRORS) * self._power / (2 * self.size)
 
