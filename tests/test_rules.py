@@ -53,3 +53,18 @@ def test_jobs_that_are_to_be_computed_on_a_gpu_ask_for_one(tmp_path):
     asking = {name for name, rule in rules_of(tmp_path, path).items() if rule["gpu"][0]}
     assert {"tv", "tv_half", "refine_knowledge", "refine_reference"} <= asking
     assert not asking & {"lsqml", "reference"}
+
+
+@pytest.mark.parametrize(
+    ("target", "alias"),
+    [
+        ("phase_c", "data"),
+        ("phase_d", "views"),
+        ("phase_e", "train"),
+        ("phase_f", "reconstruct"),
+        ("inference", "infer"),
+        ("phase_g", "score"),
+    ],
+)
+def test_every_phase_has_an_alias_that_says_what_it_does(rules, target, alias):
+    assert rules[alias]["input"] == rules[target]["input"] != []

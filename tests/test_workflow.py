@@ -69,21 +69,6 @@ def test_every_phase_can_be_run_alone(tmp_path, target, needed, not_needed):
     assert not_needed not in counts
 
 
-@pytest.mark.parametrize(
-    ("target", "alias"),
-    [
-        ("phase_c", "data"),
-        ("phase_d", "views"),
-        ("phase_e", "train"),
-        ("phase_f", "reconstruct"),
-        ("inference", "infer"),
-        ("phase_g", "score"),
-    ],
-)
-def test_every_phase_has_an_alias_that_says_what_it_does(rules, target, alias):
-    assert rules[alias]["input"] == rules[target]["input"] != []
-
-
 def test_without_a_network_no_tiles_are_cut(tmp_path):
     counts = dry_run(tmp_path, config_file(tmp_path, methods=["lsqml"]))
     assert counts["view"] == counts["plot_view"] == 2

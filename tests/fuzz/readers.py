@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 
 import numpy as np
 
@@ -20,8 +21,8 @@ def command(*arguments):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         code = main(list(map(str, arguments)))
     if code == 2:
-        _, mark, message = said.getvalue().rpartition("ptycho: ")
-        raise Refused(message.removesuffix("\n") if mark else "")
+        _, *messages = re.split(r"^ptycho: ", said.getvalue(), flags=re.MULTILINE)  # not where a file is quoted
+        raise Refused(messages[-1].removesuffix("\n") if messages else "")
 
 
 def new(path):
