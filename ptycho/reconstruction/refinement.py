@@ -135,13 +135,9 @@ def refine(
         probe = with_modes(as_modes(probe), options.modes)
     _logger.info("The refinement is computed on %s", device.name)
     refiner = Refiner(counts, probe, options.unknown, options.search_px, device)
-    single = len(refiner.likelihood.probe) == 1  # of several modes, mixtures are no errors
-    if (
-        "probe" in options.unknown
-        and single
-        and not refiner.is_dense
-        and is_held_to_optics(counts, probe, device, seed)
-    ):
+    has_one_mode = len(refiner.likelihood.probe) == 1  # of several, mixtures are no errors
+    is_doubtful = "probe" in options.unknown and has_one_mode and not refiner.is_dense
+    if is_doubtful and is_held_to_optics(counts, probe, device, seed):
         refiner.hold_to_optics()
     rng, parameters = np.random.default_rng(seed), refiner.begun()
     relocate, relocations = Relocation(refiner), RELOCATIONS if refiner.moves and options.search_px else 0
