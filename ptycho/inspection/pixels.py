@@ -13,7 +13,7 @@ from ptycho.physics.forward import as_modes, diffract
 
 NEIGHBORHOOD_PX = 5
 """Side of the neighborhood that a pixel is compared with [px]."""
-BRIGHT, DIM = 0.85, 0.15
+HOT_QUANTILE, DEAD_QUANTILE = 0.85, 0.15
 """Quantiles of the neighborhood that a hot and a dead pixel are compared with: sharp edges of the beam are neither."""
 HOT = 10.0
 """Counts of a hot pixel in units of its neighborhood's, where the probe alone explains no such peak."""
@@ -66,13 +66,13 @@ def find_pixels(
         beam, center = np.fft.ifftshift(beam), 0
     hot = np.zeros_like(gaps)
     for _ in range(3):  # a hot pixel hides another in its neighborhood
-        around, beam_around = (_quantile_around(image, used & ~hot, BRIGHT) for image in (counts, beam))
+        around, beam_around = (_quantile_around(image, used & ~hot, HOT_QUANTILE) for image in (counts, beam))
         peak = beam / np.maximum(beam_around, beam.max() * 1e-6)
         expected = around * np.maximum(peak, 1)
         hot |= used & (counts > HOT * expected + 10 * np.sqrt(expected) + MIN_COUNTS)
     used = used & ~hot
-    around = _quantile_around(counts, used & (counts > 0), DIM)
-    lit = beam >= DEAD * _quantile_around(beam, used, DIM)  # elsewhere the beam itself is dark
+    around = _quantile_around(counts, used & (counts > 0), DEAD_QUANTILE)
+    lit = beam >= DEAD * _quantile_around(beam, used, DEAD_QUANTILE)  # elsewhere the beam itself is dark
     dead = used & lit & (counts < DEAD * around) & (around > MIN_COUNTS / DEAD)
     dead |= used & (counts == 0) & (around > MIN_COUNTS)
     beam *= counts[used].sum() / max(beam[used].sum(), 1e-300)
